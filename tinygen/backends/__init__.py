@@ -1,0 +1,160 @@
+"""The kernel table: what every device must be able to compute, and the devices that can.
+
+A backend is a module of functions on arrays, nothing more. `Kernels` below is the whole contract: the plain NumPy backend
+(`reference`, the oracle of every test), the C++ one (`cpu`) and the CUDA one (`cuda`) have exactly these names with exactly
+these arguments, and a test holds them to it. Arithmetic that NumPy and CuPy do equally well (add, exp, sum, reshape ...) is
+not in the table: ops reach it as `k.xp`. A kernel that a backend lacks raises; nothing falls back in silence.
+
+Arrays are float32 or float64 unless said otherwise, all floating inputs of one call share one dtype, and results are freshly
+allocated and C-contiguous. Kernels do not check shapes: ops do, and say it in the user's words.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any, Protocol
+
+from .geometry import Geometry, Shape, Taps
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+class Kernels(Protocol):
+    """The functions of a backend module."""
+
+    name: str  # "reference", "cpu", "cuda"
+    xp: ModuleType  # numpy or cupy
+
+    # Convolution: the three contractions of one trilinear form (see geometry.py). `bias` has one value per output channel.
+    def conv(self, x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array: ...
+    def conv_transpose(self, y: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array: ...
+    def conv_weight(self, x: Array, y: Array, geo: Geometry) -> Array: ...
+
+    # Planes: x is (N, C, H, W). resample: y[n,c,p,q] = sum over t,u of rows.weight[p,t] cols.weight[q,u] x[n,c,rows.index[p,t],cols.index[q,u]].
+    def resample(self, x: Array, rows: Taps, cols: Taps) -> Array: ...
+    # max_pool: (values, winners), the maximum over the taps of each output (index -1 = outside, never wins; the first maximum
+    # in row-major tap order wins a tie; NaN wins over everything). winners: int64 h * W + w.
+    def max_pool(self, x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]: ...
+    # take_plane: y[n,c,p,q] = x[n,c].flat[index[n,c,p,q]]; put_plane is its adjoint, (N, C, *size), repeated indices add up.
+    def take_plane(self, x: Array, index: Array) -> Array: ...
+    def put_plane(self, y: Array, index: Array, size: tuple[int, int]) -> Array: ...
+    # scatter_add: out (length, *values.shape[1:]), out[index[i]] += values[i], in the order of i; index int64 in [0, length).
+    def scatter_add(self, values: Array, index: Array, length: int) -> Array: ...
+
+    def matmul(self, a: Array, b: Array) -> Array: ...  # as numpy.matmul, batch axes broadcast
+
+    # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x - mean) *
+    # rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). row_norm: x (M, D), statistics over D:
+    # (y, rstd), y = (x - mean) * rstd. The backward kernels return (gx, gweight, gbias) and gx.
+    def channel_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]: ...
+    def channel_norm_backward(
+        self, g: Array, x: Array, weight: Array, mean: Array, rstd: Array
+    ) -> tuple[Array, Array, Array]: ...
+    def row_norm(self, x: Array, eps: float) -> tuple[Array, Array]: ...
+    def row_norm_backward(self, g: Array, y: Array, rstd: Array) -> Array: ...
+
+    # Along the last axis.
+    def softmax(self, x: Array) -> Array: ...
+    def log_softmax(self, x: Array) -> Array: ...
+
+    # Pointwise, any shape; each *_backward multiplies the incoming gradient g by the derivative.
+    def sigmoid(self, x: Array) -> Array: ...
+    def sigmoid_backward(self, g: Array, out: Array) -> Array: ...
+    def tanh(self, x: Array) -> Array: ...
+    def tanh_backward(self, g: Array, out: Array) -> Array: ...
+    def leaky_relu(self, x: Array, slope: float) -> Array: ...  # relu: slope 0 (and 0, never NaN, at -inf); NaN stays NaN
+    def leaky_relu_backward(self, g: Array, x: Array, slope: float) -> Array: ...  # slope where x <= 0
+    def elu(self, x: Array, alpha: float, scale: float) -> Array: ...  # scale * (x if x > 0 else alpha * expm1(x))
+    def elu_backward(self, g: Array, x: Array, alpha: float, scale: float) -> Array: ...
+    def softplus(self, x: Array) -> Array: ...  # log(1 + exp(x)), finite at any x
+    def softplus_backward(self, g: Array, x: Array) -> Array: ...
+    def silu(self, x: Array) -> Array: ...  # x * sigmoid(x)
+    def silu_backward(self, g: Array, x: Array) -> Array: ...
+    def gelu(self, x: Array, tanh: bool) -> Array: ...  # x * Phi(x), or its tanh approximation
+    def gelu_backward(self, g: Array, x: Array, tanh: bool) -> Array: ...
+    def erf(self, x: Array) -> Array: ...
+    # max(x, 0) - x * target + log1p(exp(-|x|)): binary cross entropy of sigmoid(x), finite at any logit.
+    def bce_with_logits(self, x: Array, target: Array) -> Array: ...
+    def bce_with_logits_backward(self, g: Array, x: Array, target: Array) -> Array: ...  # g * (sigmoid(x) - target)
+
+    # Optimizer steps, in place on flat contiguous arrays; `lr` and `step` (the count, from 1) are 0-d float64 arrays, so that a
+    # captured training step can change them. Formulas as in torch.optim; buffers a backend must not touch are None.
+    def sgd_step(
+        self, p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+        momentum: float, dampening: float, weight_decay: float, nesterov: bool,
+    ) -> None: ...  # fmt: skip
+    def adam_step(
+        self, p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+        beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+    ) -> None: ...  # fmt: skip
+    def rmsprop_step(
+        self, p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+        alpha: float, eps: float, weight_decay: float, momentum: float,
+    ) -> None: ...  # fmt: skip
+
+    # Random numbers: Philox4x32-10 with key (seed low, seed high) and counter (block low, block high, stream, 0), where
+    # block = offset + i // 4 and word i % 4 is 32-bit word i of the sequence. uniform in [0, 1): float32 (word >> 8) * 2^-24;
+    # float64 ((word[2i] >> 5) * 2^26 + (word[2i+1] >> 6)) * 2^-53. normal: Box-Muller on consecutive uniforms u, v of the
+    # same dtype: r = sqrt(-2 log(1 - u)), values 2j and 2j+1 are r cos(2 pi v) and r sin(2 pi v).
+    def random_bits(self, seed: int, stream: int, offset: int, count: int) -> Array: ...  # uint32 (count,)
+    def random_uniform(self, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array: ...
+    def random_normal(self, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array: ...
+
+
+KERNEL_NAMES = tuple(n for n in vars(Kernels) if not n.startswith("_") and callable(vars(Kernels)[n]))
+
+
+class Device:
+    """Where a tensor lives: a name and the kernel table that computes there. `device("cpu")` returns the one instance."""
+
+    __slots__ = ("name", "kernels")
+
+    def __init__(self, name: str, kernels: Any) -> None:
+        self.name, self.kernels = name, kernels
+
+    @property
+    def type(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"device('{self.name}')"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, str) and other == self.name)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+_MODULES = {"cpu": "cpu", "cuda": "cuda"}
+_devices: dict[str, Device] = {}
+
+
+def _load(name: str) -> Any:
+    if name == "cpu" and os.environ.get("TINYGEN_CPU") == "reference":
+        return importlib.import_module(".reference", __name__)
+    try:
+        return importlib.import_module("." + _MODULES[name], __name__)
+    except ImportError as error:
+        if name == "cpu" and error.name in ("tinygen._cpu", "tinygen.backends.cpu"):  # installed without a compiler
+            return importlib.import_module(".reference", __name__)
+        raise RuntimeError(
+            f"device '{name}' cannot be used here: {error}. Install CuPy with pip install 'tinygen[cuda13]' (or "
+            "'tinygen[cuda12]'), or use device='cpu'."
+        ) from error
+
+
+def device(name: str | Device = "cpu") -> Device:
+    """The device called `name` ("cpu", "cuda"); raises ValueError for an unknown name, RuntimeError where it cannot run."""
+    if isinstance(name, Device):
+        return name
+    if name not in _devices:
+        if name not in _MODULES:
+            raise ValueError(f"device: unknown device {name!r}; known devices are {', '.join(map(repr, _MODULES))}")
+        _devices[name] = Device(name, _load(name))
+    return _devices[name]
