@@ -412,9 +412,16 @@ def random_uniform(seed: int, stream: int, offset: int, shape: Shape, dtype: Any
 
 
 def random_normal(seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
-    """Standard normal numbers by Box-Muller from pairs of uniforms of the same dtype; computed in float64, then rounded."""
+    """Standard normal numbers by Box-Muller from pairs of uniforms of the same dtype; computed in float64, then rounded.
+
+    The angle is a fraction v of a turn: quarter turns are split off exactly, so that cos(2 pi / 4) is 0 on every backend.
+    """
     count = math.prod(shape)
     u, v = random_uniform(seed, stream, offset, ((count + 1) // 2, 2), dtype).astype(np.float64).T
-    radius, angle = np.sqrt(-2 * np.log1p(-u)), 2 * np.pi * v
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
-    return pairs.reshape(-1)[:count].astype(dtype).reshape(shape)
+    radius = np.sqrt(-2 * np.log1p(-u))
+    quarter = np.rint(4 * v)
+    angle = 2 * np.pi * (v - quarter / 4)
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = quarter.astype(np.int64) % 4
+    pairs = np.stack([np.choose(turn, (cos, -sin, -cos, sin)), np.choose(turn, (sin, cos, -sin, -cos))], 1)
+    return (radius[:, None] * pairs).reshape(-1)[:count].astype(dtype).reshape(shape)
