@@ -1,0 +1,208 @@
+"""A data set: images in memory, split once into what a model learns from and what it is judged on.
+
+    data = tinygen.data.load("digits")
+    data.shape                          # (1, 8, 8): channels, height, width
+    data.floats("test")                 # float32 in [0,1], (297, 1, 8, 8)
+    data.batches(64, seed=0).at(0, 5)   # batch 5 of epoch 0: (images, labels)
+
+Images stay in the type of their source: uint8 (value/255 is the pixel) or float32 in [0,1]; a batch is converted
+when it is drawn, so MNIST costs 55 MB, not 220. Labels are int64 and dense, 0..K-1, named by `classes`.
+
+Absent on purpose: streams from disk, worker processes, augmentation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from .batches import Batches
+from .pixels import DataError, as_float, in_channels, resized
+
+SMALLEST = 8  # pixels a side; the nets halve an image up to three times
+HELD_OUT_EVERY = 10
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True, repr=False)
+class Dataset:
+    """Train and test images (N, C, H, W), their labels or None, the class names, and where it all came from.
+
+    Raises DataError when the parts do not fit each other: wrong rank or dtype, C not 1 or 3, a side below 8 pixels,
+    counts that differ, labels outside 0..len(classes)-1, floats outside [0,1]. Arrays are kept as read-only views.
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray | None
+    test_images: np.ndarray
+    test_labels: np.ndarray | None
+    classes: tuple[str, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+            _check_images(f"{self.name}: {split} images", images)
+            if labels is not None:
+                _check_labels(f"{self.name}: {split} labels", labels, len(images), len(self.classes))
+                object.__setattr__(self, f"{split}_labels", _read_only(labels))
+            object.__setattr__(self, f"{split}_images", _read_only(images))
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: training images are {_times(self.train_images.shape[1:])}, test images "
+                f"{_times(self.test_images.shape[1:])} (channels x height x width); both must be the same"
+            )
+        if self.train_images.dtype != self.test_images.dtype:
+            raise DataError(f"{self.name}: training images are {self.train_images.dtype}, "
+                            f"test images {self.test_images.dtype}; both must be the same")
+        if (self.train_labels is None) != (self.test_labels is None):
+            raise DataError(f"{self.name}: labels for one split only; give both or neither")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def sha(self) -> str:
+        """SHA-256 (hex) over shapes, dtypes, values and class names: equal for equal data, whatever its file."""
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            if array is None:
+                digest.update(b"none")
+                continue
+            # little-endian bytes, so that the figure is the same on every machine
+            array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(array.data)
+        return digest.hexdigest()
+
+    def split(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """(images, labels) of "train" or "test", as stored."""
+        if name not in SPLITS:
+            raise DataError(f"{self.name} has no split {name!r}; it has 'train' and 'test'")
+        return getattr(self, f"{name}_images"), getattr(self, f"{name}_labels")
+
+    def floats(self, split: str = "train", index: int | slice | Sequence[int] | np.ndarray = slice(None)) -> np.ndarray:
+        """The images of a split as float32 in [0,1]: all of them, or those that `index` picks."""
+        return as_float(self.split(split)[0][index])
+
+    def batches(self, batch_size: int, seed: int = 0, *, split: str = "train", shuffle: bool = True,
+                drop_last: bool = False) -> Batches:
+        """`Batches` over one split."""
+        images, labels = self.split(split)
+        return Batches(images, labels, batch_size, seed, shuffle=shuffle, drop_last=drop_last)
+
+    def limited(self, limit: int) -> Dataset:
+        """At most `limit` training and `limit` test images, drawn as `subset` says."""
+        train = subset(len(self.train_images), limit)
+        test = subset(len(self.test_images), limit)
+        return replace(
+            self,
+            train_images=self.train_images[train],
+            train_labels=None if self.train_labels is None else self.train_labels[train],
+            test_images=self.test_images[test],
+            test_labels=None if self.test_labels is None else self.test_labels[test],
+        )
+
+    def in_channels(self, channels: int) -> Dataset:
+        """The same data in grey (1) or in colour (3)."""
+        return replace(self, train_images=in_channels(self.train_images, channels),
+                       test_images=in_channels(self.test_images, channels))
+
+    def resized(self, size: int) -> Dataset:
+        """The same data at size x size pixels: shorter side to `size`, then the centre."""
+        check_size(size)
+        return replace(self, train_images=resized(self.train_images, size), test_images=resized(self.test_images, size))
+
+    def __repr__(self) -> str:
+        labels = f", {len(self.classes)} classes" if self.train_labels is not None else ", no labels"
+        return (f"Dataset({self.name}: {len(self.train_images):,} train + {len(self.test_images):,} test, "
+                f"{_times(self.shape)} {self.train_images.dtype}{labels})")
+
+
+def held_out(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(train, test) positions for data that comes without a test set: images 9, 19, 29, ... are held out.
+
+    Fewer than ten images: the last is held out. Files are read in sorted order, so folders of classes are held out
+    about evenly. Raises DataError below two images, where no split exists.
+    """
+    if count < 2:
+        raise DataError(f"at least 2 images are needed, one to learn from and one to test on; there is {count}")
+    everything = np.arange(count)
+    chosen = everything % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+    if count < HELD_OUT_EVERY:
+        chosen[-1] = True
+    return everything[~chosen], everything[chosen]
+
+
+def subset(count: int, limit: int) -> np.ndarray:
+    """Sorted positions of `limit` of `count` images, always the same ones (all of them when limit >= count).
+
+    Drawn at random with a fixed key and not taken from the front, because files come in an order: the first half of
+    MNIST's test file is easier than the second.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1:
+        raise DataError(f"limit must be a whole number of images, at least 1; it is {limit!r}")
+    if limit >= count:
+        return np.arange(count)
+    draws = np.random.Philox(key=np.array([0, count], np.uint64)).random_raw(count)
+    return np.sort(np.argsort(draws, kind="stable")[:limit])
+
+
+def dense_labels(*arrays: np.ndarray) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """(class names, int64 labels 0..K-1 per array) for labels of any integers or strings, numbered in sorted order.
+
+    The digits 3 and 7 alone become classes 0 and 1, named "3" and "7": nets and histograms need no empty classes.
+    """
+    values = np.unique(np.concatenate(arrays))
+    return tuple(str(v) for v in values), [np.searchsorted(values, a).astype(np.int64) for a in arrays]
+
+
+def check_size(size: int) -> None:
+    """Raises DataError unless `size` is a whole number of at least 8 pixels."""
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < SMALLEST:
+        raise DataError(f"size must be a whole number of pixels, at least {SMALLEST}; it is {size!r}")
+
+
+def _check_images(what: str, images: np.ndarray) -> None:
+    if not isinstance(images, np.ndarray) or images.ndim != 4:
+        raise DataError(f"{what} must be an array (N, channels, height, width); shape is {np.shape(images)}")
+    if images.dtype not in (np.uint8, np.float32):
+        raise DataError(f"{what} are {images.dtype}; they must be uint8 (0..255) or float32 in [0,1]")
+    count, channels, height, width = images.shape
+    if count == 0:
+        raise DataError(f"{what}: there are none")
+    if channels not in (1, 3):
+        raise DataError(f"{what} have {channels} channels; 1 (grey) or 3 (colour) can be used")
+    if min(height, width) < SMALLEST:
+        raise DataError(f"{what} are {height}x{width} pixels, but a side must have at least {SMALLEST}; "
+                        f"load them larger, for example with size={SMALLEST}")
+    if images.dtype == np.float32:
+        low, high = images.min(), images.max()
+        if not (low >= 0 and high <= 1):  # written so that NaN fails it
+            raise DataError(f"{what} lie in [{low:g}, {high:g}]; floats must lie in [0,1]")
+
+
+def _check_labels(what: str, labels: np.ndarray, count: int, classes: int) -> None:
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.shape != (count,):
+        raise DataError(f"{what} must be int64 of shape ({count},), one per image; "
+                        f"they are {getattr(labels, 'dtype', type(labels).__name__)} {np.shape(labels)}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(f"{what} lie in {labels.min()}..{labels.max()}, but there are {classes} classes")
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(str(s) for s in shape)

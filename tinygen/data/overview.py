@@ -1,0 +1,100 @@
+"""What a person wants to see of a data set before training on it: its figures and a sheet of its images."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .dataset import Dataset
+from .pixels import DataError, as_float
+
+
+def summary(dataset: Dataset) -> dict[str, Any]:
+    """Figures of a data set, all plain Python values:
+
+    name, source, sha · train, test (counts) · shape (C, H, W) · dtype · min, max, mean, std of the training pixels in
+    [0,1] · classes · train_histogram, test_histogram ({class: count} or None) · blank (training images of one single
+    value) · test_in_train (test images that also are training images, bit for bit) · warnings (sentences).
+    """
+    images = dataset.train_images
+    mean, std = _moments(images)
+    scale = 255 if images.dtype == np.uint8 else 1
+    flat = images.reshape(len(images), -1)
+    seen = {row.tobytes() for row in images}
+    figures: dict[str, Any] = {
+        "name": dataset.name,
+        "source": dataset.source,
+        "sha": dataset.sha,
+        "train": len(images),
+        "test": len(dataset.test_images),
+        "shape": dataset.shape,
+        "dtype": str(images.dtype),
+        "min": float(images.min()) / scale,
+        "max": float(images.max()) / scale,
+        "mean": mean,
+        "std": std,
+        "classes": dataset.classes,
+        "train_histogram": _histogram(dataset.train_labels, dataset.classes),
+        "test_histogram": _histogram(dataset.test_labels, dataset.classes),
+        "blank": int((flat.max(axis=1) == flat.min(axis=1)).sum()),
+        "test_in_train": sum(row.tobytes() in seen for row in dataset.test_images),
+    }
+    figures["warnings"] = _warnings(figures)
+    return figures
+
+
+def contact_sheet(dataset: Dataset, n: int = 64) -> np.ndarray:
+    """A grid of n training images, taken at even distances: uint8 (H, W) or (H, W, 3), for PIL.Image.fromarray.
+
+    Near-square, row by row, two mid-grey pixels between and around the images; n is cut to the number of images.
+    """
+    if n < 1:
+        raise DataError(f"contact_sheet: n must be at least 1; it is {n}")
+    count = len(dataset.train_images)
+    n = min(n, count)
+    chosen = as_float(dataset.train_images[np.arange(n) * count // n])
+    pixels = np.rint(chosen * 255).astype(np.uint8)
+    channels, height, width = dataset.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, channels), 128, np.uint8)
+    for i, image in enumerate(pixels):
+        top, left = 2 + (i // columns) * (height + 2), 2 + (i % columns) * (width + 2)
+        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return sheet[:, :, 0] if channels == 1 else sheet
+
+
+def _moments(images: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of the pixels in [0,1], in float64 without a float copy of the images."""
+    if images.dtype == np.uint8:
+        levels = np.arange(256) / 255
+        parts = np.array_split(images, len(images) // 4096 + 1)  # bincount makes an int64 copy of what it counts
+        counts = sum(np.bincount(part.ravel(), minlength=256) for part in parts)
+        shares = counts / images.size
+        mean = float(levels @ shares)
+        return mean, math.sqrt(float((levels - mean) ** 2 @ shares))
+    return float(images.mean(dtype=np.float64)), float(images.std(dtype=np.float64))
+
+
+def _histogram(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, int] | None:
+    if labels is None:
+        return None
+    return {name: int(n) for name, n in zip(classes, np.bincount(labels, minlength=len(classes)), strict=True)}
+
+
+def _warnings(figures: dict[str, Any]) -> list[str]:
+    found = []
+    if figures["train"] < 100:
+        found.append(f"only {figures['train']} training images: a generative model will mostly memorise them")
+    if figures["blank"]:
+        found.append(f"{figures['blank']} training images have one single value")
+    if figures["max"] < 0.25:
+        found.append(f"the brightest pixel is {figures['max']:.3f} of 1: the images are nearly black")
+    if figures["test_in_train"]:
+        found.append(f"{figures['test_in_train']} of {figures['test']} test images are training images too")
+    empty = [name for name, n in (figures["train_histogram"] or {}).items() if n == 0]
+    if empty:
+        found.append(f"no training image of class {', '.join(empty)}")
+    return found
