@@ -19,6 +19,8 @@ import numpy as np
 from ..backends.geometry import Geometry, Pair
 from ..tape import Tensor, op
 
+__all__ = ["conv1d", "conv2d", "conv_matrix", "conv_transpose1d", "conv_transpose2d"]
+
 
 @op
 def conv(k, x, w, b=None, *, geo):

@@ -1,0 +1,60 @@
+"""tinygen: from the equation on a lecture slide to the kernel that computes it.
+
+`import tinygen as tg` gives the tensor library under torch's names; `tg.nn`, `tg.optim` build and train models on it; `tg.data`,
+`tg.models`, `tg.training` and `tg.recipes` are loaded when first used.
+"""
+
+import importlib as _importlib
+from typing import Any as _Any
+
+import numpy as _numpy
+
+from . import tensor as _tensor
+from .backends import KERNEL_NAMES, Device, device
+from .ops.conv import *
+from .ops.creation import *
+from .ops.fused import *
+from .ops.matmul import *
+from .ops.pointwise import *
+from .ops.pool import *
+from .ops.random import *
+from .ops.reduce import *
+from .ops.resize import *
+from .ops.shape import *
+from .tape import Tensor, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from .tensor import frozen
+
+__version__ = "0.1.0"
+
+float16, float32, float64 = _numpy.dtype("float16"), _numpy.dtype("float32"), _numpy.dtype("float64")
+uint8, int32, int64, bool = _numpy.dtype("uint8"), _numpy.dtype("int32"), _numpy.dtype("int64"), _numpy.dtype("bool")
+float, double, long, int = float32, float64, int64, int32
+
+
+def set_num_threads(count: _Any) -> None:
+    """Use `count` threads in the CPU kernels (and in NumPy's BLAS, where threadpoolctl is installed)."""
+    device("cpu").kernels.set_num_threads(count)
+
+
+def get_num_threads() -> _Any:
+    """The number of threads the CPU kernels use."""
+    return device("cpu").kernels.get_num_threads()
+
+
+# Loaded on first use, so that `import tinygen` needs NumPy alone.
+_MODULES = ("data", "metrics", "models", "nn", "observe", "optim", "recipes", "studies", "testing", "training")
+_FUNCTIONS = {
+    "save": "serialization", "load": "serialization", "explain": "observe", "detect_anomaly": "observe", "load_run": "recipes",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _MODULES:
+        return _importlib.import_module("." + name, __name__)
+    if name in _FUNCTIONS:
+        return getattr(_importlib.import_module("." + _FUNCTIONS[name], __name__), name)
+    raise AttributeError(f"module 'tinygen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_FUNCTIONS})
