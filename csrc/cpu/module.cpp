@@ -1,0 +1,43 @@
+// The Python module tinygen._cpu: settings here, kernels in bindings/.
+#include <stdexcept>
+#include <vector>
+
+#include "bindings/bindings.h"
+
+namespace tinygen {
+
+static std::vector<void (*)(py::module_&)>& bindings() {
+  static std::vector<void (*)(py::module_&)> list;
+  return list;
+}
+
+void define(void (*binding)(py::module_&)) { bindings().push_back(binding); }
+
+}  // namespace tinygen
+
+PYBIND11_MODULE(_cpu, m) {
+  using namespace tinygen;
+  m.doc() = "tinygen's CPU kernels; see csrc/cpu/README.md. Call them through tinygen.backends.cpu.";
+  select_isa("");
+  m.def("isa", [] { return std::string(isa()); }, "the instruction set in use");
+  m.def("isas", [] {
+    std::vector<std::string> names;
+    for (const char* name : {"baseline", "avx2", "avx512"})
+      if (isa_supported(name)) names.emplace_back(name);
+    return names;
+  }, "the instruction sets that this machine has, slowest first");
+  m.def("select", [](const std::string& name) {
+    if (const char* wrong = select_isa(name.c_str())) throw py::value_error(wrong);
+  }, py::arg("name"), "uses the kernels of one instruction set; the empty string means the best");
+  m.def("get_num_threads", &threads);
+  m.def("set_num_threads", &set_threads, py::arg("count"));
+  m.def("has_openmp", &has_openmp);
+  m.def("sources", [] {
+    py::dict where;
+#define KERNEL(name, arguments) where[#name] = std::string(table().name.file) + ":" + std::to_string(table().name.line);
+    TINYGEN_KERNELS(KERNEL)
+#undef KERNEL
+    return where;
+  }, "kernel name -> file:line of its definition");
+  for (auto* binding : bindings()) binding(m);
+}
