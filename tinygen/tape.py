@@ -87,88 +87,81 @@ class Op:
     receives a tuple of g, None where an output was not used. A forward with `*xs` has one VJP, which returns a list.
     """
 
-    def __init__(self, forward: Callable, *, view: bool = False, composite: Callable | None = None) -> None:
-        self.forward, self.name, self.view, self.composite = forward, forward.__name__.lstrip("_"), view, composite
-        self.fast: Callable | None = None  # a fused op's VJP on arrays: all gradients at once
-        self.fast_reads: list[str] = []
+    def __init__(self, forward: Callable, view: bool = False, composite: Any = None) -> None:
+        self.forward, self.view, self.composite = forward, view, composite
+        self.name = self.__name__ = forward.__name__.lstrip("_")
+        self.__doc__ = forward.__doc__
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         self.args = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.rules: dict[str, tuple[Callable, list[str]]] = {}
+        self.fast: tuple[Callable, list[str]] | None = None
         self._plans: dict[tuple[int, ...], tuple[list, bool]] = {}
-        self.__doc__, self.__name__ = forward.__doc__, self.name
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:  # an op assigned to a class is a method
+    def __get__(self, instance: Any, owner: Any = None) -> Any:  # assigned to a class, an op is a method
         return self if instance is None else MethodType(self, instance)
 
     def vjp(self, arg: str) -> Callable:
-        """Decorator: registers `rule(g, ...)` as the derivative with respect to `arg`; its parameter names say what is kept."""
+        """Decorator: `rule(g, ...)` is the derivative by `arg`; its parameter names say what the tape keeps."""
 
         def register(rule: Callable) -> Callable:
             reads = list(inspect.signature(rule).parameters)[1:]
             legal = {"out", *self.args, *(a + "_shape" for a in self.args), *self.attributes}
             if arg not in self.args or not legal.issuperset(reads):
-                raise TypeError(f"{self.name}: VJP of '{arg}' reads {reads}; an op may keep {sorted(legal)}")
+                raise TypeError(f"{self.name}: VJP of '{arg}' reads {reads}; it may keep {sorted(legal)}")
             self.rules[arg] = (rule, reads)
             return rule
 
         return register
 
     def fused_vjp(self, rule: Callable) -> Callable:
-        """Decorator for an op with a composite: `rule(k, g, ...)` on arrays returns the gradients of all arguments at once.
+        """Decorator for an op with a composite: `rule(k, g, ...)` on arrays returns every argument's gradient.
 
         It may return NotImplemented; then, as whenever backward is itself recorded, the composite is differentiated.
         """
-        self.fast, self.fast_reads = rule, list(inspect.signature(rule).parameters)[2:]
+        self.fast = (rule, list(inspect.signature(rule).parameters)[2:])
         return rule
 
     def _plan(self, wanted: tuple[int, ...]) -> tuple[list, bool]:
-        """What a node keeps when these arguments want gradients: [(name, argument, only its shape?)], and whether the output."""
+        """What a node keeps when these arguments want gradients: [(name, argument, shape only)], and the output?"""
         if self.composite:
-            reads = {*self.fast_reads, *self.args}
+            reads = {*self.args, *(self.fast[1] if self.fast else ())}
         else:
             reads = {r for i in wanted for r in self.rules[self.args[0 if self.variadic else i]][1]}
-        keeps = [(r, self.args.index(r), False) for r in sorted(reads) if r in self.args]
-        keeps += [(r, self.args.index(r[:-6]), True) for r in sorted(reads) if r[:-6] in self.args and r[-6:] == "_shape"]
-        plan = self._plans[wanted] = (keeps, "out" in reads)
-        return plan
+        keeps = [(a, i, False) for i, a in enumerate(self.args) if a in reads]
+        keeps += [(a + "_shape", i, True) for i, a in enumerate(self.args) if a + "_shape" in reads]
+        self._plans[wanted] = keeps, "out" in reads
+        return self._plans[wanted]
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
         arrays, wanted, device, dtype, uniform = [], [], None, None, True
         for i, t in enumerate(inputs):
             if isinstance(t, Tensor):
-                array = t.array
+                arrays.append(t.array)
                 if device is None:
-                    device, dtype = t.device, array.dtype
-                elif t.device is not device or array.dtype is not dtype:
+                    device, dtype = t.device, t.array.dtype
+                elif t.device is not device or t.array.dtype is not dtype:
                     uniform = False
-                if t.node is not None:
+                if t.node is not None and (self.variadic or self.composite or self.args[i] in self.rules):
                     wanted.append(i)
-                arrays.append(array)
-            elif isinstance(t, np.generic):  # a NumPy scalar would impose its dtype; a Python one does not
-                return self(*[v.item() if isinstance(v, np.generic) else v for v in inputs], **attributes)
-            elif t is None or isinstance(t, int | float):
+            elif t is None or type(t) in (int, float, bool):
                 arrays.append(t)
+            elif isinstance(t, np.generic):  # a NumPy scalar would impose its dtype, a Python one does not
+                return self(*inputs[:i], t.item(), *inputs[i + 1 :], **attributes)
             else:
-                raise TypeError(f"{self.name}: argument {i + 1} is a {type(t).__name__}; convert it with tinygen.tensor(...)")
+                raise TypeError(f"{self.name}: argument {i + 1} is a {type(t).__name__}; make it a tensor with tensor(...)")
         if device is None:
-            raise TypeError(f"{self.name}: expected a tensor, got {', '.join(type(t).__name__ for t in inputs)}")
+            raise TypeError(f"{self.name}: expected a tensor among {', '.join(type(t).__name__ for t in inputs)}")
         if not uniform or dtype.kind != "f":
-            arrays = self._reconcile(inputs, arrays, device)
+            self._reconcile(inputs, arrays)
         out = self.forward(device.kernels, *arrays, **attributes)
-        node = None
-        if _recording and wanted:
-            if not self.composite and not self.variadic:
-                wanted = [i for i in wanted if self.args[i] in self.rules]
-            if wanted and (self.rules or self.composite):
-                node = Node(self, inputs, attributes, out, tuple(wanted), device)
+        node = Node(self, inputs, attributes, out, tuple(wanted), device) if _recording and wanted else None
         if type(out) is tuple:
-            links = [None if node is None else Output(node, i) for i in range(len(out))]
-            result: Any = tuple(Tensor(o, link, device) for o, link in zip(out, links, strict=True))
+            result: Any = tuple([Tensor(o, node and Output(node, i), device) for i, o in enumerate(out)])
         else:
             result = Tensor(np.asarray(out) if isinstance(out, np.generic) else out, node, device)
             if self.view:
@@ -177,20 +170,19 @@ class Op:
             f(self, inputs, result, node)
         return result
 
-    def _reconcile(self, inputs: Sequence, arrays: list, device: Device) -> list:
-        """The arrays with integers promoted to the float dtype beside them; mixed devices or float dtypes raise."""
+    def _reconcile(self, inputs: Sequence, arrays: list) -> None:
+        """Promotes integers to the float dtype beside them; mixed devices or float dtypes raise."""
         tensors = [t for t in inputs if isinstance(t, Tensor)]
         if len({t.device.name for t in tensors}) > 1:
-            places = ", ".join(f"{tuple(t.array.shape)} on {t.device}" for t in tensors)
-            raise RuntimeError(f"{self.name}: tensors live on different devices ({places}); move them with .to(...)")
+            places = ", ".join(f"{t.array.shape} on {t.device}" for t in tensors)
+            raise RuntimeError(f"{self.name}: tensors on different devices ({places}); move them with .to(...)")
         floats = sorted({t.array.dtype.name for t in tensors if t.array.dtype.kind == "f"})
         if len(floats) > 1:
             raise TypeError(f"{self.name}: mixed dtypes {' and '.join(floats)}; convert one with .float() or .double()")
-        if not floats and any(isinstance(t, float) for t in inputs):
-            floats = ["float32"]
-        if not floats:
-            return arrays
-        return [a.astype(floats[0]) if hasattr(a, "dtype") and a.dtype.kind in "iub" else a for a in arrays]
+        if floats or any(type(t) is float for t in inputs):
+            for i, t in enumerate(inputs):
+                if isinstance(t, Tensor):
+                    arrays[i] = t.array.astype(floats[0] if floats else "float32", copy=False)
 
 
 def op(forward: Callable | None = None, **options: Any) -> Any:
@@ -218,125 +210,96 @@ class Output:
 
 
 class Node:
-    """One recorded application of an op: its parents, and what its VJPs asked to keep. It never refers to its own output
-    tensor, so a graph is freed by reference counts alone."""
+    """One recorded application of an op: its parents, and what its VJPs asked to keep.
 
-    __slots__ = ("attributes", "count", "device", "op", "out", "parents", "rank", "saved", "shapes", "versions", "wanted")
+    It never refers to its own output tensor, so a graph is freed by reference counts alone.
+    """
 
-    def __init__(
-        self, op: Op, inputs: Sequence, attributes: dict, out: Any, wanted: tuple[int, ...], device: Device
-    ) -> None:
+    __slots__ = ("attributes", "count", "device", "op", "out", "parents", "rank", "saved", "shapes", "wanted")
+
+    def __init__(self, op: Op, inputs: Sequence, attributes: dict, out: Any, wanted: tuple, device: Device) -> None:
         self.op, self.attributes, self.wanted, self.device = op, attributes, wanted, device
         self.parents = tuple([inputs[i].node for i in wanted])
         self.shapes = tuple([inputs[i].array.shape for i in wanted])
-        keeps, keeps_out = op._plans.get(wanted) or op._plan(wanted)
-        self.out = out if keeps_out else None
-        self.count = len(out) if type(out) is tuple else 0
-        self.saved: Any = {}
-        versions: tuple = ()
-        for name, index, shape_only in keeps:
-            if op.variadic:
-                value = tuple([t.array.shape if shape_only else t for t in inputs])
-            else:
-                value = inputs[index] if index < len(inputs) else None
-                if isinstance(value, Tensor):
-                    if shape_only:
-                        value = value.array.shape
-                    else:
-                        versions += (value._version[0],)
-                elif shape_only:
-                    value = ()
-            self.saved[name] = value
-        self.versions = versions
         self.rank = 1 + max([p.rank for p in self.parents])
+        keeps, keeps_out = op._plans.get(wanted) or op._plan(wanted)
+        self.count = len(out) if type(out) is tuple else 0
+        self.out = out if keeps_out else None
+        self.saved: Any = {}  # name: (value, its version now)
+        for name, index, shape_only in keeps:
+            value = tuple(inputs) if op.variadic else inputs[index] if index < len(inputs) else None
+            if shape_only:
+                value = tuple([np.shape(t) for t in value]) if op.variadic else np.shape(getattr(value, "array", value))
+            self.saved[name] = (value, value._version[0] if isinstance(value, Tensor) else 0)
 
     def release(self) -> None:
         if self.saved or self.out is not None:
             self.saved = self.out = None
 
-    def _check(self) -> None:
+    def _values(self) -> dict[str, Any]:
+        """Everything a VJP may ask for by name; raises if it was freed, or changed since the forward pass."""
         if self.saved is None:
             raise RuntimeError(
-                f"{self.op.name}: this part of the graph was freed by an earlier backward; pass retain_graph=True to "
-                "differentiate it twice"
+                f"{self.op.name}: this part of the graph was freed by an earlier backward; pass retain_graph=True to it"
             )
-        tensors = [(name, v) for name, v in self.saved.items() if isinstance(v, Tensor)]
-        for (name, value), version in zip(tensors, self.versions, strict=False):
-            if value._version[0] != version:
+        values = {**self.op.attributes, **self.attributes}
+        for name, (value, version) in self.saved.items():
+            if isinstance(value, Tensor) and value._version[0] != version:
                 raise RuntimeError(
-                    f"{self.op.name}: its input '{value.name or name}' {tuple(value.array.shape)} was changed in place after "
-                    "the forward pass, so its gradient would be wrong; call backward() before optimizer.step(), or compute "
-                    "the loss again"
+                    f"{self.op.name}: its input '{value.name or name}' {value.array.shape} was changed in place after the forward "
+                    "pass, so the gradient would be wrong; call backward() before optimizer.step(), or compute the loss again"
                 )
+            values[name] = value
+        if self.count:
+            values["out"] = self.out and tuple([Tensor(o, Output(self, i), self.device) for i, o in enumerate(self.out)])
+        elif self.out is not None:
+            values["out"] = Tensor(self.out, self, self.device)
+        return values
 
     def pull(self, g: Any, needed: Any) -> Iterable[tuple[Any, Tensor]]:
         """Pairs (parent, gradient) for g, the gradient of the output(s); only for parents in `needed`, if given."""
-        self._check()
-        op = self.op
+        op, values = self.op, self._values()
         if op.composite:
-            pairs = list(zip(self.parents, self._pull_fused(g), strict=True))
+            gradients: Any = self._pull_fused(g, values)
         elif op.variadic:
             rule, reads = op.rules[op.args[0]]
-            gradients = rule(g, **self._values(reads))
-            pairs = [(p, gradients[i]) for i, p in zip(self.wanted, self.parents, strict=True)]
+            every = rule(g, **{r: values[r] for r in reads})
+            gradients = [every[i] for i in self.wanted]
         else:
-            pairs = []
+            gradients = []
             for i, parent in zip(self.wanted, self.parents, strict=True):
-                if needed is None or parent in needed:
-                    rule, reads = op.rules[op.args[i]]
-                    pairs.append((parent, rule(g, **self._values(reads)) if reads else rule(g)))
-                else:
-                    pairs.append((parent, None))
+                rule, reads = op.rules[op.args[i]]
+                wants = needed is None or parent in needed
+                gradients.append(rule(g, **{r: values[r] for r in reads}) if wants else None)
         return [
-            (parent, gradient if gradient.array.shape == shape else sum_to(gradient, shape=shape))
-            for (parent, gradient), shape in zip(pairs, self.shapes, strict=True)
-            if gradient is not None
+            (parent, h if h.array.shape == shape else sum_to(h, shape=shape))
+            for parent, h, shape in zip(self.parents, gradients, self.shapes, strict=True)
+            if h is not None and (needed is None or parent in needed)
         ]
 
-    def _values(self, reads: list[str]) -> dict[str, Any]:
-        values = {}
-        for name in reads:
-            if name in self.saved:
-                values[name] = self.saved[name]
-            elif name == "out":
-                values[name] = self._output()
-            else:
-                default = self.op.attributes[name]
-                values[name] = self.attributes.get(name, default)
-        return values
-
-    def _output(self) -> Any:
-        if type(self.out) is tuple:
-            return tuple(Tensor(o, Output(self, i), self.device) for i, o in enumerate(self.out))
-        return Tensor(self.out, self, self.device)
-
-    def _pull_fused(self, g: Any) -> list[Tensor | None]:
-        """Gradients of a fused op: its fast VJP, or, when backward is being recorded, those of its composite."""
-        op = self.op
-        if not _recording and op.fast is not None:
-            arrays = {n: _to_arrays(v) for n, v in self._values(op.fast_reads).items()}
-            gradients = op.fast(self.device.kernels, _to_arrays(g), **arrays)
-            if gradients is not NotImplemented:
-                every = gradients if type(gradients) is tuple else (gradients,)
+    def _pull_fused(self, g: Any, values: dict) -> Sequence[Tensor | None]:
+        """A fused op's gradients: by its fast VJP, or, when backward is being recorded, through its composite."""
+        op, create_graph = self.op, _recording
+        if op.fast and not create_graph:
+            rule, reads = op.fast
+            every = rule(self.device.kernels, _arrays(g), **{r: _arrays(values[r]) for r in reads})
+            if every is not NotImplemented:
+                every = _as_tuple(every)
                 return [None if every[i] is None else Tensor(every[i], None, self.device) for i in self.wanted]
         # Fresh identity nodes: inputs that depend on each other would otherwise have their gradients counted twice.
-        inputs = [self.saved[name] for name in op.args]
-        while inputs and inputs[-1] is None:
-            inputs.pop()
-        create_graph = _recording
+        inputs = [values[a] for a in op.args]
         with enable_grad():
             for i in self.wanted:
-                inputs[i] = identity(inputs[i]) if create_graph else leaf(Tensor(inputs[i].array, None, self.device))
+                t = inputs[i]
+                inputs[i] = identity(t) if create_graph else leaf(Tensor(t.array, None, self.device))
             outputs = op.composite(*inputs, **self.attributes)
-        used = [(o, gi) for o, gi in zip(_as_tuple(outputs), _as_tuple(g), strict=True) if gi is not None]
+        used = [pair for pair in zip(_as_tuple(outputs), _as_tuple(g), strict=True) if pair[1] is not None]
         fresh = [inputs[i] for i in self.wanted]
-        return list(grad([o for o, _ in used], fresh, [gi for _, gi in used], create_graph, allow_unused=True))
+        return grad([o for o, _ in used], fresh, [h for _, h in used], create_graph, allow_unused=True)
 
 
-def _to_arrays(value: Any) -> Any:
-    if type(value) is tuple and any(isinstance(v, Tensor) for v in value):
-        return tuple(_to_arrays(v) for v in value)
-    return value.array if isinstance(value, Tensor) else value
+def _arrays(value: Any) -> Any:
+    return tuple([_arrays(v) for v in value]) if type(value) is tuple else getattr(value, "array", value)
 
 
 def _as_tuple(value: Any) -> tuple:
@@ -366,13 +329,16 @@ def _leading_to(targets: set, roots: Iterable) -> set:
     return needed
 
 
-def _propagate(roots: list[tuple[Any, Tensor]], targets: set | None, create_graph: bool, retain_graph: bool) -> dict:
-    """Gradients {node: (tensor, owned)} of the targets (or of all leaves) for these (node, gradient) roots; `owned` says that
-    the array was allocated here and is referenced nowhere else."""
+def _propagate(roots: list, targets: set | None, create_graph: bool, retain_graph: bool | None) -> dict:
+    """Gradients {node: (tensor, owned)} of the targets (or of all leaves) for these (node, gradient) roots.
+
+    `owned` says that the array was allocated here and nothing else refers to it.
+    """
     gradients: dict[Any, Any] = {}
-    heap: list[tuple[int, int, Any]] = []  # (-rank, order of arrival, node): the order, and with it every sum, is reproducible
-    arrival = itertools.count()
+    heap: list[tuple[int, int, Any]] = []  # (-rank, arrival, node): the order, and so every sum, is reproducible
     needed = None if targets is None else _leading_to(targets, {node for node, _ in roots})
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    arrival = itertools.count()
 
     def receive(node: Any, g: Tensor) -> None:
         held = gradients.get(node)
@@ -382,7 +348,7 @@ def _propagate(roots: list[tuple[Any, Tensor]], targets: set | None, create_grap
         elif create_graph or not held[1]:
             gradients[node] = (add(held[0], g), True)
         else:  # the sum is this call's own: accumulate in place
-            held[0].device.kernels.xp.add(held[0].array, g.array, out=held[0].array)
+            g.device.kernels.xp.add(held[0].array, g.array, out=held[0].array)
 
     with set_grad_enabled(create_graph):
         for node, g in roots:
@@ -392,19 +358,16 @@ def _propagate(roots: list[tuple[Any, Tensor]], targets: set | None, create_grap
             node = heapq.heappop(heap)[2]
             if type(node) is Leaf:
                 continue
-            kept = targets is not None and node in targets
-            g = gradients[node] if kept else gradients.pop(node)
+            g = gradients[node][0] if targets and node in targets else gradients.pop(node)[0]
             if type(node) is Output:
                 producer = node.parents[0]
                 if producer not in gradients:
-                    gradients[producer] = [None] * producer.count
-                    heapq.heappush(heap, (-producer.rank, next(arrival), producer))
-                slots = gradients[producer]
-                slots[node.index] = g[0] if slots[node.index] is None else add(slots[node.index], g[0])
+                    receive(producer, [None] * producer.count)  # type: ignore[arg-type]
+                slots = gradients[producer][0]
+                slots[node.index] = g if slots[node.index] is None else add(slots[node.index], g)
                 continue
-            for parent, gradient in node.pull(tuple(g) if type(g) is list else g[0], needed):
-                if needed is None or parent in needed:
-                    receive(parent, gradient)
+            for parent, h in node.pull(tuple(g) if node.count else g, needed):
+                receive(parent, h)
             if not retain_graph:
                 node.release()
     return gradients
@@ -412,25 +375,22 @@ def _propagate(roots: list[tuple[Any, Tensor]], targets: set | None, create_grap
 
 def _roots(name: str, outputs: Any, grad_outputs: Any) -> list[tuple[Any, Tensor]]:
     """Pairs (node, gradient) to start from, checked; the gradient of a scalar is one."""
-    outputs = _as_tuple(outputs)
+    outputs, roots = _as_tuple(outputs), []
     seeds = (None,) * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
-    if len(seeds) != len(outputs):
-        raise ValueError(f"{name}: {len(outputs)} outputs but {len(seeds)} grad_outputs")
-    roots = []
-    for output, seed in zip(outputs, seeds, strict=True):
+    for output, seed in itertools.zip_longest(outputs, seeds):
+        array = output.array
         if output.node is None:
             raise RuntimeError(
-                f"{name}: the output {tuple(output.array.shape)} does not depend on anything that requires grad (was it computed "
-                "under no_grad, or from detached or frozen tensors?)"
+                f"{name}: the output {array.shape} does not depend on anything that requires grad (was it computed under no_grad, "
+                "or from detached or frozen tensors?)"
             )
-        shape = tuple(output.array.shape)
         if seed is None:
-            if math.prod(shape) != 1:
-                raise RuntimeError(f"{name}: the output has shape {shape}; reduce it to a scalar or pass its gradient")
-            seed = Tensor(output.device.kernels.xp.ones(shape, output.array.dtype), None, output.device)
-        elif tuple(seed.array.shape) != shape or seed.array.dtype != output.array.dtype:
+            if array.size != 1:
+                raise RuntimeError(f"{name}: the output has shape {array.shape}; reduce it to a scalar or pass its gradient")
+            seed = Tensor(output.device.kernels.xp.ones(array.shape, array.dtype), None, output.device)
+        elif seed.array.shape != array.shape or seed.array.dtype != array.dtype:
             raise ValueError(
-                f"{name}: gradient {tuple(seed.array.shape)} {seed.array.dtype} for an output {shape} {output.array.dtype}"
+                f"{name}: gradient {seed.array.shape} {seed.array.dtype} for an output {array.shape} {array.dtype}"
             )
         roots.append((output.node, seed))
     return roots
@@ -453,28 +413,21 @@ def grad(
     inputs = _as_tuple(inputs)
     for i, t in enumerate(inputs):
         if t.node is None:
-            raise RuntimeError(f"grad: input {i} {tuple(t.array.shape)} does not require grad; call requires_grad_() on it")
-    roots = _roots("grad", outputs, grad_outputs)
+            raise RuntimeError(f"grad: input {i} {t.array.shape} does not require grad; call requires_grad_() on it")
     targets = {t.node for t in inputs}
-    found = _propagate(roots, targets, create_graph, create_graph if retain_graph is None else retain_graph)
-    results = []
+    found = _propagate(_roots("grad", outputs, grad_outputs), targets, create_graph, retain_graph)
     for i, t in enumerate(inputs):
         if t.node not in found and not allow_unused:
-            raise RuntimeError(
-                f"grad: the outputs do not depend on input {i} {tuple(t.array.shape)}; pass allow_unused=True to get None"
-            )
-        results.append(found[t.node][0] if t.node in found else None)
-    return tuple(results)
+            raise RuntimeError(f"grad: the outputs do not depend on input {i} {t.array.shape}; allow_unused=True gives None")
+    return tuple([found[t.node][0] if t.node in found else None for t in inputs])
 
 
 def backward(
     outputs: Any, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
 ) -> None:
     """Add the gradient of `outputs` to `.grad` of every leaf they depend on (or of `inputs` alone)."""
-    roots = _roots("backward", outputs, gradient)
-    targets = None if inputs is None else {t.node for t in _as_tuple(inputs) if t.node is not None}
-    found = _propagate(roots, targets, create_graph, create_graph if retain_graph is None else retain_graph)
-    for node, (g, owned) in found.items():
+    targets = None if inputs is None else {t.node for t in _as_tuple(inputs)}
+    for node, (g, owned) in _propagate(_roots("backward", outputs, gradient), targets, create_graph, retain_graph).items():
         tensor = node.tensor() if type(node) is Leaf else None
         if tensor is None:
             continue
