@@ -35,11 +35,8 @@ Tensor.matmul = matmul.matmul
 Tensor.t = matmul.t
 Tensor.expand = shape.expand
 Tensor.where = lambda self, condition, other: pointwise.where(condition, self, other)
-Tensor.float = lambda self: self.to(np.float32)
-Tensor.double = lambda self: self.to(np.float64)
-Tensor.long = lambda self: self.to(np.int64)
-Tensor.int = lambda self: self.to(np.int32)
-Tensor.bool = lambda self: self.to(np.bool_)
+for _name, _dtype in {"float": "float32", "double": "float64", "long": "int64", "int": "int32", "bool": "bool"}.items():
+    setattr(Tensor, _name, lambda self, dtype=np.dtype(_dtype): self.to(dtype))
 
 
 # Operators. NumPy arrays on either side become constants; anything unknown is left to Python to refuse.
@@ -78,70 +75,56 @@ Tensor.__array_priority__ = 1000
 # In-place changes.
 
 
-def _may_change(self: Tensor, name: str, others: Iterable = ()) -> None:
-    """Raises unless changing this tensor's memory can be neither recorded nor needed."""
-    if isinstance(self.node, tape.Node | tape.Output):
+def _write(self: Tensor, name: str, value: Any, at: Any = ..., others: Iterable = ()) -> Tensor:
+    """Writes into this tensor's memory and counts its version up; raises where that could falsify a gradient."""
+    if not self.is_leaf:
         raise RuntimeError(
-            f"{name}: this tensor {tuple(self.shape)} is the result of a recorded operation and may be needed by backward(); "
-            f"write x = x.{name.strip('_')}(...) instead, or change x.detach().clone()"
+            f"{name}: this tensor {self.shape} is the result of a recorded operation that backward() may need; compute a new "
+            "tensor instead (x = x.add(y), not x.add_(y)), or change x.detach().clone()"
         )
     if self.node is not None and tape.is_grad_enabled():
         raise RuntimeError(
-            f"{name}: a leaf that requires grad {tuple(self.shape)} cannot be changed in place while operations are recorded; "
-            "use `with tinygen.no_grad():` or change its .data"
+            f"{name}: a leaf that requires grad {self.shape} cannot be changed in place while operations are recorded; use "
+            "`with tinygen.no_grad():`, or change its .data"
         )
-    if tape.is_grad_enabled() and any(isinstance(t, Tensor) and t.node is not None for t in others):
-        raise RuntimeError(f"{name}: the other operand requires grad; write x = x.{name.strip('_')}(...) instead")
-
-
-def _write(self: Tensor, value: Any, at: Any = ...) -> Tensor:
-    self.array[at] = value
+    if tape.is_grad_enabled() and any(isinstance(t, Tensor) and t.node is not None for t in (value, *others)):
+        raise RuntimeError(f"{name}: the other operand requires grad; compute a new tensor instead")
+    array = _raw(value() if callable(value) else value)
+    if at is ... and np.broadcast_shapes(np.shape(array), self.shape) != self.shape:
+        raise ValueError(f"{name}: a value of shape {np.shape(array)} does not fit into {self.shape}")
+    self.array[at] = array
     self._version[0] += 1
     return self
 
 
+def _raw(value: Any) -> Any:
+    return value.array if isinstance(value, Tensor) else value
+
+
 def _in_place(name: str, function: Callable) -> Callable:
     def apply(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        _may_change(self, name, args)
-        with tape.no_grad():
-            result = function(self, *args, **kwargs)
-        if tuple(result.shape) != tuple(self.shape):
-            raise ValueError(f"{name}: the result has shape {tuple(result.shape)}, the tensor {tuple(self.shape)}")
-        return _write(self, result.array)
+        return _write(self, name, lambda: function(self.detach(), *args, **kwargs), ..., args)
 
-    apply.__name__, apply.__doc__ = name, f"`{name[:-1]}` written into this tensor's memory; returns the tensor."
+    apply.__name__, apply.__doc__ = name, f"`{name[:-1]}`, written into this tensor's memory; returns the tensor."
     return apply
 
 
 for _name in "add sub mul div pow neg exp log sqrt abs clamp tanh sigmoid relu floor ceil round lerp masked_fill".split():
     setattr(Tensor, _name + "_", _in_place(_name + "_", getattr(Tensor, _name)))
-
-
-def _fill(name: str, function: Callable) -> Callable:
-    def apply(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        _may_change(self, name)
-        function(self, *args, **kwargs)
-        self._version[0] += 1
-        return self
-
-    apply.__name__, apply.__doc__ = name, function.__doc__
-    return apply
-
-
-Tensor.normal_ = _fill("normal_", random.fill_normal)
-Tensor.uniform_ = _fill("uniform_", random.fill_uniform)
-Tensor.bernoulli_ = _fill("bernoulli_", random.fill_bernoulli)
+Tensor.normal_ = _in_place("normal_", random.normal_like)
+Tensor.uniform_ = _in_place("uniform_", random.uniform_like)
+Tensor.bernoulli_ = _in_place("bernoulli_", random.bernoulli_like)
+Tensor.copy_ = _in_place("copy_", lambda self, source: source)
+Tensor.fill_ = _in_place("fill_", lambda self, value: value)
+Tensor.zero_ = _in_place("zero_", lambda self: 0)
 
 
 def _augmented(name: str, function: Callable) -> Callable:
     """x += y: in place where that is legal (data, parameters under no_grad), otherwise x = x + y."""
 
     def apply(self: Tensor, other: Any) -> Any:
-        recorded = isinstance(self.node, tape.Node | tape.Output)
-        grows = isinstance(other, Tensor) and (
-            (other.node is not None and tape.is_grad_enabled()) or other.ndim > self.ndim or other.dtype != self.dtype
-        )
-        if recorded or grows or self.dtype.kind != "f":
+        joins = isinstance(other, Tensor) and (other.requires_grad and tape.is_grad_enabled() or other.ndim > self.ndim)
+        if joins or not self.is_leaf or self.dtype.kind != "f":
             return _operator(function)(self, other)
         return getattr(self, name)(other)
 
@@ -161,44 +144,22 @@ def _method(function: Callable) -> Callable:
 
 
 @_method
-def fill_(self: Tensor, value: Any) -> Tensor:
-    """Every element set to `value`; returns the tensor."""
-    _may_change(self, "fill_", (value,))
-    return _write(self, value.array if isinstance(value, Tensor) else value)
-
-
-@_method
-def zero_(self: Tensor) -> Tensor:
-    """Every element set to zero; returns the tensor."""
-    return self.fill_(0)
-
-
-@_method
-def copy_(self: Tensor, other: Any) -> Tensor:
-    """The elements of `other` (broadcast, converted to this dtype) written into this tensor; returns the tensor."""
-    _may_change(self, "copy_", (other,))
-    return _write(self, other.array if isinstance(other, Tensor) else other)
-
-
-@_method
 def __setitem__(self: Tensor, index: Any, value: Any) -> None:
-    _may_change(self, "x[...] = ", (value,))
-    at = tuple(i.array if isinstance(i, Tensor) else i for i in index) if isinstance(index, tuple) else index
-    _write(self, value.array if isinstance(value, Tensor) else value, at.array if isinstance(at, Tensor) else at)
+    at = tuple([_raw(i) for i in index]) if isinstance(index, tuple) else _raw(index)
+    _write(self, "x[...] = y", value, (at,) if at is ... else at)
 
 
 # Gradients.
 
 
 def _set_requires_grad(self: Tensor, value: bool) -> None:
-    if isinstance(self.node, tape.Node | tape.Output):
-        if not value:
-            raise RuntimeError("requires_grad: this tensor was computed; use .detach() to stop gradients")
-    elif not value:
+    if not self.is_leaf and not value:
+        raise RuntimeError("requires_grad: this tensor was computed; use .detach() to stop gradients")
+    if value and self.dtype.kind != "f":
+        raise TypeError(f"requires_grad: only floating-point tensors have gradients, this one is {self.dtype}")
+    if not value:
         self.node = None
     elif self.node is None:
-        if self.dtype.kind != "f":
-            raise TypeError(f"requires_grad: only floating-point tensors have gradients, this one is {self.dtype}")
         leaf(self)
 
 
@@ -264,6 +225,7 @@ Tensor.dtype = property(lambda self: self.array.dtype)
 Tensor.T = property(lambda self: self.permute(tuple(range(self.ndim))[::-1]), doc="All dimensions in reverse order.")
 Tensor.mT = property(lambda self: self.transpose(-2, -1), doc="The last two dimensions exchanged.")
 Tensor.is_cuda = property(lambda self: self.device.name.startswith("cuda"))
+Tensor.size = lambda self, dim=None: self.array.shape if dim is None else self.array.shape[dim]
 Tensor.dim = lambda self: self.array.ndim
 Tensor.numel = lambda self: int(self.array.size)
 Tensor.element_size = lambda self: int(self.array.itemsize)
@@ -274,12 +236,6 @@ Tensor.cuda = lambda self: self.to("cuda")
 Tensor.type_as = lambda self, other: self.to(other.dtype)
 Tensor.view_as = lambda self, other: self.view(other.shape)
 Tensor.expand_as = lambda self, other: self.expand(other.shape)
-
-
-@_method
-def size(self: Tensor, dim: int | None = None) -> Any:
-    """The shape, or the length of one dimension."""
-    return self.array.shape if dim is None else self.array.shape[dim]
 
 
 @_method
@@ -294,11 +250,9 @@ def to(self: Tensor, *targets: Any, dtype: Any = None, device: Any = None) -> Te
             dtype = target
     result = self
     if device is not None and get_device(device) is not self.device:
-        if self.node is not None and tape.is_grad_enabled() and not self.is_leaf:
-            raise RuntimeError("to: moving a recorded tensor between devices is not differentiable; use .detach() first")
-        result = creation.tensor(np.asarray(self.numpy() if self.node is None else self.detach().numpy()), device=device)
-        if self.node is not None:
-            leaf(result)
+        if not self.is_leaf:
+            raise RuntimeError("to: a recorded tensor cannot change its device; use .detach() first")
+        result = creation.tensor(self.detach().numpy(), device=device, requires_grad=self.requires_grad)
     return pointwise.cast(result, dtype=np.dtype(dtype)) if dtype is not None and np.dtype(dtype) != result.dtype else result
 
 
@@ -319,33 +273,16 @@ def item(self: Tensor) -> Any:
 
 
 @_method
-def tolist(self: Tensor) -> Any:
-    """The values as nested lists of Python numbers."""
-    return self.array.tolist()
-
-
-@_method
 def __len__(self: Tensor) -> int:
     if self.ndim == 0:
-        raise TypeError("len() of a 0-dimensional tensor")
+        raise TypeError("len: a 0-dimensional tensor has no length")
     return self.array.shape[0]
 
 
-@_method
-def __iter__(self: Tensor) -> Iterator[Tensor]:
-    return (self[i] for i in range(len(self)))
-
-
-@_method
-def __contains__(self: Tensor, value: Any) -> bool:
-    return bool((self.array == (value.array if isinstance(value, Tensor) else value)).any())
-
-
-@_method
-def __bool__(self: Tensor) -> bool:
-    return bool(self.item())
-
-
+Tensor.tolist = lambda self: self.array.tolist()
+Tensor.__iter__ = lambda self: (self[i] for i in range(len(self)))
+Tensor.__contains__ = lambda self, value: bool((self.array == _raw(value)).any())
+Tensor.__bool__ = lambda self: bool(self.item())
 Tensor.__float__ = lambda self: float(self.item())
 Tensor.__int__ = lambda self: int(self.item())
 Tensor.__index__ = lambda self: operator.index(self.item())
@@ -361,20 +298,14 @@ def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.n
 
 
 @_method
-def __deepcopy__(self: Tensor, memo: dict) -> Tensor:
+def __reduce__(self: Tensor) -> tuple:  # for pickle and copy.deepcopy
     if not self.is_leaf:
-        raise RuntimeError("deepcopy: only leaf tensors can be copied; use .detach().clone()")
-    return _restore(type(self), self.array.copy(), self.node is not None, self.name, self.device.name)
-
-
-@_method
-def __reduce__(self: Tensor) -> tuple:
-    return _restore, (type(self), self.detach().cpu().numpy(), self.node is not None, self.name, self.device.name)
+        raise RuntimeError("deepcopy, pickle: only leaf tensors can be copied; use .detach().clone()")
+    return _restore, (type(self), self.detach().cpu().array, self.node is not None, self.name, self.device.name)
 
 
 def _restore(cls: type, array: Any, requires_grad: bool, name: str | None, device_name: str) -> Tensor:
-    device = get_device(device_name)
-    tensor = Tensor.__new__(cls)
+    device, tensor = get_device(device_name), cls.__new__(cls)
     Tensor.__init__(tensor, device.kernels.xp.asarray(array), None, device)
     tensor.name = name
     return leaf(tensor) if requires_grad else tensor

@@ -14,8 +14,10 @@ pooling and reflecting pads are all such maps, and the adjoint of each is anothe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +49,102 @@ class Geometry:
         """Nominal floating-point operations of each of the three contractions: two per tap, taps on padding included."""
         n, k, p, q = self.y_shape
         return 2 * n * k * p * q * self.w_shape[1] * self.w_shape[2] * self.w_shape[3]
+
+
+    @classmethod
+    def of_convolution(
+        cls, name: str, x_shape: Shape, w_shape: Shape, stride: Any, padding: Any, dilation: Any, groups: int
+    ) -> Geometry:
+        """The convolution of x (N, C, size...) with w (K, C / groups, kernel...), one or two axes; raises ValueError.
+
+        Output size per axis: (size + before + after - dilation * (kernel - 1) - 1) // stride + 1.
+        """
+        axes, size, kernel = len(w_shape) - 2, x_shape[2:], w_shape[2:]
+        s, d = per_axis(name, "stride", stride, axes), per_axis(name, "dilation", dilation, axes)
+        pads = _padding(name, padding, size, kernel, s, d)
+        spans = [n + a + b - e * (k - 1) for n, (a, b), e, k in zip(size, pads, d, kernel, strict=True)]
+        if min(spans) < 1:
+            raise ValueError(
+                f"{name}: kernel {by(kernel)} with dilation {by(d)} is larger than the input {by(size)} with padding {pads}; "
+                "use a smaller kernel or more padding"
+            )
+        y_shape = (x_shape[0], w_shape[0], *((span - 1) // step + 1 for span, step in zip(spans, s, strict=True)))
+        return cls._of_axes(x_shape, w_shape, y_shape, s, d, pads, groups)
+
+    @classmethod
+    def of_transposed(
+        cls, name: str, y_shape: Shape, w_shape: Shape, stride: Any, padding: Any, dilation: Any, groups: int,
+        output_padding: Any, output_size: Any,
+    ) -> Geometry:  # fmt: skip
+        """The convolution whose adjoint maps y (N, K, size...) with w (K, C / groups, kernel...) to x; raises ValueError.
+
+        Sizes of x per axis: from stride * (size - 1) + dilation * (kernel - 1) + 1 - before - after, plus output_padding, which
+        is less than the stride or the dilation; `output_size` names one of them.
+        """
+        axes, size, kernel = len(w_shape) - 2, y_shape[2:], w_shape[2:]
+        s, d = per_axis(name, "stride", stride, axes), per_axis(name, "dilation", dilation, axes)
+        if padding == "same":
+            raise ValueError(f"{name}: padding='same' does not say which size to return to; give integers and output_size=")
+        pads = _padding(name, padding, size, kernel, s, d)
+        every = zip(size, s, pads, d, kernel, strict=True)
+        smallest = [(n - 1) * a - b - c + e * (k - 1) + 1 for n, a, (b, c), e, k in every]
+        slack = [max(a, e) - 1 for a, e in zip(s, d, strict=True)]
+        if output_size is None:
+            extra = per_axis(name, "output_padding", output_padding, axes, 0)
+            wanted = tuple(n + e for n, e in zip(smallest, extra, strict=True))
+        else:
+            wanted = (output_size,) * axes if isinstance(output_size, int) else tuple(output_size)[-axes:]
+        possible = [max(n, 1) <= o <= n + e for n, o, e in zip(smallest, wanted, slack, strict=True)]
+        if len(possible) != axes or not all(possible):
+            legal = " x ".join(f"{max(n, 1)}..{n + e}" for n, e in zip(smallest, slack, strict=True))
+            raise ValueError(
+                f"{name}: input {by(size)} cannot give an output of {by(wanted)} with kernel {by(kernel)}, stride {by(s)}, "
+                f"padding {pads}, dilation {by(d)}; legal sizes are {legal} (output_padding < stride or dilation)"
+            )
+        return cls._of_axes((y_shape[0], w_shape[1] * groups, *wanted), w_shape, y_shape, s, d, pads, groups)
+
+    @classmethod
+    def _of_axes(
+        cls, x: Shape, w: Shape, y: Shape, stride: Shape, dilation: Shape, pads: list[Pair], groups: int
+    ) -> Geometry:
+        before = tuple(p[0] for p in pads)
+        if len(stride) == 1:  # one axis is two with a height of one
+            x, w, y = ((*shape[:2], 1, *shape[2:]) for shape in (x, w, y))
+            stride, dilation, before = (1, *stride), (1, *dilation), (0, *before)
+        return cls(tuple(x), tuple(w), tuple(y), stride, dilation, before, groups)  # type: ignore[arg-type]
+
+
+def by(shape: Sequence[int]) -> str:
+    """A shape as people write it: 4x3x28x28."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def per_axis(name: str, what: str, value: Any, axes: int, smallest: int = 1) -> Shape:
+    """`value` once per axis, from one integer or one per axis; raises ValueError."""
+    values = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(values) != axes or any(v < smallest for v in values):
+        each = "one integer" if axes == 1 else f"one integer, or {axes},"
+        raise ValueError(f"{name}: {what}={value} should be {each} of at least {smallest}")
+    return values
+
+
+def _padding(name: str, padding: Any, size: Shape, kernel: Shape, stride: Shape, dilation: Shape) -> list[Pair]:
+    """(before, after) per axis, from an integer, one per axis, a pair per axis, 'valid' or 'same'."""
+    axes = len(size)
+    if padding == "valid":
+        return [(0, 0)] * axes
+    if padding == "same":  # ceil(size / stride) outputs, the odd element of padding at the end
+        pads = []
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
+            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            pads.append((total // 2, total - total // 2))
+        return pads
+    if isinstance(padding, str):
+        raise ValueError(f"{name}: padding={padding!r} is not known; use an integer, a tuple, 'same' or 'valid'")
+    values = (padding,) * axes if isinstance(padding, int) else tuple(padding)
+    if len(values) != axes:
+        raise ValueError(f"{name}: padding={padding} should be one integer, one for each of {axes} axes, or as many pairs")
+    return [(v, v) if isinstance(v, int) else (int(v[0]), int(v[1])) for v in values]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.geometry import Geometry, Pair
+from ..backends.geometry import Geometry, by, per_axis
 from ..tape import Tensor, op
 
 __all__ = ["conv1d", "conv2d", "conv_matrix", "conv_transpose1d", "conv_transpose2d"]
@@ -50,113 +50,54 @@ conv_weight.vjp("x")(lambda g, y, geo: conv_transpose(y, g, geo=geo))
 conv_weight.vjp("y")(lambda g, x, geo: conv(x, g, geo=geo))
 
 
-def _per_axis(name: str, what: str, value: Any, axes: int, smallest: int = 1) -> tuple[int, ...]:
-    values = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(values) != axes or any(v < smallest for v in values):
-        raise ValueError(f"{name}: {what}={value} should be one integer, or {axes}, of at least {smallest}")
-    return values
-
-
-def _padding(name: str, padding: Any, axes: int, size: tuple, kernel: tuple, stride: tuple, dilation: tuple) -> list[Pair]:
-    """(before, after) per axis, from an integer, one per axis, a pair per axis, 'valid' or 'same'."""
-    if padding == "valid":
-        return [(0, 0)] * axes
-    if padding == "same":  # ceil(size / stride) outputs, the odd element of padding at the end
-        pads = []
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-            pads.append((total // 2, total - total // 2))
-        return pads
-    if isinstance(padding, str):
-        raise ValueError(f"{name}: padding={padding!r} is not known; use an integer, a tuple, 'same' or 'valid'")
-    values = (padding,) * axes if isinstance(padding, int) else tuple(padding)
-    if len(values) != axes:
-        raise ValueError(f"{name}: padding={padding} should be one integer, {axes} integers or {axes} (before, after) pairs")
-    return [(v, v) if isinstance(v, int) else (int(v[0]), int(v[1])) for v in values]
-
-
-def _check(name: str, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int, groups: int, transposed: bool) -> None:
+def _check(name: str, axes: int, x: Any, weight: Any, bias: Any, groups: int, transposed: bool) -> None:
     """The errors of all convolutions: ranks, channels, groups, bias."""
-    image = "(N, C, H, W) or (C, H, W)" if axes == 2 else "(N, C, L) or (C, L)"
     if not isinstance(x, Tensor) or not isinstance(weight, Tensor):
         raise TypeError(f"{name}: expected tensors, got {type(x).__name__} and {type(weight).__name__}")
-    if x.ndim not in (axes + 1, axes + 2):
-        raise ValueError(f"{name}: input should be {image}, got {x.ndim} dimensions: {_by(x)}; add one with unsqueeze")
-    if weight.ndim != axes + 2:
-        raise ValueError(f"{name}: weight should have {axes + 2} dimensions, got {_by(weight)}")
-    channels = x.shape[-axes - 1]
-    expected = weight.shape[0] if transposed else weight.shape[1] * groups
-    if channels != expected:
+    if x.ndim not in (axes + 1, axes + 2) or weight.ndim != axes + 2:
+        image = "(N, C, H, W) or (C, H, W)" if axes == 2 else "(N, C, L) or (C, L)"
         raise ValueError(
-            f"{name}: weight expects {expected} input channels ({_by(weight)}, groups={groups}), input has {channels}: {_by(x)}"
+            f"{name}: input should be {image} and weight have {axes + 2} dimensions, got {by(x.shape)} and {by(weight.shape)}; "
+            "add a dimension with unsqueeze"
         )
-    if weight.shape[0] % groups:
-        raise ValueError(f"{name}: groups={groups} does not divide the {weight.shape[0]} filters of weight {_by(weight)}")
-    outputs = weight.shape[1] * groups if transposed else weight.shape[0]
-    if bias is not None and tuple(bias.shape) != (outputs,):
-        raise ValueError(f"{name}: bias should have shape ({outputs},), one per output channel, got {tuple(bias.shape)}")
-
-
-def _by(t: Tensor) -> str:
-    return "x".join(map(str, t.shape))
-
-
-def _forward(name: str, axes: int, x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:  # fmt: skip
-    _check(name, x, weight, bias, axes, groups, False)
-    batched = x if x.ndim == axes + 2 else x.unsqueeze(0)
-    size, kernel = tuple(batched.shape[2:]), tuple(weight.shape[2:])
-    s, d = _per_axis(name, "stride", stride, axes), _per_axis(name, "dilation", dilation, axes)
-    pads = _padding(name, padding, axes, size, kernel, s, d)
-    spans = [n + a + b - e * (k - 1) for n, (a, b), e, k in zip(size, pads, d, kernel, strict=True)]
-    if min(spans) < 1:
-        raise ValueError(f"{name}: kernel {_by(weight)} (dilation {d}) is larger than the padded input {_by(x)} (padding {pads})")
-    out = tuple((span - 1) // step + 1 for span, step in zip(spans, s, strict=True))
-    geo = _geometry(axes, batched.shape, weight.shape, (batched.shape[0], weight.shape[0], *out), s, d, pads, groups)
-    y = _call(conv, axes, batched, weight, bias, geo)
-    return y if batched is x else y.squeeze(0)
-
-
-def _transposed(name: str, axes: int, x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, output_size: Any) -> Tensor:  # fmt: skip
-    _check(name, x, weight, bias, axes, groups, True)
-    batched = x if x.ndim == axes + 2 else x.unsqueeze(0)
-    size, kernel = tuple(batched.shape[2:]), tuple(weight.shape[2:])
-    s, d = _per_axis(name, "stride", stride, axes), _per_axis(name, "dilation", dilation, axes)
-    if padding == "same":
-        raise ValueError(f"{name}: padding='same' is ambiguous here; give padding as integers and output_size=")
-    pads = _padding(name, padding, axes, size, kernel, s, d)
-    smallest = [(n - 1) * a - b - c + e * (k - 1) + 1 for n, a, (b, c), e, k in zip(size, s, pads, d, kernel, strict=True)]
-    slack = [max(a, e) - 1 for a, e in zip(s, d, strict=True)]
-    if output_size is not None:
-        out = (output_size,) * axes if isinstance(output_size, int) else tuple(output_size)[-axes:]
-        extra = tuple(o - n for o, n in zip(out, smallest, strict=True))
-    else:
-        extra = _per_axis(name, "output_padding", output_padding, axes, 0)
-        out = tuple(n + e for n, e in zip(smallest, extra, strict=True))
-    if any(e < 0 or e > most for e, most in zip(extra, slack, strict=True)) or min(out) < 1:
-        legal = " x ".join(f"{n}..{n + most}" for n, most in zip(smallest, slack, strict=True))
+    inner, outer = weight.shape[1] * groups, weight.shape[0]
+    expected, outputs = (outer, inner) if transposed else (inner, outer)
+    if x.shape[-axes - 1] != expected:
         raise ValueError(
-            f"{name}: an output of {'x'.join(map(str, out))} cannot come from input {_by(x)} with weight {_by(weight)}, stride {s}, "
-            f"padding {padding}, dilation {d}; legal sizes are {legal} (output_padding < stride or dilation)"
+            f"{name}: weight expects {expected} input channels ({by(weight.shape)}, groups={groups}), input has "
+            f"{x.shape[-axes - 1]}: {by(x.shape)}"
         )
-    y_shape = (batched.shape[0], weight.shape[1] * groups, *out)
-    geo = _geometry(axes, y_shape, weight.shape, batched.shape, s, d, pads, groups)
-    y = _call(conv_transpose, axes, batched, weight, bias, geo)
-    return y if batched is x else y.squeeze(0)
+    if outer % groups:
+        raise ValueError(f"{name}: groups={groups} does not divide the {outer} filters of weight {by(weight.shape)}")
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(f"{name}: bias should have shape ({outputs},), one per output channel, got {bias.shape}")
 
 
-def _geometry(axes: int, x: tuple, w: tuple, y: tuple, s: tuple, d: tuple, pads: list[Pair], groups: int) -> Geometry:
-    """One axis is two with a height of one."""
-    before = tuple(p[0] for p in pads)
-    if axes == 1:
-        x, w, y = ((*shape[:2], 1, *shape[2:]) for shape in (x, w, y))
-        s, d, before = (1, *s), (1, *d), (0, *before)
-    return Geometry(tuple(x), tuple(w), tuple(y), s, d, before, groups)  # type: ignore[arg-type]
-
-
-def _call(contraction: Any, axes: int, x: Tensor, weight: Tensor, bias: Tensor | None, geo: Geometry) -> Tensor:
+def _apply(contraction: Any, axes: int, x: Tensor, weight: Tensor, bias: Tensor | None, geo: Geometry) -> Tensor:
+    """The contraction on a batch of 2-D images, whatever the number of axes and with or without the batch dimension."""
+    single = x.ndim == axes + 1
+    x = x.unsqueeze(0) if single else x
     inputs = (x, weight) if axes == 2 else (x.unsqueeze(2), weight.unsqueeze(2))
     y = contraction(*inputs, geo=geo) if bias is None else contraction(*inputs, bias, geo=geo)
-    return y if axes == 2 else y.squeeze(2)
+    y = y if axes == 2 else y.squeeze(2)
+    return y.squeeze(0) if single else y
+
+
+def _forward(axes: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+    name = f"conv{axes}d"
+    _check(name, axes, x, weight, bias, groups, transposed=False)
+    shape = x.shape if x.ndim == axes + 2 else (1, *x.shape)
+    geo = Geometry.of_convolution(name, shape, weight.shape, stride, padding, dilation, groups)
+    return _apply(conv, axes, x, weight, bias, geo)
+
+
+def _adjoint(axes: int, x: Any, weight: Any, bias: Any, groups: int, *law: Any) -> Tensor:
+    name = f"conv_transpose{axes}d"
+    _check(name, axes, x, weight, bias, groups, transposed=True)
+    stride, padding, dilation, output_padding, output_size = law
+    shape = x.shape if x.ndim == axes + 2 else (1, *x.shape)
+    geo = Geometry.of_transposed(name, shape, weight.shape, stride, padding, dilation, groups, output_padding, output_size)
+    return _apply(conv_transpose, axes, x, weight, bias, geo)
 
 
 def conv2d(
@@ -168,14 +109,14 @@ def conv2d(
     P = (H + pads - dilation * (R - 1) - 1) // stride + 1. `padding`: an integer, one per axis, a (before, after) pair per axis,
     'valid' or 'same' (ceil(H / stride) outputs). Raises ValueError for shapes that do not fit. Lecture 4.
     """
-    return _forward("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+    return _forward(2, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor:
     """`conv2d` along one axis: input (N, C, L) or (C, L), weight (K, C / groups, R), output (N, K, P)."""
-    return _forward("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+    return _forward(1, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv_transpose2d(
@@ -188,7 +129,7 @@ def conv_transpose2d(
     (R - 1) + 1 - pads + output_padding. A strided convolution maps several input sizes to one; `output_padding`, or the size
     itself as `output_size`, says which one to return to. Raises ValueError with the legal range. Lectures 0, 1 and 4.
     """
-    return _transposed("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation, output_size)
+    return _adjoint(2, input, weight, bias, groups, stride, padding, dilation, output_padding, output_size)
 
 
 def conv_transpose1d(
@@ -196,7 +137,7 @@ def conv_transpose1d(
     groups: int = 1, dilation: Any = 1, output_size: Any = None,
 ) -> Tensor:  # fmt: skip
     """`conv_transpose2d` along one axis: input (N, K, P), weight (K, C / groups, R), output (N, C, L)."""
-    return _transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation, output_size)
+    return _adjoint(1, input, weight, bias, groups, stride, padding, dilation, output_padding, output_size)
 
 
 def conv_matrix(w: Any, size: Any, stride: Any = 1, padding: Any = "same", dilation: Any = 1) -> np.ndarray:
@@ -210,7 +151,7 @@ def conv_matrix(w: Any, size: Any, stride: Any = 1, padding: Any = "same", dilat
     axes = kernel.ndim
     if axes not in (1, 2):
         raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {axes} dimensions")
-    sizes = _per_axis("conv_matrix", "size", size, axes)
+    sizes = per_axis("conv_matrix", "size", size, axes)
     count = int(np.prod(sizes))
     basis = Tensor(np.eye(count).reshape(count, 1, *sizes))  # one image per column of the matrix
     convolve = conv2d if axes == 2 else conv1d
