@@ -127,14 +127,15 @@ class Dataset:
                 f"{_times(self.shape)} {self.train_images.dtype}{labels})")
 
 
-def held_out(count: int) -> tuple[np.ndarray, np.ndarray]:
+def held_out(count: int, what: str = "data") -> tuple[np.ndarray, np.ndarray]:
     """(train, test) positions for data that comes without a test set: images 9, 19, 29, ... are held out.
 
     Fewer than ten images: the last is held out. Files are read in sorted order, so folders of classes are held out
     about evenly. Raises DataError below two images, where no split exists.
     """
     if count < 2:
-        raise DataError(f"at least 2 images are needed, one to learn from and one to test on; there is {count}")
+        raise DataError(f"{what}: at least 2 images are needed, one to learn from and one to test on; "
+                        f"there are {count}")
     everything = np.arange(count)
     chosen = everything % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
     if count < HELD_OUT_EVERY:

@@ -299,7 +299,7 @@ def load_idx_folder(folder: Path) -> Dataset:
     test_images, test_labels = arrays.get("test-images"), arrays.get("test-labels")
     source = f"idx files in {folder}"
     if test_images is None:
-        train, test = held_out(len(images))
+        train, test = held_out(len(images), str(folder))
         images, test_images = images[train], images[test]
         if labels is not None:
             labels, test_labels = labels[train], labels[test]

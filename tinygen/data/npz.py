@@ -44,7 +44,7 @@ def load_npz(path: Path) -> Dataset:
     elif "test labels" in arrays:
         raise DataError(f"{path}: test labels without test images; add {NAMES['test images'][0]}")
     else:
-        train, test = held_out(len(images))
+        train, test = held_out(len(images), str(path))
         images, test_images = images[train], images[test]
         test_labels = None
         if labels is not None:
@@ -102,6 +102,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [m[:-4] if m.endswith(".npy") else m for m in archive.namelist()]
+            _check_directory(path, archive)
             found = {}
             for role, names in NAMES.items():
                 present = [name for name in names if name in members]
@@ -116,6 +117,17 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # damaged archives make zipfile raise a dozen types, all of them meaning the same
         raise DataError(f"{path}: damaged or not an .npz file ({type(error).__name__}: {error})") from error
+
+
+def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raises DataError when a damaged list of members hides one, the labels say, or shows it by another name."""
+    with path.open("rb") as file:
+        file.seek(-22 - len(archive.comment), io.SEEK_END)  # the end record: 22 bytes, of which 10 and 11 count members
+        count = int.from_bytes(file.read(12)[10:], "little")
+    if count not in (len(archive.infolist()), 0xFFFF):  # 0xFFFF: counted elsewhere, as huge archives do
+        raise DataError(f"{path}: damaged: {count} arrays were saved, {len(archive.infolist())} can be found")
+    for member in archive.infolist():
+        archive.open(member).close()  # compares the name with the one beside the data
 
 
 def _array(content: bytes, what: str) -> np.ndarray:
