@@ -1,0 +1,71 @@
+"""What all tests share: repeatable random numbers, no state carried from test to test, and no silent skip in CI.
+
+With CI=true a skipped test is a failed one: what continuous integration does not run, nobody runs.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib: pictures are drawn without a screen
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import tape
+
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+try:
+    import hypothesis
+
+    hypothesis.settings.register_profile("tinygen", deadline=None, derandomize=True, print_blob=True)
+    hypothesis.settings.load_profile("tinygen")
+except ImportError:  # the tests that need it say so
+    pass
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    kernels = tg.device("cpu").kernels
+    isa = f" ({kernels.isa()})" if hasattr(kernels, "isa") else ""
+    return (
+        f"tinygen {tg.__version__}, numpy {np.__version__}, backend {kernels.name}{isa}, {tg.get_num_threads()} threads"
+    )
+
+
+def _no_skips(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which counts as failed when CI=true: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    _no_skips(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    _no_skips(report)
+    return report
+
+
+@pytest.fixture(autouse=True)
+def same_start_for_every_test():
+    """Fixed seeds before each test; afterwards nothing may still be switched off, watching or frozen."""
+    np.random.seed(0)
+    tg.manual_seed(0)
+    yield
+    assert tg.is_grad_enabled(), "the test left recording switched off"
+    assert not tape.observers, "the test left observers behind"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A NumPy generator with a fixed seed."""
+    return np.random.default_rng(0)
