@@ -180,6 +180,15 @@ def test_subfolders_are_classes(tmp_path):
     assert len(limited.train_images) == 5 and len(limited.test_images) == 3 and limited.classes == made.classes
 
 
+def test_a_folder_around_everything_does_not_count(tmp_path):
+    classes_in(tmp_path / "archive" / "archive-1.0", ["cat", "ant"])
+    assert data.load(tmp_path).classes == ("ant", "cat")
+    classes_in(tmp_path / "split" / "inner" / "train", ["a", "b"], each=2)
+    classes_in(tmp_path / "split" / "inner" / "test", ["a", "b"], each=1)
+    made = data.load(tmp_path / "split")
+    assert made.classes == ("a", "b") and len(made.train_images) == 4 and len(made.test_images) == 2
+
+
 def test_no_classes_when_a_picture_lies_outside_or_there_is_one_folder(tmp_path):
     classes_in(tmp_path / "one", ["only"])
     assert data.load(tmp_path / "one").train_labels is None

@@ -7,8 +7,8 @@ left out. Each is turned as its EXIF says, laid on white where it is transparent
 side to `size`, then the centre. Colour if any pixel of any image is coloured, else grey. Of an animation, the first
 frame. Without `size`: the median of the shorter sides, rounded to a multiple of 4, between 8 and 64.
 
-When every picture lies in one of two or more subfolders, these are the classes. Subfolders `train` and `test` (or
-`val`) are the split; else every tenth picture in sorted order is held out. An unreadable picture is an error.
+When every picture lies in one of two or more subfolders, these are the classes (one folder around everything does not
+count). Subfolders `train` and `test` (or `val`) are the split; else every tenth picture in sorted order is held out.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def _split(folder: Path, files: list[tuple[str, ...]]
            ) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]], tuple[str, ...], str]:
     """(train, test, classes, source) with (path, label) pairs; see the module's docstring for the rules."""
     source = f"{len(files)} pictures in {folder}"
+    while len({parts[0] for parts in files}) == 1:  # an unpacked archive often wraps everything in one folder
+        folder, files = folder / files[0][0], [parts[1:] for parts in files]
     top = {parts[0].lower() for parts in files if len(parts) > 1}
     tests = [name for name in TEST_FOLDERS if name in top]
     if all(len(parts) > 1 for parts in files) and top <= {*TRAIN_FOLDERS, *TEST_FOLDERS} and tests \
