@@ -10,13 +10,56 @@
 #pragma once
 
 #include "../geometry.h"
+#include "arguments.h"
 
 #define TINYGEN_KERNELS(KERNEL)                                                                                          \
   /* kernels/conv.cpp */                                                                                                 \
   KERNEL(conv, (const Geometry& geo, const T* x, const T* w, const T* bias, T* y))                                       \
   KERNEL(conv_transpose, (const Geometry& geo, const T* y, const T* w, const T* bias, T* x))                             \
   /* kernels/conv_weight.cpp */                                                                                          \
-  KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
+  KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
+  /* kernels/planes.cpp */                                                                                              \
+  KERNEL(resample, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y))                            \
+  KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y, long long* winners))        \
+  KERNEL(take_plane, (long long planes, long long size, long long count, const T* x, const long long* index, T* y))     \
+  KERNEL(put_plane, (long long planes, long long size, long long count, const T* y, const long long* index, T* x))      \
+  KERNEL(scatter_add, (long long count, long long width, long long length, const T* values, const long long* index,     \
+         T* out))                                                                                                       \
+  /* kernels/norm.cpp */                                                                                                \
+  KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight, const T* bias, double eps, T* y, T* mean,    \
+         T* rstd))                                                                                                      \
+  KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T* x, const T* weight, const T* mean,          \
+         const T* rstd, T* gx, T* gweight, T* gbias))                                                                   \
+  KERNEL(row_norm, (long long rows, long long width, const T* x, double eps, T* y, T* rstd))                            \
+  KERNEL(row_norm_backward, (long long rows, long long width, const T* g, const T* y, const T* rstd, T* gx))            \
+  KERNEL(softmax, (long long rows, long long width, const T* x, T* y))                                                  \
+  KERNEL(log_softmax, (long long rows, long long width, const T* x, T* y))                                              \
+  /* kernels/pointwise.cpp */                                                                                           \
+  KERNEL(sigmoid, (long long count, const T* x, T* y))                                                                  \
+  KERNEL(sigmoid_backward, (long long count, const T* g, bool one_g, const T* out, T* gx))                              \
+  KERNEL(tanh, (long long count, const T* x, T* y))                                                                     \
+  KERNEL(tanh_backward, (long long count, const T* g, bool one_g, const T* out, T* gx))                                 \
+  KERNEL(leaky_relu, (long long count, const T* x, T* y, double slope))                                                 \
+  KERNEL(leaky_relu_backward, (long long count, const T* g, bool one_g, const T* x, T* gx, double slope))               \
+  KERNEL(elu, (long long count, const T* x, T* y, double alpha, double scale))                                          \
+  KERNEL(elu_backward, (long long count, const T* g, bool one_g, const T* x, T* gx, double alpha, double scale))        \
+  KERNEL(softplus, (long long count, const T* x, T* y))                                                                 \
+  KERNEL(softplus_backward, (long long count, const T* g, bool one_g, const T* x, T* gx))                               \
+  KERNEL(silu, (long long count, const T* x, T* y))                                                                     \
+  KERNEL(silu_backward, (long long count, const T* g, bool one_g, const T* x, T* gx))                                   \
+  KERNEL(gelu, (long long count, const T* x, T* y, bool use_tanh))                                                      \
+  KERNEL(gelu_backward, (long long count, const T* g, bool one_g, const T* x, T* gx, bool use_tanh))                    \
+  KERNEL(erf, (long long count, const T* x, T* y))                                                                      \
+  KERNEL(bce_with_logits, (long long count, const T* x, const T* target, T* y))                                         \
+  KERNEL(bce_with_logits_backward, (long long count, const T* g, bool one_g, const T* x, const T* target, T* gx))       \
+  /* kernels/optimizer.cpp */                                                                                           \
+  KERNEL(sgd_step, (long long count, T* p, const T* g, T* buffer, double lr, bool first, const Sgd& how))               \
+  KERNEL(adam_step, (long long count, T* p, const T* g, T* m, T* v, double lr, double step, const Adam& how))           \
+  KERNEL(rmsprop_step, (long long count, T* p, const T* g, T* v, T* buffer, T* mean, double lr, const RmsProp& how))    \
+  /* kernels/random.cpp */                                                                                              \
+  KERNEL(random_bits, (const Philox& state, long long count, std::uint32_t* out))                                       \
+  KERNEL(random_uniform, (const Philox& state, long long count, T* out))                                                \
+  KERNEL(random_normal, (const Philox& state, long long count, T* out))
 
 namespace tinygen {
 

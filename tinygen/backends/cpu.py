@@ -9,6 +9,7 @@ Threads: `set_num_threads` sets the kernels and NumPy's BLAS together; a fixed n
 
 from __future__ import annotations
 
+import math
 import os
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from tinygen import _cpu
 
-from .geometry import Geometry
+from .geometry import Geometry, Shape, Taps
 
 Array = np.ndarray
 
@@ -132,3 +133,255 @@ def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
 
 def matmul(a: Array, b: Array) -> Array:
     return np.matmul(a, b)
+
+
+# Planes -----------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _taps(taps: Taps) -> Any:  # by identity: a Taps object is a constant
+    index, weight = np.ascontiguousarray(taps.index, np.int64), np.ascontiguousarray(taps.weight, np.float64)
+    return _cpu.Taps(index, weight, taps.size)
+
+
+def _index(index: Array) -> Array:
+    return np.ascontiguousarray(index, np.int64)
+
+
+def resample(x: Array, rows: Taps, cols: Taps) -> Array:
+    (x,) = _inputs("resample", x)
+    y = _empty((*x.shape[:2], len(rows.index), len(cols.index)), x.dtype)
+    _cpu.resample(x, _taps(rows), _taps(cols), y)
+    return y
+
+
+def max_pool(x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]:
+    (x,) = _inputs("max_pool", x)
+    shape = (*x.shape[:2], len(rows.index), len(cols.index))
+    values, winners = _empty(shape, x.dtype), _empty(shape, np.int64)
+    _cpu.max_pool(x, _taps(rows), _taps(cols), values, winners)
+    return values, winners
+
+
+def take_plane(x: Array, index: Array) -> Array:
+    (x,) = _inputs("take_plane", x)
+    y = _empty(index.shape, x.dtype)
+    _cpu.take_plane(x, _index(index), y)
+    return y
+
+
+def put_plane(y: Array, index: Array, size: tuple[int, int]) -> Array:
+    (y,) = _inputs("put_plane", y)
+    x = _empty((*y.shape[:2], *size), y.dtype)
+    _cpu.put_plane(y, _index(index), x)
+    return x
+
+
+def scatter_add(values: Array, index: Array, length: int) -> Array:
+    (values,) = _inputs("scatter_add", values)
+    out = _empty((length, *values.shape[1:]), values.dtype)
+    _cpu.scatter_add(values, _index(index), out, math.prod(values.shape[1:]))
+    return out
+
+
+# Normalisation ----------------------------------------------------------------------------------------------------------
+
+
+def channel_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+    x, weight, bias = _inputs("channel_norm", x, weight, bias)
+    y, mean, rstd = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
+    _cpu.channel_norm(x, weight, bias, eps, y, mean, rstd)
+    return y, mean, rstd
+
+
+def channel_norm_backward(g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> tuple[Array, Array, Array]:
+    g, x, weight, mean, rstd = _inputs("channel_norm_backward", g, x, weight, mean, rstd)
+    gx, gweight, gbias = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
+    _cpu.channel_norm_backward(g, x, weight, mean, rstd, gx, gweight, gbias)
+    return gx, gweight, gbias
+
+
+def row_norm(x: Array, eps: float) -> tuple[Array, Array]:
+    (x,) = _inputs("row_norm", x)
+    y, rstd = _empty(x.shape, x.dtype), _empty(x.shape[:1], x.dtype)
+    _cpu.row_norm(x, eps, y, rstd)
+    return y, rstd
+
+
+def row_norm_backward(g: Array, y: Array, rstd: Array) -> Array:
+    g, y, rstd = _inputs("row_norm_backward", g, y, rstd)
+    gx = _empty(y.shape, y.dtype)
+    _cpu.row_norm_backward(g, y, rstd, gx)
+    return gx
+
+
+def _along_rows(name: str, x: Array) -> Array:
+    (x,) = _inputs(name, x)
+    y = _empty(x.shape, x.dtype)
+    if x.size:
+        getattr(_cpu, name)(x, y)
+    return y
+
+
+def softmax(x: Array) -> Array:
+    return _along_rows("softmax", x)
+
+
+def log_softmax(x: Array) -> Array:
+    return _along_rows("log_softmax", x)
+
+
+# Pointwise --------------------------------------------------------------------------------------------------------------
+
+
+def _unary(name: str, x: Array, *settings: Any) -> Array:
+    (x,) = _inputs(name, x)
+    y = _empty(x.shape, x.dtype)
+    getattr(_cpu, name)(x, y, *settings)
+    return y
+
+
+def _gradient(name: str, g: Array, *operands: Array, settings: tuple[Any, ...] = ()) -> Array:
+    one = g.size > 1 and not any(g.strides)  # one value seen as an array: what a sum or a mean passes down
+    if one:
+        g = g[(slice(0, 1),) * g.ndim]
+    g, *operands = _inputs(name, g, *operands)  # type: ignore[assignment]
+    gx = _empty(operands[0].shape, g.dtype)
+    getattr(_cpu, name)(g, one, *operands, gx, *settings)
+    return gx
+
+
+def sigmoid(x: Array) -> Array:
+    return _unary("sigmoid", x)
+
+
+def sigmoid_backward(g: Array, out: Array) -> Array:
+    return _gradient("sigmoid_backward", g, out)
+
+
+def tanh(x: Array) -> Array:
+    return _unary("tanh", x)
+
+
+def tanh_backward(g: Array, out: Array) -> Array:
+    return _gradient("tanh_backward", g, out)
+
+
+def leaky_relu(x: Array, slope: float) -> Array:
+    return _unary("leaky_relu", x, slope)
+
+
+def leaky_relu_backward(g: Array, x: Array, slope: float) -> Array:
+    return _gradient("leaky_relu_backward", g, x, settings=(slope,))
+
+
+def elu(x: Array, alpha: float, scale: float) -> Array:
+    return _unary("elu", x, alpha, scale)
+
+
+def elu_backward(g: Array, x: Array, alpha: float, scale: float) -> Array:
+    return _gradient("elu_backward", g, x, settings=(alpha, scale))
+
+
+def softplus(x: Array) -> Array:
+    return _unary("softplus", x)
+
+
+def softplus_backward(g: Array, x: Array) -> Array:
+    return _gradient("softplus_backward", g, x)
+
+
+def silu(x: Array) -> Array:
+    return _unary("silu", x)
+
+
+def silu_backward(g: Array, x: Array) -> Array:
+    return _gradient("silu_backward", g, x)
+
+
+def gelu(x: Array, tanh: bool) -> Array:
+    return _unary("gelu", x, tanh)
+
+
+def gelu_backward(g: Array, x: Array, tanh: bool) -> Array:
+    return _gradient("gelu_backward", g, x, settings=(tanh,))
+
+
+def erf(x: Array) -> Array:
+    return _unary("erf", x)
+
+
+def bce_with_logits(x: Array, target: Array) -> Array:
+    x, target = _inputs("bce_with_logits", x, target)
+    y = _empty(x.shape, x.dtype)
+    _cpu.bce_with_logits(x, target, y)
+    return y
+
+
+def bce_with_logits_backward(g: Array, x: Array, target: Array) -> Array:
+    return _gradient("bce_with_logits_backward", g, x, target)
+
+
+# Optimizer steps --------------------------------------------------------------------------------------------------------
+
+
+def _in_place(kernel: str, *arrays: Array | None) -> None:
+    """Refuses arrays that an update in place could not reach: a contiguous copy would be updated and thrown away."""
+    for a in arrays:
+        if a is not None and not (a.flags.c_contiguous and a.flags.writeable):
+            raise ValueError(f"{kernel}: parameters and buffers must be contiguous and writeable; got strides {a.strides}")
+
+
+def sgd_step(
+    p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+    momentum: float, dampening: float, weight_decay: float, nesterov: bool,
+) -> None:  # fmt: skip
+    _in_place("sgd_step", p, buffer)
+    p, g, buffer = _inputs("sgd_step", p, g, buffer)
+    _cpu.sgd_step(p, g, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
+
+
+def adam_step(
+    p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+    beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+) -> None:  # fmt: skip
+    _in_place("adam_step", p, m, v)
+    p, g, m, v = _inputs("adam_step", p, g, m, v)
+    _cpu.adam_step(p, g, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
+
+
+def rmsprop_step(
+    p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+    alpha: float, eps: float, weight_decay: float, momentum: float,
+) -> None:  # fmt: skip
+    _in_place("rmsprop_step", p, v, buffer, mean)
+    p, g, v, buffer, mean = _inputs("rmsprop_step", p, g, v, buffer, mean)
+    _cpu.rmsprop_step(p, g, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
+
+
+# Random numbers ---------------------------------------------------------------------------------------------------------
+
+_WORD, _TWO_WORDS = (1 << 32) - 1, (1 << 64) - 1
+
+
+def random_bits(seed: int, stream: int, offset: int, count: int) -> Array:
+    bits = _empty((count,), np.uint32)
+    _cpu.random_bits(int(seed) & _TWO_WORDS, int(stream) & _WORD, int(offset) & _TWO_WORDS, bits)
+    return bits
+
+
+def _random(name: str, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
+    dtype = np.dtype(dtype)
+    if dtype not in _FLOATS:
+        raise TypeError(f"{name}: expected float32 or float64, got {dtype}")
+    out = _empty(shape, dtype)
+    getattr(_cpu, name)(int(seed) & _TWO_WORDS, int(stream) & _WORD, int(offset) & _TWO_WORDS, out)
+    return out
+
+
+def random_uniform(seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
+    return _random("random_uniform", seed, stream, offset, shape, dtype)
+
+
+def random_normal(seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
+    return _random("random_normal", seed, stream, offset, shape, dtype)

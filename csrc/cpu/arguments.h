@@ -1,0 +1,36 @@
+// Arguments of kernels that belong together. Plain data: shared by the bindings and the kernels of every instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace tinygen {
+
+// A sparse linear map along one axis, see backends/geometry.py: y[p] = sum over t of weight[p][t] * x[index[p][t]].
+struct Taps {
+  long long outputs, taps, size;
+  const long long* index;
+  const double* weight;
+};
+
+struct Channels {
+  long long n, c, s;  // x is (n, c, s), statistics per c
+};
+
+struct Sgd {
+  double momentum, dampening, weight_decay;
+  bool nesterov;
+};
+struct Adam {
+  double beta1, beta2, eps, weight_decay;
+  bool decoupled;
+};
+struct RmsProp {
+  double alpha, eps, weight_decay, momentum;
+};
+
+struct Philox {
+  std::uint64_t seed, offset;  // offset: the first block of four words
+  std::uint32_t stream;
+};
+
+}  // namespace tinygen

@@ -1,0 +1,86 @@
+// Optimizer steps: all of an update in one pass, p, g and the buffers read once and written once.
+//
+// Contract: flat arrays of `count` elements, updated in place; buffers that an optimizer does not have are null. Formulas as in
+// torch.optim, written out in backends/reference.py. Elementwise, so the result does not depend on the number of threads.
+#include "cpu/parallel.h"
+#include "cpu/table.h"
+#include "cpu/vectormath.h"
+
+namespace tinygen {
+namespace TINYGEN_ISA {
+namespace {
+
+constexpr long long kGrain = 8192;
+
+// body(load, store, i) for every vector; in the last one, load and store touch the remaining elements only.
+template <class T, class Body>
+inline void each_vector(long long count, const Body& body) {
+  split(count, kGrain, [&](long long i, long long end) {
+    auto get = [&](const T* a) { return load(a + i); };
+    auto put = [&](T* a, Vector<T> v) { store(a + i, v); };
+    for (; i + lanes<T> <= end; i += lanes<T>) body(get, put);
+    int rest = (int)(end - i);
+    auto get_part = [&](const T* a) { return load_part(a + i, rest); };
+    auto put_part = [&](T* a, Vector<T> v) { store_part(a + i, v, rest); };
+    if (rest) body(get_part, put_part);
+  });
+}
+
+}  // namespace
+
+TINYGEN_KERNEL(sgd_step, (long long count, T* p, const T* g, T* buffer, double lr, bool first, const Sgd& how)) {
+  const T rate = (T)lr, momentum = (T)how.momentum, fresh = (T)(1 - how.dampening), decay = (T)how.weight_decay;
+  each_vector<T>(count, [&](auto get, auto put) {
+    Vector<T> w = get(p), d = get(g);
+    if (decay != 0) d += decay * w;
+    if (buffer) {
+      Vector<T> b = first ? d : momentum * get(buffer) + fresh * d;
+      put(buffer, b);
+      d = how.nesterov ? d + momentum * b : b;
+    }
+    put(p, w - rate * d);
+  });
+}
+
+TINYGEN_KERNEL(adam_step, (long long count, T* p, const T* g, T* m, T* v, double lr, double step, const Adam& how)) {
+  const T fresh1 = (T)(1 - how.beta1), fresh2 = (T)(1 - how.beta2), beta2 = (T)how.beta2, eps = (T)how.eps;
+  const T rate = (T)(lr / (1 - __builtin_pow(how.beta1, step)));
+  const T root = (T)(1 / __builtin_sqrt(1 - __builtin_pow(how.beta2, step)));
+  const T shrink = (T)(how.decoupled ? 1 - lr * how.weight_decay : 1), decay = (T)(how.decoupled ? 0 : how.weight_decay);
+  each_vector<T>(count, [&](auto get, auto put) {
+    Vector<T> w = get(p) * shrink, d = get(g), mean = get(m);
+    if (decay != 0) d += decay * w;
+    mean += fresh1 * (d - mean);
+    Vector<T> square = beta2 * get(v) + fresh2 * (d * d);
+    put(m, mean);
+    put(v, square);
+    put(p, w - rate * mean / (sqrt(square) * root + eps));
+  });
+}
+
+TINYGEN_KERNEL(rmsprop_step,
+               (long long count, T* p, const T* g, T* v, T* buffer, T* mean, double lr, const RmsProp& how)) {
+  const T alpha = (T)how.alpha, fresh = (T)(1 - how.alpha), eps = (T)how.eps, decay = (T)how.weight_decay;
+  const T rate = (T)lr, momentum = (T)how.momentum;
+  each_vector<T>(count, [&](auto get, auto put) {
+    Vector<T> w = get(p), d = get(g);
+    if (decay != 0) d += decay * w;
+    Vector<T> square = alpha * get(v) + fresh * (d * d), variance = square;
+    put(v, square);
+    if (mean) {
+      Vector<T> m = get(mean);
+      m += fresh * (d - m);
+      put(mean, m);
+      variance -= m * m;
+    }
+    d = d / (sqrt(variance) + eps);
+    if (buffer) {
+      d += momentum * get(buffer);
+      put(buffer, d);
+    }
+    put(p, w - rate * d);
+  });
+}
+
+}  // namespace TINYGEN_ISA
+}  // namespace tinygen
