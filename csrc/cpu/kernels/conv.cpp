@@ -1,52 +1,438 @@
+// conv and conv_transpose: one blocked gather-and-multiply for both.
+//
+// Contract   conv: y[n,k,p] = bias[k] + sum over c,t of x[n, c, stride*p + dilation*t - pad] * w[k,c,t]; conv_transpose: its
+//            adjoint in x, plus bias. NCHW, contiguous, any geometry (groups, dilation, stride, pads, empty axes). Every output
+//            is summed in a fixed order, channel blocks outside, whatever the number of threads: results are bit-identical.
+// Idea       Both are  out[m, j] = sum over channels, taps of  a[m, (channel, tap)] * source[channel, step*j + offset(tap)]:
+//            conv with step = stride and one phase; conv_transpose with step 1 and stride^2 phases (sub-pixel positions), each
+//            with its own subset of the taps, never inserting a zero. A Line (window.h) is that map along one axis.
+// Mapping    Work is cut into bands (some images, some output rows), one contiguous share of them per thread. Per band and block
+//            of channels: copy what the band reads into a Window (padding resolved, columns split by stride); then per
+//            phase, panel by panel of kVectors * lanes output pixels, pack [channel, tap][pixel] from the window and run the
+//            register tiles over all output channels. Results go straight to the output where a band is one contiguous piece of
+//            it, else through a per-thread block that `finish` interleaves. Nothing of size batch x taps ever exists.
+// Few        With at most 4 output channels per group (last layer of a generator, depthwise, gradient of a grey image) packing
+//            would cost more than the arithmetic: there lanes run along the window itself, without packing.
+// Cost       2 * taps * channels flops per output; bytes: source once per band (plus halo), weights once per thread, output once.
+#include "cpu/conv/tile.h"
+#include "cpu/conv/window.h"
 #include "cpu/parallel.h"
-#include "cpu/vector.h"
 #include "cpu/table.h"
+#include "cpu/vector.h"
 
 namespace tinygen {
 namespace TINYGEN_ISA {
+namespace {
 
-// Placeholder: naive loops, replaced by the blocked kernels.
-TINYGEN_KERNEL(conv, (const Geometry& geo, const T* x, const T* w, const T* bias, T* y)) {
-  const Axis &a = geo.rows, &b = geo.cols;
-  index_t C = geo.c / geo.groups, K = geo.k / geo.groups;
-  split(geo.n * geo.k, 1, [&](index_t begin, index_t end) {
-    for (index_t i = begin; i < end; i++) {
-      index_t n = i / geo.k, k = i % geo.k, g = k / K;
-      for (index_t p = 0; p < a.y; p++)
-        for (index_t q = 0; q < b.y; q++) {
-          T sum = bias ? bias[k] : T(0);
-          for (index_t c = 0; c < C; c++)
-            for (index_t r = 0; r < a.w; r++)
-              for (index_t s = 0; s < b.w; s++) {
-                index_t h = a.position(p, r), v = b.position(q, s);
-                if (h < 0 || h >= a.x || v < 0 || v >= b.x) continue;
-                sum += x[((n * geo.c + g * C + c) * a.x + h) * b.x + v] * w[((k * C + c) * a.w + r) * b.w + s];
-              }
-          y[(i * a.y + p) * b.y + q] = sum;
+constexpr index_t kFew = 4;               // output channels per group up to which nothing is packed
+constexpr index_t kDepth = 256;           // (channel, tap) pairs per block, about: a panel of them stays in L1/L2
+constexpr index_t kWindowBytes = 384 << 10;  // per thread, a good part of L2
+constexpr index_t kTileBytes = 512 << 10;
+
+template <class T>
+struct Gather {
+  const T *source, *bias;
+  T* out;
+  bool transposed;
+  Axis row_axis, column_axis;
+  index_t images, groups, channels, height, width;  // of the source; channels per group
+  index_t results, out_height, out_width;           // results: output channels per group
+
+  index_t row_phases() const { return transposed ? row_axis.stride : 1; }
+  index_t column_phases() const { return transposed ? column_axis.stride : 1; }
+  Line row_line(index_t f) const { return transposed ? transposed_line(row_axis, f) : convolution_line(row_axis); }
+  Line column_line(index_t f) const { return transposed ? transposed_line(column_axis, f) : convolution_line(column_axis); }
+};
+
+// One phase: its lines, its packed weights ([block of kRows results][channel, tap][kRows], or [channel, tap][results] for
+// few results), and where a band keeps its sums.
+struct Phase {
+  Line rows, columns;
+  index_t taps, weights;               // weights: offset into the packed ones
+  index_t block, row_pitch, image_pitch, result_pitch;  // offset and pitches in the band's block of sums
+  bool flat;                           // few results: an image is one stretch, garbage between its rows included
+};
+
+// Sizes of the blocks, chosen once per call.
+struct Plan {
+  index_t phases, row_phases, column_phases;
+  index_t band_images, band_rows, image_bands, row_bands;  // band_rows counts rows of a phase
+  index_t channel_block;
+  index_t result_blocks, result_parts;  // blocks of kRows output channels; in how many parts threads share them
+  index_t group_weights;                // packed weights of one group
+  index_t row_low, row_high, column_low, column_high, most_rows, most_columns;
+  index_t row_step, column_step;
+  bool few, direct;
+};
+
+template <class T>
+Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
+  Plan plan = {};
+  plan.row_phases = job.row_phases();
+  plan.column_phases = job.column_phases();
+  plan.phases = plan.row_phases * plan.column_phases;
+  plan.few = job.results <= kFew;
+  plan.result_blocks = (job.results + kRows - 1) / kRows;
+  bool any = false;
+  index_t pixels = 0, weights = 0, most_taps = 1;
+  for (index_t fr = 0; fr < plan.row_phases; fr++)
+    for (index_t fc = 0; fc < plan.column_phases; fc++) {
+      Phase& phase = phases[fr * plan.column_phases + fc];
+      phase.rows = job.row_line(fr);
+      phase.columns = job.column_line(fc);
+      phase.taps = phase.rows.taps * phase.columns.taps;
+      phase.weights = weights;
+      weights += phase.taps * job.channels * (plan.few ? job.results : plan.result_blocks * kRows);
+      most_taps = max(most_taps, phase.taps);
+      plan.most_rows = max(plan.most_rows, phase.rows.outputs);
+      plan.most_columns = max(plan.most_columns, phase.columns.outputs);
+      pixels += phase.rows.outputs * phase.columns.outputs;
+      plan.row_step = phase.rows.step;
+      plan.column_step = phase.columns.step;
+      if (!phase.taps) continue;
+      plan.row_low = any ? min(plan.row_low, phase.rows.lowest()) : phase.rows.lowest();
+      plan.row_high = any ? max(plan.row_high, phase.rows.highest()) : phase.rows.highest();
+      plan.column_low = any ? min(plan.column_low, phase.columns.lowest()) : phase.columns.lowest();
+      plan.column_high = any ? max(plan.column_high, phase.columns.highest()) : phase.columns.highest();
+      any = true;
+    }
+  plan.group_weights = weights;
+  index_t depth = max(1, kDepth / most_taps), parts = max(1, (job.channels + depth - 1) / depth);
+  plan.channel_block = max(1, (job.channels + parts - 1) / parts);
+  if (plan.few) plan.channel_block = max(1, job.channels);
+
+  // Rows per band: all, unless the threads need more bands than there are images or the window would not fit the cache.
+  auto window_bytes = [&](index_t images, index_t rows) {
+    Window window = make_window(images, rows, plan.most_columns, plan.row_step, plan.row_low, plan.row_high,
+                                plan.column_step, plan.column_low, plan.column_high);
+    return plan.channel_block * window.channel_pitch * static_cast<index_t>(sizeof(T));
+  };
+  auto sum_bytes = [&](index_t images, index_t rows) {
+    return images * rows * pixels / max(1, plan.most_rows) * job.results * static_cast<index_t>(sizeof(T));
+  };
+  index_t rows = plan.most_rows, planes = job.images * job.groups;
+  if (planes < use) rows = max(1, (rows * planes + use - 1) / use);
+  if (plan.few && rows == plan.most_rows)
+    while (plan.channel_block > 1 && window_bytes(1, rows) > kWindowBytes) plan.channel_block = (plan.channel_block + 1) / 2;
+  while (rows > 1 && (window_bytes(1, rows) > kWindowBytes || (plan.phases > 1 && sum_bytes(1, rows) > kTileBytes)))
+    rows = (rows + 1) / 2;
+  index_t images = 1;
+  if (rows == plan.most_rows) {
+    while (images * pixels < 600 && images < job.images && window_bytes(images + 1, rows) <= kWindowBytes &&
+           sum_bytes(images + 1, rows) <= kTileBytes)
+      images++;
+    index_t bands = (job.images + images - 1) / max(1, images);
+    if (bands > use) bands = (bands + use - 1) / use * use;
+    else if (planes >= use) bands = max(bands, min(job.images, (use + job.groups - 1) / job.groups));
+    images = max(1, (job.images + bands - 1) / max(1, bands));
+  }
+  plan.band_images = images;
+  plan.band_rows = max(1, rows);
+  plan.image_bands = (job.images + images - 1) / images;
+  plan.row_bands = (plan.most_rows + plan.band_rows - 1) / plan.band_rows;
+  plan.direct = plan.phases == 1 && images == 1 && !plan.few;
+  index_t units = plan.image_bands * plan.row_bands * job.groups;
+  plan.result_parts = units < use && units > 0 && !plan.few ? min(plan.result_blocks, (use + units - 1) / units) : 1;
+  return plan;
+}
+
+// The weights of blocks [begin, end) of all groups, reordered for the tiles. A block: one group and kRows of its results.
+template <class T>
+void pack_weights(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict w, T* __restrict packed,
+                  index_t begin, index_t end) {
+  index_t kernel = job.row_axis.w * job.column_axis.w;
+  for (index_t block = begin; block < end; block++) {
+    index_t g = block / plan.result_blocks, m0 = block % plan.result_blocks * kRows;
+    index_t rows = min(kRows, job.results - m0);
+    index_t row_pitch = plan.few ? job.results : kRows;
+    // element of w for result m, channel c, tap t of this group: conv (m, c, t), conv_transpose (c, m, t)
+    index_t step_m = job.transposed ? kernel : job.channels * kernel, step_c = job.transposed ? job.results * kernel : kernel;
+    const T* from = w + g * job.results * job.channels * kernel + m0 * step_m;
+    for (index_t f = 0; f < plan.phases; f++) {
+      const Phase& phase = phases[f];
+      index_t depth = job.channels * phase.taps;
+      T* to = packed + g * plan.group_weights + phase.weights + (plan.few ? m0 : m0 * depth);
+      if (!job.transposed && !plan.few && rows == kRows && lanes<T> == kRows) {
+        transpose_copy(from, step_m, rows, depth, to, kRows);
+        continue;
+      }
+      for (index_t c = 0; c < job.channels; c++)
+        for (index_t r = 0; r < phase.rows.taps; r++)
+          for (index_t s = 0; s < phase.columns.taps; s++) {
+            const T* element = from + c * step_c + (phase.rows.first + r * phase.rows.every) * job.column_axis.w +
+                               phase.columns.first + s * phase.columns.every;
+            for (index_t i = 0; i < rows; i++) to[i] = element[i * step_m];
+            to += row_pitch;
+          }
+    }
+  }
+}
+
+// A stretch of consecutive window elements that become consecutive pixels of a panel.
+struct Run {
+  index_t from, to, length;
+};
+
+// panel[(channel, tap)][pixel], `pitch` pixels a row, for the pixels described by the runs. Whole vectors are copied: what a run
+// writes beyond its end is overwritten by the next one or the next row, and the panel has a vector to spare after the last.
+template <class T>
+inline void pack_panel(const T* __restrict window, index_t channel_pitch, index_t channels, const index_t* taps, index_t count,
+                       const Run* runs, int run_count, T* __restrict panel, index_t pitch) {
+  constexpr int L = lanes<T>;
+  for (index_t c = 0; c < channels; c++)
+    for (index_t t = 0; t < count; t++) {
+      const T* from = window + c * channel_pitch + taps[t];
+      for (int r = 0; r < run_count; r++) {
+        const T* source = from + runs[r].from;
+        T* target = panel + runs[r].to;
+        store(target, load(source));
+        for (index_t i = L; i < runs[r].length; i += L) store(target + i, load(source + i));
+      }
+      panel += pitch;
+    }
+}
+
+// Sums along the window itself, no packing: out[m][i] (pitch out_pitch) for M results and N vectors. weights [channel, tap][M].
+template <class T, int M, int N>
+void slide(const T* __restrict window, index_t channel_pitch, index_t channels, const index_t* __restrict taps, index_t count,
+           const T* __restrict weights, const T* __restrict init, bool first, T* __restrict out, index_t out_pitch) {
+  constexpr int L = lanes<T>;
+  Vector<T> sum[M][N];
+  TINYGEN_UNROLL
+  for (int m = 0; m < M; m++)
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) sum[m][j] = !first ? load(out + m * out_pitch + j * L) : init ? splat(init[m]) : Vector<T>{};
+  for (index_t c = 0; c < channels; c++) {
+    for (index_t t = 0; t < count; t++) {
+      const T* from = window + taps[t];
+      Vector<T> row[N];
+      TINYGEN_UNROLL
+      for (int j = 0; j < N; j++) row[j] = load(from + j * L);
+      TINYGEN_UNROLL
+      for (int m = 0; m < M; m++) {
+        Vector<T> factor = splat(weights[m]);
+        TINYGEN_UNROLL
+        for (int j = 0; j < N; j++) sum[m][j] += factor * row[j];
+      }
+      weights += M;
+    }
+    window += channel_pitch;
+  }
+  TINYGEN_UNROLL
+  for (int m = 0; m < M; m++)
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) store(out + m * out_pitch + j * L, sum[m][j]);
+}
+
+template <class T>
+using SlideFunction = void (*)(const T*, index_t, index_t, const index_t*, index_t, const T*, const T*, bool, T*, index_t);
+
+// slide<T, M, vectors> for vectors <= N.
+template <class T, int M, int N>
+SlideFunction<T> pick_slide(index_t vectors) {
+  if constexpr (N > 1)
+    if (vectors < N) return pick_slide<T, M, N - 1>(vectors);
+  return slide<T, M, N>;
+}
+
+// The same for any length: `length` is rounded up to whole vectors, which are read and written.
+template <class T>
+void slide_along(index_t results, const T* window, index_t channel_pitch, index_t channels, const index_t* taps,
+                 index_t count, const T* weights, const T* init, bool first, T* out, index_t out_pitch, index_t length) {
+  constexpr int L = lanes<T>;
+  const index_t most[] = {8, 4, 3, 2};  // vectors at a time that leave the sums in registers, for 1 .. kFew results
+  for (index_t i = 0; i < length;) {
+    index_t vectors = min(most[results - 1], (length - i + L - 1) / L);
+    auto* function = results == 1   ? pick_slide<T, 1, 8>(vectors)
+                     : results == 2 ? pick_slide<T, 2, 4>(vectors)
+                     : results == 3 ? pick_slide<T, 3, 3>(vectors)
+                                    : pick_slide<T, 4, 2>(vectors);
+    function(window + i, channel_pitch, channels, taps, count, weights, init, first, out + i, out_pitch);
+    i += vectors * L;
+  }
+}
+
+// Copies the sums of a band (result m0 .. m1 of a group) to their places in the output.
+template <class T>
+void finish(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict sums, index_t group, index_t m0,
+            index_t m1, index_t image, index_t images, index_t j0, index_t j1) {
+  constexpr int L = lanes<T>;
+  index_t plane = job.out_height * job.out_width;
+  for (index_t n = 0; n < images; n++)
+    for (index_t m = m0; m < m1; m++) {
+      T* out = job.out + ((image + n) * job.groups * job.results + group * job.results + m) * plane;
+      for (index_t fr = 0; fr < plan.row_phases; fr++) {
+        const Phase* row = phases + fr * plan.column_phases;
+        index_t end = min(j1, row->rows.outputs);
+        if (plan.phases == 1 && row->row_pitch == row->columns.outputs) {
+          copy_exactly(out + j0 * job.out_width, sums + m * row->result_pitch + n * row->image_pitch,
+                       (end - j0) * row->row_pitch);
+          continue;
         }
+        for (index_t j = j0; j < end; j++) {
+          T* to = out + (row->rows.origin + row->rows.spacing * j) * job.out_width;
+          auto from = [&](index_t fc) {
+            const Phase& phase = row[fc];
+            return sums + phase.block + m * phase.result_pitch + n * phase.image_pitch + (j - j0) * phase.row_pitch;
+          };
+          index_t q = 0;
+          if (plan.column_phases == 1) {
+            copy_exactly(to, from(0), row->columns.outputs);
+            continue;
+          }
+          if (plan.column_phases == 2) {
+            index_t left = row[1].columns.origin < row[0].columns.origin;  // the phase that comes first
+            const T *even = from(left), *odd = from(1 - left);
+            index_t pairs = min(row[0].columns.outputs, row[1].columns.outputs);
+            for (; q + L <= pairs; q += L) {
+              Vector<T> a = load(even + q), b = load(odd + q);
+              store(to + 2 * q, Shuffles<T>::low(a, b));
+              store(to + 2 * q + L, Shuffles<T>::high(a, b));
+            }
+          }
+          for (index_t fc = 0; fc < plan.column_phases; fc++) {
+            const T* part = from(fc);
+            const Line& columns = row[fc].columns;
+            for (index_t i = q; i < columns.outputs; i++) to[columns.origin + columns.spacing * i] = part[i];
+          }
+        }
+      }
+    }
+}
+
+// One band, result blocks [b0, b1).
+template <class T>
+void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T* packed, index_t group, index_t image,
+                  index_t j0, index_t b0, index_t b1) {
+  constexpr index_t L = lanes<T>;
+  index_t images = min(plan.band_images, job.images - image), j1 = min(j0 + plan.band_rows, plan.most_rows);
+  index_t m0 = b0 * kRows, m1 = min(job.results, b1 * kRows);
+  Window window = make_window(images, j1 - j0, plan.most_columns, plan.row_step, plan.row_low, plan.row_high,
+                              plan.column_step, plan.column_low, plan.column_high);
+  index_t slack = 2 * L;  // whole vectors may reach beyond the last element
+  T* copy = static_cast<T*>(scratch(kWindow, (plan.channel_block * window.channel_pitch + slack) * sizeof(T)));
+
+  // Where each phase keeps its sums. Few results: in the window's own row pitch, or rows rounded up to whole vectors.
+  index_t size = 0, most_taps = 1;
+  for (index_t f = 0; f < plan.phases; f++) {
+    Phase& phase = phases[f];
+    index_t rows = max(0, min(j1, phase.rows.outputs) - j0), columns = phase.columns.outputs;
+    phase.row_pitch = columns;
+    phase.image_pitch = rows * columns;
+    if (plan.few) {  // whole vectors are written: rows, or images where garbage between rows costs less than ragged vectors
+      index_t step = window.row_step * window.row_pitch, padded = (columns + L - 1) / L * L;
+      phase.flat = step * 4 <= padded * 5;
+      phase.row_pitch = phase.flat ? step : padded;
+      phase.image_pitch = (rows * phase.row_pitch + L - 1) / L * L;
+    }
+    phase.result_pitch = images * phase.image_pitch;
+    if (phase.result_pitch % 64 < 16) phase.result_pitch += 16;
+    phase.block = size;
+    size += job.results * phase.result_pitch;
+    most_taps = max(most_taps, phase.taps);
+  }
+  T* sums = plan.direct ? nullptr : static_cast<T*>(scratch(kTile, (size + slack) * sizeof(T)));
+  index_t* taps = static_cast<index_t*>(scratch(kTaps, most_taps * sizeof(index_t)));
+  T* panel = plan.few ? nullptr
+                      : static_cast<T*>(scratch(kPanel, (plan.channel_block * most_taps * kVectors + 1) * L * sizeof(T)));
+  const T* bias = job.bias ? job.bias + group * job.results : nullptr;
+
+  index_t channel = 0;
+  do {  // at least once: without channels the result is the bias
+    index_t channels = min(plan.channel_block, job.channels - channel);
+    bool first = channel == 0;
+    fill_window(window, copy, job.source, job.groups * job.channels, job.height, job.width, group * job.channels + channel,
+                channels, image, images, j0);
+    for (index_t f = 0; f < plan.phases; f++) {
+      const Phase& phase = phases[f];
+      index_t rows = min(j1, phase.rows.outputs) - j0, columns = phase.columns.outputs;
+      if (rows <= 0 || columns <= 0) continue;
+      for (index_t r = 0, t = 0; r < phase.rows.taps; r++)
+        for (index_t s = 0; s < phase.columns.taps; s++)
+          taps[t++] = window.tap(phase.rows.start + r * phase.rows.move, phase.columns.start + s * phase.columns.move);
+      const T* weights = packed + group * plan.group_weights + phase.weights;
+      if (plan.few) {
+        weights += channel * phase.taps * job.results;
+        index_t length = phase.flat ? (rows - 1) * phase.row_pitch + columns : columns;
+        for (index_t n = 0; n < images; n++)
+          for (index_t j = 0; j < (phase.flat ? 1 : rows); j++)
+            slide_along(job.results, copy + window.pixel(n, j, 0), window.channel_pitch, channels, taps, phase.taps, weights, bias,
+                      first, sums + phase.block + n * phase.image_pitch + j * phase.row_pitch, phase.result_pitch, length);
+        continue;
+      }
+      T* out = plan.direct ? job.out + ((image * job.groups + group) * job.results) * job.out_height * job.out_width +
+                                 j0 * job.out_width
+                           : sums + phase.block;
+      index_t pitch = plan.direct ? job.out_height * job.out_width : phase.result_pitch;
+      index_t depth = channels * phase.taps, whole_depth = job.channels * phase.taps, pixels = images * rows * columns;
+      index_t n = 0, j = 0, q = 0;  // the pixel that the next panel begins with
+      for (index_t p = 0; p < pixels; p += kVectors * L) {
+        index_t length = min(kVectors * L, pixels - p), vectors = (length + L - 1) / L;
+        Run runs[kVectors * L];
+        int count = 0;
+        for (index_t done = 0; done < length;) {
+          index_t here = min(columns - q, length - done);
+          runs[count++] = {window.pixel(n, j, q), done, here};
+          done += here;
+          q += here;
+          if (q == columns) {
+            q = 0;
+            if (++j == rows) j = 0, n++;
+          }
+        }
+        pack_panel(copy, window.channel_pitch, channels, taps, phase.taps, runs, count, panel, vectors * L);
+        for (index_t b = b0; b < b1; b++) {
+          index_t m = b * kRows;
+          pick_tile<T>(job.results - m, vectors)(depth, weights + m * whole_depth + channel * phase.taps * kRows, panel,
+                                                 bias ? bias + m : nullptr, first, out + m * pitch + p, pitch, length);
+        }
+      }
+    }
+    channel += channels;
+  } while (channel < job.channels);
+  if (!plan.direct) finish(job, plan, phases, sums, group, m0, m1, image, images, j0, j1);
+}
+
+template <class T>
+void gather(const Gather<T>& job, const T* w) {
+  if (job.images == 0 || job.groups * job.results == 0 || job.out_height == 0 || job.out_width == 0) return;
+  index_t phase_count = job.row_phases() * job.column_phases();
+  size_t phase_bytes = phase_count * sizeof(Phase);
+  Phase* phases = static_cast<Phase*>(scratch(kPhases, phase_bytes));
+  int use = threads();
+  double flops = 2.0 * job.images * job.groups * job.results * job.channels * job.row_axis.w * job.column_axis.w *
+                 job.row_axis.y * job.column_axis.y;
+  if (flops < 2e5) use = 1;  // waking the threads would take longer
+  const Plan plan = make_plan(job, phases, use);
+  T* packed = static_cast<T*>(scratch(kPackedWeights, (job.groups * plan.group_weights + 1) * sizeof(T)));
+  index_t blocks = job.groups * plan.result_blocks;
+  index_t bands = plan.image_bands * plan.row_bands, units = job.groups * bands * plan.result_parts;
+  parallel(use, [&](int thread, int all) {
+    pack_weights(job, plan, phases, w, packed, blocks * thread / all, blocks * (thread + 1) / all);
+    barrier(all);
+    Phase* own = static_cast<Phase*>(scratch(kOwnPhases, phase_bytes));
+    __builtin_memcpy(own, phases, phase_bytes);
+    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+      index_t part = u % plan.result_parts, band = u / plan.result_parts % bands, group = u / plan.result_parts / bands;
+      compute_band(job, plan, own, packed, group, band / plan.row_bands * plan.band_images,
+                   band % plan.row_bands * plan.band_rows, plan.result_blocks * part / plan.result_parts,
+                   plan.result_blocks * (part + 1) / plan.result_parts);
     }
   });
 }
 
+}  // namespace
+
+TINYGEN_KERNEL(conv, (const Geometry& geo, const T* x, const T* w, const T* bias, T* y)) {
+  Gather<T> job = {x, bias, y, false, geo.rows, geo.cols, geo.n, geo.groups, geo.c / geo.groups,
+                   geo.rows.x, geo.cols.x, geo.k / geo.groups, geo.rows.y, geo.cols.y};
+  gather(job, w);
+}
+
 TINYGEN_KERNEL(conv_transpose, (const Geometry& geo, const T* y, const T* w, const T* bias, T* x)) {
-  const Axis &a = geo.rows, &b = geo.cols;
-  index_t C = geo.c / geo.groups, K = geo.k / geo.groups;
-  split(geo.n * geo.c, 1, [&](index_t begin, index_t end) {
-    for (index_t i = begin; i < end; i++) {
-      index_t n = i / geo.c, c = i % geo.c, g = c / C;
-      for (index_t j = 0; j < a.x * b.x; j++) x[i * a.x * b.x + j] = bias ? bias[c] : T(0);
-      for (index_t k = g * K; k < g * K + K; k++)
-        for (index_t p = 0; p < a.y; p++)
-          for (index_t q = 0; q < b.y; q++)
-            for (index_t r = 0; r < a.w; r++)
-              for (index_t s = 0; s < b.w; s++) {
-                index_t h = a.position(p, r), v = b.position(q, s);
-                if (h < 0 || h >= a.x || v < 0 || v >= b.x) continue;
-                x[(i * a.x + h) * b.x + v] +=
-                    y[((n * geo.k + k) * a.y + p) * b.y + q] * w[((k * C + c % C) * a.w + r) * b.w + s];
-              }
-    }
-  });
+  Gather<T> job = {y, bias, x, true, geo.rows, geo.cols, geo.n, geo.groups, geo.k / geo.groups,
+                   geo.rows.y, geo.cols.y, geo.c / geo.groups, geo.rows.x, geo.cols.x};
+  gather(job, w);
 }
 
 }  // namespace TINYGEN_ISA
