@@ -1,29 +1,243 @@
+// conv_weight: the gradient of a convolution with respect to its weights.
+//
+// Contract   w[k,c,t] = sum over n,p of x[n, c, stride*p + dilation*t - pad] * y[n,k,p]; NCHW, contiguous, any geometry. The order
+//            of summation is fixed by the shapes and the number of threads: no atomics, bit-identical results.
+// Idea       Lanes run over k. y is transposed to [pixel][k] a band at a time; x is read straight from a Window (window.h), one
+//            scalar broadcast per (channel, tap) and pixel: no im2col at all. kRows (channel, tap) pairs x up to kVectors vectors
+//            of k stay in registers over all pixels of a band.
+// Mapping    Threads share the blocks of k first: their results are disjoint. If there are fewer blocks than threads, several
+//            threads take shares of the bands, sum into private accumulators, and these are added in the order of the threads.
+// Cost       2 flops per (k, c, t, n, p). Bytes: x once per block of k (window), y once, accumulators once per band, from L2.
+#include "cpu/conv/tile.h"
+#include "cpu/conv/window.h"
 #include "cpu/parallel.h"
-#include "cpu/vector.h"
 #include "cpu/table.h"
+#include "cpu/vector.h"
 
 namespace tinygen {
 namespace TINYGEN_ISA {
+namespace {
 
-// Placeholder: naive loops, replaced by the blocked kernel.
-TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w)) {
-  const Axis &a = geo.rows, &b = geo.cols;
-  index_t C = geo.c / geo.groups, K = geo.k / geo.groups;
-  split(geo.k * C, 1, [&](index_t begin, index_t end) {
-    for (index_t i = begin; i < end; i++) {
-      index_t k = i / C, c = i % C + k / K * C;
-      for (index_t r = 0; r < a.w; r++)
-        for (index_t s = 0; s < b.w; s++) {
-          T sum = 0;
-          for (index_t n = 0; n < geo.n; n++)
-            for (index_t p = 0; p < a.y; p++)
-              for (index_t q = 0; q < b.y; q++) {
-                index_t h = a.position(p, r), v = b.position(q, s);
-                if (h < 0 || h >= a.x || v < 0 || v >= b.x) continue;
-                sum += x[((n * geo.c + c) * a.x + h) * b.x + v] * y[((n * geo.k + k) * a.y + p) * b.y + q];
-              }
-          w[(i * a.w + r) * b.w + s] = sum;
+constexpr index_t kWindowBytes = 384 << 10;     // per thread, a good part of L2
+constexpr index_t kTransposedBytes = 256 << 10;
+
+// The pixels of a band as the tiles walk them: `images` x `rows` x `columns`, pitches of the window.
+struct Pixels {
+  index_t images, rows, columns, image_pitch, row_pitch;
+};
+
+// sum[i][lane] += sum over pixels of window[offset[i] + pixel] * y[pixel][lane]; y and sum have rows of N vectors.
+template <class T, int M, int N>
+__attribute__((noinline)) void outer(const T* __restrict window, const index_t* __restrict offset, const Pixels& pixels,
+                                     const T* __restrict y, T* __restrict sum) {
+  constexpr int L = lanes<T>;
+  Vector<T> total[M][N];
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++)
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) total[i][j] = load(sum + (i * N + j) * L);
+  for (index_t n = 0; n < pixels.images; n++)
+    for (index_t r = 0; r < pixels.rows; r++) {
+      const T* from[M];
+      TINYGEN_UNROLL
+      for (int i = 0; i < M; i++) from[i] = window + offset[i] + n * pixels.image_pitch + r * pixels.row_pitch;
+      for (index_t q = 0; q < pixels.columns; q++) {
+        Vector<T> row[N];
+        TINYGEN_UNROLL
+        for (int j = 0; j < N; j++) row[j] = load(y + j * L);
+        TINYGEN_UNROLL
+        for (int i = 0; i < M; i++) {
+          Vector<T> factor = splat(from[i][q]);
+          TINYGEN_UNROLL
+          for (int j = 0; j < N; j++) total[i][j] += factor * row[j];
         }
+        y += N * L;
+      }
+    }
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++)
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) store(sum + (i * N + j) * L, total[i][j]);
+}
+
+template <class T>
+using OuterFunction = void (*)(const T*, const index_t*, const Pixels&, const T*, T*);
+
+template <class T, int M>
+OuterFunction<T> pick_outer_width(index_t vectors) {
+#if TINYGEN_VECTOR_BYTES == 64
+  if (vectors == 3) return outer<T, M, 3>;
+#endif
+  return vectors == 2 ? outer<T, M, 2> : outer<T, M, 1>;
+}
+
+// outer<T, M, vectors> for the largest M <= rows that exists; `taken` is that M.
+template <class T>
+OuterFunction<T> pick_outer(index_t rows, index_t vectors, index_t* taken) {
+  if (rows >= kRows) return *taken = kRows, pick_outer_width<T, kRows>(vectors);
+  if (rows >= 4) return *taken = 4, pick_outer_width<T, 4>(vectors);
+  if (rows >= 2) return *taken = 2, pick_outer_width<T, 2>(vectors);
+  return *taken = 1, pick_outer_width<T, 1>(vectors);
+}
+
+template <class T>
+struct Job {
+  const T *x, *y;
+  T* w;
+  index_t images, groups, channels, results;  // channels and results (k) per group
+  Axis row_axis, column_axis;
+  Line rows, columns;
+};
+
+struct Plan {
+  index_t vectors, block, blocks;                          // k per block = vectors * lanes; blocks of k per group
+  index_t channel_block, band_images, band_rows, image_bands, row_bands;
+  index_t block_parts, band_parts;                         // how the threads share the blocks of k, and then the bands
+  index_t pairs;                                           // (channel, tap) pairs
+};
+
+template <class T>
+Window band_window(const Job<T>& job, index_t images, index_t rows) {
+  return make_window(images, rows, job.columns.outputs, job.rows.step, job.rows.lowest(), job.rows.highest(),
+                     job.columns.step, job.columns.lowest(), job.columns.highest());
+}
+
+template <class T>
+Plan make_plan(const Job<T>& job, int use) {
+  Plan plan;
+  constexpr index_t L = lanes<T>, size = sizeof(T);
+  index_t vectors = (job.results + L - 1) / L, taps = job.rows.taps * job.columns.taps;
+  plan.pairs = job.channels * taps;
+  plan.blocks = (vectors + kVectors - 1) / kVectors;
+  plan.vectors = (vectors + plan.blocks - 1) / plan.blocks;
+  plan.blocks = (vectors + plan.vectors - 1) / plan.vectors;
+  plan.block = plan.vectors * L;
+  index_t blocks = plan.blocks * job.groups;
+  plan.block_parts = min(blocks, use);
+  plan.band_parts = max(1, use / max(1, plan.block_parts));
+  // Channels per window: enough to keep y busy, few enough for the cache.
+  index_t rows = job.rows.outputs, columns = job.columns.outputs;
+  plan.channel_block = max(1, job.channels);
+  auto bytes = [&](index_t images, index_t height) {
+    return plan.channel_block * band_window(job, images, height).channel_pitch * size;
+  };
+  while (plan.channel_block > 16 && bytes(1, rows) > kWindowBytes) plan.channel_block = (plan.channel_block + 1) / 2;
+  while (rows > 1 && (bytes(1, rows) > kWindowBytes || rows * columns * plan.block * size > kTransposedBytes))
+    rows = (rows + 1) / 2;
+  while (job.images * ((job.rows.outputs + rows - 1) / rows) < plan.band_parts && rows > 1) rows = (rows + 1) / 2;
+  index_t images = 1;
+  if (rows == job.rows.outputs) {
+    index_t share = max(1, (job.images + plan.band_parts - 1) / plan.band_parts);
+    while (images < share && images * rows * columns < 1024 && bytes(images + 1, rows) <= kWindowBytes &&
+           (images + 1) * rows * columns * plan.block * size <= kTransposedBytes)
+      images++;
+    index_t bands = (share + images - 1) / images;
+    images = (share + bands - 1) / bands;
+  }
+  plan.band_rows = rows;
+  plan.band_images = images;
+  plan.image_bands = (job.images + images - 1) / images;
+  plan.row_bands = (job.rows.outputs + rows - 1) / rows;
+  return plan;
+}
+
+// y of one band as [image, row, column][block], zeros beyond the last k.
+template <class T>
+void transpose_y(const Job<T>& job, const Plan& plan, index_t group, index_t k0, index_t image, index_t images, index_t j0,
+                 index_t rows, T* __restrict to) {
+  index_t plane = job.rows.outputs * job.columns.outputs, pixels = rows * job.columns.outputs;
+  index_t count = min(plan.block, job.results - k0);
+  for (index_t n = 0; n < images; n++) {
+    T* out = to + n * pixels * plan.block;
+    if (count < plan.block)
+      for (index_t p = 0; p < pixels; p++)
+        for (index_t k = count; k < plan.block; k++) out[p * plan.block + k] = 0;
+    const T* from = job.y + ((image + n) * job.groups * job.results + group * job.results + k0) * plane +
+                    j0 * job.columns.outputs;
+    transpose_copy(from, plane, count, pixels, out, plan.block);
+  }
+}
+
+// Adds the bands [begin, end) to sum [channel, tap][block], for one group and block of k.
+template <class T>
+void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, index_t begin, index_t end,
+                T* __restrict sum) {
+  index_t taps = job.rows.taps * job.columns.taps;
+  for (index_t i = 0; i < plan.pairs * plan.block; i++) sum[i] = 0;
+  index_t slack = 2 * lanes<T>;
+  index_t most = band_window(job, plan.band_images, plan.band_rows).channel_pitch;
+  T* copy = static_cast<T*>(scratch(kWindow, (plan.channel_block * most + slack) * sizeof(T)));
+  T* y = static_cast<T*>(
+      scratch(kTransposed, plan.band_images * plan.band_rows * job.columns.outputs * plan.block * sizeof(T)));
+  index_t* offsets = static_cast<index_t*>(scratch(kTaps, plan.channel_block * taps * sizeof(index_t)));
+  for (index_t band = begin; band < end; band++) {
+    index_t image = band / plan.row_bands * plan.band_images, j0 = band % plan.row_bands * plan.band_rows;
+    index_t images = min(plan.band_images, job.images - image), rows = min(plan.band_rows, job.rows.outputs - j0);
+    Window window = band_window(job, images, rows);
+    transpose_y(job, plan, group, k0, image, images, j0, rows, y);
+    Pixels pixels = {images, rows, job.columns.outputs, window.image_pitch, window.row_step * window.row_pitch};
+    for (index_t channel = 0; channel < job.channels; channel += plan.channel_block) {
+      index_t channels = min(plan.channel_block, job.channels - channel), pair = 0;
+      fill_window(window, copy, job.x, job.groups * job.channels, job.row_axis.x, job.column_axis.x,
+                  group * job.channels + channel, channels, image, images, j0);
+      for (index_t c = 0; c < channels; c++)
+        for (index_t r = 0; r < job.rows.taps; r++)
+          for (index_t s = 0; s < job.columns.taps; s++)
+            offsets[pair++] = c * window.channel_pitch +
+                              window.tap(job.rows.start + r * job.rows.move, job.columns.start + s * job.columns.move);
+      T* out = sum + channel * taps * plan.block;
+      for (index_t i = 0, taken = 0; i < pair; i += taken)
+        pick_outer<T>(pair - i, plan.vectors, &taken)(copy, offsets + i, pixels, y, out + i * plan.block);
+    }
+  }
+}
+
+}  // namespace
+
+TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w)) {
+  Job<T> job = {x, y, w, geo.n, geo.groups, geo.c / geo.groups, geo.k / geo.groups, geo.rows, geo.cols,
+                convolution_line(geo.rows), convolution_line(geo.cols)};
+  index_t kernel = geo.rows.w * geo.cols.w, all = geo.k * job.channels * kernel;
+  index_t pixels = geo.n * geo.rows.y * geo.cols.y;
+  if (all == 0) return;
+  if (pixels == 0) {
+    for (index_t i = 0; i < all; i++) w[i] = 0;
+    return;
+  }
+  int use = 2.0 * static_cast<double>(pixels) * all < 2e5 ? 1 : threads();  // waking threads takes longer than so little
+  Plan plan = make_plan(job, use);
+  index_t blocks = plan.blocks * geo.groups, bands = plan.image_bands * plan.row_bands;
+  plan.band_parts = min(plan.band_parts, bands);
+  index_t sums = plan.pairs * plan.block;  // of one group and block of k
+  T* sum = static_cast<T*>(scratch(kAccumulator, (plan.band_parts > 1 ? blocks * plan.band_parts : use) * sums * sizeof(T)));
+  // w[k][channel, tap] from sum [channel, tap][k], pairs [from, to)
+  auto finish = [&](index_t block, const T* total, index_t from, index_t to) {
+    index_t group = block / plan.blocks, k0 = block % plan.blocks * plan.block;
+    transpose_copy(total + from * plan.block, plan.block, to - from, min(plan.block, job.results - k0),
+                   w + (group * job.results + k0) * plan.pairs + from, plan.pairs);
+  };
+  parallel(use, [&](int thread, int running) {
+    if (plan.band_parts == 1) {
+      for (index_t block = blocks * thread / running; block < blocks * (thread + 1) / running; block++) {
+        index_t group = block / plan.blocks, k0 = block % plan.blocks * plan.block;
+        accumulate(job, plan, group, k0, 0, bands, sum + thread * sums);
+        finish(block, sum + thread * sums, 0, plan.pairs);
+      }
+      return;
+    }
+    index_t units = blocks * plan.band_parts;
+    for (index_t u = units * thread / running; u < units * (thread + 1) / running; u++) {
+      index_t block = u / plan.band_parts, part = u % plan.band_parts;
+      index_t group = block / plan.blocks, k0 = block % plan.blocks * plan.block;
+      accumulate(job, plan, group, k0, bands * part / plan.band_parts, bands * (part + 1) / plan.band_parts, sum + u * sums);
+    }
+    barrier(running);
+    for (index_t block = 0; block < blocks; block++) {
+      index_t from = plan.pairs * thread / running, to = plan.pairs * (thread + 1) / running;
+      T* total = sum + block * plan.band_parts * sums;
+      for (index_t part = 1; part < plan.band_parts; part++)
+        for (index_t i = from * plan.block; i < to * plan.block; i++) total[i] += total[part * sums + i];
+      finish(block, total, from, to);
     }
   });
 }
