@@ -1,0 +1,236 @@
+"""Tensors from data, and tensors of constants.
+
+    tensor([[1, 2], [3, 4.5]])      float32: Python floats are single precision, integers int64
+    tensor(np.zeros(3))             float64: an array keeps its own dtype (gradient checks want double precision)
+    zeros(2, 3)  zeros((2, 3))      both spellings
+    from_numpy(a), as_tensor(a)     share a's memory; tensor(a) copies
+
+Everything takes dtype, device and requires_grad; a tensor that requires grad is a leaf, where gradients are collected.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..backends import Device
+from ..backends import device as get_device
+from ..tape import Tensor, leaf
+from .shape import sizes_of
+
+__all__ = [
+    "tensor", "as_tensor", "asarray", "from_numpy", "from_dlpack",
+    "zeros", "ones", "full", "empty", "zeros_like", "ones_like", "full_like", "empty_like",
+    "arange", "linspace", "eye",
+]  # fmt: skip
+
+
+def _made(name: str, array: Any, device: Device, requires_grad: bool) -> Tensor:
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: tensors hold real numbers, integers or booleans, not {array.dtype}")
+    result = Tensor(array, None, device)
+    if not requires_grad:
+        return result
+    if array.dtype.kind != "f":
+        raise RuntimeError(
+            f"{name}: only floating-point tensors can require gradients, this one is {array.dtype}; say dtype='float32'"
+        )
+    return leaf(result)
+
+
+def _array_of(name: str, data: Any) -> Any:
+    """data as an array, Python floats in single precision and Python integers in int64; arrays as they are."""
+    if isinstance(data, Tensor):
+        return data.array
+    if (hasattr(data, "dtype") and hasattr(data, "__array__")) or hasattr(data, "__cuda_array_interface__"):
+        return data if hasattr(data, "__cuda_array_interface__") else np.asarray(data)
+    first = data
+    while isinstance(first, list | tuple) and len(first):
+        first = first[0]
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"{name}: the nested lists do not form a rectangular array ({error})") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: cannot make numbers of {type(first).__name__} data")
+    if not hasattr(first, "dtype"):
+        array = array.astype({"f": np.float32, "i": np.int64}.get(array.dtype.kind, array.dtype), copy=False)
+    return array
+
+
+def _place(array: Any, dtype: Any, device: Device, copy: bool) -> Any:
+    """The array with a dtype on a device; a copy, or the same memory where nothing changes."""
+    xp = device.kernels.xp
+    if xp is np and not isinstance(array, np.ndarray):
+        array = array.get()  # from a GPU
+    dtype = array.dtype if dtype is None else np.dtype(dtype)
+    return xp.array(array, dtype=dtype, order="C") if copy else xp.asarray(array, dtype=dtype)
+
+
+def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor with a copy of `data`: a number, nested lists, an array or a tensor (whose history is left behind).
+
+    Python floats become float32, integers int64; arrays and tensors keep their dtype. TypeError for data that are no numbers,
+    ValueError for ragged lists.
+    """
+    where = get_device(device) if device is not None else data.device if isinstance(data, Tensor) else get_device("cpu")
+    return _made("tensor", _place(_array_of("tensor", data), dtype, where, True), where, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """`data` as a tensor, sharing memory where neither dtype nor device changes; a tensor that fits is returned as it is."""
+    if isinstance(data, Tensor):
+        return data if dtype is None and device is None else data.to(dtype=dtype, device=device)
+    where = get_device(device or "cpu")
+    return _made("as_tensor", _place(_array_of("as_tensor", data), dtype, where, False), where, False)
+
+
+def asarray(
+    data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`as_tensor`, or with copy=True `tensor`."""
+    if copy or requires_grad:
+        return tensor(data, dtype, device, requires_grad)
+    return as_tensor(data, dtype, device)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the memory of a NumPy array; TypeError for anything else."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}; use tensor(...)")
+    return _made("from_numpy", array, get_device("cpu"), False)
+
+
+def from_dlpack(external: Any) -> Tensor:
+    """A tensor that shares the memory of another library's array (torch, CuPy, JAX ...), on the CPU or the GPU."""
+    if isinstance(external, Tensor):
+        return external
+    kind = int(external.__dlpack_device__()[0])
+    if kind not in (1, 2, 3):  # CPU, CUDA, pinned memory
+        raise RuntimeError(f"from_dlpack: DLPack device type {kind} is not supported; move the array to the CPU first")
+    where = get_device("cuda" if kind == 2 else "cpu")
+    array = where.kernels.xp.from_dlpack(external)
+    if kind != 2 and not array.flags.writeable and hasattr(external, "__array_interface__"):
+        array = np.asarray(external)  # some NumPy versions import DLPack memory as read-only
+    return _made("from_dlpack", array, where, False)
+
+
+# ---------------------------------------------------------------- constants
+
+
+def _sizes(name: str, size: tuple) -> tuple[int, ...]:
+    sizes = sizes_of(name, size)
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"{name}: sizes should not be negative, got {sizes}")
+    return sizes
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
+    """Zeros, float32 by default."""
+    where = get_device(device or "cpu")
+    return _made("zeros", where.kernels.xp.zeros(_sizes("zeros", size), dtype or np.float32), where, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
+    """Ones, float32 by default."""
+    where = get_device(device or "cpu")
+    return _made("ones", where.kernels.xp.ones(_sizes("ones", size), dtype or np.float32), where, requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
+    """Memory with whatever it holds, float32 by default."""
+    where = get_device(device or "cpu")
+    return _made("empty", where.kernels.xp.empty(_sizes("empty", size), dtype or np.float32), where, requires_grad)
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
+    """fill_value everywhere; without dtype, float32, int64 or bool as the value is."""
+    where = get_device(device or "cpu")
+    value = fill_value.item() if hasattr(fill_value, "item") else fill_value
+    if dtype is None:
+        dtype = bool if isinstance(value, bool) else np.int64 if isinstance(value, int) else np.float32
+    sizes = _sizes("full", (size,) if isinstance(size, tuple | list) else ((size,),))
+    return _made("full", where.kernels.xp.full(sizes, value, dtype), where, requires_grad)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros with the shape, dtype and device of input."""
+    return zeros(
+        tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones with the shape, dtype and device of input."""
+    return ones(
+        tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uninitialised memory with the shape, dtype and device of input."""
+    return empty(
+        tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """fill_value everywhere, with the shape, dtype and device of input."""
+    return full(
+        tuple(input.shape),
+        fill_value,
+        dtype=dtype or input.dtype,
+        device=device or input.device,
+        requires_grad=requires_grad,
+    )
+
+
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: Any = None,
+    device: Any = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """start + i * step for i = 0, 1, ... below end (arange(end) starts at 0): int64 for integers, else float32.
+
+    ValueError for a step of zero or away from end.
+    """
+    start, end = (0, start) if end is None else (start, end)
+    start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
+    if step == 0 or (end - start) * step < 0:
+        raise ValueError(
+            f"arange: from {start} to {end} the step {step} should be {'negative' if end < start else 'positive'}"
+        )
+    where = get_device(device or "cpu")
+    whole = all(isinstance(v, int) for v in (start, end, step))
+    if dtype is None:
+        dtype = np.int64 if whole else np.float32
+    count = -((start - end) // step) if whole else math.ceil((end - start) / step)
+    values = start + where.kernels.xp.arange(count, dtype=np.int64 if whole else np.float64) * step
+    return _made("arange", values.astype(dtype, copy=False), where, requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False
+) -> Tensor:
+    """`steps` numbers from start to end, both included, equally spaced; float32 by default."""
+    if steps < 0:
+        raise ValueError(f"linspace: steps={steps} should not be negative")
+    start, end = (v.item() if hasattr(v, "item") else v for v in (start, end))
+    where = get_device(device or "cpu")
+    values = where.kernels.xp.linspace(start, end, steps, dtype=np.float64)
+    return _made("linspace", values.astype(dtype or np.float32), where, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
+    """The n x m matrix (n x n by default) with ones on its diagonal."""
+    where = get_device(device or "cpu")
+    sizes = _sizes("eye", (n, n if m is None else m))
+    return _made("eye", where.kernels.xp.eye(*sizes, dtype=dtype or np.float32), where, requires_grad)

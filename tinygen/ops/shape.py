@@ -1,0 +1,1049 @@
+"""Shapes, indices and order: ops that move numbers and compute none.
+
+Each is linear in x, so its VJP is its adjoint: moving every number back to where it came from. Where a number was dropped the
+adjoint writes a zero, where it was copied the adjoint adds up. So most ops here come in pairs that are each other's adjoint,
+and derivatives of any order cost no further code:
+
+    reshape <-> reshape      transpose <-> transpose     slice <-> place (write into zeros)      flip, tril <-> themselves
+    take    <-> untake       gather    <-> scatter       index <-> unindex                       pixel_shuffle <-> unshuffle
+
+Integer and boolean index tensors are constants: the public functions pass their raw arrays on as static attributes.
+Reshapes, transposes, slices and expansions share memory with their input, as in NumPy and torch; everything else is a copy.
+Deliberately absent: in-place versions (tensor.py has those that may be), strides, named dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from types import EllipsisType, NoneType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..tape import Tensor, op
+from ..tape import expand as _expand
+
+__all__ = [
+    "reshape", "view", "transpose", "swapaxes", "swapdims", "permute", "movedim", "flatten", "unflatten", "squeeze",
+    "unsqueeze", "expand", "expand_as", "broadcast_to", "clone", "contiguous",
+    "cat", "concat", "concatenate", "stack", "split", "chunk", "unbind", "narrow", "select",
+    "getitem", "gather", "take_along_dim", "scatter", "scatter_add", "index_select", "index_add", "masked_fill",
+    "masked_select", "embedding", "one_hot",
+    "pad", "flip", "roll", "tile", "repeat", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle",
+    "tril", "triu", "diagonal", "diag", "sort", "argsort", "topk", "meshgrid",
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def sizes_of(name: str, sizes: tuple) -> tuple[int, ...]:
+    """The integers of `f(2, 3)`, `f((2, 3))` or `f([2, 3])` as a tuple."""
+    if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
+        sizes = sizes[0]
+    try:
+        return tuple([operator.index(n) for n in sizes])
+    except TypeError:
+        raise TypeError(f"{name}: expected integers, got {sizes}") from None
+
+
+def dim_of(name: str, dim: int, ndim: int) -> int:
+    """`dim` counted from the front; IndexError outside [-ndim, ndim - 1]."""
+    reach = max(ndim, 1)
+    if not -reach <= dim < reach:
+        raise IndexError(
+            f"{name}: dimension {dim} is out of range for {ndim} dimensions (legal: {-reach} to {reach - 1})"
+        )
+    return dim % reach
+
+
+def _whole(index: Any) -> bool:
+    return type(index) is slice and index == slice(None)
+
+
+def _index_array(name: str, x: Tensor, index: Any, length: int | None = None) -> Any:
+    """An index tensor (or array, or list) as a raw int64 array on x's device; with `length`, checked to lie in [0, length).
+
+    The check reads the data, so it is made on the CPU alone: on a GPU it would wait for everything launched before.
+    """
+    xp = x.device.kernels.xp
+    array = xp.asarray(index.array if isinstance(index, Tensor) else index)
+    if array.size == 0:
+        return array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: the index should hold integers, got {array.dtype}; convert it with .long()")
+    if length is not None and xp is np and (array.min() < 0 or array.max() >= length):
+        raise IndexError(f"{name}: index values {array.min()} to {array.max()} do not lie in 0 to {length - 1}")
+    return array.astype(np.int64, copy=False)
+
+
+# ---------------------------------------------------------------- views
+
+
+@op(view=True)
+def _reshape(k, x, *, shape):
+    """The same numbers in row-major order under another shape."""
+    return x.reshape(shape)
+
+
+_reshape.vjp("x")(lambda g, x_shape: _reshape(g, shape=x_shape))
+
+
+def reshape(x: Tensor, *shape: Any) -> Tensor:
+    """x's numbers in row-major order with another shape; one entry may be -1. Shares x's memory where it can.
+
+    ValueError if the number of elements does not fit.
+    """
+    sizes = sizes_of("reshape", shape)
+    try:
+        return _reshape(x, shape=sizes)
+    except ValueError:
+        raise ValueError(
+            f"reshape: {tuple(x.shape)} has {math.prod(x.shape)} elements, which do not fill {sizes}; "
+            "let -1 stand for the size that follows from the others"
+        ) from None
+
+
+def view(x: Tensor, *shape: Any) -> Tensor:
+    """`reshape` that promises to share memory: ValueError where only a copy could have that shape."""
+    result = reshape(x, *shape)
+    if result.array.size and not x.device.kernels.xp.may_share_memory(result.array, x.array):
+        raise ValueError(
+            f"view: {tuple(x.shape)} is not contiguous and cannot be seen as {tuple(result.shape)} without a copy; use reshape"
+        )
+    return result
+
+
+@op(view=True)
+def _transpose(k, x, *, dim0, dim1):
+    """x with two axes exchanged."""
+    return x.swapaxes(dim0, dim1)
+
+
+_transpose.vjp("x")(lambda g, dim0, dim1: _transpose(g, dim0=dim0, dim1=dim1))
+
+
+def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+    """x with axes dim0 and dim1 exchanged; IndexError for an axis that x does not have."""
+    ndim = x.ndim
+    if not (-ndim <= dim0 < ndim and -ndim <= dim1 < ndim):
+        dim_of("transpose", dim0, ndim), dim_of("transpose", dim1, ndim)
+        return x  # 0-d: axis 0 with itself
+    return _transpose(x, dim0=dim0, dim1=dim1)
+
+
+swapaxes = swapdims = transpose
+
+
+@op(view=True)
+def _permute(k, x, *, dims):
+    """x with its axes in the order `dims`."""
+    return x.transpose(dims)
+
+
+_permute.vjp("x")(lambda g, dims: _permute(g, dims=tuple([dims.index(i) for i in range(len(dims))])))
+
+
+def permute(x: Tensor, *dims: Any) -> Tensor:
+    """y with y.shape[i] = x.shape[dims[i]]: x's axes in another order. ValueError unless every axis is named once."""
+    order = tuple([dim_of("permute", d, x.ndim) for d in sizes_of("permute", dims)])
+    if sorted(order) != list(range(x.ndim)):
+        raise ValueError(f"permute: {dims} should name each of the {x.ndim} axes of {tuple(x.shape)} once")
+    return _permute(x, dims=order)
+
+
+def movedim(x: Tensor, source: Any, destination: Any) -> Tensor:
+    """x with the axes `source` at the places `destination`, the others in their old order."""
+    sources = [dim_of("movedim", d, x.ndim) for d in ((source,) if isinstance(source, int) else source)]
+    places = [dim_of("movedim", d, x.ndim) for d in ((destination,) if isinstance(destination, int) else destination)]
+    if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
+        raise ValueError(
+            f"movedim: source {source} and destination {destination} should each name as many axes, once each"
+        )
+    order = [d for d in range(x.ndim) if d not in sources]
+    for place, axis in sorted(zip(places, sources)):
+        order.insert(place, axis)
+    return permute(x, order)
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """x with the axes start_dim to end_dim (inclusive) merged into one; a 0-d x becomes (1,)."""
+    shape = tuple(x.shape)
+    first, last = dim_of("flatten", start_dim, len(shape)), dim_of("flatten", end_dim, len(shape))
+    if first > last:
+        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in {shape}")
+    if first == last and shape:
+        return x
+    return _reshape(x, shape=(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """x with axis `dim` split into axes of the given sizes (one may be -1)."""
+    dim, shape = dim_of("unflatten", dim, x.ndim), tuple(x.shape)
+    sizes = list(sizes_of("unflatten", (sizes,)))
+    known = math.prod(n for n in sizes if n != -1)
+    if sizes.count(-1) == 1 and known and shape[dim] % known == 0:
+        sizes[sizes.index(-1)] = shape[dim] // known
+    if math.prod(sizes) != shape[dim] or min(sizes, default=1) < 0:
+        raise ValueError(f"unflatten: {tuple(sizes)} does not multiply to the {shape[dim]} of axis {dim} in {shape}")
+    return _reshape(x, shape=(*shape[:dim], *sizes, *shape[dim + 1 :]))
+
+
+def squeeze(x: Tensor, dim: Any = None) -> Tensor:
+    """x without its axes of size 1, or without those of them named in `dim`."""
+    shape = tuple(x.shape)
+    named = (
+        range(len(shape))
+        if dim is None
+        else [dim_of("squeeze", d, len(shape)) for d in ((dim,) if isinstance(dim, int) else dim)]
+    )
+    kept = tuple([n for i, n in enumerate(shape) if n != 1 or i not in named])
+    return x if kept == shape else _reshape(x, shape=kept)
+
+
+def unsqueeze(x: Tensor, dim: int) -> Tensor:
+    """x with a new axis of size 1 at place `dim` of the result."""
+    shape = x.shape
+    dim = dim_of("unsqueeze", dim, len(shape) + 1)
+    return _reshape(x, shape=(*shape[:dim], 1, *shape[dim:]))
+
+
+def expand(x: Tensor, *sizes: Any) -> Tensor:
+    """x broadcast to `sizes` without a copy (a read-only view); -1 keeps a size. Its adjoint is a sum.
+
+    ValueError where an axis of x is neither 1 nor the size asked for.
+    """
+    wanted, shape = sizes_of("expand", sizes), tuple(x.shape)
+    lead = len(wanted) - len(shape)
+    resolved = tuple([shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted)])
+    if lead < 0 or any(n < 0 for n in resolved) or any(o not in (1, n) for o, n in zip(shape, resolved[lead:])):
+        raise ValueError(
+            f"expand: {shape} cannot be broadcast to {wanted}; only axes of size 1 and new leading axes expand"
+        )
+    return x if resolved == shape else _expand(x, shape=resolved)
+
+
+def expand_as(x: Tensor, other: Tensor) -> Tensor:
+    """x broadcast to the shape of `other`."""
+    return expand(x, tuple(other.shape))
+
+
+def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """x broadcast to `size`: `expand` under NumPy's name."""
+    return expand(x, tuple(size))
+
+
+@op
+def clone(k, x):
+    """A copy of x in memory of its own, row-major; the gradient passes through."""
+    return x.copy()
+
+
+clone.vjp("x")(lambda g: g)
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """x itself where its memory is row-major without gaps, else a copy that is."""
+    return x if x.array.flags.c_contiguous else clone(x)
+
+
+# ---------------------------------------------------------------- basic slices, and writing into a larger array
+
+
+@op(view=True)
+def _slice(k, x, *, index):
+    """x[index] for integers, slices, None and Ellipsis."""
+    return x[index]
+
+
+@op
+def _place(k, x, *, shape, index, value=0):
+    """An array of `shape`, x at [index] and `value` everywhere else: the adjoint of _slice, and constant padding."""
+    out = k.xp.full(shape, value, x.dtype)
+    out[index] = x
+    return out
+
+
+_slice.vjp("x")(lambda g, x_shape, index: _place(g, shape=x_shape, index=index))
+_place.vjp("x")(lambda g, index: _slice(g, index=index))
+
+
+def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """The view x[start : start + length] along axis `dim`; ValueError where that leaves the axis."""
+    dim = dim_of("narrow", dim, x.ndim)
+    size = x.shape[dim]
+    first = start + size if start < 0 else start
+    if length < 0 or not 0 <= first <= size - length:
+        raise ValueError(f"narrow: elements {start} to {start + length} leave axis {dim} of {tuple(x.shape)}")
+    return _slice(x, index=(slice(None),) * dim + (slice(first, first + length), ...))
+
+
+def select(x: Tensor, dim: int, index: int) -> Tensor:
+    """The view x[index] along axis `dim`, without that axis."""
+    dim = dim_of("select", dim, x.ndim)
+    return getitem(x, (slice(None),) * dim + (operator.index(index),))
+
+
+@op
+def _split(k, x, *, ends, dim):
+    """The pieces of x between consecutive `ends` along `dim`, as views."""
+    before = (slice(None),) * dim
+    return tuple([x[before + (slice(a, b),)] for a, b in zip((0, *ends[:-1]), ends)])
+
+
+@_split.vjp("x")
+def _(g, x_shape, ends, dim):
+    shapes = [(*x_shape[:dim], b - a, *x_shape[dim + 1 :]) for a, b in zip((0, *ends[:-1]), ends)]
+    some = next(piece for piece in g if piece is not None)
+    xp = some.device.kernels.xp
+    zeros = [Tensor(xp.zeros(s, some.dtype), None, some.device) if p is None else p for p, s in zip(g, shapes)]
+    return _cat(*zeros, dim=dim)
+
+
+def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of x cut along `dim`: every `split_size` elements (the last piece may be shorter), or pieces of the given sizes."""
+    dim = dim_of("split", dim, x.ndim)
+    size = x.shape[dim]
+    if isinstance(split_size_or_sections, int):
+        if split_size_or_sections < 1:
+            raise ValueError(f"split: split_size={split_size_or_sections} should be at least 1")
+        ends = tuple(range(split_size_or_sections, size, split_size_or_sections)) + (size,)
+    else:
+        sections = sizes_of("split", (split_size_or_sections,))
+        ends = tuple(np.cumsum(sections).tolist())
+        if not ends or ends[-1] != size or min(sections) < 0:
+            raise ValueError(
+                f"split: sections {sections} do not add up to the {size} of axis {dim} in {tuple(x.shape)}"
+            )
+    pieces = _split(x, ends=ends, dim=dim)
+    for piece in pieces:
+        piece._version = x._version  # a piece is a view: changing it in place changes x
+    return pieces
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` views of ceil(size / chunks) elements each along `dim`."""
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks={chunks} should be at least 1")
+    dim = dim_of("chunk", dim, x.ndim)
+    return split(x, max(1, -(-x.shape[dim] // chunks)), dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The views x[0], x[1], ... along `dim`."""
+    dim = dim_of("unbind", dim, x.ndim)
+    if x.shape[dim] == 0:
+        return ()
+    shape = (*x.shape[:dim], *x.shape[dim + 1 :])
+    return tuple([_reshape(piece, shape=shape) for piece in split(x, 1, dim)])
+
+
+# ---------------------------------------------------------------- joining
+
+
+@op
+def _cat(k, *tensors, dim):
+    """The tensors one after the other along axis `dim`."""
+    return k.xp.concatenate(tensors, dim)
+
+
+@_cat.vjp("tensors")
+def _(g, tensors_shape, dim):
+    before, pieces, start = (slice(None),) * dim, [], 0
+    for shape in tensors_shape:
+        pieces.append(_slice(g, index=before + (slice(start, start + shape[dim]), ...)))
+        start += shape[dim]
+    return pieces
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors one after the other along axis `dim`; their other axes agree, else ValueError.
+
+    As in torch, tensors of shape (0,) are left out.
+    """
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError("cat: expected at least one tensor")
+    full = [t for t in tensors if tuple(t.shape) != (0,)] or tensors[:1]
+    ndim = full[0].ndim
+    if ndim == 0:
+        raise ValueError("cat: tensors without axes cannot be concatenated; use stack")
+    dim = dim_of("cat", dim, ndim)
+    first = tuple(full[0].shape)
+    for t in full[1:]:
+        shape = tuple(t.shape)
+        if len(shape) != ndim or shape[:dim] + shape[dim + 1 :] != first[:dim] + first[dim + 1 :]:
+            raise ValueError(f"cat: {shape} does not continue {first} along axis {dim}; all other axes should agree")
+    return _cat(*full, dim=dim)
+
+
+concat = concatenate = cat
+
+
+@op
+def _stack(k, *tensors, dim):
+    """The tensors side by side along a new axis `dim`."""
+    return k.xp.stack(tensors, dim)
+
+
+_stack.vjp("tensors")(lambda g, dim: list(unbind(g, dim)))
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape side by side along a new axis `dim`; ValueError where the shapes differ."""
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError("stack: expected at least one tensor")
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(shapes) > 1:
+        raise ValueError(f"stack: the shapes {sorted(shapes)} differ; use cat to join along an existing axis")
+    return _stack(*tensors, dim=dim_of("stack", dim, tensors[0].ndim + 1))
+
+
+# ---------------------------------------------------------------- indexing with arrays
+
+
+@op
+def _take(k, x, *, dim, index):
+    """x[:, ..., index, ...] with an integer array of any shape in the place of axis `dim`."""
+    return k.xp.take(x, index, dim)
+
+
+@op
+def _untake(k, y, *, dim, index, length):
+    """The adjoint of _take: y added up at the places it was read from, along an axis of `length`."""
+    xp = k.xp
+    rows = xp.moveaxis(y, tuple(range(dim, dim + index.ndim)), tuple(range(index.ndim)))
+    rows = xp.ascontiguousarray(rows.reshape(index.size, *rows.shape[index.ndim :]))
+    flat = index.reshape(-1)
+    out = _add_at(k, rows, xp.where(flat < 0, flat + length, flat), length)
+    return xp.ascontiguousarray(xp.moveaxis(out, 0, dim))
+
+
+_take.vjp("x")(lambda g, x_shape, dim, index: _untake(g, dim=dim, index=index, length=x_shape[dim]))
+_untake.vjp("y")(lambda g, dim, index: _take(g, dim=dim, index=index))
+
+
+def _add_at(k: Any, values: Any, index: Any, length: int) -> Any:
+    """The kernel scatter_add, which adds floats; integers are added by NumPy or CuPy."""
+    if values.dtype.kind == "f":
+        return k.scatter_add(values, index, length)
+    out = k.xp.zeros((length, *values.shape[1:]), values.dtype)
+    k.xp.add.at(out, index, values)
+    return out
+
+
+@op
+def _index(k, x, *, index):
+    """x[index] for a tuple of integer arrays, masks and whole slices."""
+    return k.xp.ascontiguousarray(x[index])
+
+
+@op
+def _unindex(k, y, *, shape, index):
+    """The adjoint of _index: zeros of `shape`, y added up at [index]."""
+    xp = k.xp
+    if all(type(i) is slice or i.dtype.kind == "b" for i in index):  # a mask reads no place twice
+        out = xp.zeros(shape, y.dtype)
+        out[index] = y
+        return out
+    size = math.prod(shape)
+    positions = xp.arange(size).reshape(shape)[index]
+    return _add_at(k, xp.ascontiguousarray(y).reshape(-1), positions.reshape(-1), size).reshape(shape)
+
+
+_index.vjp("x")(lambda g, x_shape, index: _unindex(g, shape=x_shape, index=index))
+_unindex.vjp("y")(lambda g, index: _index(g, index=index))
+
+_BASIC = frozenset({int, slice, NoneType, EllipsisType})
+
+
+def raw_index(x: Tensor, index: Any) -> tuple:
+    """An index as NumPy takes it: a tuple of integers, slices, None, Ellipsis and raw arrays on x's device."""
+    items = index if type(index) is tuple else (index,)
+    if _BASIC.issuperset([type(i) for i in items]):
+        return items
+    return tuple([i if type(i) in _BASIC else _as_index(x, i) for i in items])
+
+
+def _as_index(x: Tensor, item: Any) -> Any:
+    xp = x.device.kernels.xp
+    array = item.array if isinstance(item, Tensor) else np.asarray(item)
+    if array.size == 0 and not isinstance(item, Tensor):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iub":
+        raise IndexError(
+            f"getitem: an index should hold integers or booleans, got {array.dtype}; convert it with .long()"
+        )
+    if array.ndim == 0 and array.dtype.kind != "b":
+        return int(array)
+    return xp.asarray(array)
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """x[index] with integers, slices, None, Ellipsis (a view of x), integer arrays and boolean masks (a copy), as in torch.
+
+    Integers and slices apply first; the index arrays then broadcast together, and their axes take the place of the first
+    array, or come first where a slice separates the arrays. Gradients of elements read several times add up.
+    """
+    items = raw_index(x, index)
+    try:
+        if _BASIC.issuperset([type(i) for i in items]):
+            return _slice(x, index=items if Ellipsis in items else (*items, ...))
+        basic, advanced = _separate(items, x.ndim)
+        if not all(map(_whole, basic)):
+            x = _slice(x, index=(*basic, ...))
+        arrays = [i for i, a in enumerate(advanced) if type(a) is not slice]
+        if len(arrays) == 1 and advanced[arrays[0]].dtype.kind != "b":
+            return _take(x, dim=arrays[0], index=advanced[arrays[0]])
+        return _index(x, index=advanced)
+    except IndexError as error:
+        raise IndexError(f"getitem: {error} (x is {tuple(x.shape)})") from None
+
+
+def _separate(items: tuple, ndim: int) -> tuple[tuple, tuple]:
+    """An index in two steps: first integers, slices and new axes, then arrays and masks on the axes that are left."""
+    masks = [i.ndim for i in items if type(i) not in _BASIC and i.dtype.kind == "b"]
+    used = sum(i is not None and i is not Ellipsis for i in items) - len(masks) + sum(masks)
+    dots = sum(i is Ellipsis for i in items)
+    if used > ndim or dots > 1:
+        raise IndexError(f"{used} indices for {ndim} dimensions" if used > ndim else "more than one Ellipsis")
+    rest = (slice(None),) * (ndim - used)
+    items = items if dots else (*items, ...)
+    basic: tuple = ()
+    advanced: tuple = ()
+    for item in items:
+        if item is Ellipsis:
+            basic, advanced = basic + rest, advanced + rest
+        elif type(item) in _BASIC:
+            basic += (item,)
+            advanced += () if type(item) is int else (slice(None),)
+        elif item.dtype.kind == "b":  # a mask covers as many axes as it has; one without axes acts on a new one
+            basic += (slice(None),) * item.ndim or (None,)
+            advanced += (item.reshape(item.shape or (1,)),)
+        else:
+            basic += (slice(None),)
+            advanced += (item,)
+    return basic, advanced
+
+
+def _positions(xp: Any, index: Any, dim: int, shape: tuple) -> Any:
+    """For each element of `index` the row-major position in `shape` of its own place with coordinate `dim` replaced by it."""
+    positions = index * math.prod(shape[dim + 1 :])
+    for axis, n in enumerate(index.shape):
+        if axis != dim:
+            along = [1] * index.ndim
+            along[axis] = n
+            positions = positions + (xp.arange(n) * math.prod(shape[axis + 1 :])).reshape(along)
+    return positions
+
+
+@op
+def _gather(k, x, *, dim, index):
+    """y[i, j, ...] = x[i, ..., index[i, j, ...], ...]."""
+    crop = tuple([slice(None) if axis == dim else slice(n) for axis, n in enumerate(index.shape)])
+    return k.xp.take_along_axis(x[crop], index, dim)
+
+
+@op
+def _scatter(k, y, *, dim, index, shape):
+    """The adjoint of _gather: zeros of `shape`, y added up at the places that index names."""
+    size = math.prod(shape)
+    positions = _positions(k.xp, index, dim, shape).reshape(-1)
+    return _add_at(k, k.xp.ascontiguousarray(y).reshape(-1), positions, size).reshape(shape)
+
+
+_gather.vjp("x")(lambda g, x_shape, dim, index: _scatter(g, dim=dim, index=index, shape=x_shape))
+_scatter.vjp("y")(lambda g, dim, index: _gather(g, dim=dim, index=index))
+
+
+def _checked_gather(name: str, x: Tensor, dim: int, index: Any) -> tuple[int, Any]:
+    dim = dim_of(name, dim, x.ndim)
+    shape = tuple(x.shape)
+    array = _index_array(name, x, index, shape[dim] if shape else 1)
+    if array.ndim != len(shape) or any(n > m for i, (n, m) in enumerate(zip(array.shape, shape)) if i != dim):
+        raise ValueError(
+            f"{name}: index {tuple(array.shape)} should have the {len(shape)} axes of x {shape}, none longer than x's except axis {dim}"
+        )
+    return dim, array
+
+
+def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """y[i,j,k] = x[i, index[i,j,k], k] for dim = 1: one element of axis `dim` for each element of `index`; y has its shape.
+
+    IndexError for values outside the axis, ValueError where `index` is longer than x along another axis.
+    """
+    dim, array = _checked_gather("gather", x, dim, index)
+    return _gather(x, dim=dim, index=array) if x.ndim else clone(x)
+
+
+def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """`gather` with negative indices allowed and all other axes broadcast; without `dim`, from the flattened x."""
+    if dim is None:
+        return gather(flatten(x), 0, flatten(indices))
+    dim = dim_of("take_along_dim", dim, x.ndim)
+    array = _index_array("take_along_dim", x, indices)
+    if array.ndim != x.ndim:
+        raise ValueError(
+            f"take_along_dim: indices {tuple(array.shape)} should have the {x.ndim} axes of x {tuple(x.shape)}"
+        )
+    sizes = np.broadcast_shapes(*[(*s[:dim], 1, *s[dim + 1 :]) for s in (tuple(x.shape), array.shape)])
+    array = x.device.kernels.xp.broadcast_to(array, (*sizes[:dim], array.shape[dim], *sizes[dim + 1 :]))
+    array = _index_array("take_along_dim", x, array % x.shape[dim], x.shape[dim])
+    return _gather(expand(x, (*sizes[:dim], x.shape[dim], *sizes[dim + 1 :])), dim=dim, index=array)
+
+
+def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """x with src added where index says: y[i, index[i,j,k], k] += src[i,j,k] for dim = 1. The adjoint of `gather` in src.
+
+    Elements of src beyond the shape of index are not used. Errors as `gather`.
+    """
+    return x + _scattered("scatter_add", x, dim, index, src)[0]
+
+
+def _scattered(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tuple[Tensor, int, Any]:
+    dim, array = _checked_gather(name, x, dim, index)
+    if src.ndim != array.ndim or any(n > m for n, m in zip(array.shape, src.shape)):
+        raise ValueError(f"{name}: index {tuple(array.shape)} is larger than src {tuple(src.shape)}")
+    if tuple(src.shape) != array.shape:
+        src = _slice(src, index=tuple([slice(n) for n in array.shape]))
+    return _scatter(src, dim=dim, index=array, shape=tuple(x.shape)), dim, array
+
+
+def scatter(x: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
+    """x with src (a tensor or a number) written where index says: y[i, index[i,j,k], k] = src[i,j,k] for dim = 1.
+
+    A tensor's values should go to different places each (torch: undefined otherwise; here they add up). Errors as `gather`.
+    """
+    if isinstance(src, Tensor):
+        values, dim, array = _scattered("scatter", x, dim, index, src)
+    else:
+        dim, array = _checked_gather("scatter", x, dim, index)
+    xp = x.device.kernels.xp
+    mask = xp.zeros(math.prod(x.shape), bool)
+    mask[_positions(xp, array, dim, tuple(x.shape)).reshape(-1)] = True
+    mask = mask.reshape(x.shape)
+    return masked_fill(x, mask, 0) + values if isinstance(src, Tensor) else masked_fill(x, mask, src)
+
+
+def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The elements index[0], index[1], ... of axis `dim`, in that order; index is 1-D. IndexError outside the axis."""
+    dim = dim_of("index_select", dim, x.ndim)
+    array = _index_array("index_select", x, index, x.shape[dim]).reshape(-1)
+    return _take(x, dim=dim, index=array)
+
+
+def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+    """x with alpha * source[i] added to element index[i] of axis `dim`: the adjoint of `index_select` in source."""
+    dim = dim_of("index_add", dim, x.ndim)
+    length = x.shape[dim]
+    array = _index_array("index_add", x, index, length).reshape(-1)
+    expected = (*x.shape[:dim], len(array), *x.shape[dim + 1 :])
+    if tuple(source.shape) != expected:
+        raise ValueError(f"index_add: source should be {expected} for x {tuple(x.shape)}, got {tuple(source.shape)}")
+    added = _untake(source, dim=dim, index=array, length=length)
+    return x + (added if alpha == 1 else added * alpha)
+
+
+@op
+def _masked_fill(k, x, *, mask, value):
+    """value where mask, x elsewhere."""
+    return k.xp.where(mask, x.dtype.type(value), x)
+
+
+_masked_fill.vjp("x")(lambda g, mask: _masked_fill(g, mask=mask, value=0))
+
+
+def masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
+    """value where mask is true, x elsewhere; the mask broadcasts to x's shape, else ValueError."""
+    array = x.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
+    if array.dtype != bool:
+        raise TypeError(f"masked_fill: the mask should be boolean, got {array.dtype}; convert it with .bool()")
+    _check_mask("masked_fill", array, x)
+    return _masked_fill(x, mask=array, value=value.item() if isinstance(value, Tensor) else value)
+
+
+def _check_mask(name: str, mask: Any, x: Tensor) -> None:
+    lead = x.ndim - mask.ndim
+    if lead < 0 or any(n not in (1, m) for n, m in zip(mask.shape, x.shape[lead:])):
+        raise ValueError(f"{name}: mask {tuple(mask.shape)} does not broadcast to x {tuple(x.shape)}")
+
+
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+    """The elements of x where the mask (broadcast to x's shape) is true, in row-major order, 1-D."""
+    array = x.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
+    _check_mask("masked_select", array, x)
+    return getitem(x, x.device.kernels.xp.broadcast_to(array, tuple(x.shape)))
+
+
+@op
+def _embedding(k, weight, *, index, padding_idx):
+    """weight[index]."""
+    return k.xp.take(weight, index, 0)
+
+
+@_embedding.vjp("weight")
+def _(g, weight_shape, index, padding_idx):
+    if padding_idx is not None:
+        g = _masked_fill(g, mask=(index == padding_idx)[..., None], value=0)
+    return _untake(g, dim=0, index=index, length=weight_shape[0])
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """weight[input]: the rows of weight (words, width) that the integers of input (...) name, (..., width).
+
+    The row `padding_idx` receives no gradient. IndexError for an integer outside the rows.
+    """
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight should be (words, width), got {tuple(weight.shape)}")
+    index = _index_array("embedding", weight, input, weight.shape[0])
+    if padding_idx is not None:
+        padding_idx = dim_of("embedding", padding_idx, weight.shape[0])
+    return _embedding(weight, index=index, padding_idx=padding_idx)
+
+
+def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
+    """y[..., c] = 1 where x[...] = c, else 0: int64, (*x.shape, num_classes); by default one class more than the largest x."""
+    if num_classes == -1:
+        if math.prod(x.shape) == 0:
+            raise ValueError(f"one_hot: x {tuple(x.shape)} is empty; say num_classes")
+        num_classes = int(x.array.max()) + 1
+    index = _index_array("one_hot", x, x, num_classes)
+    classes = x.device.kernels.xp.arange(num_classes)
+    return Tensor((index[..., None] == classes).astype(np.int64), None, x.device)
+
+
+# ---------------------------------------------------------------- padding, mirrors and copies
+
+
+def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """x with elements added at the borders; pad = (before, after) of the last axis, then of the one before it, and so on.
+
+    Modes: 'constant' (`value`, 0 by default; negative amounts crop), 'reflect' (c b | a b c | b a), 'replicate'
+    (a a | a b c | c c), 'circular' (b c | a b c | a b). ValueError where the border cannot be filled.
+    """
+    amounts = sizes_of("pad", (pad,))
+    if len(amounts) % 2 or len(amounts) > 2 * x.ndim:
+        raise ValueError(
+            f"pad: pad={pad} should hold (before, after) for at most the {x.ndim} axes of {tuple(x.shape)}"
+        )
+    if mode == "constant":
+        return _pad_constant(x, amounts, 0 if value is None else value)
+    if mode not in ("reflect", "replicate", "circular"):
+        raise ValueError(f"pad: mode={mode!r} is not known; use 'constant', 'reflect', 'replicate' or 'circular'")
+    if value:
+        raise ValueError(f"pad: value={value} has no meaning with mode={mode!r}")
+    for i in range(0, len(amounts), 2):
+        dim = x.ndim - 1 - i // 2
+        before, after = amounts[i : i + 2]
+        crops = (min(before, 0), min(after, 0))
+        if any(crops):
+            x = _pad_constant(x, (0, 0) * (i // 2) + crops, 0)
+        x = _pad_border(x, dim, max(before, 0), max(after, 0), mode)
+    return x
+
+
+def _pad_constant(x: Tensor, amounts: tuple, value: float) -> Tensor:
+    shape = list(x.shape)
+    source, target = [slice(None)] * len(shape), [slice(None)] * len(shape)
+    for i in range(0, len(amounts), 2):
+        dim = len(shape) - 1 - i // 2
+        before, after = amounts[i : i + 2]
+        n = shape[dim]
+        if n + before + after < 0:
+            raise ValueError(
+                f"pad: ({before}, {after}) crops more than the {n} elements of axis {dim} in {tuple(x.shape)}"
+            )
+        source[dim] = slice(max(-before, 0), n + min(after, 0))
+        target[dim] = slice(max(before, 0), n + before + after - max(after, 0))
+        shape[dim] = n + before + after
+    if not all(map(_whole, source)) and any(a < 0 for a in amounts):
+        x = _slice(x, index=tuple(source))
+    if tuple(x.shape) == tuple(shape):
+        return x
+    return _place(x, shape=tuple(shape), index=tuple(target), value=value)
+
+
+def _pad_border(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
+    """One axis of `pad`, from slices of x itself."""
+    n = x.shape[dim]
+    most = {"reflect": n - 1, "circular": n, "replicate": math.inf if n else 0}[mode]
+    if max(before, after) > most:
+        raise ValueError(
+            f"pad: mode='{mode}' can add at most {most} elements on a side of axis {dim} with {n} elements, asked ({before}, {after})"
+        )
+    if mode == "reflect":
+        left, right = flip(narrow(x, dim, 1, before), dim), flip(narrow(x, dim, n - 1 - after, after), dim)
+    elif mode == "circular":
+        left, right = narrow(x, dim, n - before, before), narrow(x, dim, 0, after)
+    else:
+        sizes = list(x.shape)
+        sizes[dim] = -1
+        left, right = narrow(x, dim, 0, min(1, n)), narrow(x, dim, n - min(1, n), min(1, n))
+        left, right = expand(left, _with(sizes, dim, before)), expand(right, _with(sizes, dim, after))
+    return _cat(*[t for t, m in ((left, before), (x, 1), (right, after)) if m], dim=dim)
+
+
+def _with(sizes: list[int], dim: int, n: int) -> tuple[int, ...]:
+    return (*sizes[:dim], n, *sizes[dim + 1 :])
+
+
+@op
+def _flip(k, x, *, dims):
+    """x read backwards along `dims`."""
+    return k.xp.flip(x, dims).copy()
+
+
+_flip.vjp("x")(lambda g, dims: _flip(g, dims=dims))
+
+
+def flip(x: Tensor, *dims: Any) -> Tensor:
+    """x read backwards along the axes `dims` (a copy)."""
+    axes = tuple([dim_of("flip", d, x.ndim) for d in sizes_of("flip", dims)])
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"flip: dims={dims} names an axis twice")
+    return _flip(x, dims=axes) if x.ndim else clone(x)
+
+
+@op
+def _roll(k, x, *, shifts, dims):
+    """x shifted around its axes."""
+    return k.xp.roll(x, shifts, dims)
+
+
+_roll.vjp("x")(lambda g, shifts, dims: _roll(g, shifts=tuple([-s for s in shifts]), dims=dims))
+
+
+def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """y[(i + shift) mod n] = x[i] along each axis of `dims`; without dims, of the flattened x."""
+    steps = sizes_of("roll", (shifts,) if isinstance(shifts, tuple | list) else ((shifts,),))
+    if dims is None:
+        if len(steps) != 1:
+            raise ValueError(f"roll: {len(steps)} shifts without dims; say one axis for each shift")
+        return _reshape(_roll(flatten(x), shifts=steps, dims=(0,)), shape=tuple(x.shape))
+    axes = tuple([dim_of("roll", d, x.ndim) for d in ((dims,) if isinstance(dims, int) else dims)])
+    if len(axes) != len(steps):
+        raise ValueError(f"roll: shifts={shifts} and dims={dims} should be equally many")
+    return _roll(x, shifts=steps, dims=axes)
+
+
+def repeat(x: Tensor, *sizes: Any) -> Tensor:
+    """x laid sizes[i] times along axis i (a copy); with more sizes than axes, x gets new leading axes."""
+    times = sizes_of("repeat", sizes)
+    lead = len(times) - x.ndim
+    if lead < 0 or min(times, default=0) < 0:
+        raise ValueError(
+            f"repeat: sizes {times} should be at least 0, one for each of the {x.ndim} axes of {tuple(x.shape)}"
+        )
+    shape = (1,) * lead + tuple(x.shape)
+    paired = _reshape(x, shape=tuple([m for n in shape for m in (1, n)]))
+    wide = _expand(paired, shape=tuple([m for t, n in zip(times, shape) for m in (t, n)]))
+    return clone(_reshape(wide, shape=tuple([t * n for t, n in zip(times, shape)])))
+
+
+def tile(x: Tensor, *dims: Any) -> Tensor:
+    """`repeat` that lets the leading axes be left out, as numpy.tile."""
+    times = sizes_of("tile", dims)
+    return repeat(x, (1,) * (x.ndim - len(times)) + times)
+
+
+def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+    """Each element of axis `dim` `repeats` times in a row (one number, or one per element); without dim, of the flat x."""
+    if dim is None:
+        x, dim = flatten(x), 0
+    dim = dim_of("repeat_interleave", dim, x.ndim)
+    times = np.asarray(repeats.numpy() if isinstance(repeats, Tensor) else repeats)
+    if (
+        times.ndim > 1
+        or times.dtype.kind not in "iu"
+        or times.min(initial=0) < 0
+        or times.size not in (1, x.shape[dim])
+    ):
+        raise ValueError(
+            f"repeat_interleave: repeats should be one count, or {x.shape[dim]} for axis {dim} of {tuple(x.shape)}"
+        )
+    index = np.repeat(np.arange(x.shape[dim]), times.item() if times.size == 1 else times)
+    return _take(x, dim=dim, index=x.device.kernels.xp.asarray(index))
+
+
+@op
+def _pixel_shuffle(k, x, *, factor):
+    """Channels to space: y[..., c, h r + i, w r + j] = x[..., c r^2 + i r + j, h, w]."""
+    *lead, c, h, w = x.shape
+    r = factor
+    x = x.reshape(*lead, c // (r * r), r, r, h, w)
+    n = len(lead)
+    return x.transpose(*range(n), n, n + 3, n + 1, n + 4, n + 2).reshape(*lead, c // (r * r), h * r, w * r)
+
+
+@op
+def _pixel_unshuffle(k, x, *, factor):
+    """Space to channels: the inverse of _pixel_shuffle, and its adjoint, for it is a permutation."""
+    *lead, c, h, w = x.shape
+    r = factor
+    x = x.reshape(*lead, c, h // r, r, w // r, r)
+    n = len(lead)
+    return x.transpose(*range(n), n, n + 2, n + 4, n + 1, n + 3).reshape(*lead, c * r * r, h // r, w // r)
+
+
+_pixel_shuffle.vjp("x")(lambda g, factor: _pixel_unshuffle(g, factor=factor))
+_pixel_unshuffle.vjp("x")(lambda g, factor: _pixel_shuffle(g, factor=factor))
+
+
+def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
+    """y[n, c, h r + i, w r + j] = x[n, c r^2 + i r + j, h, w]: (N, C r^2, H, W) to (N, C, H r, W r) (Shi et al. 2016)."""
+    r = upscale_factor
+    if r < 1 or x.ndim < 3 or x.shape[-3] % (r * r):
+        raise ValueError(f"pixel_shuffle: x should be (..., C * {r}^2, H, W), got {tuple(x.shape)}")
+    return _pixel_shuffle(x, factor=r)
+
+
+def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
+    """The inverse of `pixel_shuffle`: (N, C, H r, W r) to (N, C r^2, H, W)."""
+    r = downscale_factor
+    if r < 1 or x.ndim < 3 or x.shape[-2] % r or x.shape[-1] % r:
+        raise ValueError(f"pixel_unshuffle: x should be (..., C, H * {r}, W * {r}), got {tuple(x.shape)}")
+    return _pixel_unshuffle(x, factor=r)
+
+
+# ---------------------------------------------------------------- matrices
+
+
+@op
+def _tril(k, x, *, diagonal):
+    """x where column - row <= diagonal, else 0."""
+    return k.xp.tril(x, diagonal)
+
+
+@op
+def _triu(k, x, *, diagonal):
+    """x where column - row >= diagonal, else 0."""
+    return k.xp.triu(x, diagonal)
+
+
+_tril.vjp("x")(lambda g, diagonal: _tril(g, diagonal=diagonal))
+_triu.vjp("x")(lambda g, diagonal: _triu(g, diagonal=diagonal))
+
+
+def _matrices(name: str, x: Tensor) -> Tensor:
+    if x.ndim < 2:
+        raise ValueError(f"{name}: x should have at least 2 axes, got {tuple(x.shape)}")
+    return x
+
+
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+    """The lower triangle of the last two axes: x where column - row <= diagonal, else 0."""
+    return _tril(_matrices("tril", x), diagonal=diagonal)
+
+
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+    """The upper triangle of the last two axes: x where column - row >= diagonal, else 0."""
+    return _triu(_matrices("triu", x), diagonal=diagonal)
+
+
+@op
+def _diagonal(k, x, *, offset, dims):
+    """y[..., i] = x[..., i, i + offset] over the two axes `dims`."""
+    return k.xp.diagonal(x, offset, *dims).copy()
+
+
+@op
+def _from_diagonal(k, y, *, offset, dims, shape):
+    """Zeros of `shape` with y on that diagonal: the adjoint of _diagonal."""
+    out = k.xp.zeros(shape, y.dtype)
+    rows = k.xp.arange(y.shape[-1]) + max(-offset, 0)
+    k.xp.moveaxis(out, dims, (-2, -1))[..., rows, rows + offset] = y
+    return out
+
+
+_diagonal.vjp("x")(lambda g, x_shape, offset, dims: _from_diagonal(g, offset=offset, dims=dims, shape=x_shape))
+_from_diagonal.vjp("y")(lambda g, offset, dims: _diagonal(g, offset=offset, dims=dims))
+
+
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """y[..., i] = x[i, i + offset] of the axes dim1 and dim2 (a copy); the other axes come first."""
+    dims = (dim_of("diagonal", dim1, _matrices("diagonal", x).ndim), dim_of("diagonal", dim2, x.ndim))
+    if dims[0] == dims[1]:
+        raise ValueError(f"diagonal: dim1={dim1} and dim2={dim2} are the same axis of {tuple(x.shape)}")
+    return _diagonal(x, offset=offset, dims=dims)
+
+
+def diag(x: Tensor, diagonal: int = 0) -> Tensor:
+    """The matrix with a 1-D x on a diagonal, or the diagonal of a matrix x."""
+    if x.ndim == 1:
+        n = x.shape[0] + abs(diagonal)
+        return _from_diagonal(x, offset=diagonal, dims=(0, 1), shape=(n, n))
+    if x.ndim != 2:
+        raise ValueError(f"diag: x should have 1 or 2 axes, got {tuple(x.shape)}")
+    return _diagonal(x, offset=diagonal, dims=(0, 1))
+
+
+# ---------------------------------------------------------------- order
+
+
+class Sorted(NamedTuple):
+    """What `sort` and `topk` return: the values, and where in x they stood (int64)."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _order(x: Tensor, dim: int, descending: bool) -> Any:
+    """The stable order of x along dim as an array of indices; NaN counts as larger than everything, as in torch."""
+    xp, a = x.device.kernels.xp, x.array
+    if not descending:
+        return xp.argsort(a, axis=dim, kind="stable").astype(np.int64, copy=False)
+    backwards = xp.flip(xp.argsort(xp.flip(a, dim), axis=dim, kind="stable"), dim)
+    return (a.shape[dim] - 1 - backwards).astype(np.int64, copy=False)
+
+
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Sorted:
+    """(values, indices): x in ascending order along `dim`. Equal elements keep their order; NaN counts as the largest.
+
+    The gradient of each value goes to the one element it came from, also among equals.
+    """
+    dim = dim_of("sort", dim, x.ndim)
+    if x.ndim == 0:
+        return Sorted(clone(x), Tensor(x.device.kernels.xp.zeros((), np.int64), None, x.device))
+    order = _order(x, dim, descending)
+    return Sorted(_gather(x, dim=dim, index=order), Tensor(order, None, x.device))
+
+
+def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The indices (int64) that put x in order along `dim`."""
+    dim = dim_of("argsort", dim, x.ndim)
+    order = _order(x, dim, descending) if x.ndim else x.device.kernels.xp.zeros((), np.int64)
+    return Tensor(order, None, x.device)
+
+
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
+    """(values, indices) of the k largest (or smallest) elements along `dim`, in order; the first of equals comes first."""
+    dim = dim_of("topk", dim, x.ndim)
+    size = x.shape[dim] if x.ndim else 1
+    if not 0 <= k <= size:
+        raise ValueError(f"topk: k={k} should be 0 to the {size} elements of axis {dim} in {tuple(x.shape)}")
+    if x.ndim == 0:
+        return sort(x)
+    order = _order(x, dim, largest)[(slice(None),) * dim + (slice(k),)]
+    order = x.device.kernels.xp.ascontiguousarray(order)
+    return Sorted(_gather(x, dim=dim, index=order), Tensor(order, None, x.device))
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Grids of coordinates from 1-D tensors: the i-th is tensors[i] spread over all other axes (views).
+
+    'ij' orders the axes like the arguments, 'xy' exchanges the first two, as a plot does.
+    """
+    if len(tensors) == 1 and isinstance(tensors[0], list | tuple):
+        tensors = tuple(tensors[0])
+    if indexing not in ("ij", "xy") or any(t.ndim > 1 for t in tensors):
+        raise ValueError(f"meshgrid: expected 1-D tensors and indexing 'ij' or 'xy', got {indexing!r}")
+    shape = tuple([math.prod(t.shape) for t in tensors])
+    grids = []
+    for i, t in enumerate(tensors):
+        along = tuple([n if j == i else 1 for j, n in enumerate(shape)])
+        grid = expand(_reshape(t, shape=along), shape)
+        grids.append(transpose(grid, 0, 1) if indexing == "xy" and len(shape) > 1 else grid)
+    return tuple(grids)
