@@ -1,0 +1,230 @@
+"""Normalisations and the Bernoulli likelihood: several formulas in one kernel, one pass over memory instead of five.
+
+All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. They differ in what the mean is taken over:
+
+    batch_norm      over batch and space, one mean per channel         instance_norm   over space, per image and channel
+    layer_norm      over the last axes, per row                        group_norm      over space and a group of channels
+
+`batch_norm` is a fused op, and `_batch_norm_composite` is its definition. The other three are one op on rows, `row_norm`, and
+an affine map; its derivative needs only its results, so the tape does not keep x. Running averages are the business of nn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..tape import Tensor, op
+from .pointwise import _real, _sigmoid_backward, rsqrt, sigmoid
+
+__all__ = ["batch_norm", "row_norm", "layer_norm", "group_norm", "instance_norm", "bce_with_logits"]
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _along_channels(parameter: Tensor, ndim: int) -> Tensor:
+    """(C,) as (C, 1, ...), to broadcast against (N, C, ...)."""
+    return parameter.reshape((parameter.shape[0],) + (1,) * (ndim - 2))
+
+
+def _check_channels(name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, least: int) -> None:
+    shape = x.array.shape
+    if len(shape) < least:
+        raise ValueError(f"{name}: input should be (N, C{', L' if least == 3 else ''}, ...), got shape {shape}; add an axis with unsqueeze")
+    for what, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t.array.shape != (shape[1],):
+            raise ValueError(
+                f"{name}: {what} should have shape ({shape[1]},), one per channel of input {_by(shape)}, got {t.array.shape}"
+            )
+
+
+# ---------------------------------------------------------------- over the batch
+
+
+def _batch_norm_composite(x: Tensor, weight: Tensor, bias: Tensor, eps: float, kept: list | None = None) -> tuple:
+    axes = (0, *range(2, x.ndim))
+    mean = x.mean(axes, keepdim=True)
+    centred = x - mean
+    var = (centred * centred).mean(axes, keepdim=True)
+    y = centred * rsqrt(var + eps) * _along_channels(weight, x.ndim) + _along_channels(bias, x.ndim)
+    return y, mean.reshape(weight.shape), var.reshape(weight.shape)
+
+
+@op(composite=_batch_norm_composite)
+def _batch_norm(k, x, weight, bias, *, eps, kept=None):
+    """(y, mean, biased variance) per channel of x (N, C, ...).
+
+    The fast VJP needs mean and rstd but not y, and a rule that reads `out` would keep y too, as large as x. So the forward
+    leaves the two small arrays in the list `kept`.
+    """
+    y, mean, rstd = k.channel_norm(_images(x), weight, bias, eps)
+    if kept is not None:
+        kept[:] = mean, rstd
+    # The variance from rstd costs no pass over x; what rounding adds is below 1e-7 * (var + eps).
+    return y.reshape(x.shape), mean, k.xp.maximum(1 / (rstd * rstd) - eps, 0)
+
+
+@_batch_norm.fused_vjp
+def _(k, g, x, weight, eps, kept):
+    if g[0] is None or g[1] is not None or g[2] is not None or not kept:
+        return NotImplemented
+    gx, gweight, gbias = k.channel_norm_backward(_images(g[0]), _images(x), weight, *kept)
+    return gx.reshape(x.shape), gweight, gbias
+
+
+def _images(x: Any) -> Any:
+    """(N, C, ...) as (N, C, S)."""
+    return x.reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
+
+
+def batch_norm(
+    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(y, mean, var): y = (x - mean) / sqrt(var + eps) * weight + bias, the statistics per channel over batch and space.
+
+    input (N, C, ...), weight and bias (C,) (None: ones and zeros); y as input, mean and the biased variance var (C,), both
+    differentiable. Raises ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
+    """
+    _check_channels("batch_norm", input, weight, bias, 2)
+    xp, channels = input.device.kernels.xp, input.array.shape[1]
+    if weight is None:
+        weight = Tensor(xp.ones(channels, input.array.dtype), None, input.device)
+    if bias is None:
+        bias = Tensor(xp.zeros(channels, input.array.dtype), None, input.device)
+    return _batch_norm(input, weight, bias, eps=float(eps), kept=[])
+
+
+# ---------------------------------------------------------------- over rows
+
+
+@op
+def _row_norm(k, x, *, eps):
+    """(y, rstd) of x (M, D): y = (x - mean) * rstd, rstd = 1 / sqrt(var + eps) (M,), statistics per row."""
+    return k.row_norm(x, eps)
+
+
+@op
+def _row_norm_backward(k, dy, y, rstd):
+    """rstd * (dy - avg(dy) - y * avg(dy * y)), averages per row: linear in dy, and its own adjoint."""
+    return k.row_norm_backward(dy, y, rstd)
+
+
+def _row_norm_vjp(g: tuple, out: tuple) -> Tensor:
+    dy, drstd = g
+    y, rstd = out
+    dx = None if dy is None else _row_norm_backward(dy, y, rstd)
+    if drstd is None:
+        return dx
+    through_rstd = y * (drstd * rstd * rstd).unsqueeze(1) * (-1 / max(1, y.shape[1]))  # d rstd / dx = -rstd^2 y / D
+    return through_rstd if dx is None else dx + through_rstd
+
+
+def _row_norm_backward_by_y(g: Tensor, dy: Tensor, y: Tensor, rstd: Tensor) -> Tensor:
+    return (g * (dy * y).mean(1, keepdim=True) + dy * (g * y).mean(1, keepdim=True)) * -rstd.unsqueeze(1)
+
+
+def _row_norm_backward_by_rstd(g: Tensor, dy: Tensor, y: Tensor) -> Tensor:
+    centred = dy - dy.mean(1, keepdim=True) - y * (dy * y).mean(1, keepdim=True)
+    return (g * centred).sum(1)
+
+
+_row_norm.vjp("x")(_row_norm_vjp)
+_row_norm_backward.vjp("dy")(lambda g, y, rstd: _row_norm_backward(g, y, rstd))
+_row_norm_backward.vjp("y")(_row_norm_backward_by_y)
+_row_norm_backward.vjp("rstd")(_row_norm_backward_by_rstd)
+
+
+def row_norm(input: Tensor, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(var + eps) per row of x (M, D), with the biased variance. Raises ValueError unless input is 2-D."""
+    if input.array.ndim != 2:
+        raise ValueError(f"row_norm: input should be (M, D), got shape {input.array.shape}; reshape it first")
+    return _row_norm(input, eps=float(eps))[0]
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, the statistics over the last axes, which are `normalized_shape`.
+
+    weight and bias have that shape, or are None. Raises ValueError for shapes that do not fit. Ba et al. 2016.
+    """
+    last = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = input.array.shape
+    if not last or shape[-len(last) :] != last:
+        raise ValueError(f"layer_norm: input {_by(shape)} should end in normalized_shape {last}; pass input.shape[-n:]")
+    for what, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t.array.shape != last:
+            raise ValueError(f"layer_norm: {what} should have shape {last}, as normalized_shape, got {t.array.shape}")
+    rows = input.reshape((math.prod(shape[: -len(last)]), math.prod(last)))
+    return _affine(row_norm(rows, eps).reshape(shape), weight, bias)
+
+
+def _grouped(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    shape = x.array.shape
+    rows = x.reshape((shape[0] * groups, shape[1] // groups * math.prod(shape[2:])))
+    y = row_norm(rows, eps).reshape(shape)
+    return _affine(y, *[None if t is None else _along_channels(t, len(shape)) for t in (weight, bias)])
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, the statistics over space and each of `num_groups` groups of channels.
+
+    input (N, C, ...), weight and bias (C,) or None. Raises ValueError unless num_groups divides C. Wu and He 2018.
+    """
+    _check_channels("group_norm", input, weight, bias, 2)
+    if num_groups < 1 or input.array.shape[1] % num_groups:
+        raise ValueError(f"group_norm: num_groups={num_groups} does not divide the channels of input {_by(input.array.shape)}")
+    return _grouped(input, num_groups, weight, bias, eps)
+
+
+def instance_norm(input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, the statistics over space, for each image and channel by itself.
+
+    input (N, C, L, ...), weight and bias (C,) or None. Raises ValueError for shapes that do not fit. Ulyanov et al. 2016.
+    """
+    _check_channels("instance_norm", input, weight, bias, 3)
+    return _grouped(input, input.array.shape[1], weight, bias, eps)
+
+
+# ---------------------------------------------------------------- likelihood
+
+
+@op
+def _bce_with_logits(k, x, target):
+    """max(x, 0) - x * target + log(1 + e^-|x|), elementwise."""
+    return k.bce_with_logits(_real(x), _real(target))
+
+
+@op
+def _bce_with_logits_backward(k, dy, x, target):
+    """dy * (sigmoid(x) - target)."""
+    return k.bce_with_logits_backward(dy, x, target)
+
+
+_bce_with_logits.vjp("x")(lambda g, x, target: _bce_with_logits_backward(g, x, target))
+_bce_with_logits.vjp("target")(lambda g, x: -(g * x))
+_bce_with_logits_backward.vjp("dy")(lambda g, x, target: _bce_with_logits_backward(g, x, target))
+_bce_with_logits_backward.vjp("x")(lambda g, dy, x: _sigmoid_backward(g * dy, sigmoid(x)))
+_bce_with_logits_backward.vjp("target")(lambda g, dy: -(g * dy))
+
+
+def bce_with_logits(input: Tensor, target: Tensor) -> Tensor:
+    """-(target log sigmoid(x) + (1 - target) log(1 - sigmoid(x))), elementwise and finite at any logit x.
+
+    input and target of one shape, else ValueError; target in [0, 1]. Differentiable in both.
+    """
+    if input.array.shape != target.array.shape:
+        raise ValueError(
+            f"bce_with_logits: input (logits) {input.array.shape} and target {target.array.shape} should have one shape; "
+            "use reshape or expand_as"
+        )
+    return _bce_with_logits(input, target)
