@@ -220,7 +220,7 @@ def test_the_inner_gradient_of_a_gradient_penalty_launches_no_conv_weight():
     rng = np.random.default_rng(0)
     w1, w2 = leaf(rng.standard_normal((4, 1, 3, 3)), name="w1"), leaf(rng.standard_normal((1, 4, 3, 3)), name="w2")
     x = leaf(rng.standard_normal((2, 1, 6, 6)))
-    score = tg.conv2d(tg.conv2d(x, w1, padding=1).leaky_relu(0.2), w2).sum()
+    score = tg.conv2d(tg.conv2d(x, w1, padding=1).tanh(), w2).sum()
     with launched() as inner:
         (g,) = tg.grad(score, x, create_graph=True)
     assert inner["conv_transpose"] == 2 and inner["conv_weight"] == 0
@@ -457,8 +457,11 @@ def test_a_second_backward_needs_retain_graph():
     loss.backward(retain_graph=True)
     loss.backward()
     assert values(x.grad).tolist() == [12.0]
-    with pytest.raises(RuntimeError, match=r"mul.*retain_graph=True"):
+    with pytest.raises(RuntimeError, match=r"freed by an earlier backward; pass retain_graph=True"):
         loss.backward()
+    y = tape.identity(x)  # keeps nothing, so there is nothing to free
+    y.backward(tg.ones(1, dtype="float64"))
+    y.backward(tg.ones(1, dtype="float64"))
 
 
 def test_backward_frees_what_the_graph_kept():
@@ -570,7 +573,7 @@ def test_a_recorded_backward_of_a_long_chain():
     x = leaf([1.0])
     y = x
     for _ in range(5_000):
-        y = times(y, y) * 1.0
+        y = y.sin()
     (g,) = tg.grad(y, x, create_graph=True)
     assert g.requires_grad
     del y, g
@@ -624,7 +627,7 @@ def test_second_order_through_an_op_with_several_outputs():
 
 
 def test_a_derivative_that_reads_one_of_several_outputs_reaches_it():
-    """exp2(x) = (exp(x), exp(x)^2), whose VJP reads `out`: the second derivative may be asked for through the output."""
+    """(exp(x), exp(x)^2), whose VJP reads `out`: the second derivative may be asked for through an output."""
 
     @op
     def exponentials(k, x):
@@ -654,7 +657,7 @@ ws = [leaf(32, 32) for _ in range(6)]
 x = leaf(16, 32)
 hs = [x]
 for i in range(24):
-    w = ws[int(rng.integers(6))]
+    w = ws[i % 6]
     parts = [hs[int(j)] for j in rng.integers(len(hs), size=3)]
     hs.append(((parts[0] + parts[1]) @ w * 0.2).tanh() + parts[2])
 loss = sum((h * h).mean() for h in hs[::3])
@@ -700,9 +703,7 @@ def test_gradients_are_bit_equal_in_another_run():
 
 def test_errors_of_grad_and_backward():
     x, y = leaf([1.0, 2.0]), leaf([1.0])
-    with pytest.raises(
-        RuntimeError, match=r"grad: the outputs do not depend on input 1 \(1,\); pass allow_unused=True"
-    ):
+    with pytest.raises(RuntimeError, match=r"grad: the outputs do not depend on input 1 \(1,\).*allow_unused=True"):
         tg.grad(x.sum(), [x, y])
     assert tg.grad(x.sum(), [x, y], allow_unused=True)[1] is None
     with pytest.raises(RuntimeError, match=r"input 0 .* does not require grad"):
@@ -725,11 +726,11 @@ def test_errors_of_grad_and_backward():
 
 def test_errors_of_ops():
     x = leaf([1.0, 2.0])
-    with pytest.raises(TypeError, match=r"times: argument 2 is a ndarray; convert it with tinygen.tensor"):
+    with pytest.raises(TypeError, match=r"times: argument 2 is a ndarray.*tensor\("):
         times(x, np.ones(2))
     with pytest.raises(TypeError, match="argument 2 is a str"):
         times(x, "2")
-    with pytest.raises(TypeError, match="times: expected a tensor"):
+    with pytest.raises(TypeError, match=r"times: expected a tensor"):
         times(2.0, 3.0)
     with pytest.raises(TypeError, match="times: mixed dtypes float32 and float64"):
         times(x, tg.ones(2))
@@ -740,7 +741,7 @@ def test_errors_of_vjp_registration():
     def f(k, x, *, power=2):
         return x**power
 
-    with pytest.raises(TypeError, match="reads .*'y'"):
+    with pytest.raises(TypeError, match=r"reads .*'y'"):
         f.vjp("x")(lambda g, y: g)
     with pytest.raises(TypeError, match="VJP of 'z'"):
         f.vjp("z")(lambda g: g)
