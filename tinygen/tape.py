@@ -202,6 +202,13 @@ def op(forward: Callable | None = None, **options: Any) -> Any:
     return Op(forward, **options) if forward is not None else lambda f: Op(f, **options)
 
 
+def _version(value: Any) -> int:
+    """How often a tensor, or any tensor of a tuple, was changed in place."""
+    if type(value) is tuple:
+        return sum([_version(v) for v in value])
+    return value._version[0] if isinstance(value, Tensor) else 0
+
+
 class Leaf:
     """Where gradients end: a parameter's node. It knows its tensor weakly: no cycle, no garbage."""
 
@@ -213,12 +220,18 @@ class Leaf:
 
 
 class Output:
-    """One of several outputs of a node."""
+    """One of several outputs of a node; made anew for a VJP that reads `out`, it is the same place."""
 
     __slots__ = ("index", "parents", "rank")
 
     def __init__(self, node: Node, index: int) -> None:
         self.parents, self.index, self.rank = (node,), index, node.rank + 1
+
+    def __eq__(self, other: Any) -> bool:
+        return type(other) is Output and (self.parents, self.index) == (other.parents, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.parents, self.index))
 
 
 class Node:
@@ -242,7 +255,7 @@ class Node:
             value = inputs if op.variadic else inputs[index] if index < len(inputs) else None
             if shape_only:
                 value = tuple(map(_shape, value)) if op.variadic else _shape(value)
-            self.saved[name] = (value, value._version[0] if isinstance(value, Tensor) else 0)
+            self.saved[name] = (value, _version(value))
 
     def release(self) -> None:
         if self.saved or self.out is not None:
@@ -257,9 +270,10 @@ class Node:
             )
         values = {**self.op.attributes, **self.attributes}
         for name, (value, version) in self.saved.items():
-            if isinstance(value, Tensor) and value._version[0] != version:
+            if _version(value) != version:
+                name = getattr(value, "name", None) or name
                 raise RuntimeError(
-                    f"{self.op.name}: its input '{value.name or name}' {value.array.shape} was changed "
+                    f"{self.op.name}: its input '{name}' {_shape(value) or ''} was changed "
                     "in place after the forward pass, so the gradient would be wrong; call backward() "
                     "before optimizer.step(), or compute the loss again"
                 )
@@ -394,6 +408,8 @@ def _roots(name: str, outputs: Any, grad_outputs: Any) -> list[tuple[Any, Tensor
     """Pairs (node, gradient) to start from, checked; the gradient of a scalar is one."""
     outputs, roots = _as_tuple(outputs), []
     seeds = [None] * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
+    if len(seeds) != len(outputs):
+        raise ValueError(f"{name}: {len(outputs)} outputs but {len(seeds)} grad_outputs")
     for output, seed in zip(outputs, seeds, strict=True):
         array = output.array
         if output.node is None:
