@@ -180,7 +180,7 @@ TINYGEN_INLINE VecF tanh(VecF x) {
   VecF a = abs(x), z = x * x;
   VecF tail = -0.333332837f + z * (0.133314908f + z * (-0.0537434965f + z * (0.0206505787f + z * -0.00571703678f)));
   VecF far = 1.0f - 2.0f / (exp(2.0f * a) + 1.0f);
-  return select(a < 0.625f, x + x * z * tail, copysign(far, x));
+  return copysign(select(a < 0.625f, a + a * z * tail, far), x);
 }
 
 // Below 0.9 an odd polynomial, above 1 - exp(-p(|x|)), which is 1 in float from 4 on.

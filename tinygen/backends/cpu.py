@@ -91,8 +91,8 @@ def _inputs(kernel: str, *arrays: Any) -> list[Any]:
         if a is not None:
             if a.dtype != dtype:
                 raise TypeError(f"{kernel}: arrays of {dtype} and {a.dtype} in one call; convert one of them")
-            if not a.flags.c_contiguous:
-                a = np.ascontiguousarray(a)
+            if type(a) is not np.ndarray or not a.flags.c_contiguous:  # arithmetic on 0-d arrays gives scalars
+                a = np.asarray(a, order="C")
         ready.append(a)
     return ready
 
@@ -135,7 +135,7 @@ def matmul(a: Array, b: Array) -> Array:
     return np.matmul(a, b)
 
 
-# Planes -----------------------------------------------------------------------------------------------------------------
+# Planes ---------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)
@@ -184,7 +184,7 @@ def scatter_add(values: Array, index: Array, length: int) -> Array:
     return out
 
 
-# Normalisation ----------------------------------------------------------------------------------------------------------
+# Normalisation --------------------------------------------------------------------------------------------------------
 
 
 def channel_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -231,7 +231,7 @@ def log_softmax(x: Array) -> Array:
     return _along_rows("log_softmax", x)
 
 
-# Pointwise --------------------------------------------------------------------------------------------------------------
+# Pointwise ------------------------------------------------------------------------------------------------------------
 
 
 def _unary(name: str, x: Array, *settings: Any) -> Array:
@@ -322,14 +322,16 @@ def bce_with_logits_backward(g: Array, x: Array, target: Array) -> Array:
     return _gradient("bce_with_logits_backward", g, x, target)
 
 
-# Optimizer steps --------------------------------------------------------------------------------------------------------
+# Optimizer steps ------------------------------------------------------------------------------------------------------
 
 
 def _in_place(kernel: str, *arrays: Array | None) -> None:
     """Refuses arrays that an update in place could not reach: a contiguous copy would be updated and thrown away."""
     for a in arrays:
         if a is not None and not (a.flags.c_contiguous and a.flags.writeable):
-            raise ValueError(f"{kernel}: parameters and buffers must be contiguous and writeable; got strides {a.strides}")
+            raise ValueError(
+                f"{kernel}: parameters and buffers must be contiguous and writeable, not {a.shape} with strides {a.strides}"
+            )
 
 
 def sgd_step(
@@ -359,7 +361,7 @@ def rmsprop_step(
     _cpu.rmsprop_step(p, g, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
 
 
-# Random numbers ---------------------------------------------------------------------------------------------------------
+# Random numbers -------------------------------------------------------------------------------------------------------
 
 _WORD, _TWO_WORDS = (1 << 32) - 1, (1 << 64) - 1
 

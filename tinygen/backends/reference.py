@@ -1,7 +1,8 @@
 """The kernel table in plain NumPy: the oracle of every test, and the backend where no compiler was.
 
-Each function is its formula and nothing else: no blocking, no threads, no fusing. Given float64 it is as exact as float64
-is; given float32 it stays float32. Read this file to learn what a kernel computes, and csrc/ to learn how it does so fast.
+Each function is its formula and nothing else: no blocking, no threads, no fusing. Given float64 it is as exact as
+float64 is; given float32 it stays float32. Read this file to learn what a kernel computes, csrc/ to learn how it does so
+fast.
 
     from tinygen.backends import reference as k
     k.softmax(numpy.zeros((1, 4)))            # array([[0.25, 0.25, 0.25, 0.25]])
@@ -41,14 +42,15 @@ def get_num_threads() -> int:
         import threadpoolctl
     except ImportError:
         return 1
-    return max((pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"), default=1)
+    pools = threadpoolctl.threadpool_info()
+    return max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=1)
 
 
 # ---------------------------------------------------------------- convolution: one loop over taps, three contractions
 
 
 def _span(x_size: int, y_size: int, stride: int, offset: int) -> tuple[slice, slice] | None:
-    """Where in y, and in x, a tap touches both: all p with 0 <= stride * p + offset < x_size; None if there is no such p."""
+    """Where a tap touches, in y and in x: all p with 0 <= stride * p + offset < x_size; None if there is no such p."""
     first = max(0, -(offset // stride))
     end = min(y_size, (x_size - 1 - offset) // stride + 1)
     if end <= first:
@@ -86,7 +88,7 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
 
 
 def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
-    """x[n, c, stride * p + dilation * t - pad] = bias[c] + sum over k, p, t of y[n,k,p] w[k,c,t]: the adjoint of conv."""
+    """x[n, c, stride * p + dilation * t - pad] = bias[c] + sum over k, p, t of y[n,k,p] w[k,c,t]: conv's adjoint."""
     x = np.zeros(geo.x_shape, y.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
     w_view = w.reshape(geo.groups, geo.w_shape[0] // geo.groups, *geo.w_shape[1:])
@@ -96,7 +98,7 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None)
 
 
 def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
-    """w[k,c,t] = sum over n, p of x[n, c, stride * p + dilation * t - pad] y[n,k,p]: the gradient of conv by its weight."""
+    """w[k,c,t] = sum over n, p of x[n, c, stride * p + dilation * t - pad] y[n,k,p]: conv's gradient by its weight."""
     w = np.zeros(geo.w_shape, x.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
     w_view = w.reshape(geo.groups, geo.w_shape[0] // geo.groups, *geo.w_shape[1:])
@@ -130,7 +132,7 @@ def resample(x: Array, rows: Taps, cols: Taps) -> Array:
 def max_pool(x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]:
     """(values, winners): the maximum over the taps of each output, and where it was (h * W + w, int64).
 
-    The first maximum in row-major order of the taps wins, NaN wins over all; an output without any tap inside is -inf at 0.
+    The first maximum in row-major order of the taps wins, NaN wins over all; an output without a tap inside is -inf at 0.
     """
     n, c, _, width = x.shape
     shape = (n, c, rows.index.shape[0], cols.index.shape[0])
@@ -281,21 +283,26 @@ def silu_backward(g: Array, x: Array) -> Array:
     return g * (s * (1 + x * (1 - s)))
 
 
-_TANH_SCALE = math.sqrt(2 / math.pi)  # gelu(x) ~ x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
+# gelu's tanh approximation x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) is x * sigmoid(a x + b x^3):
+_GELU_A = 2 * math.sqrt(2 / math.pi)
+_GELU_B = 0.044715 * _GELU_A
 
 
 def gelu(x: Array, tanh: bool) -> Array:
-    """x * Phi(x), Phi the normal distribution function; with `tanh` its tanh approximation."""
+    """x * Phi(x), Phi the normal distribution function; with `tanh` its approximation x * sigmoid(a x + b x^3)."""
     if tanh:
-        return 0.5 * x * (1 + np.tanh(_TANH_SCALE * (x + 0.044715 * x * x * x)))
+        return x * sigmoid(_GELU_A * x + _GELU_B * x * x * x)
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 
 def gelu_backward(g: Array, x: Array, tanh: bool) -> Array:
     """g * (Phi(x) + x * Phi'(x)), or the same of the tanh approximation."""
     if tanh:
-        t = np.tanh(_TANH_SCALE * (x + 0.044715 * x * x * x))
-        return g * 0.5 * (1 + t + x * (1 - t * t) * (_TANH_SCALE * (1 + 3 * 0.044715 * x * x)))
+        v = np.clip(x, -20, 20)  # constant beyond, while the cube of a large x overflows
+        inner = _GELU_A * v + _GELU_B * v * v * v
+        e = np.exp(-np.abs(inner))
+        slope = e / ((1 + e) * (1 + e))  # sigmoid', without the cancellation of s * (1 - s)
+        return g * (sigmoid(inner) + v * slope * (_GELU_A + 3 * _GELU_B * v * v))
     density = np.exp(-0.5 * x * x) * math.sqrt(0.5 / math.pi)
     return g * (0.5 * (1 + erf(x * math.sqrt(0.5))) + x * density)
 
@@ -358,7 +365,11 @@ def rmsprop_step(
     p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
     alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> None:  # fmt: skip
-    """p -= lr * d with d = g / (sqrt(v) + eps), v the running mean of g^2 (less mean^2 when centred); d may gather in buffer."""
+    """p -= lr * d with d = g / (sqrt(v) + eps), v the running mean of g^2.
+
+    With `mean`, the running mean of g, mean^2 is taken off v (centred); with `buffer`, buffer = momentum * buffer + d is d.
+    (torch.optim.RMSprop)
+    """
     if weight_decay:
         g = g + weight_decay * p
     v *= alpha
@@ -405,16 +416,17 @@ def random_uniform(seed: int, stream: int, offset: int, shape: Shape, dtype: Any
     """Uniform numbers in [0, 1): one word makes a float32 with 24 random bits, two make a float64 with 53."""
     count = math.prod(shape)
     if np.dtype(dtype) == np.float32:
-        return ((random_bits(seed, stream, offset, count) >> 8) * np.float32(2.0**-24)).astype(np.float32).reshape(shape)
+        bits = random_bits(seed, stream, offset, count) >> 8
+        return bits.astype(np.float32).reshape(shape) * np.float32(2.0**-24)
     words = random_bits(seed, stream, offset, 2 * count).astype(np.float64)
     high, low = np.floor(words[0::2] / 32), np.floor(words[1::2] / 64)
     return ((high * 2.0**26 + low) * 2.0**-53).reshape(shape)
 
 
 def random_normal(seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
-    """Standard normal numbers by Box-Muller from pairs of uniforms of the same dtype; computed in float64, then rounded.
+    """Standard normal numbers by Box-Muller from pairs of uniforms of one dtype; computed in float64, then rounded.
 
-    The angle is a fraction v of a turn: quarter turns are split off exactly, so that cos(2 pi / 4) is 0 on every backend.
+    The angle is a fraction v of a turn: quarter turns are split off exactly, so cos(2 pi / 4) is 0 on every backend.
     """
     count = math.prod(shape)
     u, v = random_uniform(seed, stream, offset, ((count + 1) // 2, 2), dtype).astype(np.float64).T

@@ -104,20 +104,21 @@ TINYGEN_KERNEL(silu_backward, (long long count, const T* g, bool one_g, const T*
   });
 }
 
-// gelu(x) = x/2 * (1 + erf(x / sqrt 2)), or with tanh(sqrt(2 / pi) * (x + 0.044715 x^3)) in place of erf.
+// gelu(x) = x/2 * (1 + erf(x / sqrt 2)); its tanh approximation is x * sigmoid(a x + b x^3).
 TINYGEN_KERNEL(gelu, (long long count, const T* x, T* y, bool use_tanh)) {
-  const T root = (T)0.7978845608028654, cubic = (T)0.044715, half = (T)0.5, shrink = (T)0.7071067811865476;
-  if (use_tanh)
-    return map(count, kCostly, x, y, [=](Vector<T> v) { return half * v * (1 + tanh(root * (v + cubic * v * v * v))); });
+  const T a = (T)1.5957691216057308, b = (T)0.07135481627260025, half = (T)0.5, shrink = (T)0.7071067811865476;
+  if (use_tanh) return map(count, kCostly, x, y, [=](Vector<T> v) { return v * sigmoid_of<T>(a * v + b * v * v * v); });
   map(count, kCostly, x, y, [=](Vector<T> v) { return half * v * (1 + erf(v * shrink)); });
 }
 TINYGEN_KERNEL(gelu_backward, (long long count, const T* g, bool one_g, const T* x, T* gx, bool use_tanh)) {
-  const T root = (T)0.7978845608028654, cubic = (T)0.044715, half = (T)0.5, shrink = (T)0.7071067811865476;
+  const T a = (T)1.5957691216057308, b = (T)0.07135481627260025, half = (T)0.5, shrink = (T)0.7071067811865476;
   const T density = (T)0.3989422804014327;  // 1 / sqrt(2 pi)
+  const Vector<T> one = splat<T>(1), limit = splat<T>(20);  // constant beyond, while the cube of a large x overflows
   if (use_tanh)
     return map_gradient(count, kCostly, g, one_g, x, gx, [=](Vector<T> d, Vector<T> v) {
-      Vector<T> t = tanh(root * (v + cubic * v * v * v));
-      return d * half * (1 + t + v * (1 - t * t) * (root * (1 + 3 * cubic * v * v)));
+      v = max(-limit, min(limit, v));
+      Vector<T> inner = a * v + b * v * v * v, e = exp(-abs(inner)), share = one / (one + e);
+      return d * (select(inner < 0, e, one) * share + v * (e * share * share) * (a + 3 * b * v * v));
     });
   map_gradient(count, kCostly, g, one_g, x, gx, [=](Vector<T> d, Vector<T> v) {
     return d * (half * (1 + erf(v * shrink)) + v * density * exp(-half * v * v));
