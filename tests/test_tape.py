@@ -706,13 +706,13 @@ def test_errors_of_grad_and_backward():
     with pytest.raises(RuntimeError, match=r"grad: the outputs do not depend on input 1 \(1,\).*allow_unused=True"):
         tg.grad(x.sum(), [x, y])
     assert tg.grad(x.sum(), [x, y], allow_unused=True)[1] is None
-    with pytest.raises(RuntimeError, match=r"input 0 .* does not require grad"):
+    with pytest.raises(RuntimeError, match=r"grad: input 0 \(2,\).*requires_grad_\(\)"):
         tg.grad(x.sum(), tg.zeros(2))
-    with pytest.raises(RuntimeError, match="reduce it to a scalar or pass its gradient"):
+    with pytest.raises(RuntimeError, match=r"backward: .*\(2,\).*pass its gradient"):
         (x * 2.0).backward()
-    with pytest.raises(ValueError, match=r"backward: gradient \(3,\) float64 for an output \(2,\) float64"):
+    with pytest.raises(ValueError, match=r"backward: .*gradient \(3,\) float64 .*output \(2,\) float64"):
         (x * 2.0).backward(tg.ones(3, dtype="float64"))
-    with pytest.raises(ValueError, match=r"float32 for an output \(2,\) float64"):
+    with pytest.raises(ValueError, match=r"float32 .*output \(2,\) float64"):
         (x * 2.0).backward(tg.ones(2))
     with pytest.raises(ValueError, match="1 outputs but 2 grad_outputs"):
         tg.grad(x.sum(), x, [tg.ones(()), tg.ones(())])
@@ -730,7 +730,7 @@ def test_errors_of_ops():
         times(x, np.ones(2))
     with pytest.raises(TypeError, match="argument 2 is a str"):
         times(x, "2")
-    with pytest.raises(TypeError, match=r"times: expected a tensor"):
+    with pytest.raises(TypeError, match=r"times: .*tensor"):
         times(2.0, 3.0)
     with pytest.raises(TypeError, match="times: mixed dtypes float32 and float64"):
         times(x, tg.ones(2))
@@ -743,7 +743,7 @@ def test_errors_of_vjp_registration():
 
     with pytest.raises(TypeError, match=r"reads .*'y'"):
         f.vjp("x")(lambda g, y: g)
-    with pytest.raises(TypeError, match="VJP of 'z'"):
+    with pytest.raises(TypeError, match="f: VJP of .?z"):
         f.vjp("z")(lambda g: g)
     f.vjp("x")(lambda g, x, power: times(g, x) * float(power))
     x = leaf([3.0])
