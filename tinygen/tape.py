@@ -3,12 +3,12 @@
 A tensor is an array plus the node that produced it. An `Op` is a function on arrays; for each
 argument it has at most one vector-Jacobian product (VJP): a function of tensors, written with ops,
 so the derivative of a derivative needs no further code. For y = f(x) and a scalar L the VJP of x
-maps g = dL/dy to dL/dx. `grad` walks the nodes from the outputs back, in order of decreasing rank (a
-node's rank is one more than its parents'), so every node is visited once, when its g is complete.
+maps g = dL/dy to dL/dx. `grad` walks the nodes from the outputs back, in order of decreasing rank
+(a node's rank is one more than its parents'), so each is visited once, when its g is complete.
 
-What the tape keeps is read off a VJP's parameter names: `g` the incoming gradient, `out` the result,
-an argument's name its tensor, `x_shape` the shape of x alone, an attribute's name its value.
-Broadcasting is undone here, once (`sum_to`). Deliberately absent: lazy evaluation, in-place
+What the tape keeps is read off a VJP's parameter names: `g` the incoming gradient, `out` the
+result, an argument's name its tensor, `x_shape` the shape of x alone, an attribute's name its
+value. Broadcasting is undone here, once (`sum_to`). Deliberately absent: lazy evaluation, in-place
 operations on recorded values, hooks, gradients stored on intermediate tensors.
 """
 
@@ -35,9 +35,9 @@ observers: list[Callable] = []  # each is called as f(op, inputs, output, node) 
 class Tensor:
     """An n-dimensional array that remembers how it was computed.
 
-    `array` is the raw NumPy or CuPy array, `node` the tape node that made it (None for a constant, a
-    `Leaf` where gradients end), `grad` what `backward()` accumulated into a leaf. What users touch is
-    attached in tensor.py.
+    `array` is the raw NumPy or CuPy array, `node` the tape node that made it (None for a constant,
+    a `Leaf` where gradients end), `grad` what `backward()` accumulated into a leaf. What users
+    touch is attached in tensor.py.
     """
 
     __slots__ = ("__weakref__", "_version", "array", "device", "grad", "name", "node")
@@ -83,10 +83,10 @@ def is_grad_enabled() -> bool:
 class Op:
     """A differentiable function: `forward(k, *arrays, **attributes)` on arrays, plus its VJPs.
 
-    `k` is the kernel table of the inputs' device. Positional arguments are tensors or Python scalars
-    (which are constants); keyword-only arguments are static attributes. A forward that returns a
-    tuple makes an op with several outputs: its VJP receives a tuple of g, None where an output was
-    not used. A forward with `*xs` has one VJP, which returns a list. An op with a `composite` is
+    `k` is the kernel table of the inputs' device. Positional arguments are tensors or Python
+    scalars (which are constants); keyword-only arguments are static attributes. A forward that
+    returns a tuple makes an op with several outputs: its VJP receives a tuple of g, None where an
+    output was not used. A forward with `*xs` has one VJP, which returns a list. An op with a `composite` is
     fused: the composite is the same function made of plain ops, differentiated whenever the fast
     VJP does not apply. `view` says that the result shares the first input's memory.
     """
@@ -132,7 +132,7 @@ class Op:
         return rule
 
     def _plan(self, wanted: tuple[int, ...]) -> tuple[list, bool]:
-        """What a node keeps when these arguments want gradients: [(name, index, shape only)], out?"""
+        """What a node keeps if these arguments want gradients: [(name, index, shape only)], out?"""
         if self.composite:
             reads = {*self.args, *(self.fast[1] if self.fast else ())}
         else:
@@ -160,7 +160,7 @@ class Op:
                 return self(*inputs[:i], t.item(), *inputs[i + 1 :], **attributes)
             else:
                 kind = type(t).__name__
-                raise TypeError(f"{self.name}: argument {i + 1} is a {kind}; pass tensor(...) of it")
+                raise TypeError(f"{self.name}: argument {i + 1} is a {kind}; wrap it in tensor()")
         if device is None:
             raise TypeError(f"{self.name}: no argument is a tensor; pass tensor(...) of one")
         if not uniform or dtype.kind != "f":
@@ -220,7 +220,7 @@ class Leaf:
 
 
 class Output:
-    """One of several outputs of a node; made anew for a VJP that reads `out`, it is the same place."""
+    """One of several outputs of a node; made anew for a VJP that reads `out`, it is equal."""
 
     __slots__ = ("index", "parents", "rank")
 
@@ -240,7 +240,8 @@ class Node:
     It never refers to its own output tensor, so a graph is freed by reference counts alone.
     """
 
-    __slots__ = ("attributes", "count", "device", "op", "out", "parents", "rank", "saved", "shapes", "wanted")  # fmt: skip
+    __slots__ = ("attributes", "count", "device", "op", "out", "parents", "rank", "saved", "shapes",
+                 "wanted")  # fmt: skip
 
     def __init__(self, op: Op, inputs: Any, attributes: dict, out: Any, wanted: tuple, device: Any):
         self.op, self.attributes, self.wanted, self.device = op, attributes, wanted, device
@@ -273,9 +274,9 @@ class Node:
             if _version(value) != version:
                 name = getattr(value, "name", None) or name
                 raise RuntimeError(
-                    f"{self.op.name}: its input '{name}' {_shape(value) or ''} was changed "
-                    "in place after the forward pass, so the gradient would be wrong; call backward() "
-                    "before optimizer.step(), or compute the loss again"
+                    f"{self.op.name}: its input '{name}' {_shape(value) or ''} was changed in place "
+                    "after the forward pass, so the gradient would be wrong; call backward() before "
+                    "optimizer.step(), or compute the loss again"
                 )
             values[name] = value
         if self.count and self.out is not None:
@@ -286,7 +287,7 @@ class Node:
         return values
 
     def pull(self, g: Any, needed: Any) -> Iterable[tuple[Any, Tensor]]:
-        """Pairs (parent, gradient) for g, the gradient of the output(s); of `needed` parents only."""
+        """Pairs (parent, gradient) for g, the output's (or outputs'); of `needed` parents only."""
         op, values = self.op, self._values()
         if op.composite:
             gradients: Any = self._pull_fused(g, values)
@@ -436,8 +437,8 @@ def grad(
     """The gradients of `outputs` (weighted by `grad_outputs`) with respect to `inputs`, a tuple.
 
     Only the paths between the two are visited. With `create_graph` the result is itself
-    differentiable. The graph is freed unless `retain_graph` (default: `create_graph`). An input that
-    the outputs do not depend on raises RuntimeError, or gives None with `allow_unused`.
+    differentiable. The graph is freed unless `retain_graph` (default: `create_graph`). An input
+    that the outputs do not depend on raises RuntimeError, or gives None with `allow_unused`.
     """
     inputs = _as_tuple(inputs)
     for i, t in enumerate(inputs):

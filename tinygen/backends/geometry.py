@@ -53,7 +53,7 @@ class Geometry:
 
     @classmethod
     def of_convolution(
-        cls, name: str, x_shape: Shape, w_shape: Shape, stride: Any, padding: Any, dilation: Any, groups: int
+        cls, name: str, x_shape: Shape, w_shape: Shape, groups: int, stride: Any, padding: Any, dilation: Any
     ) -> Geometry:
         """The convolution of x (N, C, size...) with w (K, C / groups, kernel...), one or two axes; raises ValueError.
 
@@ -73,7 +73,7 @@ class Geometry:
 
     @classmethod
     def of_transposed(
-        cls, name: str, y_shape: Shape, w_shape: Shape, stride: Any, padding: Any, dilation: Any, groups: int,
+        cls, name: str, y_shape: Shape, w_shape: Shape, groups: int, stride: Any, padding: Any, dilation: Any,
         output_padding: Any, output_size: Any,
     ) -> Geometry:  # fmt: skip
         """The convolution whose adjoint maps y (N, K, size...) with w (K, C / groups, kernel...) to x; raises ValueError.

@@ -1,13 +1,12 @@
-"""Convolution and transposed convolution: three contractions of one trilinear form, closed under differentiation.
+"""Convolution and transposed convolution: three contractions of one trilinear form.
 
-    T(x, w, y) = sum over n, p, k, c, t of  x[n, c, stride*p + dilation*t - pad] * w[k, c, t] * y[n, k, p]
+    T(x, w, y) = sum over n, p, k, c, t of  x[n,c,stride*p+dilation*t-pad] * w[k,c,t] * y[n,k,p]
 
-`conv` = dT/dy, `conv_transpose` = dT/dx, `conv_weight` = dT/dw. Each is linear in its two arguments, and differentiating it
-with respect to one of them gives another of the three: hence the six one-line VJPs, and derivatives of every order.
-
-In the lecture's words (lecture 4; at stride 1, `*` the true convolution, which flips): dx = dy * flip(w) read as "correlate dy
-with the flipped kernel", dw = dy * flip(x). As everywhere in the field the layer itself is a correlation. `conv_matrix` writes
-the layer as the lecture's sparse matrix A_w; its transpose is the transposed convolution with the same array w.
+`conv` = dT/dy, `conv_transpose` = dT/dx, `conv_weight` = dT/dw. Each is linear in its two arguments,
+and differentiating it by one of them gives another of the three: hence the six one-line VJPs, and
+derivatives of every order. In the lecture's words (lecture 4; stride 1, `*` the convolution that
+flips): dx = dy * flip(w), dw = dy * flip(x). As everywhere in the field the layer is a correlation.
+`conv_matrix` writes it as the lecture's sparse matrix A_w, whose transpose is `conv_transpose`.
 """
 
 from __future__ import annotations
@@ -50,110 +49,105 @@ conv_weight.vjp("x")(lambda g, y, geo: conv_transpose(y, g, geo=geo))
 conv_weight.vjp("y")(lambda g, x, geo: conv(x, g, geo=geo))
 
 
-def _check(name: str, axes: int, x: Any, weight: Any, bias: Any, groups: int, transposed: bool) -> None:
+def _check(name: str, axes: int, x: Any, weight: Any, bias: Any, groups: int) -> None:
     """The errors of all convolutions: ranks, channels, groups, bias."""
     if not isinstance(x, Tensor) or not isinstance(weight, Tensor):
-        raise TypeError(f"{name}: expected tensors, got {type(x).__name__} and {type(weight).__name__}")
+        given = f"{type(x).__name__} and {type(weight).__name__}"
+        raise TypeError(f"{name}: expected tensors, got {given}; wrap them in tensor(...)")
     if x.ndim not in (axes + 1, axes + 2) or weight.ndim != axes + 2:
         image = "(N, C, H, W) or (C, H, W)" if axes == 2 else "(N, C, L) or (C, L)"
-        raise ValueError(
-            f"{name}: input should be {image} and weight have {axes + 2} dimensions, got {by(x.shape)} and {by(weight.shape)}; "
-            "add a dimension with unsqueeze"
-        )
+        given = f"input {by(x.shape)}, weight {by(weight.shape)}; add an axis with unsqueeze"
+        raise ValueError(f"{name}: input should be {image}, weight have {axes + 2} axes; got {given}")
     inner, outer = weight.shape[1] * groups, weight.shape[0]
-    expected, outputs = (outer, inner) if transposed else (inner, outer)
+    expected, outputs = (outer, inner) if "transpose" in name else (inner, outer)
     if x.shape[-axes - 1] != expected:
-        raise ValueError(
-            f"{name}: weight expects {expected} input channels ({by(weight.shape)}, groups={groups}), input has "
-            f"{x.shape[-axes - 1]}: {by(x.shape)}"
-        )
+        wants = f"weight expects {expected} input channels ({by(weight.shape)}, groups={groups})"
+        raise ValueError(f"{name}: {wants}, input has {x.shape[-axes - 1]}: {by(x.shape)}")
     if outer % groups:
-        raise ValueError(f"{name}: groups={groups} does not divide the {outer} filters of weight {by(weight.shape)}")
+        given = f"the {outer} filters of weight {by(weight.shape)}"
+        raise ValueError(f"{name}: groups={groups} does not divide {given}; choose a divisor")
     if bias is not None and bias.shape != (outputs,):
-        raise ValueError(f"{name}: bias should have shape ({outputs},), one per output channel, got {bias.shape}")
+        raise ValueError(f"{name}: bias should be ({outputs},), one per channel, got {bias.shape}")
 
 
-def _apply(contraction: Any, axes: int, x: Tensor, weight: Tensor, bias: Tensor | None, geo: Geometry) -> Tensor:
-    """The contraction on a batch of 2-D images, whatever the number of axes and with or without the batch dimension."""
+def _apply(name: str, x: Any, weight: Any, bias: Any, groups: int, *law: Any) -> Tensor:
+    """The contraction on a batch of 2-D images, for one axis or two, with a batch axis or not."""
+    axes, transposed = int(name[-2]), "transpose" in name
+    _check(name, axes, x, weight, bias, groups)
     single = x.ndim == axes + 1
     x = x.unsqueeze(0) if single else x
-    inputs = (x, weight) if axes == 2 else (x.unsqueeze(2), weight.unsqueeze(2))
-    y = contraction(*inputs, geo=geo) if bias is None else contraction(*inputs, bias, geo=geo)
+    shapes = Geometry.of_transposed if transposed else Geometry.of_convolution
+    geo = shapes(name, x.shape, weight.shape, groups, *law)
+    if axes == 1:
+        x, weight = x.unsqueeze(2), weight.unsqueeze(2)
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    y = (conv_transpose if transposed else conv)(*inputs, geo=geo)
     y = y if axes == 2 else y.squeeze(2)
     return y.squeeze(0) if single else y
 
 
-def _forward(axes: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
-    name = f"conv{axes}d"
-    _check(name, axes, x, weight, bias, groups, transposed=False)
-    shape = x.shape if x.ndim == axes + 2 else (1, *x.shape)
-    geo = Geometry.of_convolution(name, shape, weight.shape, stride, padding, dilation, groups)
-    return _apply(conv, axes, x, weight, bias, geo)
-
-
-def _adjoint(axes: int, x: Any, weight: Any, bias: Any, groups: int, *law: Any) -> Tensor:
-    name = f"conv_transpose{axes}d"
-    _check(name, axes, x, weight, bias, groups, transposed=True)
-    stride, padding, dilation, output_padding, output_size = law
-    shape = x.shape if x.ndim == axes + 2 else (1, *x.shape)
-    geo = Geometry.of_transposed(name, shape, weight.shape, stride, padding, dilation, groups, output_padding, output_size)
-    return _apply(conv_transpose, axes, x, weight, bias, geo)
-
-
 def conv2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Tensor:
-    """y[n,k,p] = bias[k] + sum over c, t of input[n,c,s*p+d*t-pad] weight[k,c,t] (a correlation: no flip).
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """y[n,k,p] = bias[k] + sum over c, t of input[n,c,s*p+d*t-pad] weight[k,c,t]; no flip.
 
-    input (N, C, H, W) or (C, H, W), weight (K, C / groups, R, S), bias (K,); output (N, K, P, Q) with
-    P = (H + pads - dilation * (R - 1) - 1) // stride + 1. `padding`: an integer, one per axis, a (before, after) pair per axis,
-    'valid' or 'same' (ceil(H / stride) outputs). Raises ValueError for shapes that do not fit. Lecture 4.
+    input (N, C, H, W) or (C, H, W), weight (K, C / groups, R, S), bias (K,); output (N, K, P, Q)
+    with P = (H + pads - dilation * (R - 1) - 1) // stride + 1. `padding`: an integer, one per axis,
+    a (before, after) pair per axis, 'valid' or 'same' (ceil(H / stride) outputs). Raises ValueError
+    for shapes that do not fit. Lecture 4.
     """
-    return _forward(2, input, weight, bias, stride, padding, dilation, groups)
+    return _apply("conv2d", input, weight, bias, groups, stride, padding, dilation)
 
 
 def conv1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Tensor:
-    """`conv2d` along one axis: input (N, C, L) or (C, L), weight (K, C / groups, R), output (N, K, P)."""
-    return _forward(1, input, weight, bias, stride, padding, dilation, groups)
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """`conv2d` along one axis: input (N, C, L) or (C, L), weight (K, C / groups, R)."""
+    return _apply("conv1d", input, weight, bias, groups, stride, padding, dilation)
 
 
 def conv_transpose2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-    groups: int = 1, dilation: Any = 1, output_size: Any = None,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, output_size: Any = None,
 ) -> Tensor:  # fmt: skip
-    """The adjoint of `conv2d` with the same weight array: output[n,c,s*p+d*t-pad] += input[n,k,p] weight[k,c,t], plus bias[c].
+    """The adjoint of `conv2d`: output[n,c,s*p+d*t-pad] += input[n,k,p] weight[k,c,t], plus bias[c].
 
-    input (N, K, P, Q), weight (K, C / groups, R, S), bias (C,); output (N, C, H, W) with H = stride * (P - 1) + dilation *
-    (R - 1) + 1 - pads + output_padding. A strided convolution maps several input sizes to one; `output_padding`, or the size
-    itself as `output_size`, says which one to return to. Raises ValueError with the legal range. Lectures 0, 1 and 4.
+    input (N, K, P, Q), weight (K, C / groups, R, S) as in `conv2d`, bias (C,); output (N, C, H, W)
+    with H = stride * (P - 1) + dilation * (R - 1) + 1 - pads + output_padding. A strided
+    convolution maps several input sizes to one; `output_padding`, or the size itself as
+    `output_size`, says which one to return to. Raises ValueError with the legal range. Lecture 4.
     """
-    return _adjoint(2, input, weight, bias, groups, stride, padding, dilation, output_padding, output_size)
+    law = (stride, padding, dilation, output_padding, output_size)
+    return _apply("conv_transpose2d", input, weight, bias, groups, *law)
 
 
 def conv_transpose1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-    groups: int = 1, dilation: Any = 1, output_size: Any = None,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, output_size: Any = None,
 ) -> Tensor:  # fmt: skip
-    """`conv_transpose2d` along one axis: input (N, K, P), weight (K, C / groups, R), output (N, C, L)."""
-    return _adjoint(1, input, weight, bias, groups, stride, padding, dilation, output_padding, output_size)
+    """`conv_transpose2d` along one axis: input (N, K, P), weight (K, C / groups, R)."""
+    law = (stride, padding, dilation, output_padding, output_size)
+    return _apply("conv_transpose1d", input, weight, bias, groups, *law)
 
 
-def conv_matrix(w: Any, size: Any, stride: Any = 1, padding: Any = "same", dilation: Any = 1) -> np.ndarray:
-    """The lecture's A_w: the dense matrix with conv(x, w) = A_w x for a single-channel x of `size`, flattened.
+def conv_matrix(
+    w: Any, size: Any, stride: Any = 1, padding: Any = "same", dilation: Any = 1
+) -> np.ndarray:
+    """The lecture's A_w: the dense matrix with conv(x, w) = A_w x for one channel, flattened.
 
-    w is a 1-D or 2-D kernel (array or tensor), size an integer or one per axis. A stride keeps every s-th row of each axis (in
-    2-D it divides the number of rows by s^2). The transpose of the result is `conv_transpose` with the same w. With w =
-    [1, 2, 1] and size 4: [[2,1,0,0],[1,2,1,0],[0,1,2,1],[0,0,1,2]] (lecture 4, whose slide misplaces the last 1 of row 3).
+    w is a 1-D or 2-D kernel (array or tensor), size an integer or one per axis. A stride s keeps
+    every s-th row per axis. The transpose of the result is `conv_transpose` with the same w. With
+    w = [1, 2, 1] and size 4: [[2,1,0,0],[1,2,1,0],[0,1,2,1],[0,0,1,2]] (lecture 4, whose slide
+    misplaces the last 1 of row 3).
     """
     kernel = np.asarray(w.array if isinstance(w, Tensor) else w, np.float64)
-    axes = kernel.ndim
-    if axes not in (1, 2):
-        raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {axes} dimensions")
-    sizes = per_axis("conv_matrix", "size", size, axes)
+    if kernel.ndim not in (1, 2):
+        raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {kernel.ndim} axes")
+    sizes = per_axis("conv_matrix", "size", size, kernel.ndim)
     count = int(np.prod(sizes))
     basis = Tensor(np.eye(count).reshape(count, 1, *sizes))  # one image per column of the matrix
-    convolve = conv2d if axes == 2 else conv1d
+    convolve = conv2d if kernel.ndim == 2 else conv1d
     columns = convolve(basis, Tensor(kernel[None, None]), None, stride, padding, dilation)
     return columns.array.reshape(count, -1).T.copy()
