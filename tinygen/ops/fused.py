@@ -1,12 +1,13 @@
 """Normalisations and the Bernoulli likelihood: several formulas in one kernel, one pass over memory instead of five.
 
-All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. They differ in what the mean is taken over:
+All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. They differ in what the mean is over:
 
-    batch_norm      over batch and space, one mean per channel         instance_norm   over space, per image and channel
-    layer_norm      over the last axes, per row                        group_norm      over space and a group of channels
+    batch_norm     batch and space, one mean per channel      instance_norm  space, per image and channel
+    layer_norm     the last axes, per row                     group_norm     space and a group of channels
 
-`batch_norm` is a fused op, and `_batch_norm_composite` is its definition. The other three are one op on rows, `row_norm`, and
-an affine map; its derivative needs only its results, so the tape does not keep x. Running averages are the business of nn.
+`batch_norm` is a fused op, and `_batch_norm_composite` is its definition. The other three are one op on rows,
+`row_norm`, and an affine map; its derivative needs only its results, so the tape does not keep x. Running averages are
+the business of nn.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ def _along_channels(parameter: Tensor, ndim: int) -> Tensor:
 def _check_channels(name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, least: int) -> None:
     shape = x.array.shape
     if len(shape) < least:
-        raise ValueError(f"{name}: input should be (N, C{', L' if least == 3 else ''}, ...), got shape {shape}; add an axis with unsqueeze")
+        expected = "(N, C, L, ...)" if least == 3 else "(N, C, ...)"
+        raise ValueError(f"{name}: input should be {expected}, got shape {shape}; add an axis with unsqueeze")
     for what, t in (("weight", weight), ("bias", bias)):
         if t is not None and t.array.shape != (shape[1],):
             raise ValueError(
-                f"{name}: {what} should have shape ({shape[1]},), one per channel of input {_by(shape)}, got {t.array.shape}"
+                f"{name}: {what} should have shape ({shape[1]},), one per channel of input {_by(shape)}, "
+                f"got {t.array.shape}"
             )
 
 
@@ -56,8 +59,8 @@ def _batch_norm_composite(x: Tensor, weight: Tensor, bias: Tensor, eps: float, k
 def _batch_norm(k, x, weight, bias, *, eps, kept=None):
     """(y, mean, biased variance) per channel of x (N, C, ...).
 
-    The fast VJP needs mean and rstd but not y, and a rule that reads `out` would keep y too, as large as x. So the forward
-    leaves the two small arrays in the list `kept`.
+    The fast VJP needs mean and rstd but not y, and a rule that reads `out` would keep y too, as large as x. So the
+    forward leaves the two small arrays in the list `kept`.
     """
     y, mean, rstd = k.channel_norm(_images(x), weight, bias, eps)
     if kept is not None:
@@ -82,10 +85,10 @@ def _images(x: Any) -> Any:
 def batch_norm(
     input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(y, mean, var): y = (x - mean) / sqrt(var + eps) * weight + bias, the statistics per channel over batch and space.
+    """(y, mean, var): y = (x - mean) / sqrt(var + eps) * weight + bias, statistics per channel over batch and space.
 
-    input (N, C, ...), weight and bias (C,) (None: ones and zeros); y as input, mean and the biased variance var (C,), both
-    differentiable. Raises ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
+    input (N, C, ...), weight and bias (C,) (None: ones and zeros); y as input, mean and the biased variance var (C,),
+    both differentiable. Raises ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
     """
     _check_channels("batch_norm", input, weight, bias, 2)
     xp, channels = input.device.kernels.xp, input.array.shape[1]
@@ -137,7 +140,7 @@ _row_norm_backward.vjp("rstd")(_row_norm_backward_by_rstd)
 
 
 def row_norm(input: Tensor, eps: float = 1e-5) -> Tensor:
-    """(x - mean) / sqrt(var + eps) per row of x (M, D), with the biased variance. Raises ValueError unless input is 2-D."""
+    """(x - mean) / sqrt(var + eps) per row of x (M, D), with the biased variance; ValueError unless input is 2-D."""
     if input.array.ndim != 2:
         raise ValueError(f"row_norm: input should be (M, D), got shape {input.array.shape}; reshape it first")
     return _row_norm(input, eps=float(eps))[0]
@@ -176,20 +179,24 @@ def _grouped(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None,
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """(x - mean) / sqrt(var + eps) * weight + bias, the statistics over space and each of `num_groups` groups of channels.
+    """(x - mean) / sqrt(var + eps) * weight + bias, statistics over space and each of `num_groups` groups of channels.
 
     input (N, C, ...), weight and bias (C,) or None. Raises ValueError unless num_groups divides C. Wu and He 2018.
     """
     _check_channels("group_norm", input, weight, bias, 2)
     if num_groups < 1 or input.array.shape[1] % num_groups:
-        raise ValueError(f"group_norm: num_groups={num_groups} does not divide the channels of input {_by(input.array.shape)}")
+        raise ValueError(
+            f"group_norm: num_groups={num_groups} does not divide the {input.array.shape[1]} channels of input "
+            f"{_by(input.array.shape)}; choose a divisor"
+        )
     return _grouped(input, num_groups, weight, bias, eps)
 
 
 def instance_norm(input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias, the statistics over space, for each image and channel by itself.
 
-    input (N, C, L, ...), weight and bias (C,) or None. Raises ValueError for shapes that do not fit. Ulyanov et al. 2016.
+    input (N, C, L, ...), weight and bias (C,) or None. Raises ValueError for shapes that do not fit. Ulyanov et al.
+    2016.
     """
     _check_channels("instance_norm", input, weight, bias, 3)
     return _grouped(input, input.array.shape[1], weight, bias, eps)
@@ -224,7 +231,7 @@ def bce_with_logits(input: Tensor, target: Tensor) -> Tensor:
     """
     if input.array.shape != target.array.shape:
         raise ValueError(
-            f"bce_with_logits: input (logits) {input.array.shape} and target {target.array.shape} should have one shape; "
-            "use reshape or expand_as"
+            f"bce_with_logits: input (logits) {input.array.shape} and target {target.array.shape} should have one "
+            "shape; use reshape or expand_as"
         )
     return _bce_with_logits(input, target)

@@ -7,11 +7,11 @@ A differentiable op here is two lines, the function on arrays and its derivative
         return k.xp.exp(_real(x))
     exp.vjp("x")(lambda g, out: g * out)      # d exp(x) = exp(x) dx; the tape keeps the result, not x
 
-An activation whose derivative has a kernel of its own is a closed pair: `tanh` and `_tanh_backward`, which is linear in the
-gradient and so its own derivative. `elu`, `silu` and `gelu` are fused ops, and their composites are their formulas.
+An activation whose derivative has a kernel of its own is a closed pair: `tanh` and `_tanh_backward`, which is linear in
+the gradient and so its own derivative. `elu`, `silu` and `gelu` are fused ops; their composites are their formulas.
 
-At a kink we do as torch does: maximum and minimum share a tie half and half, clamp passes the gradient on its bounds, relu
-and abs have derivative 0 at 0. What is piecewise constant (sign, round, comparisons) has no derivative at all.
+At a kink we do as torch does: maximum and minimum share a tie half and half, clamp passes the gradient on its bounds,
+relu and abs have derivative 0 at 0. What is piecewise constant (sign, round, comparisons) has no derivative at all.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ import numpy as np
 from ..tape import Tensor, add, op
 
 __all__ = [
-    "add", "sub", "mul", "div", "neg", "pow", "square", "reciprocal", "floor_divide", "fmod", "remainder", "lerp", "addcmul", "addcdiv",
+    "add", "sub", "mul", "div", "neg", "pow", "square", "reciprocal", "floor_divide", "fmod", "remainder",
+    "lerp", "addcmul", "addcdiv",
     "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "sin", "cos", "erf", "abs", "sign",
     "maximum", "minimum", "clamp", "where", "cast", "floor", "ceil", "round", "trunc",
-    "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isinf", "isfinite",
+    "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not",
+    "isnan", "isinf", "isfinite",
     "tanh", "sigmoid", "softplus", "log_sigmoid", "relu", "leaky_relu", "elu", "selu", "gelu", "silu",
 ]  # fmt: skip
 
@@ -54,7 +56,7 @@ def mul(k, x, y):
 
 @op
 def div(k, x, y, *, rounding_mode=None):
-    """x / y, broadcast; integers give float32. `rounding_mode` 'floor' or 'trunc' rounds the quotient (derivative 0)."""
+    """x / y, broadcast; integers give float32. `rounding_mode` 'floor' or 'trunc' rounds it (derivative 0)."""
     array = x if hasattr(x, "dtype") else y
     if rounding_mode is None:
         out = k.xp.true_divide(x, y)
@@ -74,8 +76,11 @@ def neg(k, x):
 
 @op
 def pow(k, x, y):
-    """x ** y, broadcast; base or exponent may be a number. The gradient of the exponent is out * log(x), and 0 at x = 0 <= y."""
-    if y is not None and not hasattr(y, "dtype") and y in (3, 4):  # NumPy's own power is ten times slower than the products
+    """x ** y, broadcast; base or exponent may be a number.
+
+    The exponent's derivative is log(x) * out, and 0 at x = 0 <= y.
+    """
+    if not hasattr(y, "dtype") and y in (3, 4):  # three times as fast as NumPy's power
         return x * x * x if y == 3 else (x * x) * (x * x)
     return x**y
 
@@ -222,7 +227,7 @@ def abs(k, x):
 
 @op
 def sign(k, x):
-    """-1, 0 or 1 by the sign of x; no gradient."""
+    """-1, 0 or 1 by the sign of x, NaN for NaN; no gradient."""
     return k.xp.sign(x)
 
 
@@ -361,17 +366,21 @@ _where.vjp("y")(lambda g, condition: _where(0.0, g, condition=condition))
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """input[i] where condition[i] is true, else other[i], all three broadcast; input and other are tensors or numbers.
 
-    Raises TypeError unless condition holds booleans. What was not chosen gets gradient 0, even where it is NaN; but a NaN *derivative*
-    behind it still spreads (0 * NaN), so make the argument of log or sqrt safe by an inner `where`.
+    Raises TypeError unless condition holds booleans. What was not chosen gets gradient 0, also where it is NaN. But an
+    infinite derivative behind it still makes NaN of that 0: give log or sqrt a safe argument by an inner `where`.
     """
     if not isinstance(condition, Tensor) or condition.array.dtype.kind != "b":
         kind = condition.array.dtype if isinstance(condition, Tensor) else type(condition).__name__
         raise TypeError(f"where: condition should be a bool tensor, got {kind}; write a comparison, such as x > 0")
     for t in (input, other):
         if isinstance(t, Tensor) and t.device is not condition.device:
-            raise RuntimeError(f"where: condition is on {condition.device}, a choice on {t.device}; move one with .to(...)")
+            raise RuntimeError(
+                f"where: condition {condition.array.shape} is on {condition.device}, a choice {t.array.shape} on "
+                f"{t.device}; move one with .to(...)"
+            )
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        dtype = np.result_type(*("float32" if isinstance(v, float) else type(v) for v in (input, other)))
+        kind = type(input + other)
+        dtype = "float32" if issubclass(kind, float | np.floating) else "int64"
         input = Tensor(condition.device.kernels.xp.asarray(input, dtype), None, condition.device)
     return _where(input, other, condition=condition.array)
 
@@ -418,8 +427,8 @@ _clamp.vjp("x")(lambda g, x, min, max: where(_inside(x, min, max), g, 0.0))
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """input moved into [min, max], either of which may be None; max wins if they cross.
 
-    The derivative is 1 inside and on the bounds, 0 outside. A bound may be a tensor, which broadcasts and gets the gradient
-    of what it replaced. Raises ValueError if both bounds are None.
+    The derivative is 1 inside and on the bounds, 0 outside. A bound may be a tensor, which broadcasts and gets the
+    gradient of what it replaced. Raises ValueError if both bounds are None.
     """
     if min is None and max is None:
         raise ValueError("clamp: both bounds are None; give min, max or both")
@@ -428,8 +437,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         if min is not None:
             out = where(lt(out, min), min, out)
         return out if max is None else where(gt(out, max), max, out)
-    if isinstance(min, float) or isinstance(max, float):
-        input = input if input.array.dtype.kind == "f" else cast(input, "float32")
+    min, max = (v.item() if isinstance(v, np.generic) else v for v in (min, max))  # a Python number has no dtype
+    if input.array.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
+        input = cast(input, "float32")
     return _clamp(input, min=min, max=max)
 
 
@@ -449,7 +459,7 @@ def _cast_discrete(k, x, *, dtype):
 
 
 def cast(input: Tensor, dtype: Any) -> Tensor:
-    """input in another dtype, itself if it has it already. Differentiable between float types; no gradient to integers."""
+    """input in another dtype, itself if it has it already. Differentiable between float types, not to integers."""
     dtype, source = np.dtype(dtype), input.array.dtype
     if dtype == source:
         return input
@@ -531,7 +541,7 @@ _leaky_relu_backward.vjp("dy")(lambda g, y, slope: _leaky_relu_backward(g, y, sl
 
 def log_sigmoid(input: Tensor) -> Tensor:
     """log(1 / (1 + e^-x)) = -softplus(-x), finite at any x."""
-    return -softplus(-input)
+    return -softplus(-(input if input.array.dtype.kind == "f" else cast(input, "float32")))
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -566,7 +576,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 
 
 def selu(input: Tensor) -> Tensor:
-    """1.0507 * (x if x > 0 else 1.6733 * (e^x - 1)): keeps mean 0 and variance 1 from layer to layer (Klambauer et al. 2017)."""
+    """1.0507 * (x if x > 0 else 1.6733 * (e^x - 1)): keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
     return _elu(input, alpha=_SELU_ALPHA, scale=_SELU_SCALE)
 
 

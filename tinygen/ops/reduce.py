@@ -1,12 +1,12 @@
 """Reductions along axes: sums, means, extremes, norms; softmax and cumulative sums, which keep the shape.
 
-`dim` is an axis, a tuple of axes or None for all; `keepdim` leaves the reduced axes with length one. The derivative of a
-reduction is the same picture everywhere: put the reduced axes back with length one, and let broadcasting spread the gradient.
+`dim` is an axis, a tuple of axes or None for all; `keepdim` leaves the reduced axes with length one. The derivative of
+a reduction is the same picture everywhere: put the reduced axes back with length one, let broadcasting spread g.
 
     sum.vjp:  dx[i, j] = g[i]                  mean.vjp:  dx[i, j] = g[i] / n
 
-Extremes at ties as in torch: `amax(x)` and `max(x)` share the gradient evenly among the maxima; `max(x, dim)` returns (values,
-indices) and gives all of it to the first maximum. `norm` has derivative 0 where the norm is 0.
+Extremes at ties as in torch: `amax(x)` and `max(x)` share the gradient evenly among the maxima; `max(x, dim)` returns
+(values, indices) and gives all of it to the first maximum. `norm` has derivative 0 where the norm is 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..tape import Tensor, expand, identity, op
-from .pointwise import _real, cast, eq, exp, isinf, maximum, minimum, where
+from .pointwise import _real, cast, eq, exp, maximum, minimum, where
 from .shape import cat, dim_of
 
 __all__ = [
@@ -96,7 +96,7 @@ _var.vjp("x")(_var_vjp)
 
 
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-    """The sum over `dim` (an axis, a tuple, None for all); integers and booleans add up as int64. `dtype` casts first."""
+    """The sum over `dim` (an axis, a tuple, None: all); integers and booleans add up as int64. `dtype` casts first."""
     x = input if dtype is None else cast(input, dtype)
     return _sum(x, axes=_axes("sum", dim, x.array.ndim), keepdim=keepdim)
 
@@ -107,7 +107,9 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = Non
     return _mean(x, axes=_axes("mean", dim, x.array.ndim), keepdim=keepdim)
 
 
-def var(input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """sum of (x - mean)^2 / (n - correction) over `dim`; correction 1 (unbiased, the default) or 0 (unbiased=False).
 
     Two passes, so a large mean costs no accuracy. NaN where n <= correction. `var(x, False)` is torch's short form.
@@ -118,7 +120,9 @@ def var(input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = F
     return _var(input, axes=_axes("var", dim, input.array.ndim), keepdim=keepdim, correction=degrees)
 
 
-def std(input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+def std(
+    input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """sqrt(var(...)), the standard deviation over `dim`; derivative 0 where it is 0."""
     return _root(var(input, dim, unbiased, keepdim, correction=correction))
 
@@ -219,8 +223,8 @@ _norm.vjp("x")(_norm_vjp)
 def norm(input: Tensor, p: float | str = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """(sum of |x|^p)^(1/p) over `dim`; p = inf: max |x|, -inf: min |x|, 0: the number of non-zeros, 'fro': 2.
 
-    The norm of the entries, also over two axes. Its derivative is 0 where the norm is 0 (for p < 2 wherever x is 0). Raises
-    ValueError for another p in words.
+    The norm of the entries, also over two axes. Its derivative is 0 where the norm is 0 (for p < 2 wherever x is 0).
+    Raises ValueError for another p in words.
     """
     if p == "fro":
         p = 2
@@ -301,18 +305,21 @@ def _all(k, x, *, axes, keepdim):
 
 def _nonempty(name: str, x: Tensor, axes: tuple[int, ...]) -> None:
     if _count(x.array.shape, axes) == 0:
-        raise ValueError(f"{name}: a tensor of shape {tuple(x.array.shape)} has no entry over dim {axes}; there is no extreme of nothing")
+        raise ValueError(
+            f"{name}: a tensor of shape {tuple(x.array.shape)} has no entries along dim {axes}, so no extreme; make "
+            "sure that it is not empty"
+        )
 
 
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """The largest entry over `dim`, NaN if there is one; ties share the gradient evenly. Raises ValueError over nothing."""
+    """The largest entry over `dim`, NaN if there is one; ties share the gradient evenly. ValueError over nothing."""
     axes = _axes("amax", dim, input.array.ndim)
     _nonempty("amax", input, axes)
     return _amax(input, axes=axes, keepdim=keepdim)
 
 
 def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """The smallest entry over `dim`, NaN if there is one; ties share the gradient evenly. Raises ValueError over nothing."""
+    """The smallest entry over `dim`, NaN if there is one; ties share the gradient evenly. ValueError over nothing."""
     axes = _axes("amin", dim, input.array.ndim)
     _nonempty("amin", input, axes)
     return _amin(input, axes=axes, keepdim=keepdim)
@@ -390,7 +397,7 @@ def _logsumexp(k, x, *, axes, keepdim):
 
 
 def _logsumexp_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple, keepdim: bool) -> Tensor:
-    finite = where(isinf(out), 0.0, out)  # e^(-inf - -inf) would be NaN
+    finite = where(eq(out, -math.inf), 0.0, out)  # e^(-inf - -inf) would be NaN
     return _restore(g, x.shape, axes, keepdim) * exp(x - _restore(finite, x.shape, axes, keepdim))
 
 
@@ -435,6 +442,6 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """y[i] = x[i] - log(sum over j of e^x[j]) along `dim`: log(softmax), accurate where that is tiny. `dtype` casts first."""
+    """y[i] = x[i] - log(sum over j of e^x[j]) along `dim`, accurate where softmax is tiny. `dtype` casts first."""
     x = input if dtype is None else cast(input, dtype)
     return _log_softmax(x, dim=dim_of("log_softmax", dim, x.array.ndim))
