@@ -72,15 +72,15 @@ def _place(array: Any, dtype: Any, device: Device, copy: bool) -> Any:
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data`: a number, nested lists, an array or a tensor (whose history is left behind).
 
-    Python floats become float32, integers int64; arrays and tensors keep their dtype. TypeError for data that are no numbers,
-    ValueError for ragged lists.
+    Python floats become float32, integers int64; arrays and tensors keep their dtype. TypeError for data that are no
+    numbers, ValueError for ragged lists.
     """
     where = get_device(device) if device is not None else data.device if isinstance(data, Tensor) else get_device("cpu")
     return _made("tensor", _place(_array_of("tensor", data), dtype, where, True), where, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """`data` as a tensor, sharing memory where neither dtype nor device changes; a tensor that fits is returned as it is."""
+    """`data` as a tensor, sharing memory where neither dtype nor device changes; a fitting tensor is returned as is."""
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(dtype=dtype, device=device)
     where = get_device(device or "cpu")

@@ -1,8 +1,8 @@
 """Products of vectors and matrices: matmul, linear, einsum.
 
-For c = a b the two VJPs are again products, dL/da = g b^T and dL/db = a^T g, so every order of derivative is one of them.
-`linear` is the layer y = x W^T + b as one op, because an MLP spends its life there. `einsum` says any sum of products in index
-notation; its VJP exchanges the output's indices with those of the argument:
+For c = a b the two VJPs are again products, dL/da = g b^T and dL/db = a^T g, so every order of derivative is one of
+them. `linear` is the layer y = x W^T + b as one op, because an MLP spends its life there. `einsum` says any sum of
+products in index notation; its VJP exchanges the output's indices with those of the argument:
 
     y_o = sum over the rest of a_s b_t   =>   (dL/da)_s = sum over the rest of g_o b_t
 
@@ -37,10 +37,10 @@ _matmul.vjp("y")(lambda g, x: _matmul(_transpose(x, dim0=-1, dim1=-2), g))
 
 
 def matmul(x: Tensor, y: Tensor) -> Tensor:
-    """z[..., i, j] = sum over k of x[..., i, k] y[..., k, j]: the product of matrices, over all leading axes, which broadcast.
+    """z[..., i, j] = sum over k of x[..., i, k] y[..., k, j]: products of matrices; the leading axes broadcast.
 
-    A 1-D x is a row and a 1-D y a column, which the result lacks; two of them give their inner product. ValueError where the
-    inner sizes differ or the leading axes do not broadcast.
+    A 1-D x is a row and a 1-D y a column, which the result lacks; two of them give their inner product. ValueError
+    where the inner sizes differ or the leading axes do not broadcast.
     """
     a, b = x.shape, y.shape
     if not (len(a) and len(b)):
@@ -70,7 +70,7 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
 def _check(name: str, x: Tensor, y: Tensor, axes: tuple[int, int]) -> None:
     if (x.ndim, y.ndim) != axes:
         raise ValueError(
-            f"{name}: expected {axes[0]} and {axes[1]} axes, got {tuple(x.shape)} and {tuple(y.shape)}; matmul takes any"
+            f"{name}: expected {axes[0]} and {axes[1]} axes, got {tuple(x.shape)} and {tuple(y.shape)}; use matmul"
         )
 
 
@@ -85,7 +85,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     _check("bmm", input, mat2, (3, 3))
     if input.shape[0] != mat2.shape[0]:
         raise ValueError(
-            f"bmm: {input.shape[0]} matrices {tuple(input.shape)} meet {mat2.shape[0]} {tuple(mat2.shape)}"
+            f"bmm: expected as many matrices on both sides, got {tuple(input.shape)} and {tuple(mat2.shape)}"
         )
     return matmul(input, mat2)
 
@@ -133,18 +133,17 @@ def t(input: Tensor) -> Tensor:
 
 @op
 def linear(k, input, weight, bias=None):
-    """y[..., o] = sum over i of input[..., i] weight[o, i] + bias[o]: (..., in) with weight (out, in), bias (out,) to (..., out).
+    """y[..., o] = sum over i of input[..., i] weight[o, i] + bias[o].
 
-    ValueError where the sizes disagree.
+    input (..., in), weight (out, in), bias (out,) or None; result (..., out). ValueError where the sizes disagree.
     """
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear: weight {weight.shape} should be (outputs, inputs) and input {input.shape} end in its number of inputs; "
-            "flatten images first"
+            f"linear: weight {weight.shape} should be (outputs, inputs), and input {input.shape} end in as many inputs"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(
-            f"linear: bias should have shape {weight.shape[:1]}, one per output of {weight.shape}, got {bias.shape}"
+            f"linear: bias should be {weight.shape[:1]}, one per output of weight {weight.shape}, got {bias.shape}"
         )
     if input.ndim == 2:
         y = _product(k, input, weight.T)
@@ -253,10 +252,10 @@ def _unused(letters: str) -> list[str]:
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """The sum of products that `equation` describes: 'ik,kj->ij' multiplies matrices, 'ii->' is the trace, 'bi,bj->bij' outer.
+    """The sum of products that `equation` describes: 'ik,kj->ij' multiplies matrices, 'ii->' is the trace.
 
-    Indices missing from the output are summed over; '...' stands for axes that broadcast; without '->' the output has, in
-    alphabetical order, the indices that occur once. ValueError where the indices do not fit the tensors.
+    Indices missing from the output are summed over; '...' stands for axes that broadcast; without '->' the output
+    has, in alphabetical order, the indices that occur once. ValueError where the indices do not fit the tensors.
     """
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])

@@ -1,12 +1,12 @@
 """Pooling: the maximum, or the mean, of each window.
 
-Average pooling is linear and separable, so it is `resample` with the window's taps (resize.py). Max pooling keeps, of each
-window, the maximum and where it was; its gradient goes to that one place: the first maximum in row-major order wins a tie, as in
-torch, so the sum of the gradient is preserved. `take_plane` and `put_plane` (read at, and add to, given places of an image) are
-each other's adjoint, so second derivatives need nothing new.
+Average pooling is linear and separable, so it is `resample` with the window's taps (resize.py). Max pooling keeps, of
+each window, the maximum and where it was; its gradient goes to that one place: the first maximum in row-major order
+wins a tie, as in torch, so the sum of the gradient is preserved. `take_plane` and `put_plane` (read at, and add to,
+given places of an image) are each other's adjoint, so second derivatives need nothing new.
 
-Outputs per axis: floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; with ceil_mode rounded up, unless the
-last window would start beyond the input and its left padding. Padding never wins a maximum.
+Outputs per axis: floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; with ceil_mode rounded up,
+unless the last window would start beyond the input and its left padding. Padding never wins a maximum.
 """
 
 from __future__ import annotations
@@ -133,10 +133,11 @@ def max_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:  # fmt: skip
-    """y[n,c,p,q] = max over t, u of input[n, c, s p + d t - pad, s q + d u - pad], inside the image; stride = kernel_size by default.
+    """y[n,c,p,q] = max over t, u of input[n, c, s p + d t - pad, s q + d u - pad], inside the image.
 
-    input (N, C, H, W) or (C, H, W). With return_indices also the places of the maxima, h W + w (int64). The gradient goes to
-    the first maximum of a window; NaN is a maximum. ValueError for padding > kernel_size / 2. Lecture 4.
+    The stride s is kernel_size by default. input (N, C, H, W) or (C, H, W). With return_indices also the places of
+    the maxima, h W + w (int64). The gradient goes to the first maximum of a window; NaN is a maximum. ValueError for
+    padding > kernel_size / 2. Lecture 4.
     """
     windows = _windows("max_pool2d", input, 2, kernel_size, stride, padding, dilation, ceil_mode)
     return _maxima("max_pool2d", input, 2, [_max_taps(*w) for w in windows], return_indices)
@@ -203,7 +204,8 @@ def max_unpool2d(
 
 @lru_cache(maxsize=256)
 def _mean_taps(n: int, k: int, s: int, p: int, d: int, outputs: int, count: str) -> Taps:
-    """The window's taps, weighted by one over what is counted: 'inside' the input, 'padded' too, or 'one' (a plain sum)."""
+    """The window's taps, each weighing 1 / count: taps 'inside' the input, 'padded' ones too, or 'one' (a plain
+    sum)."""
     start = np.arange(outputs)[:, None] * s - p
     index = start + np.arange(k)
     inside = (index >= 0) & (index < n)

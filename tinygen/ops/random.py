@@ -1,9 +1,10 @@
 """Random numbers that depend on a counter and nothing else, and dropout.
 
-A generator's state is (seed, stream, offset). Philox turns block number `offset` of a stream into four 32-bit words; drawing
-n words moves the offset on by ceil(n / 4) blocks. So a state is three integers that a checkpoint can hold, any part of a
-stream can be made again without the part before it, and bits and uniforms are equal on every device. The kernels
-`random_bits`, `random_uniform` and `random_normal` define the numbers; what is made of them here is defined by formulas:
+A generator's state is (seed, stream, offset). Philox turns block number `offset` of a stream into four 32-bit words;
+drawing n words moves the offset on by ceil(n / 4) blocks. So a state is three integers that a checkpoint can hold,
+any part of a stream can be made again without the part before it, and bits and uniforms are equal on every device.
+The kernels `random_bits`, `random_uniform` and `random_normal` define the numbers; what is made of them here is
+defined by formulas:
 
     randint      low + floor(r (high - low) / 2^64), r of 64 bits, the first word the high one
     randperm     the stable order of n such r
@@ -28,13 +29,17 @@ from .shape import sizes_of
 
 __all__ = [
     "Generator", "default_generator", "manual_seed", "initial_seed", "get_rng_state", "set_rng_state",
-    "rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "rand_like", "randn_like", "randint_like",
+    "rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial",
+    "rand_like", "randn_like", "randint_like",
     "dropout", "dropout1d", "dropout2d",
 ]  # fmt: skip
 
 
 class Generator:
-    """A place in a sequence of random numbers: (seed, stream, offset). `device` is accepted for torch's sake: all share it."""
+    """A place in a sequence of random numbers: (seed, stream, offset).
+
+    `device` is accepted because torch has it; a generator serves every device.
+    """
 
     __slots__ = ("_offset", "_seed", "_stream")
 
@@ -71,7 +76,7 @@ class Generator:
         return self
 
     def fork(self, stream: int) -> Generator:
-        """A new generator with this seed at the start of another stream: independent numbers, reproducible from the seed."""
+        """A new generator with the same seed at the start of another stream, which is independent of this one."""
         return Generator(seed=self._seed, stream=stream)
 
     def advance(self, words: int) -> int:
@@ -249,7 +254,10 @@ def randint(
     low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
     device: Any = "cpu", requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Uniform integers in [low, high), int64: randint(high, size) or randint(low, high, size). ValueError for an empty range."""
+    """Uniform integers in [low, high), int64: randint(high, size) or randint(low, high, size).
+
+    ValueError for an empty range.
+    """
     if size is None:
         low, high, size = 0, low, high
     elif high is None:
@@ -296,12 +304,12 @@ def multinomial(
 ) -> Tensor:
     """num_samples indices (int64) drawn with probabilities proportional to the rows of input (K,) or (M, K).
 
-    With replacement by inversion of the cumulative sum, without by the smallest of K exponential times -log(1 - u) / input.
-    ValueError for weights that are negative or, as there are too few of them, cannot give so many different indices.
+    With replacement by inversion of the cumulative sum; without, the indices of the smallest exponential times
+    -log(1 - u) / input. ValueError for negative weights, or too few positive ones.
     """
     if input.ndim not in (1, 2) or num_samples < 1:
         raise ValueError(
-            f"multinomial: expected weights (K,) or (M, K) and num_samples >= 1, got {tuple(input.shape)}, {num_samples}"
+            f"multinomial: weights should be (K,) or (M, K), got {tuple(input.shape)}; num_samples={num_samples} > 0"
         )
     xp = input.device.kernels.xp
     weights = input.array.astype(np.float64).reshape(-1, input.shape[-1])
@@ -310,7 +318,7 @@ def multinomial(
     if replacement:
         u = _draw("uniform", (len(weights), num_samples), generator, np.float64, input.device)
         total = xp.cumsum(weights, 1)
-        # `total > u * sum` is first true at the index drawn; an index of weight 0 repeats its neighbour's sum and is never first
+        # The first index whose sum exceeds u * total; one of weight 0 repeats its neighbour's sum and is never first.
         chosen = xp.stack([xp.searchsorted(t, v * t[-1], side="right") for t, v in zip(total, u)])
         last = (weights.shape[1] - 1) - xp.argmax(weights[:, ::-1] > 0, 1)
         chosen = xp.minimum(chosen, last[:, None])
@@ -352,7 +360,7 @@ def _dropped(name: str, x: Tensor, p: float, training: bool, shape: tuple, gener
 def dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
-    """input / (1 - p) where a uniform number is >= p, else 0; without training, input itself (Srivastava et al. 2014)."""
+    """input / (1 - p) where a uniform number is >= p, else 0; without training, input (Srivastava et al. 2014)."""
     return _dropped("dropout", input, p, training, tuple(input.shape), generator)
 
 

@@ -1,12 +1,12 @@
 """Resampling of images: interpolation, and the one linear op that pooling by averages shares with it.
 
-Along each axis an output is a short weighted sum of inputs, y[p] = sum over t of w[p, t] x[i[p, t]]; in two dimensions rows and
-columns do this one after the other. `Taps` holds (i, w) for an axis. The adjoint of such a map is another one, with its matrix
-transposed, so `resample` is its own VJP and is exact at every order.
+Along each axis an output is a short weighted sum of inputs, y[p] = sum over t of w[p, t] x[i[p, t]]; in two
+dimensions rows and columns do this one after the other. `Taps` holds (i, w) for an axis. The adjoint of such a map is
+another one, with its matrix transposed, so `resample` is its own VJP and is exact at every order.
 
-Pixel p of the output has its centre at (p + 1/2) scale - 1/2 in the input ("half-pixel centres"), or, with align_corners, the
-first and last pixels of both coincide. Bicubic is Keys' kernel (1981): a = -0.75 is torch's and the default here, a = -0.5 the
-one that reproduces quadratics, which the lecture's tables use.
+Pixel p of the output has its centre at (p + 1/2) scale - 1/2 in the input ("half-pixel centres"), or, with
+align_corners, the first and last pixels of both coincide. Bicubic is Keys' kernel (1981): a = -0.75 is torch's and
+the default here, a = -0.5 the one that reproduces quadratics, which the lecture's tables use.
 
 Deliberately absent: volumes, antialiasing.
 """
@@ -87,12 +87,12 @@ def interpolate(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None, antialias: bool = False, a: float = -0.75,
 ) -> Tensor:  # fmt: skip
-    """The image resized to `size`, or by `scale_factor` (output floor(size * scale_factor)), each one number or one per axis.
+    """The image resized to `size`, or by `scale_factor` to floor(size * scale_factor); one number, or one per axis.
 
-    input (N, C, L) or (N, C, H, W). Modes: 'nearest', 'nearest-exact', 'area' (adaptive mean), 'linear' (3-D), 'bilinear' and
-    'bicubic' (4-D; Keys' kernel with `a`: -0.75 equals torch, -0.5 is the lecture's). With half-pixel centres the weights of each output
-    sum to 1; away from the borders linear modes reproduce ramps and a = -0.5 quadratics. ValueError for a mode that does not
-    suit the input.
+    input (N, C, L) or (N, C, H, W). Modes: 'nearest', 'nearest-exact', 'area' (adaptive mean), 'linear' (3-D),
+    'bilinear' and 'bicubic' (4-D; Keys' kernel with `a`: -0.75 equals torch, -0.5 is the lecture's). With half-pixel
+    centres the weights of each output sum to 1; away from the borders linear modes reproduce ramps and a = -0.5
+    quadratics. ValueError for a mode that does not suit the input.
     """
     name, axes = "interpolate", input.ndim - 2
     if axes not in (1, 2):

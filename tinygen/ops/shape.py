@@ -1,14 +1,16 @@
 """Shapes, indices and order: ops that move numbers and compute none.
 
-Each is linear in x, so its VJP is its adjoint: moving every number back to where it came from. Where a number was dropped the
-adjoint writes a zero, where it was copied the adjoint adds up. So most ops here come in pairs that are each other's adjoint,
-and derivatives of any order cost no further code:
+Each is linear in x, so its VJP is its adjoint: moving every number back to where it came from. Where a number was
+dropped the adjoint writes a zero, where it was copied the adjoint adds up. So most ops here come in pairs that are
+each other's adjoint, and derivatives of any order cost no further code:
 
-    reshape <-> reshape      transpose <-> transpose     slice <-> place (write into zeros)      flip, tril <-> themselves
-    take    <-> untake       gather    <-> scatter       index <-> unindex                       pixel_shuffle <-> unshuffle
+    reshape <-> reshape    transpose <-> transpose    slice <-> place (write into zeros)    flip, tril <-> themselves
+    take    <-> untake     gather    <-> scatter      index <-> unindex                     pixel_shuffle <-> unshuffle
 
 Integer and boolean index tensors are constants: the public functions pass their raw arrays on as static attributes.
-Reshapes, transposes, slices and expansions share memory with their input, as in NumPy and torch; everything else is a copy.
+Reshapes, transposes, slices and expansions share memory with their input, as in NumPy and torch; everything else is a
+copy.
+
 Deliberately absent: in-place versions (tensor.py has those that may be), strides, named dimensions.
 """
 
@@ -42,7 +44,7 @@ __all__ = [
 def sizes_of(name: str, sizes: tuple) -> tuple[int, ...]:
     """The integers of `f(2, 3)`, `f((2, 3))` or `f([2, 3])` as a tuple."""
     if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
-        sizes = sizes[0]
+        sizes = tuple(sizes[0])
     try:
         return tuple([operator.index(n) for n in sizes])
     except TypeError:
@@ -64,7 +66,7 @@ def _whole(index: Any) -> bool:
 
 
 def _index_array(name: str, x: Tensor, index: Any, length: int | None = None) -> Any:
-    """An index tensor (or array, or list) as a raw int64 array on x's device; with `length`, checked to lie in [0, length).
+    """An index tensor (array, list) as a raw int64 array on x's device; with `length`, checked to lie below it.
 
     The check reads the data, so it is made on the CPU alone: on a GPU it would wait for everything launched before.
     """
@@ -111,7 +113,7 @@ def view(x: Tensor, *shape: Any) -> Tensor:
     result = reshape(x, *shape)
     if result.array.size and not x.device.kernels.xp.may_share_memory(result.array, x.array):
         raise ValueError(
-            f"view: {tuple(x.shape)} is not contiguous and cannot be seen as {tuple(result.shape)} without a copy; use reshape"
+            f"view: {tuple(x.shape)} is not contiguous, and only a copy of it can be {tuple(result.shape)}; use reshape"
         )
     return result
 
@@ -303,7 +305,7 @@ def _(g, x_shape, ends, dim):
 
 
 def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Views of x cut along `dim`: every `split_size` elements (the last piece may be shorter), or pieces of the given sizes."""
+    """Views of x cut along `dim`: every `split_size` elements (the last may be shorter), or into the given sizes."""
     dim = dim_of("split", dim, x.ndim)
     size = x.shape[dim]
     if isinstance(split_size_or_sections, int):
@@ -483,10 +485,11 @@ def _as_index(x: Tensor, item: Any) -> Any:
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """x[index] with integers, slices, None, Ellipsis (a view of x), integer arrays and boolean masks (a copy), as in torch.
+    """x[index] with integers, slices, None, Ellipsis (a view of x), integer arrays and boolean masks (a copy).
 
-    Integers and slices apply first; the index arrays then broadcast together, and their axes take the place of the first
-    array, or come first where a slice separates the arrays. Gradients of elements read several times add up.
+    As in torch, integers and slices apply first; the index arrays then broadcast together, and their axes take the
+    place of the first array, or come first where a slice separates the arrays. Gradients of elements read several
+    times add up.
     """
     items = raw_index(x, index)
     try:
@@ -530,7 +533,8 @@ def _separate(items: tuple, ndim: int) -> tuple[tuple, tuple]:
 
 
 def _positions(xp: Any, index: Any, dim: int, shape: tuple) -> Any:
-    """For each element of `index` the row-major position in `shape` of its own place with coordinate `dim` replaced by it."""
+    """For each element of `index`: where in `shape`, row-major, its own place is with coordinate `dim` replaced by
+    it."""
     positions = index * math.prod(shape[dim + 1 :])
     for axis, n in enumerate(index.shape):
         if axis != dim:
@@ -565,13 +569,13 @@ def _checked_gather(name: str, x: Tensor, dim: int, index: Any) -> tuple[int, An
     array = _index_array(name, x, index, shape[dim] if shape else 1)
     if array.ndim != len(shape) or any(n > m for i, (n, m) in enumerate(zip(array.shape, shape)) if i != dim):
         raise ValueError(
-            f"{name}: index {tuple(array.shape)} should have the {len(shape)} axes of x {shape}, none longer than x's except axis {dim}"
+            f"{name}: index {tuple(array.shape)} should have as many axes as x {shape}, none longer but axis {dim}"
         )
     return dim, array
 
 
 def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """y[i,j,k] = x[i, index[i,j,k], k] for dim = 1: one element of axis `dim` for each element of `index`; y has its shape.
+    """y[i,j,k] = x[i, index[i,j,k], k] for dim = 1, with the shape of index.
 
     IndexError for values outside the axis, ValueError where `index` is longer than x along another axis.
     """
@@ -596,9 +600,9 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor
 
 
 def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """x with src added where index says: y[i, index[i,j,k], k] += src[i,j,k] for dim = 1. The adjoint of `gather` in src.
+    """x with src added where index says: y[i, index[i,j,k], k] += src[i,j,k] for dim = 1.
 
-    Elements of src beyond the shape of index are not used. Errors as `gather`.
+    In src it is the adjoint of `gather`. Elements of src beyond the shape of index are not used. Errors as `gather`.
     """
     return x + _scattered("scatter_add", x, dim, index, src)[0]
 
@@ -615,7 +619,7 @@ def _scattered(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tu
 def scatter(x: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
     """x with src (a tensor or a number) written where index says: y[i, index[i,j,k], k] = src[i,j,k] for dim = 1.
 
-    A tensor's values should go to different places each (torch: undefined otherwise; here they add up). Errors as `gather`.
+    A tensor's values should go to different places each (here they add up, torch keeps one). Errors as `gather`.
     """
     if isinstance(src, Tensor):
         values, dim, array = _scattered("scatter", x, dim, index, src)
@@ -705,7 +709,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
 
 def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
-    """y[..., c] = 1 where x[...] = c, else 0: int64, (*x.shape, num_classes); by default one class more than the largest x."""
+    """y[..., c] = 1 where x[...] = c, else 0: int64, (*x.shape, num_classes), by default max(x) + 1 classes."""
     if num_classes == -1:
         if math.prod(x.shape) == 0:
             raise ValueError(f"one_hot: x {tuple(x.shape)} is empty; say num_classes")
@@ -719,7 +723,7 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
 
 
 def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """x with elements added at the borders; pad = (before, after) of the last axis, then of the one before it, and so on.
+    """x with elements added at its borders; pad = (before, after) of the last axis, then of the last but one ...
 
     Modes: 'constant' (`value`, 0 by default; negative amounts crop), 'reflect' (c b | a b c | b a), 'replicate'
     (a a | a b c | c c), 'circular' (b c | a b c | a b). ValueError where the border cannot be filled.
@@ -772,7 +776,8 @@ def _pad_border(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tens
     most = {"reflect": n - 1, "circular": n, "replicate": math.inf if n else 0}[mode]
     if max(before, after) > most:
         raise ValueError(
-            f"pad: mode='{mode}' can add at most {most} elements on a side of axis {dim} with {n} elements, asked ({before}, {after})"
+            f"pad: mode='{mode}' adds at most {most} elements on a side of an axis of {n}, not ({before}, {after}): "
+            f"axis {dim} of {tuple(x.shape)}"
         )
     if mode == "reflect":
         left, right = flip(narrow(x, dim, 1, before), dim), flip(narrow(x, dim, n - 1 - after, after), dim)
@@ -850,7 +855,7 @@ def tile(x: Tensor, *dims: Any) -> Tensor:
 
 
 def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
-    """Each element of axis `dim` `repeats` times in a row (one number, or one per element); without dim, of the flat x."""
+    """Each element of axis `dim` `repeats` times in a row (one number, or one per element); without dim, x is flat."""
     if dim is None:
         x, dim = flatten(x), 0
     dim = dim_of("repeat_interleave", dim, x.ndim)
@@ -893,7 +898,8 @@ _pixel_unshuffle.vjp("x")(lambda g, factor: _pixel_shuffle(g, factor=factor))
 
 
 def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
-    """y[n, c, h r + i, w r + j] = x[n, c r^2 + i r + j, h, w]: (N, C r^2, H, W) to (N, C, H r, W r) (Shi et al. 2016)."""
+    """y[n, c, h r + i, w r + j] = x[n, c r^2 + i r + j, h, w]: (N, C r^2, H, W) to (N, C, H r, W r). Shi et al.
+    2016."""
     r = upscale_factor
     if r < 1 or x.ndim < 3 or x.shape[-3] % (r * r):
         raise ValueError(f"pixel_shuffle: x should be (..., C * {r}^2, H, W), got {tuple(x.shape)}")
@@ -1019,7 +1025,7 @@ def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = T
 
 
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
-    """(values, indices) of the k largest (or smallest) elements along `dim`, in order; the first of equals comes first."""
+    """(values, indices) of the k largest (or smallest) elements along `dim`, in order; of equals the first is first."""
     dim = dim_of("topk", dim, x.ndim)
     size = x.shape[dim] if x.ndim else 1
     if not 0 <= k <= size:
