@@ -1,0 +1,302 @@
+"""The plan of the house, enforced: who may import whom, how long the core is, what a derivative may touch.
+
+Everything is read from the source with `ast`, so a forbidden import inside a function counts like one at the top.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygen
+from tinygen.backends import KERNEL_NAMES
+
+PACKAGE = Path(tinygen.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = [
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "PIL",
+    "rich",
+    "tyro",
+    "safetensors",
+    "torch",
+    "pandas",
+    "cupy",
+    "setuptools",
+]
+
+# ---------------------------------------------------------------------------------- who may import whom
+
+CORE = {"tinygen", "backends", "tape", "ops", "tensor"}  # "tinygen" is the package itself: the public names of the core
+BUILDING = {"nn", "optim", "graph", "observe", "testing", "serialization"}
+RULES = {  # room: the rooms it may know (and itself)
+    "tinygen": CORE,
+    "backends": set(),
+    "tape": {"backends"},
+    "ops": {"backends", "tape"},
+    "tensor": {"backends", "tape", "ops"},
+    "nn": CORE,
+    "optim": CORE | {"nn"},
+    "graph": CORE | {"nn", "optim"},
+    "observe": CORE,
+    "testing": CORE,
+    "serialization": CORE,
+    "data": CORE,
+    "metrics": CORE,
+    "models": CORE | {"nn", "optim"},
+    "studies": CORE | BUILDING | {"data", "metrics"},  # any Step or module, no model by name
+    "training": CORE | BUILDING | {"data", "metrics"},
+    "recipes": CORE | BUILDING | {"data", "metrics", "models", "training", "studies"},
+    "cli": CORE | BUILDING | {"data", "metrics", "training", "recipes", "studies"},
+    "__main__": {"cli"},
+}
+EXTERNAL = {  # packages that only these files may import, and only inside functions
+    "cupy": {"backends/cuda.py", "graph.py"},
+    "torch": set(),
+    "pandas": set(),
+}
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return "tinygen" if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imports(path: Path):
+    """(module, line, lazy) for every import; relative ones resolved, and `tg.nn` counted as an import of tinygen.nn."""
+    tree = ast.parse(path.read_text())
+    package = ("tinygen", *path.relative_to(PACKAGE).parts[:-1])
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    aliases = set()
+    for node in ast.walk(tree):
+        lazy = id(node) in inside
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, node.lineno, lazy
+                if name.name == "tinygen":
+                    aliases.add(name.asname or name.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            for name in node.names:  # `from . import x` may name a module; `from .a import x` means a
+                yield f"{module}.{name.name}" if node.module is None else module, node.lineno, lazy
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
+            yield f"tinygen.{node.attr}", node.lineno, id(node) in inside
+
+
+def test_every_file_has_a_room():
+    assert {room_of(f) for f in FILES} <= set(RULES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_know_only_the_rooms_below(path):
+    room = room_of(path)
+    wrong = []
+    for module, line, _ in imports(path):
+        parts = module.split(".")
+        if parts[0] != "tinygen":
+            continue
+        other = parts[1] if len(parts) > 1 and parts[1] in RULES else "tinygen"
+        if parts == ["tinygen", "_cpu"]:
+            other = "backends"
+        if other != room and other not in RULES[room]:
+            wrong.append(f"line {line}: {room} may not know {other} ({module})")
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_heavy_packages_are_imported_where_they_are_used(path):
+    name = path.relative_to(PACKAGE).as_posix()
+    for module, line, lazy in imports(path):
+        top = module.split(".")[0]
+        if top in EXTERNAL:
+            assert name in EXTERNAL[top], f"{name}:{line} imports {top}"
+        if top in HEAVY:
+            assert lazy, f"{name}:{line} imports {top} at module level; do it in the function that needs it"
+            if room_of(path) in CORE - {"backends"}:
+                assert top == "scipy", f"{name}:{line}: the core needs NumPy alone"
+
+
+def test_backends_never_see_a_tensor():
+    for path in (PACKAGE / "backends").glob("*.py"):
+        names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+        assert "Tensor" not in names, path.name
+
+
+def loaded_after(program: str) -> set[str]:
+    code = f"import sys\n{program}\nprint(*{{m.split('.')[0] for m in sys.modules}})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
+
+
+def test_import_tinygen_loads_numpy_alone():
+    before = loaded_after("import numpy")
+    after = loaded_after("import tinygen") - before
+    assert not after & set(HEAVY), sorted(after & set(HEAVY))
+    others = {m for m in after if m not in sys.stdlib_module_names and not m.startswith("_")} - {"tinygen"}
+    assert not others, others
+
+
+def test_a_training_step_loads_numpy_alone():
+    program = """
+import tinygen as tg
+from tinygen import nn
+model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+optimizer = tg.optim.Adam(model.parameters())
+loss = nn.functional.cross_entropy(model(tg.randn(3, 1, 4, 4)), tg.tensor([0, 1, 0]))
+loss.backward()
+optimizer.step()
+"""
+    assert not loaded_after(program) & set(HEAVY)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="tinygen"):
+        tinygen.no_such_thing  # noqa: B018
+
+
+# ---------------------------------------------------------------------------------- the size of the core
+
+CORE_FILES, BUDGET, WIDTH = ("tape.py", "tensor.py", "ops/conv.py"), 650, 100
+
+
+def code_lines(source: str) -> int:
+    """Lines of code: blank lines, comments and docstrings not counted; a line wider than WIDTH counts as the two it is."""
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            text = node.body[0]
+            docstrings.update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
+    counted: set[int] = set()
+    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in quiet:
+            counted.update(range(token.start[0], token.end[0] + 1))
+    lines = source.splitlines()
+    return sum(-(-len(lines[n - 1].split("  # ")[0]) // WIDTH) for n in counted - docstrings)
+
+
+def test_the_counter_counts():
+    source = (
+        '"""Doc\nstring."""\n\n# comment\nx = 1  # why\n\n\ndef f():\n    """Doc."""\n    return (\n        x\n    )\n'
+    )
+    assert code_lines(source) == 5
+    assert code_lines("x = " + " + ".join(["1"] * 40) + "\n") == 2
+    assert code_lines('x = """one\ntwo"""\n') == 2
+
+
+def test_the_core_stays_within_its_budget(capsys):
+    counts = {name: code_lines((PACKAGE / name).read_text()) for name in CORE_FILES}
+    total = sum(counts.values())
+    everything = sum(code_lines(f.read_text()) for f in FILES)
+    with capsys.disabled():
+        print(f"\ncore: {' + '.join(f'{n} {c}' for n, c in counts.items())} = {total} lines of code, budget {BUDGET}")
+        print(f"package: {everything} lines of code in {len(FILES)} files")
+    assert total <= BUDGET
+
+
+# ---------------------------------------------------------------------------------- derivatives are made of ops
+
+FORBIDDEN = {"array", "data", "kernels", "xp", "numpy", "item", "tolist", "detach", "out_array"}
+HARMLESS = {"shape", "ndim", "dtype", "size", "itemsize"}  # of an array: facts, not values
+
+
+def derivatives(tree: ast.Module):
+    """(name, node) of every VJP: `op.vjp("x")(lambda ...)`, and functions decorated with `@op.vjp("x")`."""
+
+    def registers(node):
+        return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "vjp"
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and registers(node.func):
+            yield f"{ast.unparse(node.func)}", node.args[0]
+        elif isinstance(node, ast.FunctionDef):
+            for decorator in node.decorator_list:
+                if registers(decorator):
+                    yield ast.unparse(decorator), node
+
+
+def touches(node: ast.AST, functions: dict, kernels: set, seen: set):
+    """What a derivative (or a plain function of the same module that it calls) reads that is not an op's business."""
+    harmless = {
+        id(n.value) for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr in HARMLESS and isinstance(n.value, ast.Attribute)
+    }  # fmt: skip
+    for n in ast.walk(node):
+        if isinstance(n, ast.Attribute) and n.attr in FORBIDDEN and id(n) not in harmless:
+            yield f"line {n.lineno}: .{n.attr}"
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "k" and n.attr in kernels:
+            yield f"line {n.lineno}: the kernel {n.attr}"
+        if isinstance(n, ast.Name) and n.id in functions and n.id not in seen:
+            seen.add(n.id)
+            yield from touches(functions[n.id], functions, kernels, seen)
+
+
+def test_derivatives_are_written_in_ops():
+    count = 0
+    for path in [PACKAGE / "tape.py", *sorted((PACKAGE / "ops").glob("*.py"))]:
+        tree = ast.parse(path.read_text())
+        plain = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef) and not f.decorator_list}
+        for name, node in derivatives(tree):
+            count += 1
+            wrong = list(touches(node, plain, set(KERNEL_NAMES), set()))
+            assert not wrong, f"{path.name}, {name}: a VJP body uses ops only, it touches {wrong}"
+    assert count > 60, "the reader no longer finds the derivatives"
+
+
+def test_the_reader_of_derivatives_finds_a_planted_fault():
+    for planted in (
+        'f.vjp("x")(lambda g, x: g * x.array)',
+        'f.vjp("x")(lambda g, x: helper(g))\ndef helper(g):\n    return g.data',
+        '@f.vjp("x")\ndef _(g, k):\n    return k.conv(g)',
+    ):
+        tree = ast.parse(planted)
+        plain = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef) and not f.decorator_list}
+        assert [list(touches(n, plain, set(KERNEL_NAMES), set())) for _, n in derivatives(tree)] != [[]]
+    allowed = ast.parse('f.vjp("x")(lambda g, x: g.reshape(x.array.shape))')
+    assert [list(touches(n, {}, set(KERNEL_NAMES), set())) for _, n in derivatives(allowed)] == [[]]
+
+
+# ---------------------------------------------------------------------------------- manners
+
+
+def test_no_rooms_without_a_purpose():
+    root = PACKAGE.parent
+    names = {
+        p.name
+        for folder in (PACKAGE, root / "tests", root / "examples", root / "benchmarks")
+        for p in folder.rglob("*")
+    }
+    assert not names & {"utils.py", "helpers.py", "common.py", "core.py", "misc.py", "util.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_module_says_what_it_is(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring, "a module begins with a docstring"
+    assert len(docstring.splitlines()) <= 20, "a module's docstring is a tutorial of at most 15 lines, not a manual"
+
+
+def test_public_ops_have_docstrings():
+    modules = [m for n, m in sys.modules.items() if n.startswith("tinygen.ops.")]
+    missing = [
+        f"{m.__name__}.{n}" for m in modules for n in getattr(m, "__all__", []) if not (getattr(m, n).__doc__ or "").strip()
+    ]  # fmt: skip
+    assert not missing, missing
+
+
+def test_arrays_of_the_reference_backend_are_plain_numpy():
+    assert tinygen.zeros(2).device.kernels.xp is np
