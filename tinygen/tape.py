@@ -18,8 +18,8 @@ import heapq
 import inspect
 import itertools
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
@@ -27,12 +27,13 @@ import numpy as np
 
 from .backends import Device
 from .backends import device as get_device
+from .surface import Surface
 
 _recording = True
 observers: list[Callable] = []  # each is called as f(op, inputs, output, node) after every op
 
 
-class Tensor:
+class Tensor(Surface):
     """An n-dimensional array that remembers how it was computed.
 
     `array` is the raw NumPy or CuPy array, `node` the tape node that made it (None for a constant,
@@ -49,28 +50,23 @@ class Tensor:
         self._version = [0]  # one cell for all views of the memory, counted up by in-place changes
 
 
-class set_grad_enabled(ContextDecorator):
+@contextmanager
+def set_grad_enabled(mode: bool) -> Iterator[None]:
     """Context manager or decorator that switches recording on or off; nests."""
-
-    def __init__(self, mode: bool) -> None:
-        self.mode, self.previous = mode, []
-
-    def __enter__(self) -> None:
-        global _recording
-        self.previous.append(_recording)
-        _recording = self.mode
-
-    def __exit__(self, *exc: object) -> None:
-        global _recording
-        _recording = self.previous.pop()
+    global _recording
+    previous, _recording = _recording, mode
+    try:
+        yield
+    finally:
+        _recording = previous
 
 
-def no_grad() -> set_grad_enabled:
+def no_grad() -> Any:
     """Context manager or decorator: operations inside are not recorded."""
     return set_grad_enabled(False)
 
 
-def enable_grad() -> set_grad_enabled:
+def enable_grad() -> Any:
     """Context manager or decorator: operations inside are recorded, also within `no_grad`."""
     return set_grad_enabled(True)
 
@@ -86,9 +82,9 @@ class Op:
     `k` is the kernel table of the inputs' device. Positional arguments are tensors or Python
     scalars (which are constants); keyword-only arguments are static attributes. A forward that
     returns a tuple makes an op with several outputs: its VJP receives a tuple of g, None where an
-    output was not used. A forward with `*xs` has one VJP, which returns a list. An op with a `composite` is
-    fused: the composite is the same function made of plain ops, differentiated whenever the fast
-    VJP does not apply. `view` says that the result shares the first input's memory.
+    output was not used. A forward with `*xs` has one VJP, which returns a list. With a `composite`
+    the op is fused: the composite is the same function made of plain ops, differentiated whenever
+    the fast VJP does not apply. `view`: the result shares the first input's memory.
     """
 
     def __init__(self, forward: Callable, view: bool = False, composite: Any = None) -> None:
@@ -274,9 +270,9 @@ class Node:
             if _version(value) != version:
                 name = getattr(value, "name", None) or name
                 raise RuntimeError(
-                    f"{self.op.name}: its input '{name}' {_shape(value) or ''} was changed in place "
-                    "after the forward pass, so the gradient would be wrong; call backward() before "
-                    "optimizer.step(), or compute the loss again"
+                    f"{self.op.name}: its input '{name}' {_shape(value) or ''} was changed in "
+                    "place after the forward pass, so the gradient would be wrong; call backward() "
+                    "before optimizer.step(), or compute the loss again"
                 )
             values[name] = value
         if self.count and self.out is not None:
@@ -463,13 +459,11 @@ def backward(
     roots = _roots("backward", outputs, gradient)
     for node, (g, owned) in _propagate(roots, targets, create_graph, retain_graph).items():
         tensor = node.tensor() if type(node) is Leaf else None
-        if tensor is None:
-            continue
-        if create_graph:
+        if tensor is not None and create_graph:
             tensor.grad = g if tensor.grad is None else add(tensor.grad, g)
-        elif tensor.grad is not None:
+        elif tensor is not None and tensor.grad is not None:
             tensor.grad.array += g.array
-        else:  # a gradient handed through unchanged may belong to another leaf too, or be a view
+        elif tensor is not None:  # a gradient handed through unchanged may be another leaf's too
             tensor.grad = g if owned else Tensor(g.array.copy(), None, g.device)
 
 

@@ -2,10 +2,10 @@
 
     T(x, w, y) = sum over n, p, k, c, t of  x[n,c,stride*p+dilation*t-pad] * w[k,c,t] * y[n,k,p]
 
-`conv` = dT/dy, `conv_transpose` = dT/dx, `conv_weight` = dT/dw. Each is linear in its two arguments,
-and differentiating it by one of them gives another of the three: hence the six one-line VJPs, and
-derivatives of every order. In the lecture's words (lecture 4; stride 1, `*` the convolution that
-flips): dx = dy * flip(w), dw = dy * flip(x). As everywhere in the field the layer is a correlation.
+`conv` = dT/dy, `conv_transpose` = dT/dx, `conv_weight` = dT/dw. Each is linear in its two
+arguments, and differentiating it by one of them gives another of the three: hence the six one-line
+VJPs, and derivatives of every order. In the lecture's words (lecture 4; stride 1, `*` a convolution
+that flips): dx = dy * flip(w), dw = dy * flip(x). As everywhere the layer itself is a correlation.
 `conv_matrix` writes it as the lecture's sparse matrix A_w, whose transpose is `conv_transpose`.
 """
 
@@ -56,8 +56,9 @@ def _check(name: str, axes: int, x: Any, weight: Any, bias: Any, groups: int) ->
         raise TypeError(f"{name}: expected tensors, got {given}; wrap them in tensor(...)")
     if x.ndim not in (axes + 1, axes + 2) or weight.ndim != axes + 2:
         image = "(N, C, H, W) or (C, H, W)" if axes == 2 else "(N, C, L) or (C, L)"
-        given = f"input {by(x.shape)}, weight {by(weight.shape)}; add an axis with unsqueeze"
-        raise ValueError(f"{name}: input should be {image}, weight have {axes + 2} axes; got {given}")
+        wants = f"input should be {image} and weight have {axes + 2} dimensions"
+        given = f"got {by(x.shape)} and {by(weight.shape)}; add a dimension with unsqueeze"
+        raise ValueError(f"{name}: {wants}, {given}")
     inner, outer = weight.shape[1] * groups, weight.shape[0]
     expected, outputs = (outer, inner) if "transpose" in name else (inner, outer)
     if x.shape[-axes - 1] != expected:
@@ -67,7 +68,7 @@ def _check(name: str, axes: int, x: Any, weight: Any, bias: Any, groups: int) ->
         given = f"the {outer} filters of weight {by(weight.shape)}"
         raise ValueError(f"{name}: groups={groups} does not divide {given}; choose a divisor")
     if bias is not None and bias.shape != (outputs,):
-        raise ValueError(f"{name}: bias should be ({outputs},), one per channel, got {bias.shape}")
+        raise ValueError(f"{name}: bias should have shape ({outputs},), got {bias.shape}")
 
 
 def _apply(name: str, x: Any, weight: Any, bias: Any, groups: int, *law: Any) -> Tensor:
@@ -144,7 +145,7 @@ def conv_matrix(
     """
     kernel = np.asarray(w.array if isinstance(w, Tensor) else w, np.float64)
     if kernel.ndim not in (1, 2):
-        raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {kernel.ndim} axes")
+        raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {kernel.ndim} dimensions")
     sizes = per_axis("conv_matrix", "size", size, kernel.ndim)
     count = int(np.prod(sizes))
     basis = Tensor(np.eye(count).reshape(count, 1, *sizes))  # one image per column of the matrix

@@ -1,0 +1,5 @@
+"""The base of Tensor: empty here, because tensor.py attaches the methods; surface.pyi declares them for type checkers."""
+
+
+class Surface:
+    __slots__ = ()
