@@ -49,7 +49,7 @@ CASES = {
         (lambda L, x, w, b: L.linear(x, w, b), [(0, 3), (4, 3), (4,)]),
     ],
 }
-# equation and shapes: plain products, batches, sums over one factor, diagonals, broadcasting, ellipsis, implicit outputs
+# equation and shapes: products, batches, sums over one factor, diagonals, broadcasting, ellipsis, implicit outputs
 EQUATIONS = [
     ("ij,jk->ik", (2, 3), (3, 4)),
     ("ij,jk", (2, 3), (3, 4)),
