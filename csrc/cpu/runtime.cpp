@@ -128,6 +128,7 @@ void* scratch(Slot slot, size_t bytes) {
     arena.memory[slot] = std::aligned_alloc(4096, rounded);
     arena.bytes[slot] = arena.memory[slot] ? rounded : 0;
     if (!arena.memory[slot]) throw std::bad_alloc();
+    std::memset(arena.memory[slot], 0, rounded);  // kernels may compute on unused lanes: denormal leftovers are very slow
   }
   return arena.memory[slot];
 }

@@ -18,9 +18,9 @@ int threads();
 void set_threads(int count);  // at least 1; stays 1 without OpenMP
 bool has_openmp();
 
-// `bytes` of uninitialised memory, aligned to 64 bytes, that stay valid until this thread asks for the same slot again. It is
+// `bytes` of memory with arbitrary contents, aligned to 64 bytes, that stay valid until this thread asks for the same slot again. It is
 // kept between calls, so that kernels do not page-fault the same memory into existence over and over.
-enum Slot { kPackedWeights, kWindow, kPanel, kTile, kAccumulator, kTransposed, kTaps, kPhases, kOwnPhases, kGeneral, kSlots };
+enum Slot { kPackedWeights, kWindow, kPanel, kTile, kAccumulator, kTransposed, kTaps, kPixelOffsets, kMasks, kPhases, kOwnPhases, kGeneral, kSlots };
 void* scratch(Slot slot, size_t bytes);
 
 }  // namespace tinygen

@@ -6,6 +6,7 @@
 // outputs read neighbouring elements through every tap: one plain vector load. A tap is one number, its offset.
 #pragma once
 
+#include "../runtime.h"
 #include "../vector.h"
 #include "geometry.h"
 
@@ -84,30 +85,38 @@ inline Window make_window(index_t images, index_t output_rows, index_t output_co
 // to[u] = row[start + step * u], zero outside [0, size), for u < count.
 template <class T>
 inline void fill_row(T* __restrict to, index_t count, const T* __restrict row, index_t size, index_t start, index_t step) {
-  index_t low = start < 0 ? min(count, (-start + step - 1) / step) : 0;
-  index_t high = size > start ? max(low, min(count, (size - start + step - 1) / step)) : low;
-  for (index_t u = 0; u < low; u++) to[u] = 0;
-  for (index_t u = high; u < count; u++) to[u] = 0;
-  if (low >= high) return;
-  if (step == 1) return copy_exactly(to + low, row + start + low, high - low);
-  index_t u = low;
-  if (step == 2) {
-    constexpr int L = lanes<T>;
-    for (; u + L <= high && start + 2 * (u + L) <= size; u += L) {
-      const T* from = row + start + 2 * u;
-      store(to + u, Shuffles<T>::even(load(from), load(from + L)));
-    }
+  for (index_t u = 0; u < count; u++) {
+    index_t from = start + step * u;
+    to[u] = from >= 0 && from < size ? row[from] : T(0);
   }
-  for (; u < high; u++) to[u] = row[start + step * u];
+}
+
+// All ones where vector v of a window row (one residue) has an element of the source, zeros where it has padding.
+template <class T>
+inline void fill_masks(const Window& window, index_t width, typename VectorOf<T>::mask* masks) {
+  constexpr index_t L = lanes<T>;
+  for (index_t residue = 0; residue < window.residues; residue++)
+    for (index_t u = 0; u < window.width; u += L, masks++)
+      for (index_t lane = 0; lane < L; lane++) {
+        index_t from = window.column_low + residue + window.column_step * (u + lane);
+        (*masks)[lane] = u + lane < window.width && from >= 0 && from < width ? -1 : 0;
+      }
 }
 
 // Fills `to` for channels [channel, channel + channels) of images [image, image + images) and output rows from j0 on.
-// source is (., all_channels, height, width).
+// source is (all_images, all_channels, height, width). Rows are written front to back in whole vectors, so that the excess of
+// one is overwritten by the next: `to` needs a vector to spare at its end. Rows at stride 1 and 2 are loaded as whole vectors and masked
+// wherever that stays inside the array.
 template <class T>
-inline void fill_window(const Window& window, T* __restrict to, const T* __restrict source, index_t all_channels,
-                        index_t height, index_t width, index_t channel, index_t channels, index_t image, index_t images,
-                        index_t j0) {
-  index_t top = window.row_step * j0 + window.row_low;
+inline void fill_window(const Window& window, T* __restrict to, const T* __restrict source, index_t all_images,
+                        index_t all_channels, index_t height, index_t width, index_t channel, index_t channels, index_t image,
+                        index_t images, index_t j0) {
+  constexpr index_t L = lanes<T>;
+  typedef typename VectorOf<T>::mask Mask;
+  index_t top = window.row_step * j0 + window.row_low, vectors = (window.width + L - 1) / L, step = window.column_step;
+  const T* end = source + all_images * all_channels * height * width;
+  Mask* masks = static_cast<Mask*>(scratch(kMasks, window.residues * vectors * sizeof(Mask)));
+  fill_masks<T>(window, width, masks);
   for (index_t c = 0; c < channels; c++)
     for (index_t n = 0; n < images; n++) {
       const T* plane = source + ((image + n) * all_channels + channel + c) * height * width;
@@ -117,12 +126,24 @@ inline void fill_window(const Window& window, T* __restrict to, const T* __restr
         T* row = copy + h * window.row_pitch;
         index_t from = top + h;
         if (from < 0 || from >= height) {
-          for (index_t u = 0; u < window.row_pitch; u++) row[u] = 0;
+          for (index_t u = 0; u < window.row_pitch; u += L) store(row + u, Vector<T>{});
           continue;
         }
-        for (index_t residue = 0; residue < window.residues; residue++)
-          fill_row(row + residue * window.width, window.width, plane + from * width, width, window.column_low + residue,
-                   window.column_step);
+        const T* start = plane + from * width + window.column_low;
+        bool inside = start >= source && start + window.residues + vectors * L * step <= end;
+        if (step == 1 && inside) {
+          for (index_t v = 0; v < vectors; v++) store(row + v * L, Vector<T>(Mask(load(start + v * L)) & masks[v]));
+        } else if (step == 2 && inside) {
+          const Mask* mask = masks;
+          for (index_t residue = 0; residue < window.residues; residue++, row += window.width, start++)
+            for (index_t v = 0; v < vectors; v++, mask++) {
+              const T* pair = start + 2 * v * L;
+              store(row + v * L, Vector<T>(Mask(Shuffles<T>::even(load(pair), load(pair + L))) & *mask));
+            }
+        } else {
+          for (index_t residue = 0; residue < window.residues; residue++)
+            fill_row(row + residue * window.width, window.width, plane + from * width, width, window.column_low + residue, step);
+        }
       }
     }
 }

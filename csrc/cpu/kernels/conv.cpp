@@ -7,12 +7,15 @@
 //            conv with step = stride and one phase; conv_transpose with step 1 and stride^2 phases (sub-pixel positions), each
 //            with its own subset of the taps, never inserting a zero. A Line (window.h) is that map along one axis.
 // Mapping    Work is cut into bands (some images, some output rows), one contiguous share of them per thread. Per band and block
-//            of channels: copy what the band reads into a Window (padding resolved, columns split by stride); then per
-//            phase, panel by panel of kVectors * lanes output pixels, pack [channel, tap][pixel] from the window and run the
-//            register tiles over all output channels. Results go straight to the output where a band is one contiguous piece of
-//            it, else through a per-thread block that `finish` interleaves. Nothing of size batch x taps ever exists.
-// Few        With at most 4 output channels per group (last layer of a generator, depthwise, gradient of a grey image) packing
-//            would cost more than the arithmetic: there lanes run along the window itself, without packing.
+//            of channels: copy what the band reads into a Window (padding resolved, columns split by stride), then sum per
+//            phase in one of three ways. Results go straight to the output where a band is one contiguous piece of it,
+//            else through a per-thread block that `finish` interleaves. Nothing of size batch x taps ever exists.
+// kSpread    Lanes run over output channels, pixels are broadcast from the window, no packing (tile.h, spread); the sums are
+//            transposed at the end. For short rows, output channels that fill their vectors, a long reduction.
+// kPanel     Lanes run over pixels: panels of kVectors * lanes pixels are packed [channel, tap][pixel] from the window and
+//            multiplied with all output channels (tile.h, tile). For everything else.
+// kFew       Lanes run along the window itself, no packing (slide). For at most 4 output channels per group: last layer
+//            of a generator, depthwise, gradient of an image.
 // Cost       2 * taps * channels flops per output; bytes: source once per band (plus halo), weights once per thread, output once.
 #include "cpu/conv/tile.h"
 #include "cpu/conv/window.h"
@@ -24,8 +27,11 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr index_t kFew = 4;               // output channels per group up to which nothing is packed
-constexpr index_t kDepth = 256;           // (channel, tap) pairs per block, about: a panel of them stays in L1/L2
+enum class Mode { kFew, kPanel, kSpread };
+
+constexpr index_t kFewResults = 4;           // the most output channels per group that kFew takes
+constexpr index_t kPanelDepth = 256;         // (channel, tap) pairs per block, about, so that a panel or (kSpread) a block of
+constexpr index_t kSpreadDepth = 128;        // weights stays in L1
 constexpr index_t kWindowBytes = 384 << 10;  // per thread, a good part of L2
 constexpr index_t kTileBytes = 512 << 10;
 
@@ -44,12 +50,12 @@ struct Gather {
   Line column_line(index_t f) const { return transposed ? transposed_line(column_axis, f) : convolution_line(column_axis); }
 };
 
-// One phase: its lines, its packed weights ([block of kRows results][channel, tap][kRows], or [channel, tap][results] for
-// few results), and where a band keeps its sums.
+// One phase: its lines, its packed weights [block of results][channel, tap][result], and where a band keeps its sums.
 struct Phase {
   Line rows, columns;
   index_t taps, weights;               // weights: offset into the packed ones
   index_t block, row_pitch, image_pitch, result_pitch;  // offset and pitches in the band's block of sums
+  index_t pixels;                      // of the band
   bool flat;                           // few results: an image is one stretch, garbage between its rows included
 };
 
@@ -58,12 +64,25 @@ struct Plan {
   index_t phases, row_phases, column_phases;
   index_t band_images, band_rows, image_bands, row_bands;  // band_rows counts rows of a phase
   index_t channel_block;
-  index_t result_blocks, result_parts;  // blocks of kRows output channels; in how many parts threads share them
+  index_t vectors, block;               // results per block of weights: kRows, few, or (kSpread) vectors * lanes
+  index_t result_blocks, result_parts;  // how many such blocks; in how many parts threads share them
   index_t group_weights;                // packed weights of one group
   index_t row_low, row_high, column_low, column_high, most_rows, most_columns;
   index_t row_step, column_step;
-  bool few, direct;
+  Mode mode;
+  bool direct;                          // kPanel writes to the output itself
 };
+
+// Spreading wins where rows are so short that packing a panel takes many moves, if vectors of results are nearly full and the
+// reduction is long enough to pay for the final transposition.
+template <class T>
+Mode choose_mode(const Gather<T>& job, index_t depth, index_t columns) {
+  constexpr index_t L = lanes<T>;
+  if (job.results <= kFewResults) return Mode::kFew;
+  index_t padded = (job.results + L - 1) / L * L;
+  bool full = padded * 7 <= job.results * 8;
+  return full && depth >= 64 && columns < 14 ? Mode::kSpread : Mode::kPanel;
+}
 
 template <class T>
 Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
@@ -71,8 +90,6 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
   plan.row_phases = job.row_phases();
   plan.column_phases = job.column_phases();
   plan.phases = plan.row_phases * plan.column_phases;
-  plan.few = job.results <= kFew;
-  plan.result_blocks = (job.results + kRows - 1) / kRows;
   bool any = false;
   index_t pixels = 0, weights = 0, most_taps = 1;
   for (index_t fr = 0; fr < plan.row_phases; fr++)
@@ -81,8 +98,6 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
       phase.rows = job.row_line(fr);
       phase.columns = job.column_line(fc);
       phase.taps = phase.rows.taps * phase.columns.taps;
-      phase.weights = weights;
-      weights += phase.taps * job.channels * (plan.few ? job.results : plan.result_blocks * kRows);
       most_taps = max(most_taps, phase.taps);
       plan.most_rows = max(plan.most_rows, phase.rows.outputs);
       plan.most_columns = max(plan.most_columns, phase.columns.outputs);
@@ -96,10 +111,19 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
       plan.column_high = any ? max(plan.column_high, phase.columns.highest()) : phase.columns.highest();
       any = true;
     }
+  plan.mode = choose_mode(job, job.channels * most_taps, plan.most_columns);
+  index_t vectors = (job.results + lanes<T> - 1) / lanes<T>, blocks = (vectors + kVectors - 1) / kVectors;
+  plan.vectors = (vectors + blocks - 1) / blocks;
+  plan.block = plan.mode == Mode::kFew ? job.results : plan.mode == Mode::kPanel ? kRows : plan.vectors * lanes<T>;
+  plan.result_blocks = (job.results + plan.block - 1) / plan.block;
+  for (index_t f = 0; f < plan.phases; f++) {
+    phases[f].weights = weights;
+    weights += phases[f].taps * job.channels * plan.result_blocks * plan.block;
+  }
   plan.group_weights = weights;
-  index_t depth = max(1, kDepth / most_taps), parts = max(1, (job.channels + depth - 1) / depth);
+  index_t depth = max(1, (plan.mode == Mode::kSpread ? kSpreadDepth : kPanelDepth) / most_taps), parts = max(1, (job.channels + depth - 1) / depth);
   plan.channel_block = max(1, (job.channels + parts - 1) / parts);
-  if (plan.few) plan.channel_block = max(1, job.channels);
+  if (plan.mode == Mode::kFew) plan.channel_block = max(1, job.channels);
 
   // Rows per band: all, unless the threads need more bands than there are images or the window would not fit the cache.
   auto window_bytes = [&](index_t images, index_t rows) {
@@ -112,13 +136,13 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
   };
   index_t rows = plan.most_rows, planes = job.images * job.groups;
   if (planes < use) rows = max(1, (rows * planes + use - 1) / use);
-  if (plan.few && rows == plan.most_rows)
+  if (plan.mode == Mode::kFew && rows == plan.most_rows)
     while (plan.channel_block > 1 && window_bytes(1, rows) > kWindowBytes) plan.channel_block = (plan.channel_block + 1) / 2;
-  while (rows > 1 && (window_bytes(1, rows) > kWindowBytes || (plan.phases > 1 && sum_bytes(1, rows) > kTileBytes)))
+  while (rows > 1 && (window_bytes(1, rows) > kWindowBytes || ((plan.phases > 1 || plan.mode == Mode::kSpread) && sum_bytes(1, rows) > kTileBytes)))
     rows = (rows + 1) / 2;
   index_t images = 1;
   if (rows == plan.most_rows) {
-    while (images * pixels < 600 && images < job.images && window_bytes(images + 1, rows) <= kWindowBytes &&
+    while (images * pixels < 600 * plan.phases && images < job.images && window_bytes(images + 1, rows) <= kWindowBytes &&
            sum_bytes(images + 1, rows) <= kTileBytes)
       images++;
     index_t bands = (job.images + images - 1) / max(1, images);
@@ -130,66 +154,74 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
   plan.band_rows = max(1, rows);
   plan.image_bands = (job.images + images - 1) / images;
   plan.row_bands = (plan.most_rows + plan.band_rows - 1) / plan.band_rows;
-  plan.direct = plan.phases == 1 && images == 1 && !plan.few;
+  plan.direct = plan.mode == Mode::kPanel && plan.phases == 1 && images == 1;
   index_t units = plan.image_bands * plan.row_bands * job.groups;
-  plan.result_parts = units < use && units > 0 && !plan.few ? min(plan.result_blocks, (use + units - 1) / units) : 1;
+  plan.result_parts = units < use && units > 0 && plan.mode != Mode::kFew ? min(plan.result_blocks, (use + units - 1) / units) : 1;
   return plan;
 }
 
-// The weights of blocks [begin, end) of all groups, reordered for the tiles. A block: one group and kRows of its results.
+// The weights of blocks [begin, end) of all groups, reordered to [block][channel, tap][result of the block], padded with zeros.
 template <class T>
 void pack_weights(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict w, T* __restrict packed,
                   index_t begin, index_t end) {
   index_t kernel = job.row_axis.w * job.column_axis.w;
+  // w is (result, channel, tap) of conv and (channel, result, tap) of conv_transpose
+  index_t step_m = job.transposed ? kernel : job.channels * kernel, step_c = job.transposed ? job.results * kernel : kernel;
+  T* turned = job.transposed ? static_cast<T*>(scratch(kPanel, kernel * plan.block * sizeof(T))) : nullptr;
   for (index_t block = begin; block < end; block++) {
-    index_t g = block / plan.result_blocks, m0 = block % plan.result_blocks * kRows;
-    index_t rows = min(kRows, job.results - m0);
-    index_t row_pitch = plan.few ? job.results : kRows;
-    // element of w for result m, channel c, tap t of this group: conv (m, c, t), conv_transpose (c, m, t)
-    index_t step_m = job.transposed ? kernel : job.channels * kernel, step_c = job.transposed ? job.results * kernel : kernel;
+    index_t g = block / plan.result_blocks, m0 = block % plan.result_blocks * plan.block;
+    index_t rows = min(plan.block, job.results - m0);
     const T* from = w + g * job.results * job.channels * kernel + m0 * step_m;
-    for (index_t f = 0; f < plan.phases; f++) {
-      const Phase& phase = phases[f];
-      index_t depth = job.channels * phase.taps;
-      T* to = packed + g * plan.group_weights + phase.weights + (plan.few ? m0 : m0 * depth);
-      if (!job.transposed && !plan.few && rows == kRows && lanes<T> == kRows) {
-        transpose_copy(from, step_m, rows, depth, to, kRows);
-        continue;
+    T* group = packed + g * plan.group_weights;
+    if (rows < plan.block)
+      for (index_t f = 0; f < plan.phases; f++) {
+        index_t depth = job.channels * phases[f].taps;
+        T* to = group + phases[f].weights + m0 * depth;
+        for (index_t i = 0; i < depth * plan.block; i++) to[i] = 0;
       }
-      for (index_t c = 0; c < job.channels; c++)
+    if (!job.transposed) {
+      index_t depth = job.channels * kernel;
+      transpose_copy(from, step_m, rows, depth, group + m0 * depth, plan.block);
+      continue;
+    }
+    for (index_t c = 0; c < job.channels; c++) {
+      transpose_copy(from + c * step_c, step_m, rows, kernel, turned, plan.block);
+      for (index_t f = 0; f < plan.phases; f++) {
+        const Phase& phase = phases[f];
+        T* to = group + phase.weights + (m0 * job.channels + c * plan.block) * phase.taps;
         for (index_t r = 0; r < phase.rows.taps; r++)
-          for (index_t s = 0; s < phase.columns.taps; s++) {
-            const T* element = from + c * step_c + (phase.rows.first + r * phase.rows.every) * job.column_axis.w +
-                               phase.columns.first + s * phase.columns.every;
-            for (index_t i = 0; i < rows; i++) to[i] = element[i * step_m];
-            to += row_pitch;
-          }
+          for (index_t s = 0; s < phase.columns.taps; s++, to += plan.block)
+            copy_exactly(to, turned + ((phase.rows.first + r * phase.rows.every) * job.column_axis.w + phase.columns.first +
+                                       s * phase.columns.every) * plan.block, rows);
+      }
     }
   }
 }
 
-// A stretch of consecutive window elements that become consecutive pixels of a panel.
-struct Run {
-  index_t from, to, length;
+// One vector of consecutive window elements that become consecutive pixels of a panel.
+struct Move {
+  index_t from, to;
 };
 
-// panel[(channel, tap)][pixel], `pitch` pixels a row, for the pixels described by the runs. Whole vectors are copied: what a run
-// writes beyond its end is overwritten by the next one or the next row, and the panel has a vector to spare after the last.
-template <class T>
-inline void pack_panel(const T* __restrict window, index_t channel_pitch, index_t channels, const index_t* taps, index_t count,
-                       const Run* runs, int run_count, T* __restrict panel, index_t pitch) {
-  constexpr int L = lanes<T>;
-  for (index_t c = 0; c < channels; c++)
-    for (index_t t = 0; t < count; t++) {
-      const T* from = window + c * channel_pitch + taps[t];
-      for (int r = 0; r < run_count; r++) {
-        const T* source = from + runs[r].from;
-        T* target = panel + runs[r].to;
-        store(target, load(source));
-        for (index_t i = L; i < runs[r].length; i += L) store(target + i, load(source + i));
-      }
-      panel += pitch;
+// panel[(channel, tap)][pixel], `pitch` pixels a row. Moves copy whole vectors in the order of the pixels: what one writes too
+// much is overwritten by the next one or the next row, and the panel has a vector to spare after the last.
+template <class T, int Count>
+inline void pack_rows(const T* __restrict window, index_t channel_pitch, index_t channels, const index_t* __restrict taps,
+                      index_t count, const Move* __restrict moves, int move_count, T* __restrict panel, index_t pitch) {
+  int all = Count ? Count : move_count;
+  for (index_t c = 0; c < channels; c++, window += channel_pitch)
+    for (index_t t = 0; t < count; t++, panel += pitch) {
+      const T* from = window + taps[t];
+      TINYGEN_UNROLL
+      for (int i = 0; i < all; i++) store(panel + moves[i].to, load(from + moves[i].from));
     }
+}
+
+template <class T>
+inline void pack_panel(const T* window, index_t channel_pitch, index_t channels, const index_t* taps, index_t count,
+                       const Move* moves, int move_count, T* panel, index_t pitch) {
+  auto* function = move_count == 3 ? pack_rows<T, 3> : move_count == 4 ? pack_rows<T, 4> : pack_rows<T, 0>;
+  function(window, channel_pitch, channels, taps, count, moves, move_count, panel, pitch);
 }
 
 // Sums along the window itself, no packing: out[m][i] (pitch out_pitch) for M results and N vectors. weights [channel, tap][M].
@@ -306,20 +338,20 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
                   index_t j0, index_t b0, index_t b1) {
   constexpr index_t L = lanes<T>;
   index_t images = min(plan.band_images, job.images - image), j1 = min(j0 + plan.band_rows, plan.most_rows);
-  index_t m0 = b0 * kRows, m1 = min(job.results, b1 * kRows);
+  index_t m0 = b0 * plan.block, m1 = min(job.results, b1 * plan.block);
   Window window = make_window(images, j1 - j0, plan.most_columns, plan.row_step, plan.row_low, plan.row_high,
                               plan.column_step, plan.column_low, plan.column_high);
   index_t slack = 2 * L;  // whole vectors may reach beyond the last element
   T* copy = static_cast<T*>(scratch(kWindow, (plan.channel_block * window.channel_pitch + slack) * sizeof(T)));
 
   // Where each phase keeps its sums. Few results: in the window's own row pitch, or rows rounded up to whole vectors.
-  index_t size = 0, most_taps = 1;
+  index_t size = 0, most_taps = 1, all_pixels = 0, most_pixels = 0;
   for (index_t f = 0; f < plan.phases; f++) {
     Phase& phase = phases[f];
     index_t rows = max(0, min(j1, phase.rows.outputs) - j0), columns = phase.columns.outputs;
     phase.row_pitch = columns;
     phase.image_pitch = rows * columns;
-    if (plan.few) {  // whole vectors are written: rows, or images where garbage between rows costs less than ragged vectors
+    if (plan.mode == Mode::kFew) {  // whole vectors are written: rows, or images where garbage between rows costs less than ragged vectors
       index_t step = window.row_step * window.row_pitch, padded = (columns + L - 1) / L * L;
       phase.flat = step * 4 <= padded * 5;
       phase.row_pitch = phase.flat ? step : padded;
@@ -329,20 +361,35 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
     if (phase.result_pitch % 64 < 16) phase.result_pitch += 16;
     phase.block = size;
     size += job.results * phase.result_pitch;
+    phase.pixels = images * rows * columns;
+    all_pixels += phase.pixels;
+    most_pixels = max(most_pixels, phase.pixels);
     most_taps = max(most_taps, phase.taps);
   }
+  bool spreading = plan.mode == Mode::kSpread;
   T* sums = plan.direct ? nullptr : static_cast<T*>(scratch(kTile, (size + slack) * sizeof(T)));
-  index_t* taps = static_cast<index_t*>(scratch(kTaps, most_taps * sizeof(index_t)));
-  T* panel = plan.few ? nullptr
-                      : static_cast<T*>(scratch(kPanel, (plan.channel_block * most_taps * kVectors + 1) * L * sizeof(T)));
+  index_t* taps = static_cast<index_t*>(scratch(kTaps, plan.channel_block * most_taps * sizeof(index_t)));
+  // kPanel: the panel. kSpread: all sums of the band, [phase][block][pixel][result of the block], and the block's biases.
+  index_t panel_size = plan.mode == Mode::kPanel ? plan.channel_block * most_taps * kVectors * L + L
+                       : spreading         ? all_pixels * plan.result_blocks * plan.block + plan.result_blocks * plan.block
+                                           : 0;
+  T* panel = static_cast<T*>(scratch(kPanel, panel_size * sizeof(T)));
   const T* bias = job.bias ? job.bias + group * job.results : nullptr;
+  index_t* pixel_offsets = nullptr;
+  if (spreading) {
+    pixel_offsets = static_cast<index_t*>(scratch(kPixelOffsets, most_pixels * sizeof(index_t)));
+    for (index_t m = 0; m < plan.result_blocks * plan.block; m++) panel[m] = bias && m < job.results ? bias[m] : T(0);
+    bias = panel;
+    panel += plan.result_blocks * plan.block;
+  }
 
   index_t channel = 0;
   do {  // at least once: without channels the result is the bias
     index_t channels = min(plan.channel_block, job.channels - channel);
     bool first = channel == 0;
-    fill_window(window, copy, job.source, job.groups * job.channels, job.height, job.width, group * job.channels + channel,
+    fill_window(window, copy, job.source, job.images, job.groups * job.channels, job.height, job.width, group * job.channels + channel,
                 channels, image, images, j0);
+    T* block_sums = panel;  // kSpread
     for (index_t f = 0; f < plan.phases; f++) {
       const Phase& phase = phases[f];
       index_t rows = min(j1, phase.rows.outputs) - j0, columns = phase.columns.outputs;
@@ -351,7 +398,7 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
         for (index_t s = 0; s < phase.columns.taps; s++)
           taps[t++] = window.tap(phase.rows.start + r * phase.rows.move, phase.columns.start + s * phase.columns.move);
       const T* weights = packed + group * plan.group_weights + phase.weights;
-      if (plan.few) {
+      if (plan.mode == Mode::kFew) {
         weights += channel * phase.taps * job.results;
         index_t length = phase.flat ? (rows - 1) * phase.row_pitch + columns : columns;
         for (index_t n = 0; n < images; n++)
@@ -360,19 +407,38 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
                       first, sums + phase.block + n * phase.image_pitch + j * phase.row_pitch, phase.result_pitch, length);
         continue;
       }
+      if (spreading) {
+        for (index_t i = phase.taps; i < channels * phase.taps; i++) taps[i] = taps[i - phase.taps] + window.channel_pitch;
+        index_t p = 0;
+        for (index_t n = 0; n < images; n++)
+          for (index_t j = 0; j < rows; j++)
+            for (index_t q = 0; q < columns; q++) pixel_offsets[p++] = window.pixel(n, j, q);
+        for (index_t b = b0; b < b1; b++) {
+          const T* factors = weights + (b * job.channels + channel) * phase.taps * plan.block;
+          T* to = block_sums + b * p * plan.block;
+          for (index_t i = 0, taken = 0; i < p; i += taken)
+            pick_spread<T>(p - i, plan.vectors, &taken)(copy, pixel_offsets + i, taps, channels * phase.taps, factors,
+                                                        bias + b * plan.block, first, to + i * plan.block);
+          if (channel + channels == job.channels)
+            transpose_copy(to, plan.block, p, min(plan.block, job.results - b * plan.block),
+                           sums + phase.block + b * plan.block * phase.result_pitch, phase.result_pitch);
+        }
+        block_sums += p * plan.result_blocks * plan.block;
+        continue;
+      }
       T* out = plan.direct ? job.out + ((image * job.groups + group) * job.results) * job.out_height * job.out_width +
                                  j0 * job.out_width
                            : sums + phase.block;
       index_t pitch = plan.direct ? job.out_height * job.out_width : phase.result_pitch;
-      index_t depth = channels * phase.taps, whole_depth = job.channels * phase.taps, pixels = images * rows * columns;
+      index_t depth = channels * phase.taps, whole_depth = job.channels * phase.taps, pixels = phase.pixels;
       index_t n = 0, j = 0, q = 0;  // the pixel that the next panel begins with
       for (index_t p = 0; p < pixels; p += kVectors * L) {
         index_t length = min(kVectors * L, pixels - p), vectors = (length + L - 1) / L;
-        Run runs[kVectors * L];
+        Move moves[kVectors * L];
         int count = 0;
         for (index_t done = 0; done < length;) {
           index_t here = min(columns - q, length - done);
-          runs[count++] = {window.pixel(n, j, q), done, here};
+          for (index_t i = 0; i < here; i += L) moves[count++] = {window.pixel(n, j, q) + i, done + i};
           done += here;
           q += here;
           if (q == columns) {
@@ -380,7 +446,7 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
             if (++j == rows) j = 0, n++;
           }
         }
-        pack_panel(copy, window.channel_pitch, channels, taps, phase.taps, runs, count, panel, vectors * L);
+        pack_panel(copy, window.channel_pitch, channels, taps, phase.taps, moves, count, panel, vectors * L);
         for (index_t b = b0; b < b1; b++) {
           index_t m = b * kRows;
           pick_tile<T>(job.results - m, vectors)(depth, weights + m * whole_depth + channel * phase.taps * kRows, panel,

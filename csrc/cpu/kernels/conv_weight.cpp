@@ -4,7 +4,7 @@
 //            of summation is fixed by the shapes and the number of threads: no atomics, bit-identical results.
 // Idea       Lanes run over k. y is transposed to [pixel][k] a band at a time; x is read straight from a Window (window.h), one
 //            scalar broadcast per (channel, tap) and pixel: no im2col at all. kRows (channel, tap) pairs x up to kVectors vectors
-//            of k stay in registers over all pixels of a band.
+//            of k stay in registers over kPixels pixels (tile.h, spread).
 // Mapping    Threads share the blocks of k first: their results are disjoint. If there are fewer blocks than threads, several
 //            threads take shares of the bands, sum into private accumulators, and these are added in the order of the threads.
 // Cost       2 flops per (k, c, t, n, p). Bytes: x once per block of k (window), y once, accumulators once per band, from L2.
@@ -20,65 +20,7 @@ namespace {
 
 constexpr index_t kWindowBytes = 384 << 10;     // per thread, a good part of L2
 constexpr index_t kTransposedBytes = 256 << 10;
-
-// The pixels of a band as the tiles walk them: `images` x `rows` x `columns`, pitches of the window.
-struct Pixels {
-  index_t images, rows, columns, image_pitch, row_pitch;
-};
-
-// sum[i][lane] += sum over pixels of window[offset[i] + pixel] * y[pixel][lane]; y and sum have rows of N vectors.
-template <class T, int M, int N>
-__attribute__((noinline)) void outer(const T* __restrict window, const index_t* __restrict offset, const Pixels& pixels,
-                                     const T* __restrict y, T* __restrict sum) {
-  constexpr int L = lanes<T>;
-  Vector<T> total[M][N];
-  TINYGEN_UNROLL
-  for (int i = 0; i < M; i++)
-    TINYGEN_UNROLL
-    for (int j = 0; j < N; j++) total[i][j] = load(sum + (i * N + j) * L);
-  for (index_t n = 0; n < pixels.images; n++)
-    for (index_t r = 0; r < pixels.rows; r++) {
-      const T* from[M];
-      TINYGEN_UNROLL
-      for (int i = 0; i < M; i++) from[i] = window + offset[i] + n * pixels.image_pitch + r * pixels.row_pitch;
-      for (index_t q = 0; q < pixels.columns; q++) {
-        Vector<T> row[N];
-        TINYGEN_UNROLL
-        for (int j = 0; j < N; j++) row[j] = load(y + j * L);
-        TINYGEN_UNROLL
-        for (int i = 0; i < M; i++) {
-          Vector<T> factor = splat(from[i][q]);
-          TINYGEN_UNROLL
-          for (int j = 0; j < N; j++) total[i][j] += factor * row[j];
-        }
-        y += N * L;
-      }
-    }
-  TINYGEN_UNROLL
-  for (int i = 0; i < M; i++)
-    TINYGEN_UNROLL
-    for (int j = 0; j < N; j++) store(sum + (i * N + j) * L, total[i][j]);
-}
-
-template <class T>
-using OuterFunction = void (*)(const T*, const index_t*, const Pixels&, const T*, T*);
-
-template <class T, int M>
-OuterFunction<T> pick_outer_width(index_t vectors) {
-#if TINYGEN_VECTOR_BYTES == 64
-  if (vectors == 3) return outer<T, M, 3>;
-#endif
-  return vectors == 2 ? outer<T, M, 2> : outer<T, M, 1>;
-}
-
-// outer<T, M, vectors> for the largest M <= rows that exists; `taken` is that M.
-template <class T>
-OuterFunction<T> pick_outer(index_t rows, index_t vectors, index_t* taken) {
-  if (rows >= kRows) return *taken = kRows, pick_outer_width<T, kRows>(vectors);
-  if (rows >= 4) return *taken = 4, pick_outer_width<T, 4>(vectors);
-  if (rows >= 2) return *taken = 2, pick_outer_width<T, 2>(vectors);
-  return *taken = 1, pick_outer_width<T, 1>(vectors);
-}
+constexpr index_t kPixels = 128;                // per call of a tile: so much of y stays in L1
 
 template <class T>
 struct Job {
@@ -167,18 +109,23 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, 
   index_t slack = 2 * lanes<T>;
   index_t most = band_window(job, plan.band_images, plan.band_rows).channel_pitch;
   T* copy = static_cast<T*>(scratch(kWindow, (plan.channel_block * most + slack) * sizeof(T)));
+  index_t most_pixels = plan.band_images * plan.band_rows * job.columns.outputs;
   T* y = static_cast<T*>(
-      scratch(kTransposed, plan.band_images * plan.band_rows * job.columns.outputs * plan.block * sizeof(T)));
+      scratch(kTransposed, most_pixels * plan.block * sizeof(T)));
   index_t* offsets = static_cast<index_t*>(scratch(kTaps, plan.channel_block * taps * sizeof(index_t)));
+  index_t* pixels = static_cast<index_t*>(scratch(kPixelOffsets, most_pixels * sizeof(index_t)));
   for (index_t band = begin; band < end; band++) {
     index_t image = band / plan.row_bands * plan.band_images, j0 = band % plan.row_bands * plan.band_rows;
     index_t images = min(plan.band_images, job.images - image), rows = min(plan.band_rows, job.rows.outputs - j0);
     Window window = band_window(job, images, rows);
     transpose_y(job, plan, group, k0, image, images, j0, rows, y);
-    Pixels pixels = {images, rows, job.columns.outputs, window.image_pitch, window.row_step * window.row_pitch};
+    index_t count = 0;
+    for (index_t n = 0; n < images; n++)
+      for (index_t j = 0; j < rows; j++)
+        for (index_t q = 0; q < job.columns.outputs; q++) pixels[count++] = window.pixel(n, j, q);
     for (index_t channel = 0; channel < job.channels; channel += plan.channel_block) {
       index_t channels = min(plan.channel_block, job.channels - channel), pair = 0;
-      fill_window(window, copy, job.x, job.groups * job.channels, job.row_axis.x, job.column_axis.x,
+      fill_window(window, copy, job.x, job.images, job.groups * job.channels, job.row_axis.x, job.column_axis.x,
                   group * job.channels + channel, channels, image, images, j0);
       for (index_t c = 0; c < channels; c++)
         for (index_t r = 0; r < job.rows.taps; r++)
@@ -186,8 +133,13 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, 
             offsets[pair++] = c * window.channel_pitch +
                               window.tap(job.rows.start + r * job.rows.move, job.columns.start + s * job.columns.move);
       T* out = sum + channel * taps * plan.block;
-      for (index_t i = 0, taken = 0; i < pair; i += taken)
-        pick_outer<T>(pair - i, plan.vectors, &taken)(copy, offsets + i, pixels, y, out + i * plan.block);
+      index_t parts = (count + kPixels - 1) / kPixels;
+      for (index_t part = 0; part < parts; part++) {
+        index_t p = count * part / parts, length = count * (part + 1) / parts - p;
+        for (index_t i = 0, taken = 0; i < pair; i += taken)
+          pick_spread<T>(pair - i, plan.vectors, &taken)(copy, offsets + i, pixels + p, length, y + p * plan.block, nullptr,
+                                                         false, out + i * plan.block);
+      }
     }
   }
 }
