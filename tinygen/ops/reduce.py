@@ -19,7 +19,7 @@ import numpy as np
 
 from ..tape import Tensor, expand, identity, op
 from .pointwise import _real, cast, eq, exp, maximum, minimum, where
-from .shape import cat, dim_of
+from .shape import cat, dim_of, narrow
 
 __all__ = [
     "sum", "mean", "var", "std", "prod", "norm", "max", "min", "amax", "amin", "argmax", "argmin", "any", "all",
@@ -53,13 +53,18 @@ def _restore(t: Tensor, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: 
     return t.reshape(_kept(shape, axes))
 
 
+def _wide(x: Any) -> Any:
+    """The dtype in which to add or multiply entries of the array x: its own, but int64 for integers and booleans."""
+    return x.dtype if x.dtype.kind == "f" else np.int64
+
+
 # ---------------------------------------------------------------- sums and moments
 
 
 @op
 def _sum(k, x, *, axes, keepdim):
     """The sum over `axes`."""
-    return x.sum(axes, keepdims=keepdim)
+    return x.sum(axes, _wide(x), keepdims=keepdim)
 
 
 @op
@@ -155,11 +160,11 @@ def _prod_composite(x: Tensor, axes: tuple, keepdim: bool) -> Tensor:
 @op(composite=_prod_composite)
 def _prod(k, x, *, axes, keepdim):
     """The product over `axes`."""
-    return x.prod(axes, keepdims=keepdim)
+    return x.prod(axes, _wide(x), keepdims=keepdim)
 
 
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """The product over `dim`, 1 over nothing; derivatives of every order are right at zeros too."""
+    """The product over `dim`, 1 over nothing, int64 for integers; derivatives of every order are right at zeros too."""
     return _prod(input, axes=_axes("prod", dim, input.array.ndim), keepdim=keepdim)
 
 
@@ -167,7 +172,7 @@ def _cumprod_composite(x: Tensor, dim: int) -> Tensor:
     """Every entry times the one `step` before it, for step 1, 2, 4 ...: products alone, so exact at zeros."""
     y, n, step = x, x.shape[dim], 1
     while step < n:
-        y = cat([y.narrow(dim, 0, step), y.narrow(dim, step, n - step) * y.narrow(dim, 0, n - step)], dim)
+        y = cat([narrow(y, dim, 0, step), narrow(y, dim, step, n - step) * narrow(y, dim, 0, n - step)], dim)
         step *= 2
     return y
 
@@ -175,7 +180,7 @@ def _cumprod_composite(x: Tensor, dim: int) -> Tensor:
 @op(composite=_cumprod_composite)
 def _cumprod(k, x, *, dim):
     """y[i] = x[0] * ... * x[i] along `dim`."""
-    return k.xp.cumprod(x, dim)
+    return k.xp.cumprod(x, dim, _wide(x))
 
 
 def cumprod(input: Tensor, dim: int) -> Tensor:
@@ -189,7 +194,7 @@ def _cumsum(k, x, *, dim, reverse):
     """y[i] = the sum of x[j] over j <= i, or, reversed, over j >= i: each is the adjoint of the other."""
     if reverse:
         return k.xp.flip(k.xp.cumsum(k.xp.flip(x, dim), dim), dim)
-    return k.xp.cumsum(x, dim)
+    return k.xp.cumsum(x, dim, _wide(x))
 
 
 _cumsum.vjp("x")(lambda g, dim, reverse: _cumsum(g, dim=dim, reverse=not reverse))
