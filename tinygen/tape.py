@@ -99,9 +99,6 @@ class Op:
         self.fast: tuple[Callable, list[str]] | None = None
         self._plans: dict[tuple[int, ...], tuple[list, bool]] = {}
 
-    def __repr__(self) -> str:
-        return f"<op {self.name}>"
-
     def __get__(self, instance: Any, owner: Any = None) -> Any:  # assigned to a class: a method
         return self if instance is None else MethodType(self, instance)
 
@@ -185,8 +182,7 @@ class Op:
             raise RuntimeError(f"{self.name}: mixed devices ({places}); move one with .to(...)")
         floats = sorted({t.array.dtype.name for t in tensors if t.array.dtype.kind == "f"})
         if len(floats) > 1:
-            mixed = " and ".join(floats)
-            raise TypeError(f"{self.name}: mixed dtypes {mixed}; convert one with .float()")
+            raise TypeError(f"{self.name}: mixed dtypes {' and '.join(floats)}; use .float()")
         if floats or any(type(t) is float for t in inputs):
             for i, t in enumerate(inputs):
                 if isinstance(t, Tensor):
@@ -261,19 +257,15 @@ class Node:
     def _values(self) -> dict[str, Any]:
         """All that a VJP may ask for, by name; raises if it was freed, or changed since."""
         if self.saved is None:
-            raise RuntimeError(
-                f"{self.op.name}: this part of the graph was freed by an earlier backward; pass "
-                "retain_graph=True to the first one to go through it twice"
-            )
+            why = "this part of the graph was freed by an earlier backward"
+            raise RuntimeError(f"{self.op.name}: {why}; pass retain_graph=True to that one")
         values = {**self.op.attributes, **self.attributes}
         for name, (value, version) in self.saved.items():
             if _version(value) != version:
                 name = getattr(value, "name", None) or name
-                raise RuntimeError(
-                    f"{self.op.name}: its input '{name}' {_shape(value) or ''} was changed in "
-                    "place after the forward pass, so the gradient would be wrong; call backward() "
-                    "before optimizer.step(), or compute the loss again"
-                )
+                why = f"its input '{name}' {_shape(value) or ''} was changed in place since"
+                remedy = "call backward() before optimizer.step(), or compute the loss again"
+                raise RuntimeError(f"{self.op.name}: {why} the forward pass; {remedy}")
             values[name] = value
         if self.count and self.out is not None:
             links = [Output(self, i) for i in range(self.count)]
@@ -410,10 +402,8 @@ def _roots(name: str, outputs: Any, grad_outputs: Any) -> list[tuple[Any, Tensor
     for output, seed in zip(outputs, seeds, strict=True):
         array = output.array
         if output.node is None:
-            raise RuntimeError(
-                f"{name}: the output {array.shape} does not depend on anything that requires grad; "
-                "was it computed under no_grad, or from detached or frozen tensors?"
-            )
+            why = "does not depend on anything that requires grad (no_grad? detached? frozen?)"
+            raise RuntimeError(f"{name}: the output {array.shape} {why}")
         if seed is None:
             if array.size != 1:
                 raise RuntimeError(f"{name}: output {array.shape} is no scalar; pass its gradient")

@@ -56,22 +56,23 @@ def _augmented(name: str, function: Callable) -> Callable:
     """x += y: in place where that is legal (data, parameters under no_grad), else x = x + y."""
 
     def apply(self: Tensor, other: Any) -> Any:
-        joins = isinstance(other, Tensor) and (other.requires_grad or other.ndim > self.ndim)
-        if not self.is_leaf or self.dtype.kind != "f" or (joins and tape.is_grad_enabled()):
+        joins = isinstance(other, Tensor) and other.requires_grad and tape.is_grad_enabled()
+        in_place = getattr(self, f"{name}_", None)
+        if joins or in_place is None or not self.is_leaf or self.dtype.kind != "f":
             return _operator(function)(self, other)
-        return getattr(self, f"{name}_")(other)
+        return in_place(other)
 
     return apply
 
 
-for _name in "add sub mul div pow matmul remainder eq ne lt le gt ge".split():
-    _function = getattr(matmul if _name == "matmul" else pointwise, _name)
+for _name in "add sub mul div pow matmul remainder".split():
+    _function = getattr(Tensor, _name, None) or pointwise.remainder
     _dunder = {"div": "truediv", "remainder": "mod"}.get(_name, _name)
     setattr(Tensor, f"__{_dunder}__", _operator(_function))
-    if _name in ("add", "sub", "mul", "div"):
-        setattr(Tensor, f"__i{_dunder}__", _augmented(_name, _function))
-    if _function not in (pointwise.eq, pointwise.ne) and _dunder[1] not in "te":
-        setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
+    setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
+    setattr(Tensor, f"__i{_dunder}__", _augmented(_name, _function))
+for _name in "eq ne lt le gt ge".split():
+    setattr(Tensor, f"__{_name}__", _operator(getattr(pointwise, _name)))
 
 
 def _raw(value: Any) -> Any:
@@ -82,15 +83,11 @@ def _write(self: Tensor, name: str, value: Any, at: Any = ..., others: Iterable 
     """Writes into this tensor's memory and counts its version; raises if it could be recorded."""
     recording = tape.is_grad_enabled()
     if not self.is_leaf:
-        raise RuntimeError(
-            f"{name}: this tensor {self.shape} is the result of a recorded operation and backward() "
-            "may need it; compute a new tensor (x = x.add(y), not x.add_(y)), or change a clone"
-        )
+        why = f"this tensor {self.shape} was computed by a recorded operation that may need it"
+        raise RuntimeError(f"{name}: {why}; compute a new one (x = x.add(y), not x.add_(y))")
     if self.node is not None and recording:
-        raise RuntimeError(
-            f"{name}: a leaf that requires grad {self.shape} cannot be changed in place while "
-            "operations are recorded; use `with tinygen.no_grad():`, or change its .data"
-        )
+        why = f"a leaf that requires grad {self.shape} cannot change while operations are recorded"
+        raise RuntimeError(f"{name}: {why}; use `with tinygen.no_grad():`, or change its .data")
     if recording and any(isinstance(t, Tensor) and t.requires_grad for t in (value, *others)):
         raise RuntimeError(f"{name}: the other operand requires grad; compute a new tensor instead")
     array = _raw(value() if callable(value) else value)
@@ -140,7 +137,6 @@ class Methods:
     size = lambda self, dim=None: self.array.shape if dim is None else self.array.shape[dim]
     dim = lambda self: self.array.ndim
     numel = lambda self: int(self.array.size)
-    element_size = lambda self: int(self.array.itemsize)
     is_floating_point = lambda self: self.array.dtype.kind == "f"
     is_contiguous = lambda self: bool(self.array.flags.c_contiguous)
     tolist = lambda self: self.array.tolist()
@@ -284,7 +280,10 @@ def frozen(*modules: Any) -> Iterator[None]:
     A generator's step neither computes nor accumulates the gradients of the discriminator's
     weights; gradients still flow through the discriminator to its input.
     """
-    tensors = [t for m in modules for t in ([m] if isinstance(m, Tensor) else m.parameters())]
+    tensors: list[Tensor] = []
+    for m in modules:
+        every = m.parameters() if hasattr(m, "parameters") else m
+        tensors += [m] if isinstance(m, Tensor) else every
     nodes = [t.node for t in tensors]
     for t in tensors:
         t.node = None

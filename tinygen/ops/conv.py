@@ -145,7 +145,8 @@ def conv_matrix(
     """
     kernel = np.asarray(w.array if isinstance(w, Tensor) else w, np.float64)
     if kernel.ndim not in (1, 2):
-        raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {kernel.ndim} dimensions")
+        given = f"{kernel.ndim} dimensions"
+        raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {given}")
     sizes = per_axis("conv_matrix", "size", size, kernel.ndim)
     count = int(np.prod(sizes))
     basis = Tensor(np.eye(count).reshape(count, 1, *sizes))  # one image per column of the matrix
