@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen import tape
 from tinygen.ops import matmul
+from tinygen.tape import Op
 from tinygen.testing import gradcheck, gradgradcheck
 
 # `name: [(call, shapes of its float inputs)]`; in a call, L is tinygen or torch.
@@ -120,6 +122,24 @@ def T():
 
 def test_every_function_has_a_case():
     assert set(matmul.__all__) == set(CASES)
+
+
+def test_the_cases_reach_every_op_of_the_module():
+    """Private ops too: those that are somebody's adjoint run in a first derivative."""
+    declared = {f for f in vars(matmul).values() if isinstance(f, Op) and f.forward.__module__ == matmul.__name__}
+    reached = set()
+    observer = lambda op, inputs, output, node: reached.add(op)
+    tape.observers.append(observer)
+    try:
+        for case in FLAT:
+            call, shapes = case.values
+            xs = [tg.tensor(x, requires_grad=True) for x in inputs_for(shapes)]
+            outputs = call(tg, *xs)
+            outputs = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+            tg.grad(outputs, xs, [tg.ones_like(y) for y in outputs])
+    finally:
+        tape.observers.remove(observer)
+    assert not {f.name for f in declared - reached}
 
 
 @pytest.mark.parametrize("call, shapes", FLAT)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen import tape
 from tinygen.ops import pool, resize
 from tinygen.ops.resize import interpolation_taps, mean_taps, resample
+from tinygen.tape import Op
 from tinygen.testing import adjoint_check, gradcheck, gradgradcheck
 
 INDEX = [[[[0, 3], [8, 11]]]]
@@ -101,6 +103,29 @@ def torch():
 
 def test_every_function_has_a_case():
     assert {*pool.__all__, *resize.__all__} == set(CASES)
+
+
+def test_the_cases_reach_every_op_of_the_module():
+    """Private ops too: those that are somebody's adjoint run in a first derivative."""
+    declared = {
+        f
+        for module in (pool, resize)
+        for f in vars(module).values()
+        if isinstance(f, Op) and f.forward.__module__ == module.__name__
+    }
+    reached = set()
+    observer = lambda op, inputs, output, node: reached.add(op)
+    tape.observers.append(observer)
+    try:
+        for case in FLAT:
+            call, shapes = case.values
+            xs = [tg.tensor(x, requires_grad=True) for x in [np.ones(shapes)]]
+            outputs = call(tg, *xs)
+            outputs = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+            tg.grad(outputs, xs, [tg.ones_like(y) for y in outputs])
+    finally:
+        tape.observers.remove(observer)
+    assert not {f.name for f in declared - reached}
 
 
 @pytest.mark.parametrize("call, shape", FLAT)

@@ -115,18 +115,18 @@ def set_rng_state(state: Any) -> None:
 # ---------------------------------------------------------------- drawing arrays
 
 
-def _draw(kind: str, size: tuple, generator: Generator | None, dtype: Any, device: Device) -> Any:
-    """Raw uniform or normal numbers, in single precision for dtypes below it."""
+def _draw(name: str, size: tuple, generator: Generator | None, dtype: Any, device: Device, normal: bool = False) -> Any:
+    """Raw uniform or normal numbers for the function `name`, in single precision for dtypes below it."""
     wanted = np.dtype(np.float32 if dtype is None else dtype)
     if wanted.kind != "f":
-        raise TypeError(f"{kind}: random numbers of dtype {wanted} are not defined; use a floating dtype or randint")
+        raise TypeError(f"{name}: random numbers of dtype {wanted} are not defined; use a floating dtype or randint")
     if min(size, default=1) < 0:
-        raise ValueError(f"{kind}: sizes should not be negative, got {size}")
+        raise ValueError(f"{name}: sizes should not be negative, got {size}")
     dtype = wanted if wanted.itemsize in (4, 8) else np.dtype(np.float32)
     count = math.prod(size)
-    numbers = count + count % 2 if kind == "normal" else count  # normals are made in pairs
+    numbers = count + count % 2 if normal else count  # normals are made in pairs
     g = default_generator if generator is None else generator
-    draw = device.kernels.random_normal if kind == "normal" else device.kernels.random_uniform
+    draw = device.kernels.random_normal if normal else device.kernels.random_uniform
     array = draw(g._seed, g._stream, g.advance(numbers * dtype.itemsize // 4), size, dtype)
     return array if wanted == dtype else array.astype(wanted)
 
@@ -152,7 +152,7 @@ def rand(
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
     where = get_device(device or "cpu")
-    return _made(_draw("uniform", sizes_of("rand", size), generator, dtype, where), where, requires_grad)
+    return _made(_draw("rand", sizes_of("rand", size), generator, dtype, where), where, requires_grad)
 
 
 def randn(
@@ -160,7 +160,7 @@ def randn(
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1 (Box-Muller)."""
     where = get_device(device or "cpu")
-    return _made(_draw("normal", sizes_of("randn", size), generator, dtype, where), where, requires_grad)
+    return _made(_draw("randn", sizes_of("randn", size), generator, dtype, where, True), where, requires_grad)
 
 
 def rand_like(
@@ -212,7 +212,7 @@ def normal(
     else:
         shape = np.broadcast_shapes(*[tuple(t.shape) for t in tensors])
     where = get_device(device) if device is not None else like.device if like is not None else get_device("cpu")
-    array = _draw("normal", shape, generator, dtype if dtype is not None or like is None else like.dtype, where)
+    array = _draw("normal", shape, generator, dtype if dtype is not None or like is None else like.dtype, where, True)
     mean, std = (t.array if isinstance(t, Tensor) else t for t in (mean, std))
     array *= std
     array += mean
@@ -228,7 +228,7 @@ def uniform_like(input: Tensor, low: float = 0.0, high: float = 1.0, *, generato
     """Uniform numbers in [low, high) with the shape, dtype and device of input: what `uniform_` writes."""
     if high < low:
         raise ValueError(f"uniform_: expected low <= high, got {low} and {high}")
-    array = _draw("uniform", tuple(input.shape), generator, input.dtype, input.device)
+    array = _draw("uniform_", tuple(input.shape), generator, input.dtype, input.device)
     array *= high - low
     array += low
     return Tensor(array, None, input.device)
@@ -237,11 +237,10 @@ def uniform_like(input: Tensor, low: float = 0.0, high: float = 1.0, *, generato
 def bernoulli_like(input: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """1 with probability p (a number, or a tensor that broadcasts), else 0, like input: what `bernoulli_` writes."""
     p = p.array if isinstance(p, Tensor) else p
-    if not isinstance(p, int | float) and input.device.kernels.xp is not np:
-        pass  # a look at the values would wait for the device
-    elif not (np.all(np.asarray(p) >= 0) and np.all(np.asarray(p) <= 1)):
+    on_host = input.device.kernels.xp is np or isinstance(p, int | float)  # elsewhere a look would wait for the device
+    if on_host and not (np.all(np.asarray(p) >= 0) and np.all(np.asarray(p) <= 1)):
         raise ValueError("bernoulli: probabilities should lie between 0 and 1")
-    uniform = _draw("uniform", tuple(input.shape), generator, np.float32, input.device)
+    uniform = _draw("bernoulli", tuple(input.shape), generator, np.float32, input.device)
     return Tensor((uniform < p).astype(input.dtype), None, input.device)
 
 
@@ -316,7 +315,7 @@ def multinomial(
     if not bool(((weights >= 0) & xp.isfinite(weights)).all()) or not bool((weights.sum(1) > 0).all()):
         raise ValueError("multinomial: weights should be finite, not negative and not all zero")
     if replacement:
-        u = _draw("uniform", (len(weights), num_samples), generator, np.float64, input.device)
+        u = _draw("multinomial", (len(weights), num_samples), generator, np.float64, input.device)
         total = xp.cumsum(weights, 1)
         # The first index whose sum exceeds u * total; one of weight 0 repeats its neighbour's sum and is never first.
         chosen = xp.stack([xp.searchsorted(t, v * t[-1], side="right") for t, v in zip(total, u)])
@@ -325,7 +324,7 @@ def multinomial(
     else:
         if int((weights > 0).sum(1).min()) < num_samples:
             raise ValueError(f"multinomial: fewer than {num_samples} weights are positive; pass replacement=True")
-        u = _draw("uniform", weights.shape, generator, np.float64, input.device)
+        u = _draw("multinomial", weights.shape, generator, np.float64, input.device)
         with np.errstate(divide="ignore", invalid="ignore"):
             times = xp.where(weights > 0, -xp.log1p(-u) / weights, np.inf)
         chosen = xp.argsort(times, axis=1, kind="stable")[:, :num_samples]
@@ -353,7 +352,7 @@ def _dropped(name: str, x: Tensor, p: float, training: bool, shape: tuple, gener
         return x
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: expected a floating-point tensor, got {x.dtype}; convert it with .float()")
-    kept = _draw("uniform", shape, generator, np.float32, x.device) >= p
+    kept = _draw(name, shape, generator, np.float32, x.device) >= p
     return _dropout(x, mask=kept.astype(x.dtype) * x.dtype.type(1 / (1 - p) if p < 1 else 0))
 
 
