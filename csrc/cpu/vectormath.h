@@ -24,39 +24,49 @@ typedef std::int32_t MaskF __attribute__((vector_size(TINYGEN_VECTOR_BYTES)));
 typedef std::int64_t MaskD __attribute__((vector_size(TINYGEN_VECTOR_BYTES)));
 typedef std::uint32_t BitsF __attribute__((vector_size(TINYGEN_VECTOR_BYTES)));
 
-// The first `count` lanes (0 < count < lanes), 0 in the others.
-TINYGEN_INLINE VecF load_part(const float* p, int count) {
+// The first `count` lanes from memory (0 < count < lanes), the others from `rest`: nothing beyond is read.
 #if defined(__AVX512F__)
-  return (VecF)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
-#else
-  VecF v = {};
-  __builtin_memcpy(&v, p, count * sizeof(float));
-  return v;
-#endif
+TINYGEN_INLINE VecF load_part(const float* p, int count, VecF rest = VecF{}) {
+  return (VecF)_mm512_mask_loadu_ps((__m512)rest, (__mmask16)((1u << count) - 1), p);
 }
-TINYGEN_INLINE VecD load_part(const double* p, int count) {
-#if defined(__AVX512F__)
-  return (VecD)_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), p);
-#else
-  VecD v = {};
-  __builtin_memcpy(&v, p, count * sizeof(double));
-  return v;
-#endif
+TINYGEN_INLINE VecD load_part(const double* p, int count, VecD rest = VecD{}) {
+  return (VecD)_mm512_mask_loadu_pd((__m512d)rest, (__mmask8)((1u << count) - 1), p);
 }
 TINYGEN_INLINE void store_part(float* p, VecF v, int count) {
-#if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
-#else
-  __builtin_memcpy(p, &v, count * sizeof(float));
-#endif
 }
 TINYGEN_INLINE void store_part(double* p, VecD v, int count) {
-#if defined(__AVX512F__)
   _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)v);
-#else
-  __builtin_memcpy(p, &v, count * sizeof(double));
-#endif
 }
+#elif defined(__AVX2__)
+TINYGEN_INLINE MaskF below(int count, VecF) { return MaskF{0, 1, 2, 3, 4, 5, 6, 7} < count; }
+TINYGEN_INLINE MaskD below(int count, VecD) { return MaskD{0, 1, 2, 3} < (std::int64_t)count; }
+TINYGEN_INLINE VecF load_part(const float* p, int count, VecF rest = VecF{}) {
+  MaskF mask = below(count, rest);
+  return mask ? (VecF)_mm256_maskload_ps(p, (__m256i)mask) : rest;
+}
+TINYGEN_INLINE VecD load_part(const double* p, int count, VecD rest = VecD{}) {
+  MaskD mask = below(count, rest);
+  return mask ? (VecD)_mm256_maskload_pd(p, (__m256i)mask) : rest;
+}
+TINYGEN_INLINE void store_part(float* p, VecF v, int count) { _mm256_maskstore_ps(p, (__m256i)below(count, v), (__m256)v); }
+TINYGEN_INLINE void store_part(double* p, VecD v, int count) { _mm256_maskstore_pd(p, (__m256i)below(count, v), (__m256d)v); }
+#else
+template <class T>
+TINYGEN_INLINE Vector<T> load_part(const T* p, int count, Vector<T> rest = Vector<T>{}) {
+  for (int i = 0; i < lanes<T>; i++)
+    if (i < count) rest[i] = p[i];
+  return rest;
+}
+TINYGEN_INLINE void store_part(float* p, VecF v, int count) {
+  for (int i = 0; i < lanes<float>; i++)
+    if (i < count) p[i] = v[i];
+}
+TINYGEN_INLINE void store_part(double* p, VecD v, int count) {
+  for (int i = 0; i < lanes<double>; i++)
+    if (i < count) p[i] = v[i];
+}
+#endif
 
 TINYGEN_INLINE VecF select(MaskF m, VecF a, VecF b) { return m ? a : b; }
 TINYGEN_INLINE VecD select(MaskD m, VecD a, VecD b) { return m ? a : b; }
@@ -64,68 +74,104 @@ TINYGEN_INLINE VecF abs(VecF x) { return (VecF)((MaskF)x & 0x7fffffff); }
 TINYGEN_INLINE VecD abs(VecD x) { return (VecD)((MaskD)x & 0x7fffffffffffffff); }
 TINYGEN_INLINE VecF copysign(VecF size, VecF sign) { return (VecF)(((MaskF)size & 0x7fffffff) | ((MaskF)sign & (MaskF)splat<float>(-0.0f))); }
 
-// max and min return the second argument where either is NaN: max(limit, x) passes a NaN in x on.
+// max, min: the second argument where either is NaN, so max(limit, x) passes a NaN in x on. (The masked forms of AVX-512 are
+// used with full masks: the plain ones make GCC 12 warn about an uninitialised variable in its own header.)
+#if defined(__AVX512F__)
+TINYGEN_INLINE VecF max(VecF a, VecF b) { return (VecF)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
+TINYGEN_INLINE VecD max(VecD a, VecD b) { return (VecD)_mm512_maskz_max_pd(0xff, (__m512d)a, (__m512d)b); }
+TINYGEN_INLINE VecF min(VecF a, VecF b) { return (VecF)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
+TINYGEN_INLINE VecD min(VecD a, VecD b) { return (VecD)_mm512_maskz_min_pd(0xff, (__m512d)a, (__m512d)b); }
+TINYGEN_INLINE VecF sqrt(VecF x) { return (VecF)_mm512_maskz_sqrt_ps(0xffff, (__m512)x); }
+TINYGEN_INLINE VecD sqrt(VecD x) { return (VecD)_mm512_maskz_sqrt_pd(0xff, (__m512d)x); }
+#elif defined(__AVX2__)
+TINYGEN_INLINE VecF max(VecF a, VecF b) { return (VecF)_mm256_max_ps((__m256)a, (__m256)b); }
+TINYGEN_INLINE VecD max(VecD a, VecD b) { return (VecD)_mm256_max_pd((__m256d)a, (__m256d)b); }
+TINYGEN_INLINE VecF min(VecF a, VecF b) { return (VecF)_mm256_min_ps((__m256)a, (__m256)b); }
+TINYGEN_INLINE VecD min(VecD a, VecD b) { return (VecD)_mm256_min_pd((__m256d)a, (__m256d)b); }
+TINYGEN_INLINE VecF sqrt(VecF x) { return (VecF)_mm256_sqrt_ps((__m256)x); }
+TINYGEN_INLINE VecD sqrt(VecD x) { return (VecD)_mm256_sqrt_pd((__m256d)x); }
+#elif defined(__SSE2__)
+TINYGEN_INLINE VecF max(VecF a, VecF b) { return (VecF)_mm_max_ps((__m128)a, (__m128)b); }
+TINYGEN_INLINE VecD max(VecD a, VecD b) { return (VecD)_mm_max_pd((__m128d)a, (__m128d)b); }
+TINYGEN_INLINE VecF min(VecF a, VecF b) { return (VecF)_mm_min_ps((__m128)a, (__m128)b); }
+TINYGEN_INLINE VecD min(VecD a, VecD b) { return (VecD)_mm_min_pd((__m128d)a, (__m128d)b); }
+TINYGEN_INLINE VecF sqrt(VecF x) { return (VecF)_mm_sqrt_ps((__m128)x); }
+TINYGEN_INLINE VecD sqrt(VecD x) { return (VecD)_mm_sqrt_pd((__m128d)x); }
+#else
 TINYGEN_INLINE VecF max(VecF a, VecF b) { return a > b ? a : b; }
 TINYGEN_INLINE VecD max(VecD a, VecD b) { return a > b ? a : b; }
 TINYGEN_INLINE VecF min(VecF a, VecF b) { return a < b ? a : b; }
 TINYGEN_INLINE VecD min(VecD a, VecD b) { return a < b ? a : b; }
-
 TINYGEN_INLINE VecF sqrt(VecF x) {
-#if defined(__AVX512F__)  // maskz: the plain ones warn about an uninitialised variable in GCC 12's own header
-  return (VecF)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);
-#elif defined(__AVX2__)
-  return (VecF)_mm256_sqrt_ps((__m256)x);
-#elif defined(__SSE2__)
-  return (VecF)_mm_sqrt_ps((__m128)x);
-#else
   for (int i = 0; i < lanes<float>; i++) x[i] = __builtin_sqrtf(x[i]);
   return x;
-#endif
 }
 TINYGEN_INLINE VecD sqrt(VecD x) {
-#if defined(__AVX512F__)
-  return (VecD)_mm512_maskz_sqrt_pd(0xff, (__m512d)x);
-#elif defined(__AVX2__)
-  return (VecD)_mm256_sqrt_pd((__m256d)x);
-#elif defined(__SSE2__)
-  return (VecD)_mm_sqrt_pd((__m128d)x);
-#else
   for (int i = 0; i < lanes<double>; i++) x[i] = __builtin_sqrt(x[i]);
   return x;
+}
+#endif
+
+// a / b for 1 <= b <= 2: on AVX-512 an estimate and one Newton step (1 ulp), several times faster than dividing.
+TINYGEN_INLINE VecF divide_by_unit(VecF a, VecF b) {
+#if defined(__AVX512F__)
+  VecF y = (VecF)_mm512_maskz_rcp14_ps(0xffff, (__m512)b);
+  y += y * (1.0f - b * y);
+  VecF q = a * y;
+  return q + y * (a - b * q);
+#else
+  return a / b;
 #endif
 }
+TINYGEN_INLINE VecD divide_by_unit(VecD a, VecD b) { return a / b; }
 
-// acc[0] + acc[1] += v, in double.
-TINYGEN_INLINE void add_wide(VecD (&acc)[2], VecF v) {
-  HalfF low, high;
-  __builtin_memcpy(&low, &v, sizeof low);
-  __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
-  acc[0] += __builtin_convertvector(low, VecD);
-  acc[1] += __builtin_convertvector(high, VecD);
+// v[i] = base[index[i]]
+TINYGEN_INLINE VecF gather(const float* base, MaskF index) {
+#if defined(__AVX512F__)
+  return (VecF)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, (__m512i)index, base, 4);
+#elif defined(__AVX2__)
+  return (VecF)_mm256_i32gather_ps(base, (__m256i)index, 4);
+#else
+  VecF v;
+  for (int i = 0; i < lanes<float>; i++) v[i] = base[index[i]];
+  return v;
+#endif
 }
-TINYGEN_INLINE void add_wide(VecD (&acc)[2], VecD v) { acc[0] += v; }
+TINYGEN_INLINE VecD gather(const double* base, MaskD index) {
+  VecD v;
+  for (int i = 0; i < lanes<double>; i++) v[i] = base[index[i]];
+  return v;
+}
 
+// Sum and maximum of the lanes, by halves.
 template <class V>
 TINYGEN_INLINE auto sum_lanes(V v) {
-  auto total = v[0];
-  for (int i = 1; i < (int)(sizeof v / sizeof v[0]); i++) total += v[i];
-  return total;
+  constexpr int count = sizeof v / sizeof v[0];
+  decltype(v[0] + v[0]) part[count];
+  __builtin_memcpy(part, &v, sizeof v);
+  TINYGEN_UNROLL
+  for (int half = count / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) part[i] += part[i + half];
+  return part[0];
 }
 template <class V>
 TINYGEN_INLINE auto max_lanes(V v) {
-  auto best = v[0];
-  for (int i = 1; i < (int)(sizeof v / sizeof v[0]); i++) best = v[i] > best ? v[i] : best;
-  return best;
+  constexpr int count = sizeof v / sizeof v[0];
+  decltype(v[0] + v[0]) part[count];
+  __builtin_memcpy(part, &v, sizeof v);
+  TINYGEN_UNROLL
+  for (int half = count / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) part[i] = part[i] > part[i + half] ? part[i] : part[i + half];
+  return part[0];
 }
 
 // ------------------------------------------------------------------------------------------------ float
 
-// x = n ln 2 + r with |r| <= ln 2 / 2: returns r and sets n. Adding 1.5 * 2^23 rounds to an integer that lies in the low bits.
-TINYGEN_INLINE VecF split_ln2(VecF x, MaskF& n) {
+// x = k ln 2 + r with |r| <= ln 2 / 2: returns r and sets k. Adding and taking off 1.5 * 2^23 rounds to an integer.
+TINYGEN_INLINE VecF split_ln2(VecF x, VecF& k) {
   const float magic = 12582912.0f;
-  VecF shifted = x * 1.44269504f + magic;
-  n = (MaskF)shifted - (MaskF)splat<float>(magic);
-  VecF k = shifted - magic;
+  k = x * 1.44269504f + magic;
+  k -= magic;
   return (x - k * 0.693359375f) - k * -2.12194440e-4f;
 }
 // exp(r) - 1 - r for |r| <= ln 2 / 2.
@@ -133,21 +179,28 @@ TINYGEN_INLINE VecF exp_tail(VecF r) {
   return r * r * (0.5f + r * (0.166665167f + r * (0.0416662022f + r * (0.00836907327f + r * 0.0013950807f))));
 }
 TINYGEN_INLINE VecF power_of_two(MaskF n) { return (VecF)((BitsF)(n + 127) << 23); }
-
-TINYGEN_INLINE VecF exp(VecF x) {
-  MaskF n;
-  VecF r = split_ln2(max(splat<float>(-104.0f), min(splat<float>(89.0f), x)), n);
-  VecF y = 1.0f + (r + exp_tail(r));
-  MaskF half = n >> 1;  // 2^n in two factors: 2^128 and 2^-149 are then no special cases
+// y * 2^k for an integer k. In two factors, because 2^128 and 2^-149 are results but no normal numbers.
+TINYGEN_INLINE VecF scale(VecF y, VecF k) {
+#if defined(__AVX512F__)
+  return (VecF)_mm512_maskz_scalef_ps(0xffff, (__m512)y, (__m512)k);
+#else
+  MaskF n = __builtin_convertvector(k, MaskF), half = n >> 1;
   return y * power_of_two(half) * power_of_two(n - half);
+#endif
 }
+
+// exp(x) for x <= 0, and for any x.
+TINYGEN_INLINE VecF exp_negative(VecF x) {
+  VecF k, r = split_ln2(max(splat<float>(-104.0f), x), k);
+  return scale(1.0f + (r + exp_tail(r)), k);
+}
+TINYGEN_INLINE VecF exp(VecF x) { return exp_negative(min(splat<float>(89.0f), x)); }
 
 // exp(x) - 1 for x <= 0.
 TINYGEN_INLINE VecF expm1_negative(VecF x) {
-  MaskF n;
-  VecF r = split_ln2(max(splat<float>(-30.0f), x), n);
-  VecF scale = power_of_two(n);
-  return scale * (r + exp_tail(r)) + (scale - 1.0f);
+  VecF k, r = split_ln2(max(splat<float>(-30.0f), x), k);
+  VecF power = power_of_two(__builtin_convertvector(k, MaskF));
+  return power * (r + exp_tail(r)) + (power - 1.0f);
 }
 
 // log(1 + f) for sqrt(1/2) - 1 <= f <= sqrt(2) - 1.
@@ -179,7 +232,7 @@ TINYGEN_INLINE VecF log1p_unit(VecF t) {
 TINYGEN_INLINE VecF tanh(VecF x) {
   VecF a = abs(x), z = x * x;
   VecF tail = -0.333332837f + z * (0.133314908f + z * (-0.0537434965f + z * (0.0206505787f + z * -0.00571703678f)));
-  VecF far = 1.0f - 2.0f / (exp(2.0f * a) + 1.0f);
+  VecF e = exp_negative(-2.0f * a), far = divide_by_unit(1.0f - e, 1.0f + e);
   return copysign(select(a < 0.625f, a + a * z * tail, far), x);
 }
 
@@ -190,7 +243,7 @@ TINYGEN_INLINE VecF erf(VecF x) {
   q = 0.128379151f + z * (-0.376125336f + z * (0.112822302f + z * (-0.0267819576f + z * q)));
   VecF p = 0.00306549994f + a * -0.000198220703f;
   p = 0.000166439073f + a * (1.12779725f + a * (0.636976004f + a * (0.104113743f + a * (-0.0223152488f + a * p))));
-  return select(a < 0.9f, x + x * q, copysign(1.0f - exp(-p), x));
+  return select(a < 0.9f, x + x * q, copysign(1.0f - exp_negative(-p), x));
 }
 
 // sin and cos of f turns, |f| <= 1/8.
@@ -208,6 +261,7 @@ TINYGEN_INLINE void sincos_turn(VecF f, VecF& sin, VecF& cos) {
     return x;                                                               \
   }
 TINYGEN_LANEWISE(exp, __builtin_exp)
+TINYGEN_LANEWISE(exp_negative, __builtin_exp)
 TINYGEN_LANEWISE(expm1_negative, __builtin_expm1)
 TINYGEN_LANEWISE(log, __builtin_log)
 TINYGEN_LANEWISE(log1p_unit, __builtin_log1p)

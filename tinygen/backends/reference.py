@@ -1,8 +1,8 @@
 """The kernel table in plain NumPy: the oracle of every test, and the backend where no compiler was.
 
 Each function is its formula and nothing else: no blocking, no threads, no fusing. Given float64 it is as exact as
-float64 is; given float32 it stays float32. Read this file to learn what a kernel computes, csrc/ to learn how it does so
-fast.
+float64 is; given float32 it stays float32. Read this file to learn what a kernel computes, and csrc/ to learn how it does
+so fast.
 
     from tinygen.backends import reference as k
     k.softmax(numpy.zeros((1, 4)))            # array([[0.25, 0.25, 0.25, 0.25]])
@@ -132,7 +132,7 @@ def resample(x: Array, rows: Taps, cols: Taps) -> Array:
 def max_pool(x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]:
     """(values, winners): the maximum over the taps of each output, and where it was (h * W + w, int64).
 
-    The first maximum in row-major order of the taps wins, NaN wins over all; an output without a tap inside is -inf at 0.
+    The first maximum in row-major order of the taps wins, NaN wins over all; an output with no tap inside is -inf.
     """
     n, c, _, width = x.shape
     shape = (n, c, rows.index.shape[0], cols.index.shape[0])
@@ -367,7 +367,8 @@ def rmsprop_step(
 ) -> None:  # fmt: skip
     """p -= lr * d with d = g / (sqrt(v) + eps), v the running mean of g^2.
 
-    With `mean`, the running mean of g, mean^2 is taken off v (centred); with `buffer`, buffer = momentum * buffer + d is d.
+    With `mean`, the running mean of g, its square is taken off v (centred); with `buffer`, d gathers there:
+    buffer = momentum * buffer + d.
     (torch.optim.RMSprop)
     """
     if weight_decay:

@@ -29,6 +29,8 @@ TINYGEN_INLINE void widen(VecF v, VecD (&out)[2]) {
   out[1] = __builtin_convertvector(half[1], VecD);
 }
 TINYGEN_INLINE void widen(VecD v, VecD (&out)[1]) { out[0] = v; }
+TINYGEN_INLINE double part_of(double v, int) { return v; }
+TINYGEN_INLINE VecD part_of(const VecD* v, int i) { return v[i]; }
 
 template <class T>
 struct Sum {
@@ -45,13 +47,26 @@ struct Sum {
   }
 };
 
-// body(v, i) for every vector of a row; the last, partial one holds 0 beyond the row.
+// sum += v - shift and square += (v - shift)^2, shift as one number or lane by lane.
+template <int parts, class V, class Shift>
+TINYGEN_INLINE void add_moments(V v, const Shift& shift, VecD (&sum)[parts], VecD (&square)[parts]) {
+  VecD wide[parts];
+  widen(v, wide);
+  for (int i = 0; i < parts; i++) {
+    VecD d = wide[i] - part_of(shift, i);
+    sum[i] += d;
+    square[i] += d * d;
+  }
+}
+
+// body(v) for every vector of a row; the last, partial one holds `beyond` beyond the row.
 template <class T, class Body>
-TINYGEN_INLINE void read_row(const T* x, long long width, const Body& body) {
+TINYGEN_INLINE void read_row(const T* x, long long width, Vector<T> beyond, const Body& body) {
   long long i = 0;
   for (; i + lanes<T> <= width; i += lanes<T>) body(load(x + i));
-  if (i < width) body(load_part(x + i, (int)(width - i)));
+  if (i < width) body(load_part(x + i, (int)(width - i), beyond));
 }
+// body(v, w), 0 beyond the row.
 template <class T, class Body>
 TINYGEN_INLINE void read_row(const T* x, const T* y, long long width, const Body& body) {
   long long i = 0;
@@ -129,47 +144,35 @@ TINYGEN_KERNEL(channel_norm,
   auto statistics = [&](long long g, long long block) {
     const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
     const long long c0 = g * work.group, c1 = min(index_t(size.c), index_t(c0 + work.group));
+    const T* first = x + c0 * size.s;
     if (work.wide) {
       const double shift = shift_of(c0);
-      const long long whole = size.s - size.s % lanes<T>;
       VecD sum[kParts<T>] = {}, square[kParts<T>] = {};
-      double tail = 0, tail_square = 0;
-      for (long long n = begin; n < end; n++) {
-        const T* row = x + n * stride + c0 * size.s;
-        for (long long i = 0; i < whole; i += lanes<T>) {
-          VecD wide[kParts<T>];
-          widen(load(row + i), wide);
-          for (int k = 0; k < kParts<T>; k++) {
-            VecD d = wide[k] - shift;
-            sum[k] += d;
-            square[k] += d * d;
-          }
-        }
-        for (long long i = whole; i < size.s; i++) {
-          double d = row[i] - shift;
-          tail += d;
-          tail_square += d * d;
-        }
-      }
+      for (long long n = begin; n < end; n++)
+        read_row(first + n * stride, size.s, splat((T)shift), [&](Vector<T> v) { add_moments(v, shift, sum, square); });
       for (int k = 1; k < kParts<T>; k++) sum[0] += sum[k], square[0] += square[k];
-      partial[block * size.c + c0][0] = sum_lanes(sum[0]) + tail;
-      partial[block * size.c + c0][1] = sum_lanes(square[0]) + tail_square;
+      partial[block * size.c + c0][0] = sum_lanes(sum[0]);
+      partial[block * size.c + c0][1] = sum_lanes(square[0]);
       return;
     }
     const int columns = (int)((c1 - c0) * size.s);
-    double shift[kColumns], sum[kColumns] = {}, square[kColumns] = {};
-    for (int i = 0; i < columns; i++) shift[i] = shift_of(c0 + i / size.s);
-    for (long long n = begin; n < end; n++) {
-      const T* row = x + n * stride + c0 * size.s;
-      for (int i = 0; i < columns; i++) {
-        double d = row[i] - shift[i];
-        sum[i] += d;
-        square[i] += d * d;
-      }
+    T shift[kColumns];
+    double sums[kColumns], squares[kColumns];
+    for (int i = 0; i < columns; i++) shift[i] = (T)shift_of(c0 + i / size.s);
+    for (int i = 0; i < columns; i += lanes<T>) {
+      VecD sum[kParts<T>] = {}, square[kParts<T>] = {}, wide[kParts<T>];
+      const int rest = columns - i < lanes<T> ? columns - i : lanes<T>;
+      widen(load(shift + i), wide);
+      if (rest == lanes<T>)
+        for (long long n = begin; n < end; n++) add_moments(load(first + n * stride + i), wide, sum, square);
+      else
+        for (long long n = begin; n < end; n++) add_moments(load_part(first + n * stride + i, rest), wide, sum, square);
+      __builtin_memcpy(sums + i, sum, sizeof sum);
+      __builtin_memcpy(squares + i, square, sizeof square);
     }
     for (long long c = c0; c < c1; c++) {
       double s0 = 0, s1 = 0;
-      for (long long i = (c - c0) * size.s; i < (c - c0 + 1) * size.s; i++) s0 += sum[i], s1 += square[i];
+      for (long long i = (c - c0) * size.s; i < (c - c0 + 1) * size.s; i++) s0 += sums[i], s1 += squares[i];
       partial[block * size.c + c][0] = s0;
       partial[block * size.c + c][1] = s1;
     }
@@ -220,41 +223,39 @@ TINYGEN_KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T
   auto sums = [&](long long group, long long block) {
     const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
     const long long c0 = group * work.group, c1 = min(index_t(size.c), index_t(c0 + work.group));
+    const T *first = x + c0 * size.s, *gfirst = g + c0 * size.s;
     if (work.wide) {
       const Vector<T> centre = splat(mean[c0]);
-      const long long whole = size.s - size.s % lanes<T>;
       Sum<T> sum, product;
-      double tail = 0, tail_product = 0;
-      for (long long n = begin; n < end; n++) {
-        const T *row = x + n * stride + c0 * size.s, *grow = g + n * stride + c0 * size.s;
-        for (long long i = 0; i < whole; i += lanes<T>) {
-          Vector<T> d = load(grow + i);
+      for (long long n = begin; n < end; n++)
+        read_row(gfirst + n * stride, first + n * stride, size.s, [&](Vector<T> d, Vector<T> v) {
           sum.add(d);
-          product.add(d * (load(row + i) - centre));
-        }
-        for (long long i = whole; i < size.s; i++) {
-          tail += grow[i];
-          tail_product += grow[i] * (row[i] - mean[c0]);
-        }
-      }
-      partial[block * size.c + c0][0] = sum.total() + tail;
-      partial[block * size.c + c0][1] = product.total() + tail_product;
+          product.add(d * (v - centre));  // beyond the row d is 0
+        });
+      partial[block * size.c + c0][0] = sum.total();
+      partial[block * size.c + c0][1] = product.total();
       return;
     }
     const int columns = (int)((c1 - c0) * size.s);
     T centre[kColumns];
-    double sum[kColumns] = {}, product[kColumns] = {};
+    double sums[kColumns], products[kColumns];
     for (int i = 0; i < columns; i++) centre[i] = mean[c0 + i / size.s];
-    for (long long n = begin; n < end; n++) {
-      const T *row = x + n * stride + c0 * size.s, *grow = g + n * stride + c0 * size.s;
-      for (int i = 0; i < columns; i++) {
-        sum[i] += grow[i];
-        product[i] += grow[i] * (row[i] - centre[i]);
+    for (int i = 0; i < columns; i += lanes<T>) {
+      Sum<T> sum, product;
+      const Vector<T> m = load(centre + i);
+      const int rest = columns - i < lanes<T> ? columns - i : lanes<T>;
+      for (long long n = begin; n < end; n++) {
+        const T *at = first + n * stride + i, *gat = gfirst + n * stride + i;
+        Vector<T> d = rest == lanes<T> ? load(gat) : load_part(gat, rest);
+        sum.add(d);
+        product.add(d * ((rest == lanes<T> ? load(at) : load_part(at, rest)) - m));
       }
+      __builtin_memcpy(sums + i, sum.part, sizeof sum.part);
+      __builtin_memcpy(products + i, product.part, sizeof product.part);
     }
     for (long long c = c0; c < c1; c++) {
       double s0 = 0, s1 = 0;
-      for (long long i = (c - c0) * size.s; i < (c - c0 + 1) * size.s; i++) s0 += sum[i], s1 += product[i];
+      for (long long i = (c - c0) * size.s; i < (c - c0 + 1) * size.s; i++) s0 += sums[i], s1 += products[i];
       partial[block * size.c + c][0] = s0;
       partial[block * size.c + c][1] = s1;
     }
@@ -299,13 +300,10 @@ TINYGEN_KERNEL(row_norm, (long long rows, long long width, const T* x, double ep
     for (; i < end; i++) {
       const T* row = x + i * width;
       Sum<T> sum, square;
-      read_row(row, width, [&](Vector<T> v) { sum.add(v); });
-      const double average = sum.total() / width;
-      const Vector<T> mean = splat((T)average);
-      read_row(row, width - width % lanes<T>, [&](Vector<T> v) { square.add((v - mean) * (v - mean)); });
-      double squares = square.total();
-      for (long long j = width - width % lanes<T>; j < width; j++) squares += (row[j] - average) * (row[j] - average);
-      rstd[i] = (T)(1 / __builtin_sqrt(squares / width + eps));
+      read_row(row, width, Vector<T>{}, [&](Vector<T> v) { sum.add(v); });
+      const Vector<T> mean = splat((T)(sum.total() / width));
+      read_row(row, width, mean, [&](Vector<T> v) { square.add((v - mean) * (v - mean)); });
+      rstd[i] = (T)(1 / __builtin_sqrt(square.total() / width + eps));
       const Vector<T> scale = splat(rstd[i]);
       map_row(row, y + i * width, width, [=](Vector<T> v) { return (v - mean) * scale; });
     }
@@ -332,11 +330,7 @@ namespace {
 
 template <class T>
 inline T row_max(const T* x, long long width) {
-  if (width < lanes<T>) {
-    T best = x[0];
-    for (long long j = 1; j < width; j++) best = x[j] > best ? x[j] : best;
-    return best;
-  }
+  if (width < lanes<T>) return max_lanes(load_part(x, (int)width, splat((T)-__builtin_inf())));
   Vector<T> best = load(x);
   for (long long j = lanes<T>; j + lanes<T> <= width; j += lanes<T>) best = max(best, load(x + j));
   return max_lanes(max(best, load(x + width - lanes<T>)));  // the last vector may overlap the one before
@@ -349,15 +343,12 @@ inline double exp_row(const T* x, long long width, T shift, T* terms) {
   Sum<T> sum;
   long long j = 0;
   for (; j + lanes<T> <= width; j += lanes<T>) {
-    Vector<T> e = exp(load(x + j) - s);
+    Vector<T> e = exp_negative(load(x + j) - s);
     sum.add(e);
     if (terms) store(terms + j, e);
   }
   if (int rest = (int)(width - j)) {
-    Vector<T> e = exp(load_part(x + j, rest) - s);
-    T part[lanes<T>];
-    store(part, e);
-    e = load_part(part, rest);  // lanes beyond the row must not count
+    Vector<T> e = exp_negative(load_part(x + j, rest, splat((T)-__builtin_inf())) - s);  // beyond the row: 0
     sum.add(e);
     if (terms) store_part(terms + j, e, rest);
   }

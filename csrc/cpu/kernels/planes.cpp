@@ -69,37 +69,94 @@ struct Rows {
   }
 };
 
-// The same for columns, tap by tap: tap u of output q is at [u * outputs + q], so that vectors run along q. Outputs with fewer
-// taps than others are filled up with weight 0. `runs`: the taps of every output lie side by side and are many.
+// An index as wide as a lane of T, so that a vector of them gathers a vector of T.
+template <class T>
+struct IndexOf;
+template <>
+struct IndexOf<float> {
+  typedef std::int32_t type;
+  typedef MaskF Vec;
+};
+template <>
+struct IndexOf<double> {
+  typedef std::int64_t type;
+  typedef MaskD Vec;
+};
+template <class T>
+using Index = typename IndexOf<T>::type;
+template <class T>
+inline typename IndexOf<T>::Vec load_index(const Index<T>* p) {
+  typename IndexOf<T>::Vec v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+constexpr long long padded(long long count) { return (count + 15) / 16 * 16; }
+
+// The same for columns, tap by tap, so that vectors run along the outputs: of `lines` lines at once, where a line has fewer
+// outputs than a few vectors. Outputs with fewer taps than others are filled up with weight 0.
 template <class T>
 struct Columns {
-  long long outputs, taps = 0;
-  std::int32_t* index;
+  long long lines, outputs, pitch, taps = 0;
+  Index<T>* index;
   T* weight;
-  bool plain = true, full = true, runs;  // plain: one tap of weight 1 everywhere; full: no output is filled up
+  bool plain = true;  // one tap of weight 1 everywhere
+  bool full = true;   // no output is filled up
+  bool runs;          // the taps of every output lie side by side and are many
 
+  static long long lines_for(const Taps& taps) { return taps.outputs >= 64 ? 1 : 64 / max(1, index_t(taps.outputs)); }
   static size_t bytes(const Taps& taps) {
-    const long long all = taps.outputs * (taps.taps + 1);
-    return Room::bytes_for<std::int32_t>(all) + Room::bytes_for<T>(all);
+    const long long all = padded(lines_for(taps) * taps.outputs) * (taps.taps + 1);
+    return Room::bytes_for<Index<T>>(all) + Room::bytes_for<T>(all);
   }
   Columns(const Taps& map, const Rows<T>& used, Room& room)
-      : outputs(map.outputs),
-        index(room.take<std::int32_t>(map.outputs * (map.taps + 1))),
-        weight(room.take<T>(map.outputs * (map.taps + 1))) {
+      : lines(lines_for(map)),
+        outputs(map.outputs),
+        pitch(padded(lines * outputs)),
+        index(room.take<Index<T>>(pitch * (map.taps + 1))),
+        weight(room.take<T>(pitch * (map.taps + 1))) {
     for (long long q = 0; q < outputs; q++) taps = max(taps, used.start[q + 1] - used.start[q]);
     runs = taps >= 8;
+    for (long long i = 0; i < pitch * taps; i++) index[i] = 0, weight[i] = 0;
     for (long long q = 0; q < outputs; q++) {
       const long long first = used.start[q], count = used.start[q + 1] - first;
       plain = plain && count == 1 && used.weight[first] == 1;
       full = full && count == taps;
       for (long long u = 0; u < count; u++) {
-        index[u * outputs + q] = (std::int32_t)used.index[first + u];
-        weight[u * outputs + q] = used.weight[first + u];
         runs = runs && used.index[first + u] == used.index[first] + u;
+        for (long long line = 0; line < lines; line++) {
+          index[u * pitch + line * outputs + q] = (Index<T>)(line * map.size + used.index[first + u]);
+          weight[u * pitch + line * outputs + q] = used.weight[first + u];
+        }
       }
-      for (long long u = count; u < taps; u++) index[u * outputs + q] = 0, weight[u * outputs + q] = 0;
     }
     plain = plain && taps == 1;
+  }
+
+  // out[o] = sum over u of weight[u][o] * line[index[u][o]] for `count` outputs, count / outputs lines
+  void apply(const T* line, T* out, long long count) const {
+    if (plain) return each(count, out, [&](long long o) { return gather(line, load_index<T>(index + o)); });
+    if (full)
+      return each(count, out, [&](long long o) {
+        Vector<T> sum = {};
+        for (long long i = o; i < taps * pitch; i += pitch) sum += load(weight + i) * gather(line, load_index<T>(index + i));
+        return sum;
+      });
+    each(count, out, [&](long long o) {
+      Vector<T> sum = {}, zero = {};
+      for (long long i = o; i < taps * pitch; i += pitch) {
+        Vector<T> w = load(weight + i);
+        sum += select(w == 0, zero, w * gather(line, load_index<T>(index + i)));
+      }
+      return sum;
+    });
+  }
+
+ private:
+  template <class F>
+  static inline void each(long long count, T* out, const F& f) {
+    long long o = 0;
+    for (; o + lanes<T> <= count; o += lanes<T>) store(out + o, f(o));
+    if (o < count) store_part(out + o, f(o), (int)(count - o));
   }
 };
 
@@ -121,10 +178,10 @@ inline void combine_rows(const T* x, long long width, const long long* index, co
     for (long long t = 0; t < taps; t++) sum += weight[t] * load(x + index[t] * width + w);
     store(line + w, sum);
   }
-  for (; w < width; w++) {
-    T sum = 0;
-    for (long long t = 0; t < taps; t++) sum += weight[t] * x[index[t] * width + w];
-    line[w] = sum;
+  if (int rest = (int)(width - w)) {
+    Vector<T> sum = {};
+    for (long long t = 0; t < taps; t++) sum += weight[t] * load_part(x + index[t] * width + w, rest);
+    store_part(line + w, sum, rest);
   }
 }
 
@@ -136,46 +193,36 @@ TINYGEN_KERNEL(resample, (long long planes, const Taps& rows, const Taps& cols, 
   const Rows<T> down(rows, room), along(cols, room);
   const Columns<T> across(cols, along, room);
 
-  split(planes * rows.outputs, grain_of(width * (height / max(index_t(1), index_t(rows.outputs)) + 1) + outputs),
-        [&](long long begin, long long end) {
-    T* own_line = Room(kTile, Room::bytes_for<T>(width)).template take<T>(width);
-    for (long long i = begin; i < end; i++) {
-      const long long p = i % rows.outputs, first = down.start[p], taps = down.start[p + 1] - first;
-      const T* plane = x + i / rows.outputs * height * width;
+  const long long work = width * (height / max(1, index_t(rows.outputs)) + 1) + outputs * across.taps;
+  split(planes * rows.outputs, grain_of(work), [&](long long begin, long long end) {
+    T* buffer = Room(kTile, Room::bytes_for<T>(across.lines * width)).template take<T>(across.lines * width);
+    for (long long i = begin; i < end; i += across.lines) {
+      const long long lines = min(across.lines, end - i);
       T* out = y + i * outputs;
-      if (down.same[p] && i > begin) {
+      if (across.lines == 1 && i > begin && down.same[i % rows.outputs]) {
         __builtin_memcpy(out, out - outputs, outputs * sizeof(T));
         continue;
       }
-      const T* line = own_line;
-      if (taps == 1 && down.weight[first] == 1)
-        line = plane + down.index[first] * width;
-      else
-        combine_rows(plane, width, down.index + first, down.weight + first, taps, own_line);
-
-      if (across.plain) {
-        for (long long q = 0; q < outputs; q++) out[q] = line[across.index[q]];
-      } else if (across.runs) {
-        for (long long q = 0; q < outputs; q++) {
-          const long long from = along.start[q], count = along.start[q + 1] - from;
-          out[q] = count ? dot(line + along.index[from], along.weight + from, count) : T(0);
-        }
+      const T* from = buffer;
+      for (long long j = 0; j < lines; j++) {
+        const long long p = (i + j) % rows.outputs, first = down.start[p], taps = down.start[p + 1] - first;
+        const T* plane = x + (i + j) / rows.outputs * height * width;
+        T* line = buffer + j * width;
+        if (down.same[p] && j > 0)
+          __builtin_memcpy(line, line - width, width * sizeof(T));
+        else if (taps == 1 && down.weight[first] == 1 && across.lines == 1)
+          from = plane + down.index[first] * width;
+        else
+          combine_rows(plane, width, down.index + first, down.weight + first, taps, line);
+      }
+      if (across.runs) {
+        for (long long j = 0; j < lines; j++)
+          for (long long q = 0; q < outputs; q++) {
+            const long long at = along.start[q], count = along.start[q + 1] - at;
+            out[j * outputs + q] = count ? dot(from + j * width + along.index[at], along.weight + at, count) : T(0);
+          }
       } else {
-        if (across.taps == 0)
-          for (long long q = 0; q < outputs; q++) out[q] = 0;
-        for (long long u = 0; u < across.taps; u++) {
-          const std::int32_t* index = across.index + u * outputs;
-          const T* weight = across.weight + u * outputs;
-          if (u == 0 && across.full)
-            for (long long q = 0; q < outputs; q++) out[q] = weight[q] * line[index[q]];
-          else if (across.full)
-            for (long long q = 0; q < outputs; q++) out[q] += weight[q] * line[index[q]];
-          else
-            for (long long q = 0; q < outputs; q++) {
-              T term = weight[q] * line[index[q]], before = u ? out[q] : T(0);
-              out[q] = before + (weight[q] == 0 ? T(0) : term);
-            }
-        }
+        across.apply(from, out, lines * outputs);
       }
     }
   });
@@ -185,8 +232,9 @@ namespace {
 
 // Any taps, one output at a time.
 template <class T>
-inline void max_pool_any(const Taps& rows, const Taps& cols, const T* plane, long long p, T* out, long long* winners) {
-  for (long long q = 0; q < cols.outputs; q++) {
+inline void max_pool_any(const Taps& rows, const Taps& cols, const T* plane, T* out, long long* winners) {
+  for (long long o = 0; o < rows.outputs * cols.outputs; o++) {
+    const long long p = o / cols.outputs, q = o % cols.outputs;
     T best = -__builtin_inf();
     long long winner = -1;
     for (long long t = 0; t < rows.taps; t++)
@@ -196,87 +244,74 @@ inline void max_pool_any(const Taps& rows, const Taps& cols, const T* plane, lon
         const T value = plane[h * cols.size + w];
         if (value > best || winner < 0 || (value != value && best == best)) best = value, winner = h * cols.size + w;
       }
-    out[q] = best;
-    winners[q] = winner < 0 ? 0 : winner;
+    out[o] = best;
+    winners[o] = winner < 0 ? 0 : winner;
   }
 }
 
-// Whether each output has a tap inside and its taps inside ascend: then the first maximum in the order of taps is the one with
-// the smallest position in the plane, and the maximum may be taken along one axis after the other.
-inline bool ascending(const Taps& taps) {
+// The first tap inside for each output (-1: none).
+inline bool first_inside(const Taps& taps, long long* first) {
+  bool all = true;
   for (long long p = 0; p < taps.outputs; p++) {
-    long long last = -1;
-    for (long long i = p * taps.taps; i < (p + 1) * taps.taps; i++) {
-      if (taps.index[i] < 0) continue;
-      if (taps.index[i] <= last) return false;
-      last = taps.index[i];
-    }
-    if (last < 0) return false;
+    first[p] = -1;
+    for (long long t = 0; t < taps.taps && first[p] < 0; t++) first[p] = taps.index[p * taps.taps + t];
+    all = all && first[p] >= 0;
   }
-  return true;
+  return all;
 }
 
 }  // namespace
 
+// Vectors run along the outputs of a plane; for each tap of the window a table says where in the plane it looks. A tap outside
+// looks where the output's first tap inside does: seeing that one twice changes neither maximum nor winner.
 TINYGEN_KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y, long long* winners)) {
-  typedef std::int32_t Position;
-  const long long height = rows.size, width = cols.size, outputs = cols.outputs;
-  const bool regular = height * width < (1LL << 31) && ascending(rows) && ascending(cols);
-  // Columns tap by tap, taps outside replaced by the output's last one inside: seen twice, it changes nothing.
-  std::int32_t* index = (std::int32_t*)scratch(kGeneral, (outputs * cols.taps + 1) * sizeof *index);
-  for (long long q = 0; regular && q < outputs; q++) {
-    long long inside = 0;
-    for (long long u = 0; u < cols.taps; u++) inside = max(inside, cols.index[q * cols.taps + u]);
-    for (long long u = 0; u < cols.taps; u++) {
-      const long long w = cols.index[q * cols.taps + u];
-      index[u * outputs + q] = (std::int32_t)(w < 0 ? inside : w);
-    }
+  const long long size = rows.size * cols.size, outputs = rows.outputs * cols.outputs, pitch = padded(outputs);
+  const long long window = rows.taps * cols.taps;
+  Room room(kGeneral, Room::bytes_for<long long>(rows.outputs) + Room::bytes_for<long long>(cols.outputs) +
+                          Room::bytes_for<Index<T>>(pitch * window));
+  long long *first_row = room.take<long long>(rows.outputs), *first_col = room.take<long long>(cols.outputs);
+  Index<T>* index = room.take<Index<T>>(pitch * window);
+  const bool rows_inside = first_inside(rows, first_row), cols_inside = first_inside(cols, first_col);
+  const bool regular = rows_inside && cols_inside && window > 0 && size < (1LL << 31);
+  for (long long k = 0; regular && k < window; k++) {
+    Index<T>* at = index + k * pitch;
+    for (long long p = 0; p < rows.outputs; p++)
+      for (long long q = 0; q < cols.outputs; q++) {
+        const long long h = rows.index[p * rows.taps + k / cols.taps], w = cols.index[q * cols.taps + k % cols.taps];
+        *at++ = (Index<T>)(h < 0 || w < 0 ? first_row[p] * cols.size + first_col[q] : h * cols.size + w);
+      }
+    for (; at < index + (k + 1) * pitch; at++) *at = 0;
   }
 
-  split(planes * rows.outputs, grain_of(width * rows.taps + outputs * cols.taps), [&](long long begin, long long end) {
-    Room room(kTile, Room::bytes_for<T>(width) + Room::bytes_for<Position>(width) + Room::bytes_for<Position>(outputs));
-    T* line = room.take<T>(width);
-    Position *at = room.take<Position>(width), *won = room.take<Position>(outputs);
-    for (long long i = begin; i < end; i++) {
-      const long long p = i % rows.outputs;
-      const T* plane = x + i / rows.outputs * height * width;
-      T* out = y + i * outputs;
+  split(planes, grain_of(size + outputs * window), [&](long long plane, long long end) {
+    for (; plane < end; plane++) {
+      const T* from = x + plane * size;
+      T* out = y + plane * outputs;
+      long long* won = winners + plane * outputs;
       if (!regular) {
-        max_pool_any(rows, cols, plane, p, out, winners + i * outputs);
+        max_pool_any(rows, cols, from, out, won);
         continue;
       }
-      bool started = false;
-      for (long long t = 0; t < rows.taps; t++) {
-        const long long h = rows.index[p * rows.taps + t];
-        if (h < 0) continue;
-        const T* row = plane + h * width;
-        const Position here = (Position)(h * width);
-        if (!started) {
-          for (long long w = 0; w < width; w++) line[w] = row[w], at[w] = here + (Position)w;
+      for (long long o = 0; o < outputs; o += lanes<T>) {
+        auto winner = load_index<T>(index + o);
+        Vector<T> best = gather(from, winner);
+        for (long long i = o + pitch; i < window * pitch; i += pitch) {
+          const auto position = load_index<T>(index + i);
+          const Vector<T> value = gather(from, position);
+          const auto better = (value > best) | ((value != value) & (best == best));
+          best = select(better, value, best);
+          winner = better ? position : winner;
+        }
+        Index<T> where[lanes<T>];
+        __builtin_memcpy(where, &winner, sizeof winner);
+        if (o + lanes<T> <= outputs) {
+          store(out + o, best);
+          for (int i = 0; i < lanes<T>; i++) won[o + i] = where[i];
         } else {
-          for (long long w = 0; w < width; w++) {
-            const T value = row[w], best = line[w];
-            const bool better = (value > best) | ((value != value) & (best == best));
-            line[w] = better ? value : best;
-            at[w] = better ? here + (Position)w : at[w];
-          }
-        }
-        started = true;
-      }
-      for (long long q = 0; q < outputs; q++) out[q] = line[index[q]], won[q] = at[index[q]];
-      for (long long u = 1; u < cols.taps; u++) {
-        const std::int32_t* column = index + u * outputs;
-        for (long long q = 0; q < outputs; q++) {
-          const T value = line[column[q]], best = out[q];
-          const Position position = at[column[q]], before = won[q];
-          const bool both_nan = (value != value) & (best != best);
-          const bool better = (value > best) | ((value != value) & (best == best)) |
-                              (((value == best) | both_nan) & (position < before));
-          out[q] = better ? value : best;
-          won[q] = better ? position : before;
+          store_part(out + o, best, (int)(outputs - o));
+          for (int i = 0; i < outputs - o; i++) won[o + i] = where[i];
         }
       }
-      for (long long q = 0; q < outputs; q++) winners[i * outputs + q] = won[q];
     }
   });
 }

@@ -38,13 +38,13 @@ inline void map_gradient(long long count, long long grain, const T* g, bool one_
 
 template <class T>
 inline Vector<T> sigmoid_of(Vector<T> x) {
-  Vector<T> e = exp(-abs(x)), one = splat<T>(1);
-  return select(x < 0, e, one) / (one + e);
+  Vector<T> e = exp_negative(-abs(x)), one = splat<T>(1);
+  return divide_by_unit(select(x < 0, e, one), one + e);
 }
 
 template <class T>
 inline Vector<T> softplus_of(Vector<T> x) {
-  return max(splat<T>(0), x) + log1p_unit(exp(-abs(x)));
+  return max(splat<T>(0), x) + log1p_unit(exp_negative(-abs(x)));
 }
 
 }  // namespace
@@ -83,7 +83,7 @@ TINYGEN_KERNEL(elu, (long long count, const T* x, T* y, double alpha, double sca
 TINYGEN_KERNEL(elu_backward, (long long count, const T* g, bool one_g, const T* x, T* gx, double alpha, double scale)) {
   const Vector<T> above = splat<T>((T)scale), below = splat<T>((T)(alpha * scale)), zero = splat<T>(0);
   map_gradient(count, kCostly, g, one_g, x, gx, [=](Vector<T> d, Vector<T> v) {
-    return d * select(v > 0, above, below * exp(min(zero, v)));
+    return d * select(v > 0, above, below * exp_negative(min(zero, v)));
   });
 }
 
@@ -117,11 +117,11 @@ TINYGEN_KERNEL(gelu_backward, (long long count, const T* g, bool one_g, const T*
   if (use_tanh)
     return map_gradient(count, kCostly, g, one_g, x, gx, [=](Vector<T> d, Vector<T> v) {
       v = max(-limit, min(limit, v));
-      Vector<T> inner = a * v + b * v * v * v, e = exp(-abs(inner)), share = one / (one + e);
+      Vector<T> inner = a * v + b * v * v * v, e = exp_negative(-abs(inner)), share = divide_by_unit(one, one + e);
       return d * (select(inner < 0, e, one) * share + v * (e * share * share) * (a + 3 * b * v * v));
     });
   map_gradient(count, kCostly, g, one_g, x, gx, [=](Vector<T> d, Vector<T> v) {
-    return d * (half * (1 + erf(v * shrink)) + v * density * exp(-half * v * v));
+    return d * (half * (1 + erf(v * shrink)) + v * density * exp_negative(-half * v * v));
   });
 }
 
@@ -131,7 +131,7 @@ TINYGEN_KERNEL(erf, (long long count, const T* x, T* y)) {
 
 TINYGEN_KERNEL(bce_with_logits, (long long count, const T* x, const T* target, T* y)) {
   map(count, kCostly, x, target, y, [](Vector<T> v, Vector<T> t) {
-    return max(splat<T>(0), v) - v * t + log1p_unit(exp(-abs(v)));
+    return max(splat<T>(0), v) - v * t + log1p_unit(exp_negative(-abs(v)));
   });
 }
 TINYGEN_KERNEL(bce_with_logits_backward, (long long count, const T* g, bool one_g, const T* x, const T* target, T* gx)) {
