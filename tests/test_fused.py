@@ -46,7 +46,7 @@ DIFFERENTIABLE = {
         (lambda x, w, b: fused.instance_norm(x, w, b, EPS), [X4, WEIGHT, BIAS]),
         (lambda x: fused.instance_norm(x, eps=EPS), [X3]),
     ],
-    "bce_with_logits": [(tg.bce_with_logits, [LOGITS, TARGETS]), (lambda x: tg.bce_with_logits(x, TARGETS), [LOGITS])],
+    "bce_with_logits": [(tg.bce_with_logits, [LOGITS, TARGETS]), (lambda x: tg.bce_with_logits(x, TARGETS.to(x.dtype)), [LOGITS])],
 }  # fmt: skip
 CASES = [
     pytest.param(f, xs, id=f"{name}-{i}") for name, cases in DIFFERENTIABLE.items() for i, (f, xs) in enumerate(cases)
@@ -66,6 +66,22 @@ def test_gradient(f, inputs):
 @pytest.mark.parametrize("f, inputs", CASES)
 def test_second_derivative(f, inputs):
     assert gradgradcheck(f, inputs)
+
+
+@pytest.mark.parametrize("f, inputs", CASES)
+def test_float32_stays_float32(f, inputs):
+    """In the value and in the gradients of both orders, with numbers near float64's."""
+    found = {}
+    for dtype in (np.float32, np.float64):
+        xs = [x.detach().to(dtype).requires_grad_() for x in inputs]
+        y = f(*xs)
+        y = y[0] if isinstance(y, tuple) else y
+        first = tg.grad((y * y).sum(), xs, create_graph=True)
+        second = tg.grad(sum((g * g).sum() for g in first), xs, allow_unused=True)
+        found[dtype] = [v.detach().numpy() for v in (y, *first, *second) if v is not None]
+        assert {v.dtype for v in found[dtype]} == {np.dtype(dtype)}
+    for a, b in zip(found[np.float32], found[np.float64], strict=True):
+        assert np.abs(a - b).max() <= 1e-3 * max(1, np.abs(b).max())
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "row_norm", "bce_with_logits"])

@@ -118,6 +118,22 @@ def test_second_derivative(f, inputs):
     assert gradgradcheck(f, inputs)
 
 
+@pytest.mark.parametrize("f, inputs", [c for c in CASES if not c.id.startswith("cast")])
+def test_float32_stays_float32(f, inputs):
+    """In the value and in the gradients of both orders, with numbers near float64's."""
+    found = {}
+    for dtype in (np.float32, np.float64):
+        xs = [x.detach().to(dtype).requires_grad_() for x in inputs]
+        y = f(*xs)
+        y = y[0] if isinstance(y, tuple) else y
+        first = tg.grad((y * y).sum(), xs, create_graph=True)
+        second = tg.grad(sum((g * g).sum() for g in first), xs, allow_unused=True)
+        found[dtype] = [v.detach().numpy() for v in (y, *first, *second) if v is not None]
+        assert {v.dtype for v in found[dtype]} == {np.dtype(dtype)}
+    for a, b in zip(found[np.float32], found[np.float64], strict=True):
+        assert np.abs(a - b).max() <= 1e-3 * max(1, np.abs(b).max())
+
+
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus", "gelu", "silu", "elu", "div", "pow", "erf", "rsqrt"])
 def test_third_derivative(name):
     f, inputs = DIFFERENTIABLE[name][0]

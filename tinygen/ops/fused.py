@@ -117,11 +117,10 @@ def _row_norm_backward(k, dy, y, rstd):
 def _row_norm_vjp(g: tuple, out: tuple) -> Tensor:
     dy, drstd = g
     y, rstd = out
-    dx = None if dy is None else _row_norm_backward(dy, y, rstd)
     if drstd is None:
-        return dx
+        return _row_norm_backward(dy, y, rstd)
     through_rstd = y * (drstd * rstd * rstd).unsqueeze(1) * (-1 / max(1, y.shape[1]))  # d rstd / dx = -rstd^2 y / D
-    return through_rstd if dx is None else dx + through_rstd
+    return through_rstd if dy is None else _row_norm_backward(dy, y, rstd) + through_rstd
 
 
 def _row_norm_backward_by_y(g: Tensor, dy: Tensor, y: Tensor, rstd: Tensor) -> Tensor:

@@ -394,7 +394,10 @@ def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 def _logsumexp(k, x, *, axes, keepdim):
     """log(sum of e^x) over `axes`."""
     x = _real(x)
-    top = x.max(axes, keepdims=True, initial=-math.inf)
+    if _count(x.shape, axes) == 0:
+        shape = _kept(x.shape, axes) if keepdim else [n for i, n in enumerate(x.shape) if i not in axes]
+        return k.xp.full(shape, -math.inf, x.dtype)
+    top = x.max(axes, keepdims=True)
     top = k.xp.where(k.xp.isinf(top), 0, top).astype(x.dtype)  # x - top is NaN at an infinite top
     with np.errstate(divide="ignore"):  # log(0) = -inf is the right answer where every entry is -inf
         out = k.xp.log(k.xp.exp(x - top).sum(axes, keepdims=True)) + top
@@ -410,7 +413,7 @@ _logsumexp.vjp("x")(_logsumexp_vjp)
 
 
 def logsumexp(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """log(sum of e^x) over `dim`, without overflow; -inf where every entry is -inf, with gradient 0."""
+    """log(sum of e^x) over `dim`, without overflow; -inf over nothing or over -inf alone, with gradient 0."""
     return _logsumexp(input, axes=_axes("logsumexp", dim, input.array.ndim), keepdim=keepdim)
 
 
