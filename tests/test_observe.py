@@ -1,0 +1,197 @@
+"""What observers report, against counts and bytes worked out by hand."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import observe, tape
+
+ROOT = Path(tg.__file__).parent.parent
+
+
+def leaf(values, name=None, dtype=np.float64):
+    t = tg.tensor(np.array(values, dtype)).requires_grad_()
+    t.name = name
+    return t
+
+
+def explained(loss, **options):
+    text = io.StringIO()
+    tg.explain(loss, file=text, **options)
+    return text.getvalue().splitlines()
+
+
+# ---------------------------------------------------------------------------------- explain
+
+
+def test_explain_lists_every_node_with_what_it_keeps():
+    w = leaf(np.ones((4, 2, 3, 3)), "layer.weight")
+    x = tg.tensor(np.ones((1, 2, 8, 8)))
+    h = tg.conv2d(x, w)  # 1x4x6x6
+    loss = (h * h).exp().sum()
+    lines = explained(loss)
+    assert lines[0] == "leaf layer.weight: 4x2x3x3 float64"
+    rows = {line.split()[0]: line for line in lines[2:-1]}
+    assert list(rows) == ["conv", "mul", "exp", "sum"], "from the inputs to the loss"
+    assert "1x4x6x6 <- 4x2x3x3" in rows["conv"] and "x 1x2x8x8" in rows["conv"]
+    assert (
+        "1x4x6x6 <- 1x4x6x6, 1x4x6x6" in rows["mul"] and "1.2 kB" in rows["mul"]
+    )  # 144 float64, kept twice, counted once
+    assert "out 1x4x6x6" in rows["exp"] and "1.2 kB" in rows["exp"]
+    assert "scalar <- 1x4x6x6" in rows["sum"] and "x_shape" in rows["sum"]
+    assert lines[-1].startswith("4 nodes keep 2.3 kB in 2 arrays") and "1.0 kB of parameters and data" in lines[-1]
+
+
+def test_explain_names_a_kernel_and_a_line_that_defines_it():
+    w, x = leaf(np.ones((4, 2, 3, 3))), tg.tensor(np.ones((1, 2, 8, 8)))
+    row = next(line for line in explained(tg.conv2d(x, w).sum()) if line.startswith("conv"))
+    path, number = re.search(r"\bconv  +(\S+):(\d+)$", row).groups()
+    source = (ROOT / path).read_text().splitlines()[int(number) - 1]
+    assert re.search(r"\bconv\(", source) or "KERNEL(conv," in source, source
+    row = next(line for line in explained((w * w).sum()) if line.startswith("mul"))
+    path, number = re.search(r"(\S+):(\d+)$", row).groups()
+    assert "mul" in "".join((ROOT / path).read_text().splitlines()[int(number) - 1 : int(number) + 1])
+
+
+def test_explain_shortens_long_graphs_and_still_counts_all():
+    x = leaf([1.0, 2.0])
+    y = x
+    for _ in range(1000):
+        y = y.exp() * 0.1
+    lines = explained(y.sum(), max_nodes=10)
+    assert "... 1991 more ..." in lines
+    assert len(lines) == 1 + 1 + 5 + 1 + 5 + 1
+    assert lines[-1].startswith("2001 nodes keep 16.0 kB in 1000 arrays")
+
+
+def test_explain_says_when_the_graph_was_freed_and_refuses_constants():
+    x = leaf([1.0])
+    loss = (x * x).sum()
+    loss.backward()
+    assert any("freed" in line for line in explained(loss))
+    with pytest.raises(RuntimeError, match="not recorded"):
+        tg.explain(tg.zeros(2))
+
+
+def test_explain_shows_lists_outputs_and_leaves(capsys):
+    a, b = leaf([1.0, 2.0], "a"), leaf([3.0], "b")
+    top, _ = tg.cat([a, b], 0).topk(2)
+    tg.explain(top.sum())
+    text = capsys.readouterr().out
+    assert "leaf a: 2 float64" in text and "leaf b: 1 float64" in text and "3 <- 2, 1" in text
+
+
+# ---------------------------------------------------------------------------------- NaN
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_detect_anomaly_names_the_op_and_the_range_of_its_inputs():
+    x = leaf([1.0, -2.0], "signal")
+    with pytest.raises(RuntimeError) as error, tg.detect_anomaly():
+        (x * 3.0).log().sum()
+    message = str(error.value)
+    assert message.startswith("log, in the forward pass: 1 of 2 values of its output 2 are NaN")
+    assert "input 0 2: from -6 to 3" in message
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_detect_anomaly_in_the_backward_pass_shows_the_forward_call():
+    x = leaf([0.0, 1.0])
+    with pytest.raises(RuntimeError) as error, tg.detect_anomaly():
+        (x.sqrt() * 0.0).sum().backward()  # 0 / 0
+    message = str(error.value)
+    assert "in the backward pass of sqrt" in message
+    assert f"the forward call was {__file__}" in message
+
+
+def test_detect_anomaly_tells_bad_inputs_from_bad_ops():
+    x = tg.tensor(np.array([np.nan, 1.0]))
+    with pytest.raises(RuntimeError, match=r"input 0 'data' 2: already NaN in 1 places"), tg.detect_anomaly():
+        x.name = "data"
+        x * 2.0
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_infinities_are_reported_when_asked_for():
+    x = leaf([0.0, 1.0])
+    with tg.detect_anomaly():
+        x.log()
+    with pytest.raises(RuntimeError, match="not finite"), tg.detect_anomaly(infinite=True):
+        x.log()
+
+
+def test_observers_leave_nothing_behind():
+    x = leaf([1.0])
+    call = tape.Op.__call__
+    kernels = tg.device("cpu").kernels
+    with tg.detect_anomaly(), observe.count_flops(), observe.memory_timeline(), observe.profile():
+        (x * x).sum().backward()
+        assert len(tape.observers) == 3
+    assert not tape.observers and tape.Op.__call__ is call and tg.device("cpu").kernels is kernels
+    with pytest.raises(ZeroDivisionError), observe.profile(), observe.count_flops():
+        1 / 0
+    assert not tape.observers and tape.Op.__call__ is call and tg.device("cpu").kernels is kernels
+
+
+# ---------------------------------------------------------------------------------- flops
+
+
+def test_flops_of_convolutions_and_products():
+    x, w = leaf(np.ones((2, 3, 8, 8)), dtype=np.float32), leaf(np.ones((4, 3, 3, 3)), dtype=np.float32)
+    each = 2 * 2 * 4 * 6 * 6 * 3 * 3 * 3
+    with observe.count_flops() as flops:
+        y = tg.conv2d(x, w)
+    assert flops.total == flops.by_op["conv"] == each
+    with observe.count_flops() as flops:
+        y.sum().backward()
+    assert flops.by_op == {"conv_transpose": each, "conv_weight": each}  # the three contractions cost the same
+    with observe.count_flops() as flops:
+        tg.conv_transpose2d(tg.ones(2, 4, 6, 6), w)
+        tg.conv2d(tg.ones(1, 6, 5, 5), tg.ones(6, 1, 5, 5), groups=6)
+        tg.ones(5, 7) @ tg.ones(7, 9)
+        tg.linear(tg.ones(5, 7), tg.ones(9, 7), tg.ones(9))
+    assert flops.by_op["conv_transpose"] == each and flops.by_op["conv"] == 2 * 6 * 25
+    assert flops.total - flops.by_op["conv_transpose"] - flops.by_op["conv"] == 2 * (2 * 5 * 7 * 9)
+    assert "total" in str(flops)
+
+
+# ---------------------------------------------------------------------------------- profile, memory
+
+
+def test_profile_counts_ops_and_kernels():
+    x, w = leaf(np.ones((2, 3, 8, 8)), dtype=np.float32), leaf(np.ones((4, 3, 3, 3)), dtype=np.float32)
+    with observe.profile() as p:
+        for _ in range(3):
+            tg.conv2d(x, w).tanh().sum().backward()
+    assert p.ops["conv"][0] == p.kernels["conv"][0] == 3
+    assert p.ops["tanh"][0] == p.kernels["tanh_backward"][0] == 3
+    assert p.ops["conv"][2] == 3 * 2 * 2 * 4 * 36 * 27
+    assert all(seconds > 0 for _, seconds, _ in p.ops.values())
+    assert p.ops["conv"][1] >= p.kernels["conv"][1]  # an op's time includes its kernel's
+    assert p.seconds >= sum(seconds for _, seconds, _ in p.ops.values())
+    assert "between ops" in str(p) and re.search(r"^conv_weight +3 ", str(p), re.MULTILINE)
+
+
+def test_memory_timeline_counts_live_results_once():
+    x = tg.tensor(np.ones(1000))
+    with observe.memory_timeline() as memory:
+        a = x * 2.0
+        assert memory.live == 8000
+        b = a.reshape(10, 100)  # a view
+        assert memory.live == 8000
+        c = b + 1.0
+        assert memory.live == 16000
+        del a
+        assert memory.live == 16000  # b still holds it
+        del b
+        assert memory.live == 8000
+        del c
+        assert memory.live == 0
+    assert memory.peak == 16000 and memory.peak_op == "add"
+    assert [bytes_ for _, bytes_ in memory.events] == [8000, 8000, 16000] and "peak 16.0 kB" in str(memory)
