@@ -46,7 +46,9 @@ DIFFERENTIABLE = {
         (lambda x, w, b: fused.instance_norm(x, w, b, EPS), [X4, WEIGHT, BIAS]),
         (lambda x: fused.instance_norm(x, eps=EPS), [X3]),
     ],
-    "bce_with_logits": [(tg.bce_with_logits, [LOGITS, TARGETS]), (lambda x: tg.bce_with_logits(x, TARGETS.to(x.dtype)), [LOGITS])],
+    "bce_with_logits": [
+        (tg.bce_with_logits, [LOGITS, TARGETS]), (lambda x: tg.bce_with_logits(x, TARGETS.to(x.dtype)), [LOGITS]),
+    ],
 }  # fmt: skip
 CASES = [
     pytest.param(f, xs, id=f"{name}-{i}") for name, cases in DIFFERENTIABLE.items() for i, (f, xs) in enumerate(cases)
