@@ -32,7 +32,7 @@ CASES = {
     "swapaxes": [(lambda L, x: L.swapaxes(x, 1, 2), [(2, 3, 4)])],
     "swapdims": [(lambda L, x: L.swapdims(x, 1, 0), [(2, 3, 4)])],
     "permute": [
-        (lambda L, x: L.permute(x, (2, 0, -2)), [(2, 3, 4)]),
+        (lambda L, x: L.permute(x, dims=(2, 0, -2)), [(2, 3, 4)]),
         (lambda L, x: x.permute(1, 3, 0, 2), [(2, 3, 4, 1)]),
     ],
     "movedim": [
@@ -132,6 +132,7 @@ CASES = {
         (lambda L, x: L.take_along_dim(x, L.tensor([[2], [0]]), 1), [(2, 4)]),
         (lambda L, x: L.take_along_dim(x, L.tensor([[2, 0]]), 1), [(2, 4)]),
         (lambda L, x: L.take_along_dim(x, L.tensor([5, 0])), [(2, 4)]),
+        (lambda L, x: L.take_along_dim(x, L.tensor([[-1], [-4]]), -1), [(2, 4)]),
     ],
     "scatter": [
         (lambda L, x: L.scatter(x, 1, L.tensor([[0, 3], [1, 2]]), 7.0), [(2, 4)]),
@@ -171,7 +172,7 @@ CASES = {
         (lambda L, x: L.pad(x, (0, 0, 5, 0), mode="replicate"), [(2, 1, 3, 4)]),
         (lambda L, x: L.pad(x, (-1, 1), mode="reflect"), [(1, 2, 4)]),
     ],
-    "flip": [(lambda L, x: L.flip(x, (0, 2)), [(2, 3, 4)]), (lambda L, x: x.flip(-1), [(2, 3)])],
+    "flip": [(lambda L, x: L.flip(x, dims=[0, 2]), [(2, 3, 4)]), (lambda L, x: x.flip(-1), [(2, 3)])],
     "roll": [
         (lambda L, x: L.roll(x, 1, 0), [(3, 4)]),
         (lambda L, x: x.roll((5, -2), (0, 1)), [(3, 4)]),
@@ -226,7 +227,7 @@ CROPPED = [
     (lambda L, x, y: x.scatter_add(0, L.tensor([[2, 0], [2, 2]]), y), [(3, 4), (2, 3)]),
     (lambda L, x, y: L.scatter(x, 1, L.tensor([[0, 3], [1, 2]]), y), [(2, 4), (3, 3)]),
 ]
-WITHOUT_GRADIENT = {"one_hot", "argsort"}
+WITHOUT_GRADIENT = {"one_hot", "argsort", "nonzero"}
 FLAT = [
     pytest.param(call, shapes, id=f"{name}{i}")
     for name, cases in CASES.items()
@@ -521,6 +522,7 @@ BAD = {
     "getitem_mask": (lambda: X[tg.tensor([True, False, True])], IndexError, r"\(2, 3\)"),
     "getitem_float": (lambda: X[tg.tensor([0.0])], IndexError, "long"),
     "gather": (lambda: X.gather(1, tg.tensor([[3]])), IndexError, "0 to 2"),
+    "take_along_dim": (lambda: tg.take_along_dim(X, tg.tensor([[3]]), 1), IndexError, "0 to 2"),
     "gather_shape": (lambda: X.gather(1, tg.tensor([0])), ValueError, "axes"),
     "gather_float": (lambda: X.gather(1, tg.zeros(1, 1)), TypeError, "integers"),
     "scatter_add": (lambda: X.scatter_add(1, tg.tensor([[0, 1]]), tg.zeros(1, 1)), ValueError, "src"),
@@ -552,3 +554,10 @@ def test_errors_name_the_op_and_what_was_wrong(name):
     with pytest.raises(kind, match=words) as caught:
         call()
     assert str(caught.value).startswith(name.split("_")[0])
+
+
+def test_nonzero():
+    x = tg.tensor([[0.0, 2.0], [3.0, 0.0]])
+    assert tg.nonzero(x).tolist() == [[0, 1], [1, 0]]
+    assert [p.tolist() for p in tg.nonzero(x > 2, as_tuple=True)] == [[1], [0]]
+    assert tg.nonzero(x > 5).shape == (0, 2)

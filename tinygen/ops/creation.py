@@ -127,22 +127,28 @@ def _sizes(name: str, size: tuple) -> tuple[int, ...]:
     return sizes
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
+def zeros(size: Any = (), *more: int, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
     """Zeros, float32 by default."""
     where = get_device(device or "cpu")
-    return _made("zeros", where.kernels.xp.zeros(_sizes("zeros", size), dtype or np.float32), where, requires_grad)
+    return _made(
+        "zeros", where.kernels.xp.zeros(_sizes("zeros", (size, *more)), dtype or np.float32), where, requires_grad
+    )
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
+def ones(size: Any = (), *more: int, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
     """Ones, float32 by default."""
     where = get_device(device or "cpu")
-    return _made("ones", where.kernels.xp.ones(_sizes("ones", size), dtype or np.float32), where, requires_grad)
+    return _made(
+        "ones", where.kernels.xp.ones(_sizes("ones", (size, *more)), dtype or np.float32), where, requires_grad
+    )
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
+def empty(size: Any = (), *more: int, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
     """Memory with whatever it holds, float32 by default."""
     where = get_device(device or "cpu")
-    return _made("empty", where.kernels.xp.empty(_sizes("empty", size), dtype or np.float32), where, requires_grad)
+    return _made(
+        "empty", where.kernels.xp.empty(_sizes("empty", (size, *more)), dtype or np.float32), where, requires_grad
+    )
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:

@@ -36,35 +36,35 @@ _matmul.vjp("x")(lambda g, y: _matmul(g, _transpose(y, dim0=-1, dim1=-2)))
 _matmul.vjp("y")(lambda g, x: _matmul(_transpose(x, dim0=-1, dim1=-2), g))
 
 
-def matmul(x: Tensor, y: Tensor) -> Tensor:
-    """z[..., i, j] = sum over k of x[..., i, k] y[..., k, j]: products of matrices; the leading axes broadcast.
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """z[..., i, j] = sum over k of input[..., i, k] other[..., k, j]: products of matrices; the leading axes broadcast.
 
-    A 1-D x is a row and a 1-D y a column, which the result lacks; two of them give their inner product. ValueError
-    where the inner sizes differ or the leading axes do not broadcast.
+    A 1-D input is a row and a 1-D other a column, which the result lacks; two of them give their inner product.
+    ValueError where the inner sizes differ or the leading axes do not broadcast.
     """
-    a, b = x.shape, y.shape
+    a, b = input.shape, other.shape
     if not (len(a) and len(b)):
         raise ValueError(
             f"matmul: both arguments need at least one axis, got {tuple(a)} and {tuple(b)}; use * for scalars"
         )
     if a[-1] != b[-2 if len(b) > 1 else 0]:
         raise ValueError(
-            f"matmul: x {tuple(a)} has {a[-1]} columns, y {tuple(b)} has {b[-2 if len(b) > 1 else 0]} rows"
+            f"matmul: input {tuple(a)} has {a[-1]} columns, other {tuple(b)} has {b[-2 if len(b) > 1 else 0]} rows"
         )
     if len(a) == len(b) == 2:
-        return _matmul(x, y)
+        return _matmul(input, other)
     if len(a) == 1:
-        z = matmul(_reshape(x, shape=(1, *a)), y)
+        z = matmul(_reshape(input, shape=(1, *a)), other)
         return _reshape(z, shape=(*z.shape[:-2], *z.shape[-1:]) if len(b) > 1 else ())
     if len(b) == 1:
-        z = matmul(x, _reshape(y, shape=(*b, 1)))
+        z = matmul(input, _reshape(other, shape=(*b, 1)))
         return _reshape(z, shape=tuple(a[:-1]))
-    if len(b) == 2:  # one large product, and a gradient of y that needs no sum over the leading axes
-        rows = _reshape(x, shape=(math.prod(a[:-1]), a[-1]))
-        return _reshape(_matmul(rows, y), shape=(*a[:-1], b[-1]))
+    if len(b) == 2:  # one large product, and a gradient of other that needs no sum over the leading axes
+        rows = _reshape(input, shape=(math.prod(a[:-1]), a[-1]))
+        return _reshape(_matmul(rows, other), shape=(*a[:-1], b[-1]))
     if any(n != m and 1 not in (n, m) for n, m in zip(a[-3::-1], b[-3::-1])):
-        raise ValueError(f"matmul: the leading axes of x {tuple(a)} and y {tuple(b)} do not broadcast")
-    return _matmul(x, y)
+        raise ValueError(f"matmul: the leading axes of input {tuple(a)} and other {tuple(b)} do not broadcast")
+    return _matmul(input, other)
 
 
 def _check(name: str, x: Tensor, y: Tensor, axes: tuple[int, int]) -> None:
@@ -179,7 +179,9 @@ def _einsum(k, *tensors, equation):
         if plan is not None:
             return _contract(k, *tensors, *plan)
     result = k.xp.einsum(f"{','.join(sources)}->{target}", *tensors, optimize=len(tensors) > 2)
-    return result.copy() if hasattr(result, "copy") else result  # einsum of one array may be a view of it
+    if len(tensors) == 1:
+        return result.copy()  # it may be a view of the one factor
+    return k.xp.ascontiguousarray(result) if result.ndim else result
 
 
 @lru_cache(maxsize=1024)

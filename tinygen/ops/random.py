@@ -148,19 +148,29 @@ def _made(array: Any, device: Device, requires_grad: bool) -> Tensor:
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False
+    size: Any = (),
+    *more: int,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = "cpu",
+    requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
     where = get_device(device or "cpu")
-    return _made(_draw("rand", sizes_of("rand", size), generator, dtype, where), where, requires_grad)
+    return _made(_draw("rand", sizes_of("rand", (size, *more)), generator, dtype, where), where, requires_grad)
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False
+    size: Any = (),
+    *more: int,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = "cpu",
+    requires_grad: bool = False,
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1 (Box-Muller)."""
     where = get_device(device or "cpu")
-    return _made(_draw("randn", sizes_of("randn", size), generator, dtype, where, True), where, requires_grad)
+    return _made(_draw("randn", sizes_of("randn", (size, *more)), generator, dtype, where, True), where, requires_grad)
 
 
 def rand_like(

@@ -32,7 +32,7 @@ __all__ = [
     "unsqueeze", "expand", "expand_as", "broadcast_to", "clone", "contiguous",
     "cat", "concat", "concatenate", "stack", "split", "chunk", "unbind", "narrow", "select",
     "getitem", "gather", "take_along_dim", "scatter", "scatter_add", "index_select", "index_add", "masked_fill",
-    "masked_select", "embedding", "one_hot",
+    "masked_select", "nonzero", "embedding", "one_hot",
     "pad", "flip", "roll", "tile", "repeat", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle",
     "tril", "triu", "diagonal", "diag", "sort", "argsort", "topk", "meshgrid",
 ]  # fmt: skip
@@ -93,27 +93,27 @@ def _reshape(k, x, *, shape):
 _reshape.vjp("x")(lambda g, x_shape: _reshape(g, shape=x_shape))
 
 
-def reshape(x: Tensor, *shape: Any) -> Tensor:
-    """x's numbers in row-major order with another shape; one entry may be -1. Shares x's memory where it can.
+def reshape(input: Tensor, shape: Any, *more: int) -> Tensor:
+    """input's numbers in row-major order with another shape; one entry may be -1. Shares input's memory where it can.
 
     ValueError if the number of elements does not fit.
     """
-    sizes = sizes_of("reshape", shape)
+    sizes = sizes_of("reshape", (shape, *more))
     try:
-        return _reshape(x, shape=sizes)
+        return _reshape(input, shape=sizes)
     except ValueError:
         raise ValueError(
-            f"reshape: {tuple(x.shape)} has {math.prod(x.shape)} elements, which do not fill {sizes}; "
+            f"reshape: {tuple(input.shape)} has {math.prod(input.shape)} elements, which do not fill {sizes}; "
             "let -1 stand for the size that follows from the others"
         ) from None
 
 
-def view(x: Tensor, *shape: Any) -> Tensor:
+def view(input: Tensor, size: Any, *more: int) -> Tensor:
     """`reshape` that promises to share memory: ValueError where only a copy could have that shape."""
-    result = reshape(x, *shape)
-    if result.array.size and not x.device.kernels.xp.may_share_memory(result.array, x.array):
+    result = reshape(input, size, *more)
+    if result.array.size and not input.device.kernels.xp.may_share_memory(result.array, input.array):
         raise ValueError(
-            f"view: {tuple(x.shape)} is not contiguous, and only a copy of it can be {tuple(result.shape)}; use reshape"
+            f"view: {tuple(input.shape)} is not contiguous, only a copy of it can be {tuple(result.shape)}; use reshape"
         )
     return result
 
@@ -127,13 +127,13 @@ def _transpose(k, x, *, dim0, dim1):
 _transpose.vjp("x")(lambda g, dim0, dim1: _transpose(g, dim0=dim0, dim1=dim1))
 
 
-def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
-    """x with axes dim0 and dim1 exchanged; IndexError for an axis that x does not have."""
-    ndim = x.ndim
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """input with axes dim0 and dim1 exchanged; IndexError for an axis that input does not have."""
+    ndim = input.ndim
     if not (-ndim <= dim0 < ndim and -ndim <= dim1 < ndim):
         dim_of("transpose", dim0, ndim), dim_of("transpose", dim1, ndim)
-        return x  # 0-d: axis 0 with itself
-    return _transpose(x, dim0=dim0, dim1=dim1)
+        return input  # 0-d: axis 0 with itself
+    return _transpose(input, dim0=dim0, dim1=dim1)
 
 
 swapaxes = swapdims = transpose
@@ -148,93 +148,95 @@ def _permute(k, x, *, dims):
 _permute.vjp("x")(lambda g, dims: _permute(g, dims=tuple([dims.index(i) for i in range(len(dims))])))
 
 
-def permute(x: Tensor, *dims: Any) -> Tensor:
-    """y with y.shape[i] = x.shape[dims[i]]: x's axes in another order. ValueError unless every axis is named once."""
-    order = tuple([dim_of("permute", d, x.ndim) for d in sizes_of("permute", dims)])
-    if sorted(order) != list(range(x.ndim)):
-        raise ValueError(f"permute: {dims} should name each of the {x.ndim} axes of {tuple(x.shape)} once")
-    return _permute(x, dims=order)
+def permute(input: Tensor, dims: Any, *more: int) -> Tensor:
+    """input's axes in another order, y.shape[i] = input.shape[dims[i]]; ValueError unless each axis is named once."""
+    order = tuple([dim_of("permute", d, input.ndim) for d in sizes_of("permute", (dims, *more))])
+    if sorted(order) != list(range(input.ndim)):
+        raise ValueError(f"permute: {dims} should name each of the {input.ndim} axes of {tuple(input.shape)} once")
+    return _permute(input, dims=order)
 
 
-def movedim(x: Tensor, source: Any, destination: Any) -> Tensor:
-    """x with the axes `source` at the places `destination`, the others in their old order."""
-    sources = [dim_of("movedim", d, x.ndim) for d in ((source,) if isinstance(source, int) else source)]
-    places = [dim_of("movedim", d, x.ndim) for d in ((destination,) if isinstance(destination, int) else destination)]
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """input with the axes `source` at the places `destination`, the others in their old order."""
+    sources = [dim_of("movedim", d, input.ndim) for d in ((source,) if isinstance(source, int) else source)]
+    places = [
+        dim_of("movedim", d, input.ndim) for d in ((destination,) if isinstance(destination, int) else destination)
+    ]
     if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
         raise ValueError(
             f"movedim: source {source} and destination {destination} should each name as many axes, once each"
         )
-    order = [d for d in range(x.ndim) if d not in sources]
+    order = [d for d in range(input.ndim) if d not in sources]
     for place, axis in sorted(zip(places, sources)):
         order.insert(place, axis)
-    return permute(x, order)
+    return permute(input, order)
 
 
-def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """x with the axes start_dim to end_dim (inclusive) merged into one; a 0-d x becomes (1,)."""
-    shape = tuple(x.shape)
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """input with the axes start_dim to end_dim (inclusive) merged into one; a 0-d input becomes (1,)."""
+    shape = tuple(input.shape)
     first, last = dim_of("flatten", start_dim, len(shape)), dim_of("flatten", end_dim, len(shape))
     if first > last:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in {shape}")
     if first == last and shape:
-        return x
-    return _reshape(x, shape=(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+        return input
+    return _reshape(input, shape=(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
-def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """x with axis `dim` split into axes of the given sizes (one may be -1)."""
-    dim, shape = dim_of("unflatten", dim, x.ndim), tuple(x.shape)
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """input with axis `dim` split into axes of the given sizes (one may be -1)."""
+    dim, shape = dim_of("unflatten", dim, input.ndim), tuple(input.shape)
     sizes = list(sizes_of("unflatten", (sizes,)))
     known = math.prod(n for n in sizes if n != -1)
     if sizes.count(-1) == 1 and known and shape[dim] % known == 0:
         sizes[sizes.index(-1)] = shape[dim] // known
     if math.prod(sizes) != shape[dim] or min(sizes, default=1) < 0:
         raise ValueError(f"unflatten: {tuple(sizes)} does not multiply to the {shape[dim]} of axis {dim} in {shape}")
-    return _reshape(x, shape=(*shape[:dim], *sizes, *shape[dim + 1 :]))
+    return _reshape(input, shape=(*shape[:dim], *sizes, *shape[dim + 1 :]))
 
 
-def squeeze(x: Tensor, dim: Any = None) -> Tensor:
-    """x without its axes of size 1, or without those of them named in `dim`."""
-    shape = tuple(x.shape)
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """input without its axes of size 1, or without those of them named in `dim`."""
+    shape = tuple(input.shape)
     named = (
         range(len(shape))
         if dim is None
         else [dim_of("squeeze", d, len(shape)) for d in ((dim,) if isinstance(dim, int) else dim)]
     )
     kept = tuple([n for i, n in enumerate(shape) if n != 1 or i not in named])
-    return x if kept == shape else _reshape(x, shape=kept)
+    return input if kept == shape else _reshape(input, shape=kept)
 
 
-def unsqueeze(x: Tensor, dim: int) -> Tensor:
-    """x with a new axis of size 1 at place `dim` of the result."""
-    shape = x.shape
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """input with a new axis of size 1 at place `dim` of the result."""
+    shape = input.shape
     dim = dim_of("unsqueeze", dim, len(shape) + 1)
-    return _reshape(x, shape=(*shape[:dim], 1, *shape[dim:]))
+    return _reshape(input, shape=(*shape[:dim], 1, *shape[dim:]))
 
 
-def expand(x: Tensor, *sizes: Any) -> Tensor:
-    """x broadcast to `sizes` without a copy (a read-only view); -1 keeps a size. Its adjoint is a sum.
+def expand(input: Tensor, size: Any, *more: int) -> Tensor:
+    """input broadcast to `size` without a copy (a read-only view); -1 keeps a size. Its adjoint is a sum.
 
-    ValueError where an axis of x is neither 1 nor the size asked for.
+    ValueError where an axis of input is neither 1 nor the size asked for.
     """
-    wanted, shape = sizes_of("expand", sizes), tuple(x.shape)
+    wanted, shape = sizes_of("expand", (size, *more)), tuple(input.shape)
     lead = len(wanted) - len(shape)
     resolved = tuple([shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted)])
     if lead < 0 or any(n < 0 for n in resolved) or any(o not in (1, n) for o, n in zip(shape, resolved[lead:])):
         raise ValueError(
             f"expand: {shape} cannot be broadcast to {wanted}; only axes of size 1 and new leading axes expand"
         )
-    return x if resolved == shape else _expand(x, shape=resolved)
+    return input if resolved == shape else _expand(input, shape=resolved)
 
 
-def expand_as(x: Tensor, other: Tensor) -> Tensor:
-    """x broadcast to the shape of `other`."""
-    return expand(x, tuple(other.shape))
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """input broadcast to the shape of `other`."""
+    return expand(input, tuple(other.shape))
 
 
-def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
-    """x broadcast to `size`: `expand` under NumPy's name."""
-    return expand(x, tuple(size))
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """input broadcast to `size`: `expand` under NumPy's name."""
+    return expand(input, tuple(size))
 
 
 @op
@@ -246,9 +248,9 @@ def clone(k, x):
 clone.vjp("x")(lambda g: g)
 
 
-def contiguous(x: Tensor) -> Tensor:
-    """x itself where its memory is row-major without gaps, else a copy that is."""
-    return x if x.array.flags.c_contiguous else clone(x)
+def contiguous(input: Tensor) -> Tensor:
+    """input itself where its memory is row-major without gaps, else a copy that is."""
+    return input if input.array.flags.c_contiguous else clone(input)
 
 
 # ---------------------------------------------------------------- basic slices, and writing into a larger array
@@ -272,20 +274,20 @@ _slice.vjp("x")(lambda g, x_shape, index: _place(g, shape=x_shape, index=index))
 _place.vjp("x")(lambda g, index: _slice(g, index=index))
 
 
-def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """The view x[start : start + length] along axis `dim`; ValueError where that leaves the axis."""
-    dim = dim_of("narrow", dim, x.ndim)
-    size = x.shape[dim]
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """The view input[start : start + length] along axis `dim`; ValueError where that leaves the axis."""
+    dim = dim_of("narrow", dim, input.ndim)
+    size = input.shape[dim]
     first = start + size if start < 0 else start
     if length < 0 or not 0 <= first <= size - length:
-        raise ValueError(f"narrow: elements {start} to {start + length} leave axis {dim} of {tuple(x.shape)}")
-    return _slice(x, index=(slice(None),) * dim + (slice(first, first + length), ...))
+        raise ValueError(f"narrow: elements {start} to {start + length} leave axis {dim} of {tuple(input.shape)}")
+    return _slice(input, index=(slice(None),) * dim + (slice(first, first + length), ...))
 
 
-def select(x: Tensor, dim: int, index: int) -> Tensor:
-    """The view x[index] along axis `dim`, without that axis."""
-    dim = dim_of("select", dim, x.ndim)
-    return getitem(x, (slice(None),) * dim + (operator.index(index),))
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The view input[index] along axis `dim`, without that axis."""
+    dim = dim_of("select", dim, input.ndim)
+    return getitem(input, (slice(None),) * dim + (operator.index(index),))
 
 
 @op
@@ -304,10 +306,10 @@ def _(g, x_shape, ends, dim):
     return _cat(*zeros, dim=dim)
 
 
-def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Views of x cut along `dim`: every `split_size` elements (the last may be shorter), or into the given sizes."""
-    dim = dim_of("split", dim, x.ndim)
-    size = x.shape[dim]
+def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of input cut along `dim`: every `split_size` elements (the last may be shorter), or into given sizes."""
+    dim = dim_of("split", dim, input.ndim)
+    size = input.shape[dim]
     if isinstance(split_size_or_sections, int):
         if split_size_or_sections < 1:
             raise ValueError(f"split: split_size={split_size_or_sections} should be at least 1")
@@ -317,29 +319,29 @@ def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) 
         ends = tuple(np.cumsum(sections).tolist())
         if not ends or ends[-1] != size or min(sections) < 0:
             raise ValueError(
-                f"split: sections {sections} do not add up to the {size} of axis {dim} in {tuple(x.shape)}"
+                f"split: sections {sections} do not add up to the {size} of axis {dim} in {tuple(input.shape)}"
             )
-    pieces = _split(x, ends=ends, dim=dim)
+    pieces = _split(input, ends=ends, dim=dim)
     for piece in pieces:
-        piece._version = x._version  # a piece is a view: changing it in place changes x
+        piece._version = input._version  # a piece is a view: changing it in place changes input
     return pieces
 
 
-def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` views of ceil(size / chunks) elements each along `dim`."""
     if chunks < 1:
         raise ValueError(f"chunk: chunks={chunks} should be at least 1")
-    dim = dim_of("chunk", dim, x.ndim)
-    return split(x, max(1, -(-x.shape[dim] // chunks)), dim)
+    dim = dim_of("chunk", dim, input.ndim)
+    return split(input, max(1, -(-input.shape[dim] // chunks)), dim)
 
 
-def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """The views x[0], x[1], ... along `dim`."""
-    dim = dim_of("unbind", dim, x.ndim)
-    if x.shape[dim] == 0:
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The views input[0], input[1], ... along `dim`."""
+    dim = dim_of("unbind", dim, input.ndim)
+    if input.shape[dim] == 0:
         return ()
-    shape = (*x.shape[:dim], *x.shape[dim + 1 :])
-    return tuple([_reshape(piece, shape=shape) for piece in split(x, 1, dim)])
+    shape = (*input.shape[:dim], *input.shape[dim + 1 :])
+    return tuple([_reshape(piece, shape=shape) for piece in split(input, 1, dim)])
 
 
 # ---------------------------------------------------------------- joining
@@ -484,26 +486,26 @@ def _as_index(x: Tensor, item: Any) -> Any:
     return xp.asarray(array)
 
 
-def getitem(x: Tensor, index: Any) -> Tensor:
-    """x[index] with integers, slices, None, Ellipsis (a view of x), integer arrays and boolean masks (a copy).
+def getitem(input: Tensor, index: Any) -> Tensor:
+    """input[index] with integers, slices, None, Ellipsis (a view of input), integer arrays and boolean masks (a copy).
 
     As in torch, integers and slices apply first; the index arrays then broadcast together, and their axes take the
     place of the first array, or come first where a slice separates the arrays. Gradients of elements read several
     times add up.
     """
-    items = raw_index(x, index)
+    items = raw_index(input, index)
     try:
         if _BASIC.issuperset([type(i) for i in items]):
-            return _slice(x, index=items if Ellipsis in items else (*items, ...))
-        basic, advanced = _separate(items, x.ndim)
+            return _slice(input, index=items if Ellipsis in items else (*items, ...))
+        basic, advanced = _separate(items, input.ndim)
         if not all(map(_whole, basic)):
-            x = _slice(x, index=(*basic, ...))
+            input = _slice(input, index=(*basic, ...))
         arrays = [i for i, a in enumerate(advanced) if type(a) is not slice]
         if len(arrays) == 1 and advanced[arrays[0]].dtype.kind != "b":
-            return _take(x, dim=arrays[0], index=advanced[arrays[0]])
-        return _index(x, index=advanced)
+            return _take(input, dim=arrays[0], index=advanced[arrays[0]])
+        return _index(input, index=advanced)
     except IndexError as error:
-        raise IndexError(f"getitem: {error} (x is {tuple(x.shape)})") from None
+        raise IndexError(f"getitem: {error} (input is {tuple(input.shape)})") from None
 
 
 def _separate(items: tuple, ndim: int) -> tuple[tuple, tuple]:
@@ -574,37 +576,38 @@ def _checked_gather(name: str, x: Tensor, dim: int, index: Any) -> tuple[int, An
     return dim, array
 
 
-def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """y[i,j,k] = x[i, index[i,j,k], k] for dim = 1, with the shape of index.
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """y[i,j,k] = input[i, index[i,j,k], k] for dim = 1, with the shape of index.
 
-    IndexError for values outside the axis, ValueError where `index` is longer than x along another axis.
+    IndexError for values outside the axis, ValueError where `index` is longer than input along another axis.
     """
-    dim, array = _checked_gather("gather", x, dim, index)
-    return _gather(x, dim=dim, index=array) if x.ndim else clone(x)
+    dim, array = _checked_gather("gather", input, dim, index)
+    return _gather(input, dim=dim, index=array) if input.ndim else clone(input)
 
 
-def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """`gather` with negative indices allowed and all other axes broadcast; without `dim`, from the flattened x."""
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """`gather` with negative indices allowed and all other axes broadcast; without `dim`, from the flattened input."""
     if dim is None:
-        return gather(flatten(x), 0, flatten(indices))
-    dim = dim_of("take_along_dim", dim, x.ndim)
-    array = _index_array("take_along_dim", x, indices)
-    if array.ndim != x.ndim:
+        return gather(flatten(input), 0, flatten(indices))
+    dim = dim_of("take_along_dim", dim, input.ndim)
+    array = _index_array("take_along_dim", input, indices)
+    if array.ndim != input.ndim:
         raise ValueError(
-            f"take_along_dim: indices {tuple(array.shape)} should have the {x.ndim} axes of x {tuple(x.shape)}"
+            f"take_along_dim: indices {tuple(array.shape)} should have as many axes as input {tuple(input.shape)}"
         )
-    sizes = np.broadcast_shapes(*[(*s[:dim], 1, *s[dim + 1 :]) for s in (tuple(x.shape), array.shape)])
-    array = x.device.kernels.xp.broadcast_to(array, (*sizes[:dim], array.shape[dim], *sizes[dim + 1 :]))
-    array = _index_array("take_along_dim", x, array % x.shape[dim], x.shape[dim])
-    return _gather(expand(x, (*sizes[:dim], x.shape[dim], *sizes[dim + 1 :])), dim=dim, index=array)
+    sizes = np.broadcast_shapes(*[(*s[:dim], 1, *s[dim + 1 :]) for s in (tuple(input.shape), array.shape)])
+    xp, length = input.device.kernels.xp, input.shape[dim]
+    array = xp.broadcast_to(array, (*sizes[:dim], array.shape[dim], *sizes[dim + 1 :]))
+    array = _index_array("take_along_dim", input, xp.where(array < 0, array + length, array), length)
+    return _gather(expand(input, (*sizes[:dim], input.shape[dim], *sizes[dim + 1 :])), dim=dim, index=array)
 
 
-def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """x with src added where index says: y[i, index[i,j,k], k] += src[i,j,k] for dim = 1.
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """input with src added where index says: y[i, index[i,j,k], k] += src[i,j,k] for dim = 1.
 
     In src it is the adjoint of `gather`. Elements of src beyond the shape of index are not used. Errors as `gather`.
     """
-    return x + _scattered("scatter_add", x, dim, index, src)[0]
+    return input + _scattered("scatter_add", input, dim, index, src)[0]
 
 
 def _scattered(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tuple[Tensor, int, Any]:
@@ -616,39 +619,41 @@ def _scattered(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tu
     return _scatter(src, dim=dim, index=array, shape=tuple(x.shape)), dim, array
 
 
-def scatter(x: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
-    """x with src (a tensor or a number) written where index says: y[i, index[i,j,k], k] = src[i,j,k] for dim = 1.
+def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
+    """input with src (a tensor or a number) written where index says: y[i, index[i,j,k], k] = src[i,j,k] for dim = 1.
 
     A tensor's values should go to different places each (here they add up, torch keeps one). Errors as `gather`.
     """
     if isinstance(src, Tensor):
-        values, dim, array = _scattered("scatter", x, dim, index, src)
+        values, dim, array = _scattered("scatter", input, dim, index, src)
     else:
-        dim, array = _checked_gather("scatter", x, dim, index)
-    xp = x.device.kernels.xp
-    mask = xp.zeros(math.prod(x.shape), bool)
-    mask[_positions(xp, array, dim, tuple(x.shape)).reshape(-1)] = True
-    mask = mask.reshape(x.shape)
-    return masked_fill(x, mask, 0) + values if isinstance(src, Tensor) else masked_fill(x, mask, src)
+        dim, array = _checked_gather("scatter", input, dim, index)
+    xp = input.device.kernels.xp
+    mask = xp.zeros(math.prod(input.shape), bool)
+    mask[_positions(xp, array, dim, tuple(input.shape)).reshape(-1)] = True
+    mask = mask.reshape(input.shape)
+    return masked_fill(input, mask, 0) + values if isinstance(src, Tensor) else masked_fill(input, mask, src)
 
 
-def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The elements index[0], index[1], ... of axis `dim`, in that order; index is 1-D. IndexError outside the axis."""
-    dim = dim_of("index_select", dim, x.ndim)
-    array = _index_array("index_select", x, index, x.shape[dim]).reshape(-1)
-    return _take(x, dim=dim, index=array)
+    dim = dim_of("index_select", dim, input.ndim)
+    array = _index_array("index_select", input, index, input.shape[dim]).reshape(-1)
+    return _take(input, dim=dim, index=array)
 
 
-def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
-    """x with alpha * source[i] added to element index[i] of axis `dim`: the adjoint of `index_select` in source."""
-    dim = dim_of("index_add", dim, x.ndim)
-    length = x.shape[dim]
-    array = _index_array("index_add", x, index, length).reshape(-1)
-    expected = (*x.shape[:dim], len(array), *x.shape[dim + 1 :])
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+    """input with alpha * source[i] added to element index[i] of axis `dim`: the adjoint of `index_select` in source."""
+    dim = dim_of("index_add", dim, input.ndim)
+    length = input.shape[dim]
+    array = _index_array("index_add", input, index, length).reshape(-1)
+    expected = (*input.shape[:dim], len(array), *input.shape[dim + 1 :])
     if tuple(source.shape) != expected:
-        raise ValueError(f"index_add: source should be {expected} for x {tuple(x.shape)}, got {tuple(source.shape)}")
+        raise ValueError(
+            f"index_add: source should be {expected} for input {tuple(input.shape)}, got {tuple(source.shape)}"
+        )
     added = _untake(source, dim=dim, index=array, length=length)
-    return x + (added if alpha == 1 else added * alpha)
+    return input + (added if alpha == 1 else added * alpha)
 
 
 @op
@@ -660,13 +665,13 @@ def _masked_fill(k, x, *, mask, value):
 _masked_fill.vjp("x")(lambda g, mask: _masked_fill(g, mask=mask, value=0))
 
 
-def masked_fill(x: Tensor, mask: Tensor, value: float) -> Tensor:
-    """value where mask is true, x elsewhere; the mask broadcasts to x's shape, else ValueError."""
-    array = x.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
+def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
+    """value where mask is true, input elsewhere; the mask broadcasts to input's shape, else ValueError."""
+    array = input.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
     if array.dtype != bool:
         raise TypeError(f"masked_fill: the mask should be boolean, got {array.dtype}; convert it with .bool()")
-    _check_mask("masked_fill", array, x)
-    return _masked_fill(x, mask=array, value=value.item() if isinstance(value, Tensor) else value)
+    _check_mask("masked_fill", array, input)
+    return _masked_fill(input, mask=array, value=value.item() if isinstance(value, Tensor) else value)
 
 
 def _check_mask(name: str, mask: Any, x: Tensor) -> None:
@@ -675,11 +680,20 @@ def _check_mask(name: str, mask: Any, x: Tensor) -> None:
         raise ValueError(f"{name}: mask {tuple(mask.shape)} does not broadcast to x {tuple(x.shape)}")
 
 
-def masked_select(x: Tensor, mask: Tensor) -> Tensor:
-    """The elements of x where the mask (broadcast to x's shape) is true, in row-major order, 1-D."""
-    array = x.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
-    _check_mask("masked_select", array, x)
-    return getitem(x, x.device.kernels.xp.broadcast_to(array, tuple(x.shape)))
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements of input where the mask (broadcast to input's shape) is true, in row-major order, 1-D."""
+    array = input.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
+    _check_mask("masked_select", array, input)
+    return getitem(input, input.device.kernels.xp.broadcast_to(array, tuple(input.shape)))
+
+
+def nonzero(input: Tensor, as_tuple: bool = False) -> Any:
+    """The places where input is not zero, in row-major order: (count, ndim) int64, or, as_tuple, one 1-D tensor per
+    axis."""
+    places = [Tensor(p.astype(np.int64, copy=False), None, input.device) for p in input.array.nonzero()]
+    if as_tuple:
+        return tuple(places)
+    return stack(places, 1)
 
 
 @op
@@ -708,45 +722,46 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     return _embedding(weight, index=index, padding_idx=padding_idx)
 
 
-def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
-    """y[..., c] = 1 where x[...] = c, else 0: int64, (*x.shape, num_classes), by default max(x) + 1 classes."""
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
+    """y[..., c] = 1 where input[...] = c, else 0: int64, (*input.shape, num_classes), by default max(input) + 1
+    classes."""
     if num_classes == -1:
-        if math.prod(x.shape) == 0:
-            raise ValueError(f"one_hot: x {tuple(x.shape)} is empty; say num_classes")
-        num_classes = int(x.array.max()) + 1
-    index = _index_array("one_hot", x, x, num_classes)
-    classes = x.device.kernels.xp.arange(num_classes)
-    return Tensor((index[..., None] == classes).astype(np.int64), None, x.device)
+        if math.prod(input.shape) == 0:
+            raise ValueError(f"one_hot: input {tuple(input.shape)} is empty; say num_classes")
+        num_classes = int(input.array.max()) + 1
+    index = _index_array("one_hot", input, input, num_classes)
+    classes = input.device.kernels.xp.arange(num_classes)
+    return Tensor((index[..., None] == classes).astype(np.int64), None, input.device)
 
 
 # ---------------------------------------------------------------- padding, mirrors and copies
 
 
-def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """x with elements added at its borders; pad = (before, after) of the last axis, then of the last but one ...
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """input with elements added at its borders; pad = (before, after) of the last axis, then of the last but one ...
 
     Modes: 'constant' (`value`, 0 by default; negative amounts crop), 'reflect' (c b | a b c | b a), 'replicate'
     (a a | a b c | c c), 'circular' (b c | a b c | a b). ValueError where the border cannot be filled.
     """
     amounts = sizes_of("pad", (pad,))
-    if len(amounts) % 2 or len(amounts) > 2 * x.ndim:
+    if len(amounts) % 2 or len(amounts) > 2 * input.ndim:
         raise ValueError(
-            f"pad: pad={pad} should hold (before, after) for at most the {x.ndim} axes of {tuple(x.shape)}"
+            f"pad: pad={pad} should hold (before, after) for at most the {input.ndim} axes of {tuple(input.shape)}"
         )
     if mode == "constant":
-        return _pad_constant(x, amounts, 0 if value is None else value)
+        return _pad_constant(input, amounts, 0 if value is None else value)
     if mode not in ("reflect", "replicate", "circular"):
         raise ValueError(f"pad: mode={mode!r} is not known; use 'constant', 'reflect', 'replicate' or 'circular'")
     if value:
         raise ValueError(f"pad: value={value} has no meaning with mode={mode!r}")
     for i in range(0, len(amounts), 2):
-        dim = x.ndim - 1 - i // 2
+        dim = input.ndim - 1 - i // 2
         before, after = amounts[i : i + 2]
         crops = (min(before, 0), min(after, 0))
         if any(crops):
-            x = _pad_constant(x, (0, 0) * (i // 2) + crops, 0)
-        x = _pad_border(x, dim, max(before, 0), max(after, 0), mode)
-    return x
+            input = _pad_constant(input, (0, 0) * (i // 2) + crops, 0)
+        input = _pad_border(input, dim, max(before, 0), max(after, 0), mode)
+    return input
 
 
 def _pad_constant(x: Tensor, amounts: tuple, value: float) -> Tensor:
@@ -804,12 +819,12 @@ def _flip(k, x, *, dims):
 _flip.vjp("x")(lambda g, dims: _flip(g, dims=dims))
 
 
-def flip(x: Tensor, *dims: Any) -> Tensor:
-    """x read backwards along the axes `dims` (a copy)."""
-    axes = tuple([dim_of("flip", d, x.ndim) for d in sizes_of("flip", dims)])
+def flip(input: Tensor, dims: Any, *more: int) -> Tensor:
+    """input read backwards along the axes `dims` (a copy)."""
+    axes = tuple([dim_of("flip", d, input.ndim) for d in sizes_of("flip", (dims, *more))])
     if len(set(axes)) != len(axes):
         raise ValueError(f"flip: dims={dims} names an axis twice")
-    return _flip(x, dims=axes) if x.ndim else clone(x)
+    return _flip(input, dims=axes) if input.ndim else clone(input)
 
 
 @op
@@ -821,56 +836,55 @@ def _roll(k, x, *, shifts, dims):
 _roll.vjp("x")(lambda g, shifts, dims: _roll(g, shifts=tuple([-s for s in shifts]), dims=dims))
 
 
-def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """y[(i + shift) mod n] = x[i] along each axis of `dims`; without dims, of the flattened x."""
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """y[(i + shift) mod n] = input[i] along each axis of `dims`; without dims, of the flattened input."""
     steps = sizes_of("roll", (shifts,) if isinstance(shifts, tuple | list) else ((shifts,),))
     if dims is None:
         if len(steps) != 1:
             raise ValueError(f"roll: {len(steps)} shifts without dims; say one axis for each shift")
-        return _reshape(_roll(flatten(x), shifts=steps, dims=(0,)), shape=tuple(x.shape))
-    axes = tuple([dim_of("roll", d, x.ndim) for d in ((dims,) if isinstance(dims, int) else dims)])
+        return _reshape(_roll(flatten(input), shifts=steps, dims=(0,)), shape=tuple(input.shape))
+    axes = tuple([dim_of("roll", d, input.ndim) for d in ((dims,) if isinstance(dims, int) else dims)])
     if len(axes) != len(steps):
         raise ValueError(f"roll: shifts={shifts} and dims={dims} should be equally many")
-    return _roll(x, shifts=steps, dims=axes)
+    return _roll(input, shifts=steps, dims=axes)
 
 
-def repeat(x: Tensor, *sizes: Any) -> Tensor:
-    """x laid sizes[i] times along axis i (a copy); with more sizes than axes, x gets new leading axes."""
-    times = sizes_of("repeat", sizes)
-    lead = len(times) - x.ndim
+def repeat(input: Tensor, repeats: Any, *more: int) -> Tensor:
+    """input laid repeats[i] times along axis i (a copy); with more repeats than axes, input gets new leading axes."""
+    times = sizes_of("repeat", (repeats, *more))
+    lead = len(times) - input.ndim
     if lead < 0 or min(times, default=0) < 0:
-        raise ValueError(
-            f"repeat: sizes {times} should be at least 0, one for each of the {x.ndim} axes of {tuple(x.shape)}"
-        )
-    shape = (1,) * lead + tuple(x.shape)
-    paired = _reshape(x, shape=tuple([m for n in shape for m in (1, n)]))
+        raise ValueError(f"repeat: repeats {times} should be at least 0, and one for each axis of {tuple(input.shape)}")
+    shape = (1,) * lead + tuple(input.shape)
+    paired = _reshape(input, shape=tuple([m for n in shape for m in (1, n)]))
     wide = _expand(paired, shape=tuple([m for t, n in zip(times, shape) for m in (t, n)]))
     return clone(_reshape(wide, shape=tuple([t * n for t, n in zip(times, shape)])))
 
 
-def tile(x: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, dims: Any, *more: int) -> Tensor:
     """`repeat` that lets the leading axes be left out, as numpy.tile."""
-    times = sizes_of("tile", dims)
-    return repeat(x, (1,) * (x.ndim - len(times)) + times)
+    times = sizes_of("tile", (dims, *more))
+    return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
 
-def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
-    """Each element of axis `dim` `repeats` times in a row (one number, or one per element); without dim, x is flat."""
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+    """Each element of axis `dim` `repeats` times in a row (one number, or one per element); without dim, input is
+    flat."""
     if dim is None:
-        x, dim = flatten(x), 0
-    dim = dim_of("repeat_interleave", dim, x.ndim)
+        input, dim = flatten(input), 0
+    dim = dim_of("repeat_interleave", dim, input.ndim)
     times = np.asarray(repeats.numpy() if isinstance(repeats, Tensor) else repeats)
     if (
         times.ndim > 1
         or times.dtype.kind not in "iu"
         or times.min(initial=0) < 0
-        or times.size not in (1, x.shape[dim])
+        or times.size not in (1, input.shape[dim])
     ):
         raise ValueError(
-            f"repeat_interleave: repeats should be one count, or {x.shape[dim]} for axis {dim} of {tuple(x.shape)}"
+            f"repeat_interleave: repeats should be one count, or one for each element of axis {dim} of {tuple(input.shape)}"
         )
-    index = np.repeat(np.arange(x.shape[dim]), times.item() if times.size == 1 else times)
-    return _take(x, dim=dim, index=x.device.kernels.xp.asarray(index))
+    index = np.repeat(np.arange(input.shape[dim]), times.item() if times.size == 1 else times)
+    return _take(input, dim=dim, index=input.device.kernels.xp.asarray(index))
 
 
 @op
@@ -897,21 +911,21 @@ _pixel_shuffle.vjp("x")(lambda g, factor: _pixel_unshuffle(g, factor=factor))
 _pixel_unshuffle.vjp("x")(lambda g, factor: _pixel_shuffle(g, factor=factor))
 
 
-def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
-    """y[n, c, h r + i, w r + j] = x[n, c r^2 + i r + j, h, w]: (N, C r^2, H, W) to (N, C, H r, W r). Shi et al.
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """y[n, c, h r + i, w r + j] = input[n, c r^2 + i r + j, h, w]: (N, C r^2, H, W) to (N, C, H r, W r). Shi et al.
     2016."""
     r = upscale_factor
-    if r < 1 or x.ndim < 3 or x.shape[-3] % (r * r):
-        raise ValueError(f"pixel_shuffle: x should be (..., C * {r}^2, H, W), got {tuple(x.shape)}")
-    return _pixel_shuffle(x, factor=r)
+    if r < 1 or input.ndim < 3 or input.shape[-3] % (r * r):
+        raise ValueError(f"pixel_shuffle: input should be (..., C * {r}^2, H, W), got {tuple(input.shape)}")
+    return _pixel_shuffle(input, factor=r)
 
 
-def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """The inverse of `pixel_shuffle`: (N, C, H r, W r) to (N, C r^2, H, W)."""
     r = downscale_factor
-    if r < 1 or x.ndim < 3 or x.shape[-2] % r or x.shape[-1] % r:
-        raise ValueError(f"pixel_unshuffle: x should be (..., C, H * {r}, W * {r}), got {tuple(x.shape)}")
-    return _pixel_unshuffle(x, factor=r)
+    if r < 1 or input.ndim < 3 or input.shape[-2] % r or input.shape[-1] % r:
+        raise ValueError(f"pixel_unshuffle: input should be (..., C, H * {r}, W * {r}), got {tuple(input.shape)}")
+    return _pixel_unshuffle(input, factor=r)
 
 
 # ---------------------------------------------------------------- matrices
@@ -939,14 +953,14 @@ def _matrices(name: str, x: Tensor) -> Tensor:
     return x
 
 
-def tril(x: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle of the last two axes: x where column - row <= diagonal, else 0."""
-    return _tril(_matrices("tril", x), diagonal=diagonal)
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The lower triangle of the last two axes: input where column - row <= diagonal, else 0."""
+    return _tril(_matrices("tril", input), diagonal=diagonal)
 
 
-def triu(x: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle of the last two axes: x where column - row >= diagonal, else 0."""
-    return _triu(_matrices("triu", x), diagonal=diagonal)
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The upper triangle of the last two axes: input where column - row >= diagonal, else 0."""
+    return _triu(_matrices("triu", input), diagonal=diagonal)
 
 
 @op
@@ -968,22 +982,22 @@ _diagonal.vjp("x")(lambda g, x_shape, offset, dims: _from_diagonal(g, offset=off
 _from_diagonal.vjp("y")(lambda g, offset, dims: _diagonal(g, offset=offset, dims=dims))
 
 
-def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """y[..., i] = x[i, i + offset] of the axes dim1 and dim2 (a copy); the other axes come first."""
-    dims = (dim_of("diagonal", dim1, _matrices("diagonal", x).ndim), dim_of("diagonal", dim2, x.ndim))
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """y[..., i] = input[i, i + offset] of the axes dim1 and dim2 (a copy); the other axes come first."""
+    dims = (dim_of("diagonal", dim1, _matrices("diagonal", input).ndim), dim_of("diagonal", dim2, input.ndim))
     if dims[0] == dims[1]:
-        raise ValueError(f"diagonal: dim1={dim1} and dim2={dim2} are the same axis of {tuple(x.shape)}")
-    return _diagonal(x, offset=offset, dims=dims)
+        raise ValueError(f"diagonal: dim1={dim1} and dim2={dim2} are the same axis of {tuple(input.shape)}")
+    return _diagonal(input, offset=offset, dims=dims)
 
 
-def diag(x: Tensor, diagonal: int = 0) -> Tensor:
-    """The matrix with a 1-D x on a diagonal, or the diagonal of a matrix x."""
-    if x.ndim == 1:
-        n = x.shape[0] + abs(diagonal)
-        return _from_diagonal(x, offset=diagonal, dims=(0, 1), shape=(n, n))
-    if x.ndim != 2:
-        raise ValueError(f"diag: x should have 1 or 2 axes, got {tuple(x.shape)}")
-    return _diagonal(x, offset=diagonal, dims=(0, 1))
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The matrix with a 1-D input on a diagonal, or the diagonal of a matrix input."""
+    if input.ndim == 1:
+        n = input.shape[0] + abs(diagonal)
+        return _from_diagonal(input, offset=diagonal, dims=(0, 1), shape=(n, n))
+    if input.ndim != 2:
+        raise ValueError(f"diag: input should have 1 or 2 axes, got {tuple(input.shape)}")
+    return _diagonal(input, offset=diagonal, dims=(0, 1))
 
 
 # ---------------------------------------------------------------- order
@@ -1005,36 +1019,37 @@ def _order(x: Tensor, dim: int, descending: bool) -> Any:
     return (a.shape[dim] - 1 - backwards).astype(np.int64, copy=False)
 
 
-def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Sorted:
-    """(values, indices): x in ascending order along `dim`. Equal elements keep their order; NaN counts as the largest.
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Sorted:
+    """(values, indices): input in ascending order along `dim`. Equal elements keep their order; NaN counts as the
+    largest.
 
     The gradient of each value goes to the one element it came from, also among equals.
     """
-    dim = dim_of("sort", dim, x.ndim)
-    if x.ndim == 0:
-        return Sorted(clone(x), Tensor(x.device.kernels.xp.zeros((), np.int64), None, x.device))
-    order = _order(x, dim, descending)
-    return Sorted(_gather(x, dim=dim, index=order), Tensor(order, None, x.device))
+    dim = dim_of("sort", dim, input.ndim)
+    if input.ndim == 0:
+        return Sorted(clone(input), Tensor(input.device.kernels.xp.zeros((), np.int64), None, input.device))
+    order = _order(input, dim, descending)
+    return Sorted(_gather(input, dim=dim, index=order), Tensor(order, None, input.device))
 
 
-def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The indices (int64) that put x in order along `dim`."""
-    dim = dim_of("argsort", dim, x.ndim)
-    order = _order(x, dim, descending) if x.ndim else x.device.kernels.xp.zeros((), np.int64)
-    return Tensor(order, None, x.device)
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The indices (int64) that put input in order along `dim`."""
+    dim = dim_of("argsort", dim, input.ndim)
+    order = _order(input, dim, descending) if input.ndim else input.device.kernels.xp.zeros((), np.int64)
+    return Tensor(order, None, input.device)
 
 
-def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
     """(values, indices) of the k largest (or smallest) elements along `dim`, in order; of equals the first is first."""
-    dim = dim_of("topk", dim, x.ndim)
-    size = x.shape[dim] if x.ndim else 1
+    dim = dim_of("topk", dim, input.ndim)
+    size = input.shape[dim] if input.ndim else 1
     if not 0 <= k <= size:
-        raise ValueError(f"topk: k={k} should be 0 to the {size} elements of axis {dim} in {tuple(x.shape)}")
-    if x.ndim == 0:
-        return sort(x)
-    order = _order(x, dim, largest)[(slice(None),) * dim + (slice(k),)]
-    order = x.device.kernels.xp.ascontiguousarray(order)
-    return Sorted(_gather(x, dim=dim, index=order), Tensor(order, None, x.device))
+        raise ValueError(f"topk: k={k} should be 0 to the {size} elements of axis {dim} in {tuple(input.shape)}")
+    if input.ndim == 0:
+        return sort(input)
+    order = _order(input, dim, largest)[(slice(None),) * dim + (slice(k),)]
+    order = input.device.kernels.xp.ascontiguousarray(order)
+    return Sorted(_gather(input, dim=dim, index=order), Tensor(order, None, input.device))
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
