@@ -881,7 +881,7 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
         or times.size not in (1, input.shape[dim])
     ):
         raise ValueError(
-            f"repeat_interleave: repeats should be one count, or one for each element of axis {dim} of {tuple(input.shape)}"
+            f"repeat_interleave: repeats should be one count, or one per element of axis {dim} of {tuple(input.shape)}"
         )
     index = np.repeat(np.arange(input.shape[dim]), times.item() if times.size == 1 else times)
     return _take(input, dim=dim, index=input.device.kernels.xp.asarray(index))
