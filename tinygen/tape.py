@@ -158,7 +158,10 @@ class Op:
             raise TypeError(f"{self.name}: no argument is a tensor; pass tensor(...) of one")
         if not uniform or dtype.kind != "f":
             self._reconcile(inputs, arrays)
-        out = self.forward(device.kernels, *arrays, **attributes)
+        try:
+            out = self.forward(device.kernels, *arrays, **attributes)
+        except ValueError as error:  # NumPy's "could not be broadcast" does not name the op
+            raise ValueError(f"{self.name}: {error}") from error
         node = None
         if _recording and wanted:
             node = Node(self, inputs, attributes, out, tuple(wanted), device)

@@ -19,17 +19,16 @@ import numpy as np
 from . import tape
 from .backends import Device
 from .backends import device as get_device
-from .ops import conv, creation, fused, matmul, pointwise, pool, random, reduce, resize, shape
+from .ops import creation, matmul, pointwise, random, reduce, shape
 from .tape import Tensor, leaf
-
-assert conv and fused and pool and resize  # loaded here, so that `import tinygen` has every family
 
 for _module, _names in {
     pointwise: "add sub mul div pow neg exp log log1p expm1 sqrt rsqrt reciprocal square abs sign "
     "maximum minimum clamp sin cos erf tanh sigmoid relu eq ne lt le gt ge logical_not logical_and "
-    "logical_or isnan isinf isfinite floor ceil round trunc cast lerp",
-    reduce: "sum mean var std max min amax amin logsumexp softmax log_softmax cumsum prod norm "
-    "argmax argmin any all",
+    "logical_or logical_xor isnan isinf isfinite floor ceil round trunc cast lerp remainder fmod "
+    "floor_divide addcmul addcdiv",
+    reduce: "sum mean var std max min amax amin logsumexp softmax log_softmax cumsum cumprod prod "
+    "norm argmax argmin any all",
     shape: "reshape view transpose permute flatten unflatten squeeze unsqueeze expand split chunk "
     "unbind gather scatter_add index_select flip roll tile repeat tril triu sort argsort topk "
     "masked_fill clone contiguous movedim",
@@ -65,9 +64,9 @@ def _augmented(name: str, function: Callable) -> Callable:
     return apply
 
 
-for _name in "add sub mul div pow matmul remainder".split():
-    _function = getattr(Tensor, _name, None) or pointwise.remainder
-    _dunder = {"div": "truediv", "remainder": "mod"}.get(_name, _name)
+for _name in "add sub mul div pow matmul remainder floor_divide".split():
+    _function = getattr(Tensor, _name)
+    _dunder = {"div": "truediv", "remainder": "mod", "floor_divide": "floordiv"}.get(_name, _name)
     setattr(Tensor, f"__{_dunder}__", _operator(_function))
     setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
     setattr(Tensor, f"__i{_dunder}__", _augmented(_name, _function))
@@ -144,9 +143,9 @@ class Methods:
     float, double = lambda self: self.to("float32"), lambda self: self.to("float64")
     long, int = lambda self: self.to("int64"), lambda self: self.to("int32")
     bool = lambda self: self.to("bool")
-    type_as = lambda self, other: self.to(other.dtype)
     view_as = lambda self, other: self.view(other.shape)
     expand_as = lambda self, other: self.expand(other.shape)
+    __len__ = lambda self: len(self.array)
     __iter__ = lambda self: (self[i] for i in range(len(self)))
     __contains__ = lambda self, value: (self.array == _raw(value)).any().item()
     __bool__ = lambda self: operator.truth(self.item())
@@ -218,11 +217,6 @@ class Methods:
         if self.array.size != 1:
             raise ValueError(f"item: a tensor {self.shape} has no single value; index or reduce it")
         return self.array.item()
-
-    def __len__(self: Tensor) -> Any:
-        if self.ndim == 0:
-            raise TypeError("len: a 0-dimensional tensor has no length")
-        return self.array.shape[0]
 
     def __array__(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
         """What numpy.asarray and matplotlib see: the values, without a copy where possible."""
