@@ -28,7 +28,11 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CSRC = "csrc/cpu"
-ISAS = {"baseline": [], "avx2": ["-mavx2", "-mfma"], "avx512": "-mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma".split()}
+ISAS = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
+}
 VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -57,24 +61,29 @@ def compiles(command: list[str], program: str, link: bool = False) -> bool:
         return run([*command, *stage, source, "-o", os.path.join(folder, "probe.o")]) is None
 
 
+VECTOR_PROBE = "typedef float v __attribute__((vector_size(16))); v f(v a) { return a + a; }"
+OPENMP_PROBE = """#include <omp.h>
+int f() { int n = 0;
+#pragma omp parallel reduction(+ : n)
+  n += omp_get_num_threads(); return n; }"""
+
+
 def find_compiler() -> list[str] | None:
     """The command of a working C++ compiler with GCC's vector extensions (GCC or Clang), or None."""
     candidates = [os.environ.get("CXX"), sysconfig.get_config_var("CXX"), "g++", "c++", "clang++"]
     for candidate in filter(None, candidates):
         command = shlex.split(candidate)
-        if shutil.which(command[0]) and compiles(
-            [*command, "-std=c++17", "-fPIC"], "typedef float v __attribute__((vector_size(16))); v f(v a) { return a + a; }"
-        ):
+        if shutil.which(command[0]) and compiles([*command, "-std=c++17", "-fPIC"], VECTOR_PROBE):
             return command
         if candidate == os.environ.get("CXX"):
-            raise SystemExit(f"CXX={candidate}: this compiler is not found or cannot compile C++17; unset CXX or correct it")
+            raise SystemExit(f"CXX={candidate}: not found, or cannot compile C++17; unset CXX or correct it")
     return None
 
 
 class BuildKernels(build_ext):
     def run(self) -> None:
         self.compiler_command = find_compiler()
-        self.python_headers = ["-I" + path for path in {sysconfig.get_path("include"), sysconfig.get_path("platinclude")}]
+        self.python_headers = ["-I" + sysconfig.get_path(name) for name in ("include", "platinclude")]
         reason = None
         if self.compiler_command is None:
             reason = "no working C++17 compiler (GCC or Clang) was found"
@@ -90,13 +99,17 @@ class BuildKernels(build_ext):
 
         cxx = self.compiler_command
         sanitize = os.environ.get("TINYGEN_SANITIZE", "")
-        flags = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-DNDEBUG", "-MMD", "-I" + "csrc"]
+        flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-MMD", "-Icsrc"]
         if sanitize:
-            flags = [f for f in flags if f not in ("-O3", "-DNDEBUG")] + [
-                "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=" + sanitize, "-fno-sanitize-recover=undefined",
-            ]  # fmt: skip
-        elif compiles([*cxx, "-g0"], ""):
-            flags.append("-g0")
+            flags += [
+                "-O1",
+                "-g",
+                "-fno-omit-frame-pointer",
+                f"-fsanitize={sanitize}",
+                "-fno-sanitize-recover=undefined",
+            ]
+        else:
+            flags += ["-O3", "-g0", "-DNDEBUG"]
         openmp = ["-fopenmp"] if compiles([*cxx, "-fopenmp", "-fPIC"], OPENMP_PROBE, link=True) else []
         print(f"tinygen: compiler {' '.join(cxx)}, OpenMP {'yes' if openmp else 'no (one thread)'}", flush=True)
         headers = [*self.python_headers, "-isystem", pybind11.get_include()]
@@ -144,14 +157,13 @@ class BuildKernels(build_ext):
         # The long ones first, as many at a time as there are cores.
         jobs.sort(key=lambda job: -os.path.getsize(job[1]))
         with ThreadPoolExecutor(int(os.environ.get("TINYGEN_JOBS") or os.cpu_count() or 1)) as pool:
-            objects = list(pool.map(build, jobs))
+            futures = [pool.submit(build, job) for job in jobs]
+            try:
+                objects = [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)  # the first error is enough
+                raise
         return sorted(objects)
-
-
-OPENMP_PROBE = """#include <omp.h>
-int f() { int n = 0;
-#pragma omp parallel reduction(+ : n)
-  n += omp_get_num_threads(); return n; }"""
 
 
 @contextmanager
@@ -183,16 +195,17 @@ def up_to_date(target: str, command: list[str]) -> bool:
 def refuse_weak_symbols(target: str) -> None:
     """Stops the build if a kernel object defines a weak symbol.
 
-    Weak symbols (std:: templates, inline functions that were not inlined) are merged over all objects by the linker: the
-    baseline code could then call a copy that was compiled for AVX-512, and die on machines without it.
+    Weak symbols (std:: templates, inline functions that were not inlined) are merged over all objects by the linker:
+    the baseline could then call a copy that was compiled for AVX-512, and die on machines without it.
     """
     if not shutil.which("nm"):
         return
-    lines = subprocess.run(["nm", "-C", target], stdout=subprocess.PIPE, text=True, errors="replace").stdout.splitlines()
-    weak = [line for line in lines if line[17:18] in ("W", "V", "u") and "DW.ref" not in line]
+    listing = subprocess.run(["nm", "-C", target], stdout=subprocess.PIPE, text=True, errors="replace").stdout
+    weak = [line for line in listing.splitlines() if line[17:18] in ("W", "V", "u") and "DW.ref" not in line]
     if weak:
         os.remove(target)
-        raise SystemExit(f"tinygen: {target} defines weak symbols; use no std templates in kernels:\n" + "\n".join(weak))
+        names = "\n".join(weak)
+        raise SystemExit(f"tinygen: {target} defines weak symbols; use no std templates in kernels:\n{names}")
 
 
 setup(ext_modules=[Extension("tinygen._cpu", sources=[])], cmdclass={"build_ext": BuildKernels})

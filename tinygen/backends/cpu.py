@@ -1,8 +1,8 @@
 """The C++ backend: the kernel table on NumPy arrays, computed by the extension `tinygen._cpu` (csrc/cpu).
 
-Each function checks dtypes, makes its arrays contiguous, allocates the result and calls one C++ kernel, which releases the
-GIL. The kernels exist for several instruction sets; the best one that the machine has is used unless TINYGEN_CPU names
-another (baseline, avx2, avx512, or `reference` for plain NumPy). matmul is NumPy's, whose BLAS is hard to beat.
+Each function checks dtypes, makes its arrays contiguous, allocates the result and calls one C++ kernel, which releases
+the GIL. The kernels exist for several instruction sets; the best one that the machine has is used unless TINYGEN_CPU
+names another (baseline, avx2, avx512, or `reference` for plain NumPy). matmul is NumPy's, whose BLAS is hard to beat.
 
 Threads: `set_num_threads` sets the kernels and NumPy's BLAS together; a fixed number gives bit-identical results.
 """
@@ -35,9 +35,8 @@ def _select_isa() -> None:
     try:
         _cpu.select(wanted)
     except ValueError as error:
-        raise ValueError(
-            f"TINYGEN_CPU={wanted!r}: {error}; this machine runs reference, {', '.join(_cpu.isas())} (unset: {_cpu.isas()[-1]})"
-        ) from None
+        legal = ", ".join(["reference", *_cpu.isas()])
+        raise ValueError(f"TINYGEN_CPU={wanted!r}: {error}; this machine runs {legal} (unset: the last)") from None
 
 
 def _default_threads() -> int:
@@ -82,7 +81,7 @@ def sources() -> dict[str, str]:
 
 
 def _inputs(kernel: str, *arrays: Any) -> list[Any]:
-    """The arrays (None stays None), C-contiguous; TypeError naming kernel and dtype unless all are float32 or all float64."""
+    """The arrays (None stays None), C-contiguous; TypeError naming kernel and dtype unless all share a float dtype."""
     dtype = arrays[0].dtype
     if dtype not in _FLOATS:
         raise TypeError(f"{kernel}: expected float32 or float64, got {dtype}; convert the tensor with .float()")
@@ -102,7 +101,7 @@ def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return np.empty(shape, dtype)
 
 
-# Convolution ------------------------------------------------------------------------------------------------------------
+# Convolution ----------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)
@@ -110,24 +109,50 @@ def _geometry(geo: Geometry) -> Any:
     return _cpu.Geometry(geo.x_shape, geo.w_shape, geo.y_shape, geo.stride, geo.dilation, geo.pad, geo.groups)
 
 
+def _is_dense(geo: Geometry) -> bool:
+    """Whether each image gives one output, read through the whole image: then the contractions are matrix products."""
+    whole = geo.w_shape[1:] == geo.x_shape[1:] and geo.y_shape[2:] == (1, 1) and geo.pad == (0, 0)
+    return whole and all(d == 1 or size == 1 for d, size in zip(geo.dilation, geo.w_shape[2:]))
+
+
+def _as_matrices(*arrays: Array) -> list[Array]:
+    return [a.reshape(len(a), math.prod(a.shape[1:])) for a in arrays]
+
+
 def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
     x, w, bias = _inputs("conv", x, w, bias)
     y = _empty(geo.y_shape, x.dtype)
-    _cpu.conv(_geometry(geo), x, w, bias, y)
+    if _is_dense(geo):
+        mx, mw, my = _as_matrices(x, w, y)
+        np.matmul(mx, mw.T, out=my)
+        if bias is not None:
+            my += bias
+    else:
+        _cpu.conv(_geometry(geo), x, w, bias, y)
     return y
 
 
 def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
     y, w, bias = _inputs("conv_transpose", y, w, bias)
     x = _empty(geo.x_shape, y.dtype)
-    _cpu.conv_transpose(_geometry(geo), y, w, bias, x)
+    if _is_dense(geo):
+        mx, mw, my = _as_matrices(x, w, y)
+        np.matmul(my, mw, out=mx)
+        if bias is not None:
+            x += bias[:, None, None]
+    else:
+        _cpu.conv_transpose(_geometry(geo), y, w, bias, x)
     return x
 
 
 def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     x, y = _inputs("conv_weight", x, y)
     w = _empty(geo.w_shape, x.dtype)
-    _cpu.conv_weight(_geometry(geo), x, y, w)
+    if _is_dense(geo):
+        mx, mw, my = _as_matrices(x, w, y)
+        np.matmul(my.T, mx, out=mw)
+    else:
+        _cpu.conv_weight(_geometry(geo), x, y, w)
     return w
 
 

@@ -5,6 +5,8 @@
 // Idea       Lanes run over k. y is transposed to [pixel][k] a band at a time; x is read straight from a Window (window.h), one
 //            scalar broadcast per (channel, tap) and pixel: no im2col at all. kRows (channel, tap) pairs x up to kVectors vectors
 //            of k stay in registers over kPixels pixels (tile.h, spread).
+// Few        With at most 4 output channels per group lanes over k would idle: there lanes run along the rows of y and x, each
+//            (k, channel, tap) is a vector of partial sums, added up at the end (`dots`).
 // Mapping    Threads share the blocks of k first: their results are disjoint. If there are fewer blocks than threads, several
 //            threads take shares of the bands, sum into private accumulators, and these are added in the order of the threads.
 // Cost       2 flops per (k, c, t, n, p). Bytes: x once per block of k (window), y once, accumulators once per band, from L2.
@@ -22,6 +24,75 @@ constexpr index_t kWindowBytes = 384 << 10;     // per thread, a good part of L2
 constexpr index_t kTransposedBytes = 256 << 10;
 constexpr index_t kPixels = 128;                // per call of a tile: so much of y stays in L1
 
+constexpr index_t kFewResults = 4;              // the most k per group for which `dots` is used
+
+// A band of y and of the window as `dots` walks them: rows of `vectors` vectors, the last one valid where `mask` is set.
+template <class T>
+struct Rows {
+  index_t images, rows, vectors, image_pitch, row_pitch, result_pitch;  // pitches of the window; result_pitch: of y
+  typename VectorOf<T>::mask mask;
+};
+
+// sum[i][k] (vectors) += y[k] * window[offset[i] + .] over all vectors of all rows, for M pairs and K results. y is
+// [k][image, row][vectors * lanes], zero beyond the end of a row; the window is masked there, for it may hold anything.
+template <class T, int K, int M>
+__attribute__((noinline)) void dots(const T* __restrict window, const index_t* __restrict offset, const Rows<T>& band,
+                                    const T* __restrict y, T* __restrict sum) {
+  constexpr int L = lanes<T>;
+  typedef typename VectorOf<T>::mask Mask;
+  Vector<T> total[M][K];
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++)
+    TINYGEN_UNROLL
+    for (int k = 0; k < K; k++) total[i][k] = load(sum + (i * K + k) * L);
+  for (index_t n = 0; n < band.images; n++)
+    for (index_t r = 0; r < band.rows; r++) {
+      const T* row = window + n * band.image_pitch + r * band.row_pitch;
+      for (index_t v = 0; v < band.vectors; v++, y += L) {
+        Mask keep = v + 1 < band.vectors ? ~Mask{} : band.mask;
+        Vector<T> factor[K];
+        TINYGEN_UNROLL
+        for (int k = 0; k < K; k++) factor[k] = load(y + k * band.result_pitch);
+        TINYGEN_UNROLL
+        for (int i = 0; i < M; i++) {
+          Vector<T> x = Vector<T>(Mask(load(row + offset[i] + v * L)) & keep);
+          TINYGEN_UNROLL
+          for (int k = 0; k < K; k++) total[i][k] += factor[k] * x;
+        }
+      }
+    }
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++)
+    TINYGEN_UNROLL
+    for (int k = 0; k < K; k++) store(sum + (i * K + k) * L, total[i][k]);
+}
+
+template <class T>
+using DotsFunction = void (*)(const T*, const index_t*, const Rows<T>&, const T*, T*);
+
+// dots<T, K, pairs> for pairs <= M.
+template <class T, int K, int M>
+DotsFunction<T> pick_dots(index_t pairs) {
+  if constexpr (M > 1)
+    if (pairs < M) return pick_dots<T, K, M - 1>(pairs);
+  return dots<T, K, M>;
+}
+
+template <class T>
+void all_dots(index_t results, index_t pairs, const T* window, const index_t* offsets, const Rows<T>& band, const T* y,
+              T* sum) {
+  const index_t at_once[] = {8, 4, 4, 2};  // pairs whose sums fit the registers, for 1 .. kFewResults results
+  index_t parts = (pairs + at_once[results - 1] - 1) / at_once[results - 1];
+  for (index_t part = 0; part < parts; part++) {
+    index_t i = pairs * part / parts, count = pairs * (part + 1) / parts - i;
+    auto* function = results == 1   ? pick_dots<T, 1, 8>(count)
+                     : results == 2 ? pick_dots<T, 2, 4>(count)
+                     : results == 3 ? pick_dots<T, 3, 4>(count)
+                                    : pick_dots<T, 4, 2>(count);
+    function(window, offsets + i, band, y, sum + i * results * lanes<T>);
+  }
+}
+
 template <class T>
 struct Job {
   const T *x, *y;
@@ -32,7 +103,8 @@ struct Job {
 };
 
 struct Plan {
-  index_t vectors, block, blocks;                          // k per block = vectors * lanes; blocks of k per group
+  bool few;                                                // use dots; else spread
+  index_t vectors, block, blocks;                          // sums per pair, of one block of k; blocks of k per group
   index_t channel_block, band_images, band_rows, image_bands, row_bands;
   index_t block_parts, band_parts;                         // how the threads share the blocks of k, and then the bands
   index_t pairs;                                           // (channel, tap) pairs
@@ -53,7 +125,8 @@ Plan make_plan(const Job<T>& job, int use) {
   plan.blocks = (vectors + kVectors - 1) / kVectors;
   plan.vectors = (vectors + plan.blocks - 1) / plan.blocks;
   plan.blocks = (vectors + plan.vectors - 1) / plan.vectors;
-  plan.block = plan.vectors * L;
+  plan.few = job.results <= kFewResults;
+  plan.block = (plan.few ? job.results : plan.vectors) * L;
   index_t blocks = plan.blocks * job.groups;
   plan.block_parts = min(blocks, use);
   plan.band_parts = max(1, use / max(1, plan.block_parts));
@@ -100,6 +173,22 @@ void transpose_y(const Job<T>& job, const Plan& plan, index_t group, index_t k0,
   }
 }
 
+// y of one band as [k][image, row][whole vectors], zeros at the end of each row; returns the distance from k to k.
+template <class T>
+index_t pad_y(const Job<T>& job, index_t group, index_t image, index_t images, index_t j0, index_t rows, T* __restrict to) {
+  constexpr index_t L = lanes<T>;
+  index_t columns = job.columns.outputs, pitch = (columns + L - 1) / L * L;
+  for (index_t k = 0; k < job.results; k++)
+    for (index_t n = 0; n < images; n++) {
+      const T* from = job.y + (((image + n) * job.groups + group) * job.results + k) * job.rows.outputs * columns + j0 * columns;
+      for (index_t j = 0; j < rows; j++, from += columns, to += pitch) {
+        store(to + pitch - L, Vector<T>{});
+        copy_exactly(to, from, columns);
+      }
+    }
+  return images * rows * pitch;
+}
+
 // Adds the bands [begin, end) to sum [channel, tap][block], for one group and block of k.
 template <class T>
 void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, index_t begin, index_t end,
@@ -109,17 +198,26 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, 
   index_t slack = 2 * lanes<T>;
   index_t most = band_window(job, plan.band_images, plan.band_rows).channel_pitch;
   T* copy = static_cast<T*>(scratch(kWindow, (plan.channel_block * most + slack) * sizeof(T)));
-  index_t most_pixels = plan.band_images * plan.band_rows * job.columns.outputs;
+  constexpr index_t L = lanes<T>;
+  index_t row_vectors = (job.columns.outputs + L - 1) / L, most_rows = plan.band_images * plan.band_rows;
+  index_t most_pixels = most_rows * job.columns.outputs;
   T* y = static_cast<T*>(
-      scratch(kTransposed, most_pixels * plan.block * sizeof(T)));
+      scratch(kTransposed, (plan.few ? most_rows * row_vectors : most_pixels) * plan.block * sizeof(T)));
   index_t* offsets = static_cast<index_t*>(scratch(kTaps, plan.channel_block * taps * sizeof(index_t)));
   index_t* pixels = static_cast<index_t*>(scratch(kPixelOffsets, most_pixels * sizeof(index_t)));
   for (index_t band = begin; band < end; band++) {
     index_t image = band / plan.row_bands * plan.band_images, j0 = band % plan.row_bands * plan.band_rows;
     index_t images = min(plan.band_images, job.images - image), rows = min(plan.band_rows, job.rows.outputs - j0);
     Window window = band_window(job, images, rows);
-    transpose_y(job, plan, group, k0, image, images, j0, rows, y);
+    Rows<T> band_rows = {images, rows, row_vectors, window.image_pitch, window.row_step * window.row_pitch, 0, {}};
     index_t count = 0;
+    if (plan.few) {
+      band_rows.result_pitch = pad_y(job, group, image, images, j0, rows, y);
+      for (index_t lane = 0; lane < L; lane++)
+        band_rows.mask[lane] = (row_vectors - 1) * L + lane < job.columns.outputs ? -1 : 0;
+    } else {
+      transpose_y(job, plan, group, k0, image, images, j0, rows, y);
+    }
     for (index_t n = 0; n < images; n++)
       for (index_t j = 0; j < rows; j++)
         for (index_t q = 0; q < job.columns.outputs; q++) pixels[count++] = window.pixel(n, j, q);
@@ -133,6 +231,10 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, 
             offsets[pair++] = c * window.channel_pitch +
                               window.tap(job.rows.start + r * job.rows.move, job.columns.start + s * job.columns.move);
       T* out = sum + channel * taps * plan.block;
+      if (plan.few) {
+        all_dots(job.results, pair, copy, offsets, band_rows, y, out);
+        continue;
+      }
       index_t parts = (count + kPixels - 1) / kPixels;
       for (index_t part = 0; part < parts; part++) {
         index_t p = count * part / parts, length = count * (part + 1) / parts - p;
@@ -164,6 +266,16 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
   T* sum = static_cast<T*>(scratch(kAccumulator, (plan.band_parts > 1 ? blocks * plan.band_parts : use) * sums * sizeof(T)));
   // w[k][channel, tap] from sum [channel, tap][k], pairs [from, to)
   auto finish = [&](index_t block, const T* total, index_t from, index_t to) {
+    if (plan.few) {
+      for (index_t k = 0; k < job.results; k++)
+        for (index_t pair = from; pair < to; pair++) {
+          const T* part = total + pair * plan.block + k * lanes<T>;
+          T value = part[0];
+          for (int lane = 1; lane < lanes<T>; lane++) value += part[lane];
+          w[(block * job.results + k) * plan.pairs + pair] = value;
+        }
+      return;
+    }
     index_t group = block / plan.blocks, k0 = block % plan.blocks * plan.block;
     transpose_copy(total + from * plan.block, plan.block, to - from, min(plan.block, job.results - k0),
                    w + (group * job.results + k0) * plan.pairs + from, plan.pairs);

@@ -1,0 +1,195 @@
+"""The build and the choice of kernels: TINYGEN_CPU, sources, threads, and installing without a compiler."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygen.backends import reference
+from tinygen.backends.geometry import Geometry
+
+ROOT = Path(__file__).resolve().parent.parent
+_cpu = pytest.importorskip("tinygen._cpu", reason="built without a compiler")
+cpu = pytest.importorskip("tinygen.backends.cpu")
+
+GEOMETRY = Geometry((3, 20, 9, 11), (40, 20, 3, 3), (3, 40, 5, 6), (2, 2), (1, 1), (1, 1))
+
+
+def operands(dtype=np.float32):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(s).astype(dtype) for s in (GEOMETRY.x_shape, GEOMETRY.w_shape, GEOMETRY.y_shape)]
+
+
+def python(code, **env):
+    """The finished process of `python -c code` with these environment variables added."""
+    full = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    return subprocess.run([sys.executable, "-c", code], env=full, capture_output=True, text=True)
+
+
+@pytest.fixture
+def keep_settings():
+    isa, threads = _cpu.isa(), _cpu.get_num_threads()
+    yield
+    _cpu.select(isa)
+    cpu.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("isa", _cpu.isas())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_instruction_set_computes_the_reference(keep_settings, isa, dtype):
+    _cpu.select(isa)
+    assert cpu.isa() == isa
+    x, w, y = operands(dtype)
+    for got, expected in [
+        (cpu.conv(x, w, GEOMETRY), reference.conv(x, w, GEOMETRY)),
+        (cpu.conv_transpose(y, w, GEOMETRY), reference.conv_transpose(y, w, GEOMETRY)),
+        (cpu.conv_weight(x, y, GEOMETRY), reference.conv_weight(x, y, GEOMETRY)),
+        (cpu.sigmoid(x), reference.sigmoid(x)),
+    ]:
+        assert np.abs(expected).max() > 0.5
+        error = np.abs(got - expected).max() / np.abs(expected).max()
+        assert error < (2e-5 if dtype == np.float32 else 1e-13)
+
+
+def test_instruction_sets_differ_only_in_rounding_but_are_different_code(keep_settings):
+    if len(_cpu.isas()) < 2:
+        pytest.skip("this machine has only the baseline")
+    x, w, _ = operands()
+    results = []
+    for isa in _cpu.isas():
+        _cpu.select(isa)
+        results.append(cpu.conv(x, w, GEOMETRY))
+    assert not np.array_equal(results[0], results[-1])  # fused multiply-adds round once: the baseline has none
+
+
+def test_tinygen_cpu_selects_the_kernels():
+    done = python("from tinygen.backends import device; print(device('cpu').kernels.isa())", TINYGEN_CPU="baseline")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "baseline"
+
+
+def test_an_unknown_tinygen_cpu_names_the_legal_values():
+    done = python("from tinygen.backends import device; device('cpu')", TINYGEN_CPU="sse9")
+    assert done.returncode != 0
+    message = done.stderr.strip().splitlines()[-1]
+    assert "TINYGEN_CPU='sse9'" in message and "reference" in message
+    for isa in _cpu.isas():
+        assert isa in message
+    with pytest.raises(ValueError, match="no such instruction set"):
+        _cpu.select("sse9")
+
+
+def test_omp_num_threads_is_the_default():
+    done = python("from tinygen.backends import cpu; print(cpu.get_num_threads())", OMP_NUM_THREADS="3")
+    assert done.stdout.strip() == ("3" if _cpu.has_openmp() else "1"), done.stderr
+
+
+def test_sources_point_at_the_definitions():
+    sources = _cpu.sources()
+    assert {"conv", "conv_transpose", "conv_weight"} <= set(sources)
+    for kernel, where in sources.items():
+        file, line = where.split(":")
+        text = (ROOT / file).read_text().splitlines()[int(line) - 1]
+        assert re.match(rf"TINYGEN_KERNEL\({kernel}\b", text), (where, text)
+
+
+def test_a_number_of_threads_gives_the_same_bits(keep_settings):
+    x, w, y = operands()
+    results = {}
+    for threads in (1, 2, 3):
+        cpu.set_num_threads(threads)
+        first, second = cpu.conv_weight(x, y, GEOMETRY), cpu.conv_weight(x, y, GEOMETRY)
+        assert np.array_equal(first, second)
+        results[threads] = cpu.conv(x, w, GEOMETRY), cpu.conv_transpose(y, w, GEOMETRY)
+    for threads in (2, 3):  # these two sum every output in one order, whatever the threads
+        for one, many in zip(results[1], results[threads]):
+            assert np.array_equal(one, many)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2", True])
+def test_set_num_threads_refuses_what_is_no_count(count):
+    with pytest.raises(ValueError, match="set_num_threads: expected an integer of at least 1"):
+        cpu.set_num_threads(count)
+
+
+def test_dtypes_are_refused_by_name():
+    x, w, _ = operands()
+    with pytest.raises(TypeError, match="conv: expected float32 or float64, got int32"):
+        cpu.conv(x.astype(np.int32), w, GEOMETRY)
+    with pytest.raises(TypeError, match="conv: arrays of float32 and float64"):
+        cpu.conv(x, w.astype(np.float64), GEOMETRY)
+    with pytest.raises(TypeError, match="expected dtype float32, got float64"):
+        _cpu.conv(cpu._geometry(GEOMETRY), x, w.astype(np.float64), None, np.empty(GEOMETRY.y_shape, np.float32))
+
+
+def test_any_layout_is_accepted():
+    x, w, y = operands()
+    laid_out = np.asfortranarray(x), w.transpose(1, 0, 3, 2).copy().transpose(1, 0, 3, 2), y[:, ::-1][:, ::-1]
+    assert not any(a.flags.c_contiguous for a in laid_out[:2])
+    assert np.array_equal(cpu.conv(laid_out[0], laid_out[1], GEOMETRY), cpu.conv(x, w, GEOMETRY))
+    assert np.array_equal(cpu.conv_weight(laid_out[0], laid_out[2], GEOMETRY), cpu.conv_weight(x, y, GEOMETRY))
+
+
+# Installing -----------------------------------------------------------------------------------------------------------
+
+
+def build(folder, **env):
+    """The finished process of `setup.py build_ext` in `folder`."""
+    full = {k: v for k, v in os.environ.items() if k not in ("CXX", "TINYGEN_SANITIZE")}
+    command = [sys.executable, "setup.py", "build_ext"]
+    return subprocess.run(command, cwd=folder, env={**full, **env}, capture_output=True, text=True)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the build files with one trivial kernel file, so that a build that is meant to fail fails at once."""
+    pytest.importorskip("setuptools")
+    for file in ("setup.py", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / "README.md").write_text("")
+    kernels = tmp_path / "csrc" / "cpu" / "kernels"
+    kernels.mkdir(parents=True)
+    (kernels / "one.cpp").write_text("static int one() { return 1; }\nint two() { return 2 * one(); }\n")
+    return tmp_path
+
+
+def test_without_a_compiler_the_build_succeeds_and_says_so(project):
+    done = build(project, PATH="")
+    assert done.returncode == 0, done.stderr
+    assert "WITHOUT its C++ kernels: no working C++17 compiler" in done.stderr and "reference" in done.stderr
+    assert not list(project.rglob("*.so"))
+
+
+def test_a_wrong_cxx_is_an_error_not_a_silent_fallback(project):
+    done = build(project, CXX="/nonexistent/g++")
+    assert done.returncode != 0
+    assert "CXX=/nonexistent/g++" in done.stderr
+
+
+def test_with_a_compiler_a_failing_build_is_an_error(project):
+    pytest.importorskip("pybind11")
+    if not shutil.which("g++") and not shutil.which("c++"):
+        pytest.skip("no compiler")
+    (project / "csrc" / "cpu" / "kernels" / "one.cpp").write_text("int broken( { }\n")
+    done = build(project)
+    assert done.returncode != 0
+    assert "one.cpp does not compile" in done.stderr
+
+
+def test_a_kernel_file_with_weak_symbols_is_refused(project):
+    """Weak symbols are merged over instruction sets by the linker: the baseline could end up executing AVX-512."""
+    pytest.importorskip("pybind11")
+    if not (shutil.which("g++") or shutil.which("c++")) or not shutil.which("nm"):
+        pytest.skip("no compiler or no nm")
+    (project / "csrc" / "cpu" / "kernels" / "one.cpp").write_text(
+        "template <class T> __attribute__((noinline)) T twice(T a) { return a + a; }\n"
+        "int two(int a) { return twice(a); }\n"
+    )
+    done = build(project)
+    assert done.returncode != 0
+    assert "defines weak symbols" in done.stderr
