@@ -30,9 +30,10 @@ for _module, _names in {
     reduce: "sum mean var std max min amax amin logsumexp softmax log_softmax cumsum cumprod prod "
     "norm argmax argmin any all",
     shape: "reshape view transpose permute flatten unflatten squeeze unsqueeze expand split chunk "
-    "unbind gather scatter_add index_select flip roll tile repeat tril triu sort argsort topk "
-    "masked_fill clone contiguous movedim",
-    matmul: "matmul mm bmm dot outer t",
+    "unbind gather scatter scatter_add index_select index_add flip roll tile repeat tril triu sort "
+    "argsort topk masked_fill masked_select clone contiguous movedim narrow select nonzero diagonal "
+    "repeat_interleave swapaxes broadcast_to take_along_dim",
+    matmul: "matmul mm mv bmm dot outer t addmm trace",
 }.items():
     for _name in _names.split():
         setattr(Tensor, _name, getattr(_module, _name))
@@ -78,7 +79,7 @@ def _raw(value: Any) -> Any:
     return value.array if isinstance(value, Tensor) else value
 
 
-def _write(self: Tensor, name: str, value: Any, at: Any = ..., others: Iterable = ()) -> Tensor:
+def _write(self: Tensor, name: str, value: Any, at: Any = None, others: Iterable = ()) -> Tensor:
     """Writes into this tensor's memory and counts its version; raises if it could be recorded."""
     recording = tape.is_grad_enabled()
     if not self.is_leaf:
@@ -90,16 +91,17 @@ def _write(self: Tensor, name: str, value: Any, at: Any = ..., others: Iterable 
     if recording and any(isinstance(t, Tensor) and t.requires_grad for t in (value, *others)):
         raise RuntimeError(f"{name}: the other operand requires grad; compute a new tensor instead")
     array = _raw(value() if callable(value) else value)
-    if at is ... and np.broadcast_shapes(np.shape(array), self.shape) != self.shape:
+    target, where = at(self.array) if at else (self.array, ...)
+    if target is self.array and np.broadcast_shapes(np.shape(array), self.shape) != self.shape:
         raise ValueError(f"{name}: a value {np.shape(array)} does not fit into {self.shape}")
-    self.array[at] = array
+    target[where] = array
     self._version[0] += 1
     return self
 
 
 def _in_place(name: str, function: Callable) -> Callable:
     def apply(self: Tensor, *args: Any, **options: Any) -> Tensor:
-        return _write(self, name, lambda: function(self.detach(), *args, **options), ..., args)
+        return _write(self, name, lambda: function(self.detach(), *args, **options), None, args)
 
     apply.__name__, apply.__doc__ = name, f"`{name[:-1]}`, written into this tensor; returns it."
     return apply
@@ -155,8 +157,8 @@ class Methods:
     __dlpack_device__ = lambda self: self.array.__dlpack_device__()
 
     def __setitem__(self: Tensor, index: Any, value: Any) -> None:
-        at = tuple(map(_raw, index)) if isinstance(index, tuple) else (_raw(index),)
-        _write(self, "x[...] = y", value, at)
+        basic, advanced = shape.separate(shape.raw_index(self, index), self.ndim)
+        _write(self, "x[...] = y", value, lambda array: (array[(*basic, ...)], advanced))
 
     def backward(
         self: Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: Any = False,

@@ -497,7 +497,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     try:
         if _BASIC.issuperset([type(i) for i in items]):
             return _slice(input, index=items if Ellipsis in items else (*items, ...))
-        basic, advanced = _separate(items, input.ndim)
+        basic, advanced = separate(items, input.ndim)
         if not all(map(_whole, basic)):
             input = _slice(input, index=(*basic, ...))
         arrays = [i for i, a in enumerate(advanced) if type(a) is not slice]
@@ -508,7 +508,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         raise IndexError(f"getitem: {error} (input is {tuple(input.shape)})") from None
 
 
-def _separate(items: tuple, ndim: int) -> tuple[tuple, tuple]:
+def separate(items: tuple, ndim: int) -> tuple[tuple, tuple]:
     """An index in two steps: first integers, slices and new axes, then arrays and masks on the axes that are left."""
     masks = [i.ndim for i in items if type(i) not in _BASIC and i.dtype.kind == "b"]
     used = sum(i is not None and i is not Ellipsis for i in items) - len(masks) + sum(masks)
