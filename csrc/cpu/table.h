@@ -59,7 +59,10 @@
   /* kernels/random.cpp */                                                                                              \
   KERNEL(random_bits, (const Philox& state, long long count, std::uint32_t* out))                                       \
   KERNEL(random_uniform, (const Philox& state, long long count, T* out))                                                \
-  KERNEL(random_normal, (const Philox& state, long long count, T* out))
+  KERNEL(random_normal, (const Philox& state, long long count, T* out))                                                  \
+  /* kernels/probe.cpp */                                                                                                \
+  KERNEL(fma_probe, (long long rounds, const T* from, T* to, long long* flops))                                          \
+  KERNEL(triad, (long long count, double scale, const T* a, const T* b, T* c))
 
 namespace tinygen {
 
