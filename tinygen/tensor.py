@@ -31,8 +31,8 @@ for _module, _names in {
     "norm argmax argmin any all",
     shape: "reshape view transpose permute flatten unflatten squeeze unsqueeze expand split chunk "
     "unbind gather scatter scatter_add index_select index_add flip roll tile repeat tril triu sort "
-    "argsort topk masked_fill masked_select clone contiguous movedim narrow select nonzero diagonal "
-    "repeat_interleave swapaxes broadcast_to take_along_dim",
+    "argsort topk masked_fill masked_select clone contiguous movedim narrow select nonzero "
+    "diagonal repeat_interleave swapaxes broadcast_to take_along_dim",
     matmul: "matmul mm mv bmm dot outer t addmm trace",
 }.items():
     for _name in _names.split():
@@ -133,7 +133,6 @@ class Methods:
     T = property(lambda self: self.permute(tuple(range(self.ndim))[::-1]), doc="Axes reversed.")
     mT = property(lambda self: self.transpose(-2, -1), doc="The last two dimensions exchanged.")
     is_leaf = property(lambda self: not isinstance(self.node, tape.Node | tape.Output))
-    is_cuda = property(lambda self: self.device.name.startswith("cuda"))
     grad_fn = property(lambda self: None if self.is_leaf else self.node)
     size = lambda self, dim=None: self.array.shape if dim is None else self.array.shape[dim]
     dim = lambda self: self.array.ndim

@@ -143,10 +143,11 @@ def _load(name: str) -> Any:
     except ImportError as error:
         if name == "cpu" and error.name in ("tinygen._cpu", "tinygen.backends.cpu"):  # installed without a compiler
             return importlib.import_module(".reference", __name__)
-        raise RuntimeError(
-            f"device '{name}' cannot be used here: {error}. Install CuPy with pip install 'tinygen[cuda13]' (or "
-            "'tinygen[cuda12]'), or use device='cpu'."
-        ) from error
+        remedy = {
+            "cpu": "reinstall tinygen so that its extension is built anew, or set TINYGEN_CPU=reference",
+            "cuda": "install CuPy with pip install 'tinygen[cuda13]' (or 'tinygen[cuda12]'), or use device='cpu'",
+        }[name]
+        raise RuntimeError(f"device '{name}' cannot be used here: {error}; {remedy}") from error
 
 
 def device(name: str | Device = "cpu") -> Device:
