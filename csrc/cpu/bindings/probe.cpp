@@ -11,7 +11,7 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// GFLOP/s of multiply-adds in registers, over about `milliseconds`.
+// GFLOP/s of multiply-adds in registers: the best of a few calls, which take about `milliseconds` together.
 template <class T>
 double fma_peak(double milliseconds) {
   using namespace tinygen;
@@ -20,17 +20,19 @@ double fma_peak(double milliseconds) {
   from[0] = T(0.999), from[1] = T(0.001);  // the chains settle at 1: no denormals, no infinities
   for (size_t i = 2; i < from.size(); i++) from[i] = T(1) + T(0.01) * T(i);
   auto* probe = pick<T>(table().fma_probe);
-  long long flops = 0, rounds = 1000;
-  double seconds = 0;
-  for (double wanted = 1e-3 * milliseconds;;) {
+  long long flops = 0, rounds = 10000;
+  double best = 0, total = 0;
+  const double wanted = 1e-3 * milliseconds;
+  for (int calls = 0; calls < 4 || total < wanted; calls++) {  // a disturbed call must not set the length of the others
     const double start = now();
     probe(rounds, from.data(), to.data(), &flops);
-    seconds = now() - start;
-    if (seconds >= 0.5 * wanted) break;
-    const double factor = wanted / (seconds > 1e-7 ? seconds : 1e-7);
-    rounds = static_cast<long long>(rounds * (factor < 20 ? factor : 20)) + 1;
+    const double seconds = now() - start, rate = static_cast<double>(flops) / (seconds > 1e-7 ? seconds : 1e-7);
+    if (rate > best) best = rate;
+    total += seconds;
+    const double grown = 0.3 * wanted * best / static_cast<double>(flops) * static_cast<double>(rounds);
+    if (grown > rounds) rounds = static_cast<long long>(grown);
   }
-  return 1e-9 * flops / seconds;
+  return 1e-9 * best;
 }
 
 double bandwidth(double megabytes, bool triad) {
