@@ -1,0 +1,235 @@
+"""Layers as functions, under torch's names and argument orders: `import tinygen.nn.functional as F`.
+
+Most are the ops themselves. What is added here is torch's calling convention: `training` flags, running statistics, and
+`inplace`, which is accepted and ignored (an in-place activation would overwrite what backward needs).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops import fused, pointwise, reduce
+from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from ..ops.fused import group_norm, layer_norm
+from ..ops.matmul import linear
+from ..ops.pointwise import log_sigmoid, sigmoid, tanh
+from ..ops.pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+    max_unpool2d,
+)  # fmt: skip
+from ..ops.random import dropout, dropout1d, dropout2d, rand_like
+from ..ops.resize import interpolate, upsample
+from ..ops.shape import embedding, one_hot, pad, pixel_shuffle, pixel_unshuffle
+from ..tape import Tensor
+from .losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    cosine_similarity,
+    cross_entropy,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    hinge_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    nll_loss,
+    pairwise_distance,
+    smooth_l1_loss,
+    triplet_margin_loss,
+)  # fmt: skip
+
+__all__ = [
+    "linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "embedding", "one_hot",
+    "max_pool1d", "max_pool2d", "max_unpool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "interpolate", "upsample", "pad", "pixel_shuffle", "pixel_unshuffle",
+    "batch_norm", "instance_norm", "layer_norm", "group_norm", "normalize", "dropout", "dropout1d", "dropout2d",
+    "relu", "relu_", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax",
+    "logsigmoid", "softsign", "hardtanh", "relu6", "mish", "softmin", "gumbel_softmax", "threshold",
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss", "margin_ranking_loss", "triplet_margin_loss",
+    "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity", "pairwise_distance",
+]  # fmt: skip
+
+logsigmoid = log_sigmoid
+
+
+# Activations.
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0)."""
+    return pointwise.relu(input)
+
+
+relu_ = relu
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where x > 0, else negative_slope * x."""
+    return pointwise.leaky_relu(input, negative_slope)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha (e^x - 1)."""
+    return pointwise.elu(input, alpha)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """1.0507 * (x if x > 0 else 1.6733 (e^x - 1))."""
+    return pointwise.selu(input)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x * Phi(x), Phi the normal distribution function; 'tanh' for its approximation."""
+    return pointwise.gelu(input, approximate)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x)."""
+    return pointwise.silu(input)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(softplus(x))."""
+    return input * pointwise.tanh(pointwise.softplus(input))
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + e^(beta x)) / beta; x itself where beta x > threshold, as in torch."""
+    scaled = input if beta == 1 else input * beta
+    y = pointwise.softplus(scaled)
+    return pointwise.where(scaled > threshold, input, y if beta == 1 else y / beta)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return input / (1 + input.abs())
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """x moved into [min_val, max_val]."""
+    return pointwise.clamp(input, min_val, max_val)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """x moved into [0, 6]."""
+    return pointwise.clamp(input, 0.0, 6.0)
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value."""
+    return pointwise.where(input > threshold, input, float(value))
+
+
+def _dim(name: str, dim: int | None) -> int:
+    if dim is None:
+        raise TypeError(f"{name}: say along which dim, for instance dim=1 for (N, classes)")
+    return dim
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """e^x / sum(e^x) along `dim`."""
+    return reduce.softmax(input, _dim("softmax", dim), dtype)
+
+
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """softmax(-x) along `dim`."""
+    return reduce.softmax(-input, _dim("softmin", dim), dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """x - log(sum(e^x)) along `dim`."""
+    return reduce.log_softmax(input, _dim("log_softmax", dim), dtype)
+
+
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, *, dim: int = -1) -> Tensor:
+    """softmax((logits + Gumbel noise) / tau): a relaxed sample of a class; `hard` makes it one-hot, with the soft gradient."""
+    uniform = pointwise.clamp(rand_like(logits.detach()), 1e-7, 1 - 1e-7)
+    soft = reduce.softmax((logits - (-uniform.log()).log()) / tau, dim)
+    if not hard:
+        return soft
+    values = soft.detach()
+    chosen = (values == values.amax(dim, keepdim=True)).to(soft.dtype)
+    return chosen - values + soft
+
+
+# Normalisation.
+
+
+def batch_norm(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
+    training: bool = False, momentum: Any = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """(x - mean) / sqrt(var + eps) * weight + bias per channel of input (N, C, ...).
+
+    In training the statistics are the batch's (biased variance), and running_mean, running_var move towards them (unbiased
+    variance) by the fraction `momentum`; otherwise they are the running ones. Raises ValueError for one value per channel
+    in training. Ioffe and Szegedy 2015.
+    """
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: outside training running_mean and running_var are needed")
+        if input.ndim < 2 or input.shape[1] != running_mean.shape[0]:
+            raise ValueError(
+                f"batch_norm: input should be (N, {running_mean.shape[0]}, ...), one channel per running mean, got {tuple(input.shape)}"
+            )
+        along = (-1,) + (1,) * (input.ndim - 2)
+        scale = pointwise.rsqrt(running_var + eps)
+        scale = scale if weight is None else scale * weight
+        shift = -running_mean * scale if bias is None else bias - running_mean * scale
+        return input * scale.reshape(along) + shift.reshape(along)
+    if input.ndim >= 2 and input.array.size == input.shape[1]:
+        raise ValueError(
+            f"batch_norm: training needs more than one value per channel, got input {tuple(input.shape)}; use eval()"
+        )
+    y, mean, var = fused.batch_norm(input, weight, bias, eps)
+    count = input.array.size // input.shape[1]
+    _move(running_mean, mean.array, momentum)
+    _move(running_var, var.array * (count / (count - 1)), momentum)
+    return y
+
+
+def _move(running: Tensor | None, batch: Any, momentum: Any) -> None:
+    """running += momentum (batch - running), in the same memory; momentum is a number or a 0-d array."""
+    if running is None:
+        return
+    running.array *= 1 - momentum
+    running.array += momentum * batch
+    running._version[0] += 1
+
+
+def instance_norm(
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """(x - mean) / sqrt(var + eps) * weight + bias per image and channel of input (N, C, L) or (N, C, H, W).
+
+    With `use_input_stats` the statistics are each image's own, and given running ones move towards their average over the
+    batch; otherwise the running ones are used. Ulyanov et al. 2016.
+    """
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if input.ndim > 2 and input.array.size == input.shape[0] * input.shape[1]:
+        raise ValueError(
+            f"instance_norm: needs more than one value per image and channel, got input {tuple(input.shape)}"
+        )
+    if running_mean is not None or running_var is not None:
+        axes = tuple(range(2, input.ndim))
+        _move(running_mean, input.array.mean(axes).mean(0), momentum)
+        _move(running_var, input.array.var(axes, ddof=1).mean(0), momentum)
+    return fused.instance_norm(input, weight, bias, eps)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """x / max(|x|_p, eps) along `dim`."""
+    return input / pointwise.clamp(reduce.norm(input, p, dim, keepdim=True), min=eps)

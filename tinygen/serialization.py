@@ -1,0 +1,155 @@
+"""Saving and loading on safetensors: tensors by name, and everything that is plain JSON beside them.
+
+    tg.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}, "checkpoint.safetensors")
+    state = tg.load("checkpoint.safetensors")
+
+A flat state dict is written under its own names, so `safetensors.torch.load_file` reads it, and files that PyTorch users saved
+load here. Nested dicts and lists join their keys with dots; their structure, numbers and strings travel in the file's metadata.
+A file is complete or absent: it is written beside its place, flushed to disk, then renamed. A checksum tells damage.
+Deliberately absent: pickled objects (a file can run no code), tensors that share memory (each is written out).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backends import device as get_device
+from .tape import Tensor
+
+__all__ = ["save", "load"]
+
+_TENSOR, _DICT, _TUPLE = "$tensor", "$dict", "$tuple"  # how the structure names what JSON has no word for
+
+
+def _pack(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
+    """The structure of `value` as JSON; its arrays go into `tensors` under their dotted paths."""
+    if isinstance(value, Tensor | np.ndarray) or (hasattr(value, "__array__") and not isinstance(value, np.generic)):
+        name = path or "tensor"
+        while name in tensors:
+            name += "_"
+        array = value.detach().cpu().array if isinstance(value, Tensor) else np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"save: '{name}' has dtype {array.dtype}; a file holds floats, integers and booleans")
+        tensors[name] = np.array(array, order="C", copy=None)
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        plain = all(isinstance(k, str) and not k.startswith("$") for k in value)
+        items = [(k, _pack(v, f"{path}.{k}" if path else str(k), tensors)) for k, v in value.items()]
+        return dict(items) if plain else {_DICT: [[_pack(k, path, tensors), v] for k, v in items]}
+    if isinstance(value, list | tuple):
+        items = [_pack(v, f"{path}.{i}" if path else str(i), tensors) for i, v in enumerate(value)]
+        return items if isinstance(value, list) else {_TUPLE: items}
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "state_dict"):
+        raise TypeError(f"save: '{path or type(value).__name__}' is a {type(value).__name__}; save its state_dict()")
+    raise TypeError(
+        f"save: '{path}' is a {type(value).__name__}; only tensors, dicts, lists, numbers and strings are saved"
+    )
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if _TENSOR in value:
+        return tensors[value[_TENSOR]]
+    if _TUPLE in value:
+        return tuple(_unpack(v, tensors) for v in value[_TUPLE])
+    if _DICT in value:
+        return {_unpack(k, tensors): _unpack(v, tensors) for k, v in value[_DICT]}
+    return {k: _unpack(v, tensors) for k, v in value.items()}
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].reshape(-1).view(np.uint8), zlib.crc32(name.encode(), total))
+    return f"{total:08x}"
+
+
+def save(obj: Any, path: str | os.PathLike) -> None:
+    """Writes tensors, nested in dicts and lists with plain JSON values, to a safetensors file; never leaves half a file.
+
+    Raises TypeError, naming the place, for what cannot be written; a module or optimizer is saved as its state_dict().
+    """
+    from safetensors.numpy import save_file
+
+    target = Path(path)
+    tensors: dict[str, np.ndarray] = {}
+    if hasattr(obj, "state_dict"):
+        raise TypeError(f"save: got a {type(obj).__name__}; save its state_dict()")
+    structure = _pack(obj, "", tensors)
+    metadata = {"format": "tinygen", "structure": json.dumps(structure), "crc32": _checksum(tensors)}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # the renaming, too, should survive a power cut
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load(path: str | os.PathLike, device: Any = "cpu") -> Any:
+    """What `save` wrote, its tensors on `device`; of any other safetensors file {name: tensor}.
+
+    Raises FileNotFoundError (with the nearest name in the folder) and ValueError, naming file and reason, for a file that is
+    truncated, damaged or not safetensors at all.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    source = Path(path)
+    if not source.is_file():
+        near = difflib.get_close_matches(source.name, os.listdir(source.parent) if source.parent.is_dir() else [], 1)
+        hint = f"; is it '{source.parent / near[0]}'?" if near else ""
+        raise FileNotFoundError(f"load: there is no file '{source.resolve()}'{hint}")
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with safe_open(source, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                arrays[name] = file.get_tensor(name)
+    except (SafetensorError, TypeError, AttributeError, ValueError) as error:
+        size = source.stat().st_size
+        reason = f"{error}" + (
+            " (NumPy has no such dtype; save it as float32)" if isinstance(error, TypeError | AttributeError) else ""
+        )
+        raise ValueError(f"load: '{source}' ({size:,} bytes) cannot be read as safetensors: {reason}") from error
+    if metadata.get("format") == "tinygen" and metadata["crc32"] != _checksum(arrays):
+        raise ValueError(
+            f"load: '{source}' is damaged: its checksum is {_checksum(arrays)}, it was written with {metadata['crc32']}"
+        )
+    place = get_device(device)
+    tensors = {n: Tensor(place.kernels.xp.asarray(a), None, place) for n, a in arrays.items()}
+    if metadata.get("format") != "tinygen":
+        return tensors
+    return _unpack(json.loads(metadata["structure"]), tensors)
