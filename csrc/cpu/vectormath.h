@@ -143,27 +143,20 @@ TINYGEN_INLINE VecD gather(const double* base, MaskD index) {
   return v;
 }
 
-// Sum and maximum of the lanes, by halves.
-template <class V>
-TINYGEN_INLINE auto sum_lanes(V v) {
-  constexpr int count = sizeof v / sizeof v[0];
-  decltype(v[0] + v[0]) part[count];
-  __builtin_memcpy(part, &v, sizeof v);
-  TINYGEN_UNROLL
-  for (int half = count / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) part[i] += part[i + half];
-  return part[0];
-}
-template <class V>
-TINYGEN_INLINE auto max_lanes(V v) {
-  constexpr int count = sizeof v / sizeof v[0];
-  decltype(v[0] + v[0]) part[count];
-  __builtin_memcpy(part, &v, sizeof v);
-  TINYGEN_UNROLL
-  for (int half = count / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) part[i] = part[i] > part[i + half] ? part[i] : part[i + half];
-  return part[0];
-}
+// Sum and maximum of the lanes. Each round combines lane i with lane i + half, leaving the results in pairs.
+#define TINYGEN_REDUCE(name, T, combined)                                                 \
+  TINYGEN_INLINE T name(Vector<T> v) {                                                    \
+    for (int count = lanes<T>; count > 1; count /= 2) {                                   \
+      const Vector<T> a = Shuffles<T>::low(v, v), b = Shuffles<T>::high(v, v);            \
+      v = combined;                                                                       \
+    }                                                                                     \
+    return v[0];                                                                          \
+  }
+TINYGEN_REDUCE(sum_lanes, float, a + b)
+TINYGEN_REDUCE(sum_lanes, double, a + b)
+TINYGEN_REDUCE(max_lanes, float, max(a, b))
+TINYGEN_REDUCE(max_lanes, double, max(a, b))
+#undef TINYGEN_REDUCE
 
 // ------------------------------------------------------------------------------------------------ float
 
@@ -189,10 +182,12 @@ TINYGEN_INLINE VecF scale(VecF y, VecF k) {
 #endif
 }
 
-// exp(x) for x <= 0, and for any x.
+// exp(x) for x <= 0, and for any x. What rounds to 0 is made 0 and not computed: a result below the normal range costs the
+// processor a hundred cycles, and masks make whole rows of minus infinity.
 TINYGEN_INLINE VecF exp_negative(VecF x) {
-  VecF k, r = split_ln2(max(splat<float>(-104.0f), x), k);
-  return scale(1.0f + (r + exp_tail(r)), k);
+  const MaskF gone = x < -104.0f;
+  VecF k, r = split_ln2(select(gone, VecF{}, x), k);
+  return select(gone, VecF{}, scale(1.0f + (r + exp_tail(r)), k));
 }
 TINYGEN_INLINE VecF exp(VecF x) { return exp_negative(min(splat<float>(89.0f), x)); }
 

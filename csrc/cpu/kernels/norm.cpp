@@ -25,8 +25,13 @@ constexpr int kParts = sizeof(double) / sizeof(T);
 TINYGEN_INLINE void widen(VecF v, VecD (&out)[2]) {
   HalfF half[2];
   __builtin_memcpy(half, &v, sizeof v);
-  out[0] = __builtin_convertvector(half[0], VecD);
-  out[1] = __builtin_convertvector(half[1], VecD);
+  for (int i = 0; i < 2; i++) {
+#if defined(__AVX512F__)  // GCC 12 would convert by quarters
+    out[i] = (VecD)_mm512_maskz_cvtps_pd(0xff, (__m256)half[i]);
+#else
+    out[i] = __builtin_convertvector(half[i], VecD);
+#endif
+  }
 }
 TINYGEN_INLINE void widen(VecD v, VecD (&out)[1]) { out[0] = v; }
 TINYGEN_INLINE double part_of(double v, int) { return v; }
@@ -109,6 +114,42 @@ inline Cut cut(const Channels& size) {
   return result;
 }
 
+// Two sums per block and channel, kept in double between the rounds.
+struct Partial {
+  double *first, *second;
+  long long channels, pitch;  // pitch: whole vectors may be read beyond the last channel
+
+  Partial(const Channels& size, const Cut& work) : channels(size.c), pitch((size.c + 15) / 16 * 16) {
+    first = (double*)scratch(kGeneral, (2 * work.blocks * pitch + 16) * sizeof(double));
+    second = first + work.blocks * pitch;
+  }
+  void put(long long block, long long c, double a, double b) const {
+    first[block * pitch + c] = a;
+    second[block * pitch + c] = b;
+  }
+  // From the sums of columns to those of channels c0 .. c1 - 1, each of `each` columns.
+  void put(long long block, long long c0, long long c1, long long each, const double* a, const double* b) const {
+    for (long long c = c0; c < c1; c++) {
+      double s0 = 0, s1 = 0;
+      for (long long i = 0; i < each; i++) s0 += *a++, s1 += *b++;
+      put(block, c, s0, s1);
+    }
+  }
+  // Sums over the blocks, for channels c0 .. c1 - 1.
+  void total(long long blocks, long long c0, long long c1, double* a, double* b) const {
+    for (long long c = c0; c < c1; c++) a[c - c0] = first[c], b[c - c0] = second[c];
+    for (long long block = 1; block < blocks; block++)
+      for (long long c = c0; c < c1; c++) a[c - c0] += first[block * pitch + c], b[c - c0] += second[block * pitch + c];
+  }
+};
+
+// From one value per channel to one per column, in place.
+template <class T>
+TINYGEN_INLINE void spread(T* values, long long channels, long long each) {
+  for (long long c = channels; each > 1 && c-- > 0;)
+    for (long long i = each; i-- > 0;) values[c * each + i] = values[c];
+}
+
 // first(group, block), then second(group, block) for all: interleaved where a group is one block, else in two rounds.
 template <class First, class Second>
 inline void two_rounds(const Channels& size, const Cut& work, const First& first, const Second& second) {
@@ -133,9 +174,9 @@ inline void two_rounds(const Channels& size, const Cut& work, const First& first
 TINYGEN_KERNEL(channel_norm,
                (const Channels& size, const T* x, const T* weight, const T* bias, double eps, T* y, T* mean, T* rstd)) {
   const Cut work = cut<T>(size);
-  const long long stride = size.c * size.s;
-  // partial[block][channel]: sum of x - shift, and of its square
-  double(*partial)[2] = (double(*)[2])scratch(kGeneral, (work.blocks * size.c + 1) * sizeof *partial);
+  const long long stride = size.c * size.s, each = work.wide ? 1 : size.s;
+  const double share = 1 / ((double)size.n * size.s);
+  const Partial partial(size, work);  // sums of x - shift and of its square
   auto shift_of = [&](long long c) {
     double v = size.n * size.s > 0 ? x[c * size.s] : 0;
     return v - v == 0 ? v : 0;  // infinity and NaN are no shift
@@ -151,14 +192,13 @@ TINYGEN_KERNEL(channel_norm,
       for (long long n = begin; n < end; n++)
         read_row(first + n * stride, size.s, splat((T)shift), [&](Vector<T> v) { add_moments(v, shift, sum, square); });
       for (int k = 1; k < kParts<T>; k++) sum[0] += sum[k], square[0] += square[k];
-      partial[block * size.c + c0][0] = sum_lanes(sum[0]);
-      partial[block * size.c + c0][1] = sum_lanes(square[0]);
-      return;
+      return partial.put(block, c0, sum_lanes(sum[0]), sum_lanes(square[0]));
     }
     const int columns = (int)((c1 - c0) * size.s);
     T shift[kColumns];
     double sums[kColumns], squares[kColumns];
-    for (int i = 0; i < columns; i++) shift[i] = (T)shift_of(c0 + i / size.s);
+    for (long long c = c0; c < c1; c++) shift[c - c0] = (T)shift_of(c);
+    spread(shift, c1 - c0, each);
     for (int i = 0; i < columns; i += lanes<T>) {
       VecD sum[kParts<T>] = {}, square[kParts<T>] = {}, wide[kParts<T>];
       const int rest = columns - i < lanes<T> ? columns - i : lanes<T>;
@@ -170,34 +210,33 @@ TINYGEN_KERNEL(channel_norm,
       __builtin_memcpy(sums + i, sum, sizeof sum);
       __builtin_memcpy(squares + i, square, sizeof square);
     }
-    for (long long c = c0; c < c1; c++) {
-      double s0 = 0, s1 = 0;
-      for (long long i = (c - c0) * size.s; i < (c - c0 + 1) * size.s; i++) s0 += sums[i], s1 += squares[i];
-      partial[block * size.c + c][0] = s0;
-      partial[block * size.c + c][1] = s1;
-    }
+    partial.put(block, c0, c1, each, sums, squares);
   };
 
   auto normalise = [&](long long g, long long block) {
     const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
     const long long c0 = g * work.group, c1 = min(index_t(size.c), index_t(c0 + work.group));
-    T centre[kColumns], scale[kColumns], offset[kColumns];  // y = (x - centre) * scale + offset
-    for (long long c = c0; c < c1; c++) {
-      double sum = 0, square = 0;
-      for (long long b = 0; b < work.blocks; b++) sum += partial[b * size.c + c][0], square += partial[b * size.c + c][1];
-      const double count = (double)size.n * size.s, from_shift = sum / count, average = shift_of(c) + from_shift;
-      const double variance = square / count - from_shift * from_shift;
-      const double r = 1 / __builtin_sqrt((variance < 0 ? 0 : variance) + eps);
-      const T rounded = (T)average;
-      if (block == 0) mean[c] = rounded, rstd[c] = (T)r;
-      const double a = r * weight[c];
-      const int at = (int)((c - c0) * (work.wide ? 1 : size.s));
-      for (int i = at; i < at + (work.wide ? 1 : (int)size.s); i++) {
-        centre[i] = rounded;
-        scale[i] = (T)a;
-        offset[i] = (T)(bias[c] - (average - rounded) * a);
-      }
+    const int channels = (int)(c1 - c0);
+    double average[kColumns], square[kColumns];
+    partial.total(work.blocks, c0, c1, average, square);
+    for (int i = 0; i < channels; i += lanes<double>) {
+      const VecD from_shift = load(average + i) * share;
+      const VecD variance = max(VecD{}, load(square + i) * share - from_shift * from_shift);
+      store(average + i, from_shift);
+      store(square + i, 1 / sqrt(variance + eps));
     }
+    T centre[kColumns], scale[kColumns], offset[kColumns];  // y = (x - centre) * scale + offset
+    for (int i = 0; i < channels; i++) {
+      average[i] += shift_of(c0 + i);
+      const double a = square[i] * weight[c0 + i];
+      centre[i] = (T)average[i];
+      scale[i] = (T)a;
+      offset[i] = (T)(bias[c0 + i] - (average[i] - centre[i]) * a);
+    }
+    for (int i = 0; block == 0 && i < channels; i++) mean[c0 + i] = centre[i], rstd[c0 + i] = (T)square[i];
+    spread(centre, channels, each);
+    spread(scale, channels, each);
+    spread(offset, channels, each);
     for (long long n = begin; n < end; n++) {
       const T* row = x + n * stride + c0 * size.s;
       T* out = y + n * stride + c0 * size.s;
@@ -217,8 +256,9 @@ TINYGEN_KERNEL(channel_norm,
 TINYGEN_KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T* x, const T* weight, const T* mean,
                                        const T* rstd, T* gx, T* gweight, T* gbias)) {
   const Cut work = cut<T>(size);
-  const long long stride = size.c * size.s;
-  double(*partial)[2] = (double(*)[2])scratch(kGeneral, (work.blocks * size.c + 1) * sizeof *partial);
+  const long long stride = size.c * size.s, each = work.wide ? 1 : size.s;
+  const double share = 1 / ((double)size.n * size.s);
+  const Partial partial(size, work);  // sums of g and of g * (x - mean)
 
   auto sums = [&](long long group, long long block) {
     const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
@@ -232,14 +272,13 @@ TINYGEN_KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T
           sum.add(d);
           product.add(d * (v - centre));  // beyond the row d is 0
         });
-      partial[block * size.c + c0][0] = sum.total();
-      partial[block * size.c + c0][1] = product.total();
-      return;
+      return partial.put(block, c0, sum.total(), product.total());
     }
     const int columns = (int)((c1 - c0) * size.s);
     T centre[kColumns];
     double sums[kColumns], products[kColumns];
-    for (int i = 0; i < columns; i++) centre[i] = mean[c0 + i / size.s];
+    for (long long c = c0; c < c1; c++) centre[c - c0] = mean[c];
+    spread(centre, c1 - c0, each);
     for (int i = 0; i < columns; i += lanes<T>) {
       Sum<T> sum, product;
       const Vector<T> m = load(centre + i);
@@ -253,31 +292,29 @@ TINYGEN_KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T
       __builtin_memcpy(sums + i, sum.part, sizeof sum.part);
       __builtin_memcpy(products + i, product.part, sizeof product.part);
     }
-    for (long long c = c0; c < c1; c++) {
-      double s0 = 0, s1 = 0;
-      for (long long i = (c - c0) * size.s; i < (c - c0 + 1) * size.s; i++) s0 += sums[i], s1 += products[i];
-      partial[block * size.c + c][0] = s0;
-      partial[block * size.c + c][1] = s1;
-    }
+    partial.put(block, c0, c1, each, sums, products);
   };
 
   auto gradient = [&](long long group, long long block) {
     const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
     const long long c0 = group * work.group, c1 = min(index_t(size.c), index_t(c0 + work.group));
+    const int channels = (int)(c1 - c0);
+    double sum[kColumns], product[kColumns];
+    partial.total(work.blocks, c0, c1, sum, product);
     T centre[kColumns], scale[kColumns], slope[kColumns], offset[kColumns];  // gx = g * scale + (x - centre) * slope + offset
-    for (long long c = c0; c < c1; c++) {
-      double sum = 0, product = 0;
-      for (long long b = 0; b < work.blocks; b++) sum += partial[b * size.c + c][0], product += partial[b * size.c + c][1];
-      const double count = (double)size.n * size.s, r = rstd[c], a = r * weight[c];
-      if (block == 0) gbias[c] = (T)sum, gweight[c] = (T)(product * r);
-      const int at = (int)((c - c0) * (work.wide ? 1 : size.s));
-      for (int i = at; i < at + (work.wide ? 1 : (int)size.s); i++) {
-        centre[i] = mean[c];
-        scale[i] = (T)a;
-        slope[i] = (T)(-a * r * r * product / count);
-        offset[i] = (T)(-a * sum / count);
-      }
+    for (int i = 0; i < channels; i++) {
+      const double r = rstd[c0 + i], a = r * weight[c0 + i];
+      centre[i] = mean[c0 + i];
+      scale[i] = (T)a;
+      slope[i] = (T)(-a * r * r * product[i] * share);
+      offset[i] = (T)(-a * sum[i] * share);
+      product[i] *= r;
     }
+    for (int i = 0; block == 0 && i < channels; i++) gbias[c0 + i] = (T)sum[i], gweight[c0 + i] = (T)product[i];
+    spread(centre, channels, each);
+    spread(scale, channels, each);
+    spread(slope, channels, each);
+    spread(offset, channels, each);
     for (long long n = begin; n < end; n++) {
       const T *row = x + n * stride + c0 * size.s, *grow = g + n * stride + c0 * size.s;
       T* out = gx + n * stride + c0 * size.s;
@@ -328,12 +365,23 @@ TINYGEN_KERNEL(row_norm_backward, (long long rows, long long width, const T* g, 
 
 namespace {
 
+// For rows of at least a vector.
 template <class T>
 inline T row_max(const T* x, long long width) {
-  if (width < lanes<T>) return max_lanes(load_part(x, (int)width, splat((T)-__builtin_inf())));
   Vector<T> best = load(x);
   for (long long j = lanes<T>; j + lanes<T> <= width; j += lanes<T>) best = max(best, load(x + j));
   return max_lanes(max(best, load(x + width - lanes<T>)));  // the last vector may overlap the one before
+}
+
+// A row that fits one vector stays in it: (exp(x - shift), their sum) with the shift the row's maximum, 0 beyond the row.
+template <class T>
+TINYGEN_INLINE double exp_short_row(const T* x, int width, T& shift, Vector<T>& terms) {
+  const Vector<T> v = load_part(x, width, splat((T)-__builtin_inf()));
+  shift = max_lanes(v);
+  terms = exp_negative(v - splat(shift));
+  Sum<T> sum;
+  sum.add(terms);
+  return sum.total();
 }
 
 // Sum of exp(x - shift) over a row; the terms are stored in `terms` unless it is null.
@@ -359,6 +407,12 @@ inline double exp_row(const T* x, long long width, T shift, T* terms) {
 
 TINYGEN_KERNEL(softmax, (long long rows, long long width, const T* x, T* y)) {
   split(rows, grain_of(2 * width), [&](long long i, long long end) {
+    for (; width < lanes<T> && i < end; i++) {
+      T shift;
+      Vector<T> terms;
+      const double sum = exp_short_row(x + i * width, (int)width, shift, terms);
+      store_part(y + i * width, terms * splat((T)(1 / sum)), (int)width);
+    }
     for (; i < end; i++) {
       T* out = y + i * width;
       const Vector<T> scale = splat((T)(1 / exp_row(x + i * width, width, row_max(x + i * width, width), out)));
@@ -369,6 +423,12 @@ TINYGEN_KERNEL(softmax, (long long rows, long long width, const T* x, T* y)) {
 
 TINYGEN_KERNEL(log_softmax, (long long rows, long long width, const T* x, T* y)) {
   split(rows, grain_of(2 * width), [&](long long i, long long end) {
+    for (; width < lanes<T> && i < end; i++) {
+      T shift;
+      Vector<T> terms;
+      const Vector<T> sum = splat((T)__builtin_log(exp_short_row(x + i * width, (int)width, shift, terms)));
+      store_part(y + i * width, load_part(x + i * width, (int)width) - splat(shift) - sum, (int)width);
+    }
     for (; i < end; i++) {
       const T* row = x + i * width;
       const T shift = row_max(row, width);
