@@ -3,10 +3,11 @@
     optimizer = optim.Adam(model.parameters(), lr=2e-4, betas=(0.5, 0.999))
     optimizer.zero_grad(); loss.backward(); optimizer.step()
 
-At its first step an optimizer lays the parameters of a group side by side in one array, of which each parameter's array is
-from then on a view; their gradients are gathered into another, and Adam's m and v are two more. Parameters without a
-gradient are left alone, with their state, as in torch. Assigning `p.data` later is noticed and taken over. Formulas, defaults
-and state_dict layout are torch.optim's. Also here: learning-rate schedules, gradient clipping, EMA, LBFGS (SciPy's L-BFGS-B).
+At its first step an optimizer lays the parameters of a group side by side in one array, of which each parameter's
+array is from then on a view; their gradients are gathered into another, and Adam's m and v are two more. Parameters
+without a gradient are left alone, with their state, as in torch. Assigning `p.data` later is noticed and taken over.
+Formulas, defaults and state_dict layout are torch.optim's. Also here: learning-rate schedules, gradient clipping,
+EMA, LBFGS (SciPy's L-BFGS-B).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from .tape import Leaf, Tensor, enable_grad, no_grad
 
 __all__ = [
     "Optimizer", "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "LBFGS", "lr_scheduler",
-    "LRScheduler", "LambdaLR", "StepLR", "MultiStepLR", "ExponentialLR", "LinearLR", "CosineAnnealingLR", "SequentialLR",
-    "clip_grad_norm_", "clip_grad_value_", "EMA",
+    "LRScheduler", "LambdaLR", "StepLR", "MultiStepLR", "ExponentialLR", "LinearLR", "CosineAnnealingLR",
+    "SequentialLR", "clip_grad_norm_", "clip_grad_value_", "EMA",
 ]  # fmt: skip
 
 _ALIGN = 64  # bytes; every parameter begins at a multiple of it, so that kernels may load vectors from weights
@@ -42,25 +43,22 @@ class _Flat:
         self.xp = self.device.kernels.xp
         unit = _ALIGN // self.dtype.itemsize
         padded = [-(-p.array.size // unit) * unit for p in params]
-        self.starts = [0, *itertools.accumulate(padded)]
+        self.starts, self.shapes = [0, *itertools.accumulate(padded)], [p.array.shape for p in params]
         self.values = self.xp.zeros(self.starts[-1], self.dtype)
         self.gradients = self.xp.zeros(self.starts[-1], self.dtype)
         self.gaps = [self.xp.zeros(n - p.array.size, self.dtype) for n, p in zip(padded, params, strict=True)]
         self.state: dict[str, Any] = {}  # name -> flat array
         self.counts = [0] * len(params)  # steps taken by each parameter, and the same for the kernels
         self.steps = self.xp.zeros(len(params), np.float64)
-        self.lr, self.rate = (
-            self.xp.zeros((), np.float64),
-            None,
-        )  # the device's learning rate, and what was written there
+        self.lr = self.xp.zeros((), np.float64)  # what the kernels read
+        self.rate = math.nan  # what was last written there
         self.views = [self.slice(self.values, i) for i in range(len(params))]
         for i in range(len(params)):
             self.adopt(i)
 
     def slice(self, flat: Any, i: int) -> Any:
         """The part of a flat array that belongs to parameter i, in its shape."""
-        array = self.params[i].array
-        return flat[self.starts[i] : self.starts[i] + array.size].reshape(array.shape)
+        return flat[self.starts[i] : self.starts[i] + math.prod(self.shapes[i])].reshape(self.shapes[i])
 
     def adopt(self, i: int) -> None:
         """Takes the values of parameter i over into the flat array, and makes the parameter a view of it."""
@@ -69,7 +67,7 @@ class _Flat:
 
     def fits(self, i: int) -> bool:
         p = self.params[i]
-        return p.device is self.device and p.array.dtype == self.dtype and p.array.shape == self.views[i].shape
+        return p.device is self.device and p.array.dtype == self.dtype and p.array.shape == self.shapes[i]
 
     def buffer(self, name: str, fill: float) -> Any:
         """The flat state array of this name, made when it is first needed."""
@@ -91,17 +89,18 @@ class _Flat:
         """The gradients of a run, copied into their part of the flat array."""
         pieces = []
         for p, gap in zip(self.params[start:stop], self.gaps[start:stop], strict=True):
-            if p.grad.array.shape != p.array.shape or p.grad.array.dtype != self.dtype:
+            g: Any = p.grad.array if p.grad is not None else None
+            if g.shape != p.array.shape or g.dtype != self.dtype:
                 raise ValueError(
                     f"step: parameter '{p.name or 'unnamed'}' is {tuple(p.array.shape)} {self.dtype}, its gradient "
-                    f"{tuple(p.grad.array.shape)} {p.grad.array.dtype}; was the parameter converted after backward()?"
+                    f"{tuple(g.shape)} {g.dtype}; was the parameter converted after backward()?"
                 )
-            pieces += [p.grad.array.reshape(-1), gap] if gap.size else [p.grad.array.reshape(-1)]
+            pieces += [g.reshape(-1), gap] if gap.size else [g.reshape(-1)]
         return self.xp.concatenate(pieces, out=self.gradients[self.starts[start] : self.starts[stop]])
 
 
 class Optimizer:
-    """Base class: parameter groups, their flat arrays, state. A subclass defines `_update` for one run of parameters."""
+    """Base class: parameter groups, their flat arrays, state. A subclass defines `_update` for a run of parameters."""
 
     _state_names: dict[str, float] = {}  # the per-parameter state arrays, torch's names, and what they start from
 
@@ -151,7 +150,7 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}: betas={group['betas']} should lie in [0, 1)")
 
     def _prepared(self, index: int) -> list[_Flat]:
-        """The flat arrays of a group, made at the first call; parameters whose array was replaced are taken over again."""
+        """The flat arrays of a group, made at the first call; replaced arrays of parameters are taken over again."""
         flats, params = self._flats[index], self.param_groups[index]["params"]
         stale = sum(len(f.params) for f in flats) != len(params)
         for flat in flats:
@@ -171,9 +170,9 @@ class Optimizer:
         for flat in fresh:
             for i, p in enumerate(flat.params):
                 old, j = state.get(p, (None, 0))
-                if old is None or old.views[j].shape != p.array.shape:
+                if old is None or old.shapes[j] != p.array.shape:
                     continue
-                self._set_count(flat, i, old.counts[j])
+                self._set_count(flat, i, int(old.steps[j]))
                 for name in old.state:
                     piece = Tensor(old.state[name][old.starts[j] : old.starts[j] + p.array.size], None, old.device)
                     held = flat.slice(flat.buffer(name, self._state_names[name]), i)
@@ -187,7 +186,7 @@ class Optimizer:
         flat.steps[i] = count
 
     def update_rates(self) -> None:
-        """Writes changed learning rates to the device, where `step` reads them; for steps replayed from a captured graph."""
+        """Writes changed learning rates to the device, where `step`, also one in a captured graph, reads them."""
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat in flats:
                 if flat.rate != group["lr"]:
@@ -229,7 +228,7 @@ class Optimizer:
     def _update(
         self, k: Any, group: dict[str, Any], p: Any, g: Any, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
-        """Changes p in place, given its gradient g, `state(name)` arrays like p, and 0-d arrays of learning rate and step."""
+        """Changes p in place, given its gradient g, `state(name)` arrays like p, and lr and step as 0-d arrays."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -242,7 +241,7 @@ class Optimizer:
                     p.grad = Tensor(p.device.kernels.xp.zeros_like(p.grad.array), None, p.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {position: {"step": ..., name: tensor}}, "param_groups": [{"params": [positions], option: value}]}: a copy."""
+        """A copy: {"state": {position: {"step", name: tensor}}, "param_groups": [{"params", option: value}]}."""
         state: dict[int, dict[str, Any]] = {}
         groups, first = [], 0
         for index, group in enumerate(self.param_groups):
@@ -259,7 +258,7 @@ class Optimizer:
         return {"state": {i: state[i] for i in sorted(state)}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores what `state_dict` (or torch's, of the same optimizer) returned; raises ValueError where it does not fit."""
+        """Restores what `state_dict` (or torch's, of the same optimizer) returned; ValueError where it does not fit."""
         name, groups = type(self).__name__, state_dict["param_groups"]
         sizes, given = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in groups]
         if sizes != given:
@@ -303,13 +302,16 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """p -= lr * d, d = g + weight_decay * p; with momentum d = b, b = momentum * b + (1 - dampening) * d (Sutskever et al. 2013)."""
+    """p -= lr * d, d = g + weight_decay * p; with momentum d = b, b = momentum * b + (1 - dampening) * d.
+
+    The first b is d itself; nesterov takes d + momentum * b (Sutskever et al. 2013).
+    """
 
     _state_names = {"momentum_buffer": 0.0}
 
     def __init__(
-        self, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
-        nesterov: bool = False, *, maximize: bool = False,
+        self, params: Iterable, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("SGD: nesterov needs momentum > 0 and dampening = 0")
@@ -328,9 +330,9 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """p -= lr * m' / (sqrt(v') + eps), m and v running means of g and g^2, ' the correction 1 / (1 - beta^t) (Kingma and Ba 2015).
+    """p -= lr * m' / (sqrt(v') + eps), m and v running means of g and g^2, ' the correction 1 / (1 - beta^t).
 
-    `weight_decay` is added to the gradient as weight_decay * p; AdamW shrinks p directly instead.
+    Kingma and Ba 2015. `weight_decay` is added to the gradient as weight_decay * p; AdamW shrinks p directly instead.
     """
 
     _state_names = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
@@ -364,7 +366,10 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """p -= lr * g / (sqrt(v) + eps), v the running mean of g^2 (less the mean's square when centered), with optional momentum."""
+    """p -= lr * g / (sqrt(v) + eps), v the running mean of g^2 (centered: less the square of that of g).
+
+    With momentum b the steps add up in a buffer: p -= lr * buffer, buffer = b * buffer + step.
+    """
 
     _state_names = {"square_avg": 0.0, "momentum_buffer": 0.0, "grad_avg": 0.0}
 
@@ -373,8 +378,8 @@ class RMSprop(Optimizer):
         momentum: float = 0.0, centered: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(params, {
-            "lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered,
-            "maximize": maximize,
+            "lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum,
+            "centered": centered, "maximize": maximize,
         })  # fmt: skip
 
     def _update(
@@ -422,16 +427,17 @@ class Adagrad(Optimizer):
 
 
 class LBFGS(Optimizer):
-    """Minimises closure() by SciPy's L-BFGS-B, in float64 on the host, optionally within bounds (Zhu, Byrd, Lu, Nocedal 1997).
+    """Minimises closure() by SciPy's L-BFGS-B, in float64 on the host, optionally within bounds (Zhu et al. 1997).
 
-    `bounds` is a pair (low, high) for all numbers, or one pair (or None) per parameter; each end is a number, an array or None.
-    Every `step` is a whole minimisation of at most `max_iter` iterations. SciPy searches along the line itself, so there is no
-    learning rate: `lr` is accepted for torch's sake and must be 1.
+    `bounds` is a pair (low, high) for all numbers, or one pair (or None) per parameter; each end is a number, an
+    array or None. Every `step` is a whole minimisation of at most `max_iter` iterations. SciPy searches along the
+    line itself, so there is no learning rate: `lr` is accepted for torch's sake and must be 1.
     """
 
     def __init__(
-        self, params: Iterable, lr: float = 1, max_iter: int = 20, max_eval: int | None = None, tolerance_grad: float = 1e-7,
-        tolerance_change: float = 1e-9, history_size: int = 10, line_search_fn: str | None = None, *, bounds: Any = None,
+        self, params: Iterable, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
+        tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 10,
+        line_search_fn: str | None = None, *, bounds: Any = None,
     ) -> None:  # fmt: skip
         if lr != 1:
             raise ValueError(f"LBFGS: lr={lr} has no effect, the step length is searched for; leave it out")
@@ -471,7 +477,7 @@ class LBFGS(Optimizer):
         return both
 
     def step(self, closure: Callable | None = None) -> Any:
-        """Minimises closure() from the present values; returns its first loss. The parameters are then at the minimum found."""
+        """Minimises closure() from the present values and leaves the parameters there; returns its first loss."""
         if closure is None:
             raise TypeError(
                 "LBFGS: step(closure) needs a function that zeroes gradients, computes the loss and calls backward()"
@@ -513,8 +519,8 @@ def _host(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().array
 
 
-# Learning rates over time. As in torch, a scheduler's step() comes after the optimizer's; unlike there, each rate is computed
-# from the group's initial one and the count alone, so a schedule can be resumed at any point without rounding differences.
+# Learning rates over time. As in torch, a scheduler's step() comes after the optimizer's; unlike there, each rate is
+# computed from the group's initial one and the count alone, so a schedule resumed at any point is exactly the same.
 
 
 class LRScheduler:
@@ -602,7 +608,7 @@ class ExponentialLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """base * (start_factor ... end_factor, linear over total_iters): warm-up as it stands, decay with (1, 0, epochs)."""
+    """base * (start_factor to end_factor, linear over total_iters): a warm-up; a decay with (1, 0, epochs)."""
 
     def __init__(
         self,
@@ -632,14 +638,15 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class SequentialLR(LRScheduler):
-    """One schedule after another, each counting from its milestone: warm-up then decay is [LinearLR, CosineAnnealingLR]."""
+    """One schedule after another, each counting from its milestone, for instance a warm-up and a decay."""
 
     def __init__(
         self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
     ) -> None:
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} milestones, got {len(milestones)}"
+                f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} milestones, "
+                f"got {len(milestones)}"
             )
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer, last_epoch)
@@ -662,7 +669,7 @@ sys.modules[lr_scheduler.__name__] = lr_scheduler
 
 
 class EMA:
-    """Exponential moving average of a module's parameters: average = decay * average + (1 - decay) * parameter per `update`.
+    """Exponential moving average of a module's parameters: `update` makes it decay * average + (1 - decay) * parameter.
 
         ema = EMA(generator, decay=0.999)
         ...; optimizer.step(); ema.update()

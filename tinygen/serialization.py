@@ -3,10 +3,11 @@
     tg.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}, "checkpoint.safetensors")
     state = tg.load("checkpoint.safetensors")
 
-A flat state dict is written under its own names, so `safetensors.torch.load_file` reads it, and files that PyTorch users saved
-load here. Nested dicts and lists join their keys with dots; their structure, numbers and strings travel in the file's metadata.
-A file is complete or absent: it is written beside its place, flushed to disk, then renamed. A checksum tells damage.
-Deliberately absent: pickled objects (a file can run no code), tensors that share memory (each is written out).
+A flat state dict is written under its own names, so `safetensors.torch.load_file` reads it, and files that PyTorch
+users saved load here. Nested dicts and lists join their keys with dots; their structure, numbers and strings travel
+in the file's metadata. A file is complete or absent: it is written beside its place, flushed to disk, then renamed. A
+checksum tells damage. Deliberately absent: pickled objects (a file can run no code), tensors that share memory (each
+is written out).
 """
 
 from __future__ import annotations
@@ -76,12 +77,12 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
     total = 0
     for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].reshape(-1).view(np.uint8), zlib.crc32(name.encode(), total))
+        total = zlib.crc32(tensors[name].reshape(-1).view(np.uint8).data, zlib.crc32(name.encode(), total))
     return f"{total:08x}"
 
 
 def save(obj: Any, path: str | os.PathLike) -> None:
-    """Writes tensors, nested in dicts and lists with plain JSON values, to a safetensors file; never leaves half a file.
+    """Writes tensors, nested in dicts and lists with plain JSON values, to a safetensors file: whole or not at all.
 
     Raises TypeError, naming the place, for what cannot be written; a module or optimizer is saved as its state_dict().
     """
@@ -122,8 +123,8 @@ def _umask() -> int:
 def load(path: str | os.PathLike, device: Any = "cpu") -> Any:
     """What `save` wrote, its tensors on `device`; of any other safetensors file {name: tensor}.
 
-    Raises FileNotFoundError (with the nearest name in the folder) and ValueError, naming file and reason, for a file that is
-    truncated, damaged or not safetensors at all.
+    Raises FileNotFoundError (with the nearest name in the folder) and ValueError, naming file and reason, for a file
+    that is truncated, damaged or not safetensors at all.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -10,8 +10,8 @@ from .layers import empty
 from .module import Module, Parameter
 
 __all__ = [
-    "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax",
-    "Softmin", "LogSoftmax", "LogSigmoid", "Hardtanh", "ReLU6", "Threshold",
+    "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Softplus", "Softsign",
+    "Softmax", "Softmin", "LogSoftmax", "LogSigmoid", "Hardtanh", "ReLU6", "Threshold",
 ]  # fmt: skip
 
 

@@ -50,14 +50,15 @@ from .losses import (
 
 __all__ = [
     "linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "embedding", "one_hot",
-    "max_pool1d", "max_pool2d", "max_unpool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
-    "adaptive_max_pool1d", "adaptive_max_pool2d", "interpolate", "upsample", "pad", "pixel_shuffle", "pixel_unshuffle",
+    "max_pool1d", "max_pool2d", "max_unpool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "interpolate", "upsample", "pad", "pixel_shuffle", "pixel_unshuffle",
     "batch_norm", "instance_norm", "layer_norm", "group_norm", "normalize", "dropout", "dropout1d", "dropout2d",
-    "relu", "relu_", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax",
-    "logsigmoid", "softsign", "hardtanh", "relu6", "mish", "softmin", "gumbel_softmax", "threshold",
+    "relu", "relu_", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax",
+    "log_softmax", "logsigmoid", "softsign", "hardtanh", "relu6", "mish", "softmin", "gumbel_softmax", "threshold",
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss", "margin_ranking_loss", "triplet_margin_loss",
-    "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity", "pairwise_distance",
+    "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss", "margin_ranking_loss",
+    "triplet_margin_loss", "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity", "pairwise_distance",
 ]  # fmt: skip
 
 logsigmoid = log_sigmoid
@@ -153,7 +154,7 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Ten
 
 
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, *, dim: int = -1) -> Tensor:
-    """softmax((logits + Gumbel noise) / tau): a relaxed sample of a class; `hard` makes it one-hot, with the soft gradient."""
+    """softmax((logits + Gumbel noise) / tau): a relaxed sample; `hard` makes it one-hot, its gradient not."""
     uniform = pointwise.clamp(rand_like(logits.detach()), 1e-7, 1 - 1e-7)
     soft = reduce.softmax((logits - (-uniform.log()).log()) / tau, dim)
     if not hard:
@@ -167,21 +168,22 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, *, dim: i
 
 
 def batch_norm(
-    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
-    training: bool = False, momentum: Any = 0.1, eps: float = 1e-5,
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: Any = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) * weight + bias per channel of input (N, C, ...).
 
-    In training the statistics are the batch's (biased variance), and running_mean, running_var move towards them (unbiased
-    variance) by the fraction `momentum`; otherwise they are the running ones. Raises ValueError for one value per channel
-    in training. Ioffe and Szegedy 2015.
+    In training the statistics are the batch's (biased variance), and running_mean, running_var move towards them
+    (unbiased variance) by the fraction `momentum`; otherwise they are the running ones. Raises ValueError for one
+    value per channel in training. Ioffe and Szegedy 2015.
     """
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: outside training running_mean and running_var are needed")
         if input.ndim < 2 or input.shape[1] != running_mean.shape[0]:
             raise ValueError(
-                f"batch_norm: input should be (N, {running_mean.shape[0]}, ...), one channel per running mean, got {tuple(input.shape)}"
+                f"batch_norm: input should be (N, {running_mean.shape[0]}, ...), as there are running means, "
+                f"got {tuple(input.shape)}"
             )
         along = (-1,) + (1,) * (input.ndim - 2)
         scale = pointwise.rsqrt(running_var + eps)
@@ -214,8 +216,8 @@ def instance_norm(
 ) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) * weight + bias per image and channel of input (N, C, L) or (N, C, H, W).
 
-    With `use_input_stats` the statistics are each image's own, and given running ones move towards their average over the
-    batch; otherwise the running ones are used. Ulyanov et al. 2016.
+    With `use_input_stats` the statistics are each image's own, and given running ones move towards their average over
+    the batch; otherwise the running ones are used. Ulyanov et al. 2016.
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)

@@ -16,13 +16,13 @@ import numpy as np
 from ..tape import Tensor, no_grad
 
 __all__ = [
-    "calculate_gain", "uniform_", "normal_", "trunc_normal_", "constant_", "zeros_", "ones_", "eye_", "dirac_", "sparse_",
-    "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_",
+    "calculate_gain", "uniform_", "normal_", "trunc_normal_", "constant_", "zeros_", "ones_", "eye_", "dirac_",
+    "sparse_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_",
 ]  # fmt: skip
 
 
 def calculate_gain(nonlinearity: str, param: Any = None) -> float:
-    """The factor that keeps the variance through a nonlinearity: tanh 5/3, relu sqrt(2), leaky_relu sqrt(2 / (1 + param^2))."""
+    """What keeps the variance: tanh 5/3, relu sqrt(2), leaky_relu sqrt(2 / (1 + param^2)), linear and sigmoid 1."""
     if nonlinearity in (
         "linear",
         "sigmoid",
@@ -109,11 +109,11 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix, cut or padded with zeros to the tensor's shape."""
     if tensor.ndim != 2:
         raise ValueError(f"eye_: only a matrix can be the identity, got shape {tuple(tensor.shape)}")
-    return _assign(tensor, np.eye(*tensor.shape))
+    return _assign(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """The convolution weight (out, in / groups, *kernel) that copies input channel i to output channel i of each group."""
+    """The convolution weight (out, in / groups, *kernel) that copies channel i of each group to its output i."""
     if tensor.ndim not in (3, 4, 5) or tensor.shape[0] % groups:
         raise ValueError(
             f"dirac_: expected a convolution weight with out divisible by groups={groups}, got {tuple(tensor.shape)}"
@@ -123,7 +123,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     centre = tuple(k // 2 for k in tensor.shape[2:])
     for g in range(groups):
         for i in range(min(per_group, tensor.shape[1])):
-            values[(g * per_group + i, i, *centre)] = 1.0
+            at = (g * per_group + i, i, *centre)
+            values[at] = 1.0
     return _assign(tensor, values)
 
 
@@ -154,7 +155,7 @@ def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinea
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """gain * Q, the weight as a matrix (shape[0], rest) with orthonormal rows or columns, uniform over such (Saxe et al. 2013)."""
+    """gain * Q, as a matrix (shape[0], rest) with orthonormal rows or columns, uniform over such (Saxe et al. 2013)."""
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: expected at least 2 dimensions, got shape {tuple(tensor.shape)}")
     if 0 in tensor.shape:

@@ -3,9 +3,9 @@
     nn.Conv2d(1, 16, 4, 2, 1, bias=False)        # y = conv(x, w): F.conv2d with a weight of its own
     nn.ConvTranspose2d(16, 1, 4, 2, 1)           # its adjoint: the weight array has the same shape
 
-Names, argument order and initial values are torch's: weights and biases uniform in +-1 / sqrt(fan_in). Options beyond the
-leading ones are keyword-only. In torch `BatchNorm2d(64, 0.8)` silently sets eps, which has gone wrong in public code more than
-once; here it raises and says so.
+Names, argument order and initial values are torch's: weights and biases uniform in +-1 / sqrt(fan_in). Options beyond
+the leading ones are keyword-only. In torch `BatchNorm2d(64, 0.8)` silently sets eps, which has gone wrong in public
+code more than once; here it raises and says so.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = [
     "Linear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "Embedding", "Identity", "Flatten", "Unflatten",
     "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d", "Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d", "PixelShuffle", "PixelUnshuffle",
-    "ZeroPad2d", "ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d", "CircularPad2d", "ZeroPad1d", "ReflectionPad1d",
-    "Dropout", "Dropout1d", "Dropout2d",
+    "ZeroPad2d", "ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d", "CircularPad2d", "ZeroPad1d",
+    "ReflectionPad1d", "Dropout", "Dropout1d", "Dropout2d",
 ]  # fmt: skip
 
 
@@ -82,8 +82,8 @@ class _Conv(Module):
     _transposed = False
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, output_padding: Any, dilation: Any,
-        groups: int, bias: bool, padding_mode: str,
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, output_padding: Any,
+        dilation: Any, groups: int, bias: bool, padding_mode: str,
     ) -> None:  # fmt: skip
         super().__init__()
         name = type(self).__name__
@@ -143,8 +143,8 @@ class _Conv(Module):
 class Conv2d(_Conv):
     """`F.conv2d` with its own weight (out, in / groups, R, S): (N, in, H, W) to (N, out, P, Q).
 
-    padding: an integer, one per axis, a (before, after) pair per axis, 'same' or 'valid'; padding_mode 'zeros', 'reflect',
-    'replicate' or 'circular'.
+    padding: an integer, one per axis, a (before, after) pair per axis, 'same' or 'valid'; padding_mode 'zeros',
+    'reflect', 'replicate' or 'circular'.
     """
 
     def __init__(
@@ -174,14 +174,16 @@ class Conv1d(Conv2d):
 class ConvTranspose2d(_Conv):
     """`F.conv_transpose2d` with its own weight (in, out / groups, R, S): (N, in, P, Q) to (N, out, H, W).
 
-    A strided convolution maps several sizes to one; `output_padding`, or `output_size` at the call, says which to return to.
+    A strided convolution maps several sizes to one; `output_padding`, or `output_size` at the call, says which to
+    return to.
     """
 
     _transposed = True
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-        *misplaced: Any, groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros",
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+        output_padding: Any = 0, *misplaced: Any, groups: int = 1, bias: bool = True, dilation: Any = 1,
+        padding_mode: str = "zeros",
     ) -> None:  # fmt: skip
         refuse(type(self).__name__, misplaced, "groups, bias, dilation")
         if padding_mode != "zeros":
@@ -214,7 +216,7 @@ class ConvTranspose2d(_Conv):
 
 
 class ConvTranspose1d(ConvTranspose2d):
-    """`F.conv_transpose1d` with its own weight (in, out / groups, R): (N, in, P) to (N, out, L); options as ConvTranspose2d."""
+    """`F.conv_transpose1d` with its own weight (in, out / groups, R): (N, in, P) to (N, out, L)."""
 
     _axes = 1
 
@@ -233,9 +235,9 @@ class ConvTranspose1d(ConvTranspose2d):
 
 
 class Embedding(Module):
-    """A table of vectors: integers (...) to (..., embedding_dim). weight (num_embeddings, embedding_dim), initially normal.
+    """A table of vectors: integers (...) to (..., embedding_dim).
 
-    The row `padding_idx` is 0 and receives no gradient.
+    weight (num_embeddings, embedding_dim), initially normal. The row `padding_idx` is 0 and receives no gradient.
     """
 
     def __init__(
@@ -318,7 +320,7 @@ class _Pool(Module):
 
 
 class MaxPool2d(_Pool):
-    """The maximum of each window; ties go to the first element. `return_indices` returns (values, places) for max_unpool2d."""
+    """The maximum of each window; ties go to the first. `return_indices` adds their places, for max_unpool2d."""
 
     _function = staticmethod(F.max_pool2d)
 
@@ -544,7 +546,7 @@ class CircularPad2d(_Pad):
 
 
 class Dropout(Module):
-    """In training each element is 0 with probability p, the others are divided by 1 - p; in eval x (Srivastava et al. 2014)."""
+    """In training 0 with probability p, else x / (1 - p); in eval x (Srivastava et al. 2014)."""
 
     _function = staticmethod(F.dropout)
 

@@ -10,14 +10,14 @@ from . import losses
 from .module import Module
 
 __all__ = [
-    "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "NLLLoss", "KLDivLoss",
-    "HingeEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss", "CosineEmbeddingLoss", "GaussianNLLLoss",
-    "CosineSimilarity", "PairwiseDistance",
+    "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "NLLLoss",
+    "KLDivLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss", "CosineEmbeddingLoss",
+    "GaussianNLLLoss", "CosineSimilarity", "PairwiseDistance",
 ]  # fmt: skip
 
 
 class _Loss(Module):
-    """A loss whose keyword options are kept; `weight` and `pos_weight` are buffers, so that they move with the module."""
+    """A loss with its options; `weight` and `pos_weight` are buffers, so that they move with the module."""
 
     _function: Callable
 

@@ -1,11 +1,13 @@
 """Losses, under torch's names (as modules in loss_modules.py); every one has derivatives of all orders.
 
-`reduction` says what becomes of the losses of single elements l_i: "mean" (their average), "sum", or "none" (returned as they
-are). In a VAE use "sum" and divide by the batch: a mean over pixels would make the KL term a thousand times too strong.
+`reduction` says what becomes of the losses of single elements l_i: "mean" (their average), "sum", or "none" (returned
+as they are). In a VAE use "sum" and divide by the batch: a mean over pixels would make the KL term a thousand times
+too strong.
 
     loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
 
-Input and target must have the same shape: broadcasting (N, 1) against (N,) is nearly always a mistake, so it is an error here.
+Input and target must have the same shape: broadcasting (N, 1) against (N,) is nearly always a mistake, so it is an
+error here.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from ..tape import Tensor, op
 
 __all__ = [
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss", "margin_ranking_loss", "triplet_margin_loss",
-    "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity", "pairwise_distance",
+    "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss", "margin_ranking_loss",
+    "triplet_margin_loss", "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity", "pairwise_distance",
 ]  # fmt: skip
 
 
@@ -30,8 +32,8 @@ def _same_shape(name: str, input: Tensor, target: Tensor, what: str = "target") 
             )
     if input.shape != target.shape:
         raise ValueError(
-            f"{name}: input {tuple(input.shape)} and {what} {tuple(target.shape)} should have one shape; use view_as, squeeze or "
-            "expand_as, whichever is meant"
+            f"{name}: input {tuple(input.shape)} and {what} {tuple(target.shape)} should have one shape; "
+            "use view_as, squeeze or expand_as, whichever is meant"
         )
 
 
@@ -82,7 +84,7 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Tensor, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """(log v + (input - target)^2 / v) / 2 with v = max(var, eps); `full` adds log(2 pi) / 2. All of one shape; reduced."""
+    """(log v + (input - target)^2 / v) / 2 with v = max(var, eps); `full` adds log(2 pi) / 2. One shape; reduced."""
     _same_shape("gaussian_nll_loss", input, target)
     _same_shape("gaussian_nll_loss", input, var, "var")
     v = var.clamp(min=eps)
@@ -125,8 +127,8 @@ def binary_cross_entropy(
 ) -> Tensor:
     """-weight (target log input + (1 - target) log(1 - input)), logarithms clamped at -100 as in torch; reduced.
 
-    input: probabilities, for instance after a sigmoid; binary_cross_entropy_with_logits does both at once, more accurately.
-    Raises ValueError for different shapes and, on the CPU, for an input outside [0, 1].
+    input: probabilities, for instance after a sigmoid; binary_cross_entropy_with_logits does both at once, more
+    accurately. Raises ValueError for different shapes and, on the CPU, for an input outside [0, 1].
     """
     name = "binary_cross_entropy"
     _same_shape(name, input, target)
@@ -149,7 +151,7 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """-weight (pos_weight target log s + (1 - target) log(1 - s)) with s = sigmoid(input), finite at any input; reduced."""
+    """-weight (pos_weight target log s + (1 - target) log(1 - s)) with s = sigmoid(input), everywhere finite."""
     name = "binary_cross_entropy_with_logits"
     _same_shape(name, input, target)
     if pos_weight is None:
@@ -184,8 +186,8 @@ def _classes(name: str, input: Tensor, target: Tensor, ignore_index: int) -> tup
     expected = input.shape[:1] + input.shape[2:] if input.ndim > 1 else ()
     if target.dtype.kind not in "iu" or tuple(target.shape) != tuple(expected):
         raise ValueError(
-            f"{name}: for input {tuple(input.shape)} (N, classes, ...) the target should be integers of shape {tuple(expected)}, "
-            f"got {target.dtype} {tuple(target.shape)}"
+            f"{name}: for input {tuple(input.shape)} (N, classes, ...) the target should be integers of shape "
+            f"{tuple(expected)}, got {target.dtype} {tuple(target.shape)}"
         )
     xp, labels, count = input.device.kernels.xp, target.array, input.shape[1 if input.ndim > 1 else 0]
     counted = labels != ignore_index
@@ -204,9 +206,10 @@ def _classes(name: str, input: Tensor, target: Tensor, ignore_index: int) -> tup
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """-weight[t] input[n, t, ...] with t = target[n, ...]; input (N, C, ...) log-probabilities, target (N, ...) integers.
+    """-weight[t] input[n, t, ...] with t = target[n, ...], reduced.
 
-    "mean" divides by the sum of the weights of the targets; targets equal to `ignore_index` count nowhere.
+    input (N, C, ...) or (C,) holds log-probabilities, target (N, ...) or () integers. "mean" divides by the sum of
+    the weights of the targets; targets equal to `ignore_index` count nowhere.
     """
     name = "nll_loss"
     _check_classes(name, input)
@@ -233,7 +236,8 @@ def _class_weight(name: str, input: Tensor, weight: Tensor) -> Tensor:
     count = input.shape[min(1, input.ndim - 1)]
     if tuple(weight.shape) != (count,):
         raise ValueError(
-            f"{name}: weight should have shape ({count},), one per class of input {tuple(input.shape)}, got {tuple(weight.shape)}"
+            f"{name}: weight should have shape ({count},), one per class of input {tuple(input.shape)}, "
+            f"got {tuple(weight.shape)}"
         )
     return weight
 
@@ -242,11 +246,12 @@ def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
-    """-log softmax(input)[target]: input (N, C, ...) or (C,) logits, target class indices (N, ...), or probabilities like input.
+    """-log softmax(input)[target], reduced.
 
-    Label smoothing e replaces the target distribution t by (1 - e) t + e / C. `weight` (C,) weighs classes; "mean" divides by
-    the weights of the targets (for probabilities by N). Raises ValueError for shapes that do not fit, IndexError for a class
-    outside 0..C-1.
+    input (N, C, ...) or (C,) holds logits, target class indices (N, ...) or (), or probabilities in the shape of
+    input. Label smoothing e replaces the target distribution t by (1 - e) t + e / C. `weight` (C,) weighs classes;
+    "mean" divides by the weights of the targets (for probabilities by N). Raises ValueError for shapes that do not
+    fit, IndexError for a class outside 0..C-1.
     """
     name = "cross_entropy"
     _check_classes(name, input)
@@ -280,7 +285,7 @@ def cross_entropy(
 
 
 def hinge_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:
-    """max(0, margin - target input) for scores and targets of -1 or 1, reduced: the hinge of SVMs and of GAN critics."""
+    """max(0, margin - target input) for scores and targets of -1 or 1, reduced: the hinge of SVMs and GAN critics."""
     _same_shape("hinge_loss", input, target)
     return _reduced("hinge_loss", pointwise.relu(margin - target * input), reduction)
 
@@ -318,12 +323,13 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
 
 
 def triplet_margin_loss(
-    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
-    *, reduction: str = "mean",
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
+    swap: bool = False, *, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), d the p-norm over the last axis; reduced.
 
-    With `swap` the negative is measured from whichever of anchor and positive is nearer (Balntas et al. 2016). Lecture 3.
+    With `swap` the negative is measured from whichever of anchor and positive is nearer (Balntas et al. 2016).
+    Lecture 3.
     """
     name = "triplet_margin_loss"
     _same_shape(name, anchor, positive, "positive")
@@ -337,20 +343,21 @@ def triplet_margin_loss(
 
 
 def cosine_embedding_loss(
-    x1: Tensor, x2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
-    """1 - cos(x1, x2) where target is 1, max(0, cos(x1, x2) - margin) where it is -1; reduced.
+    """1 - cos(input1, input2) where target is 1, max(0, cos(input1, input2) - margin) where it is -1; reduced.
 
-    x1 and x2 (N, D) with target (N,), or (D,) with a scalar target.
+    input1 and input2 (N, D) with target (N,), or (D,) with a scalar target.
     """
     name = "cosine_embedding_loss"
-    _same_shape(name, x1, x2, "x2")
-    if tuple(target.shape) != tuple(x1.shape[:-1]):
+    _same_shape(name, input1, input2, "input2")
+    if tuple(target.shape) != tuple(input1.shape[:-1]):
         raise ValueError(
-            f"{name}: target should have shape {tuple(x1.shape[:-1])}, one per row of x1 {tuple(x1.shape)}, got {tuple(target.shape)}"
+            f"{name}: target should have shape {tuple(input1.shape[:-1])}, one per row of input1 {tuple(input1.shape)}, "
+            f"got {tuple(target.shape)}"
         )
     eps = 1e-12
-    cos = (x1 * x2).sum(-1) / ((x1.square().sum(-1) + eps) * (x2.square().sum(-1) + eps)).sqrt()
+    cos = (input1 * input2).sum(-1) / ((input1.square().sum(-1) + eps) * (input2.square().sum(-1) + eps)).sqrt()
     losses = pointwise.where(target == 1, 1 - cos, 0.0) + pointwise.where(
         target == -1, pointwise.relu(cos - margin), 0.0
     )

@@ -364,8 +364,8 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copies the values of {dotted name: tensor or array} into the module.
 
-        Raises one RuntimeError that lists every missing, unexpected and mis-shaped name, and then has changed nothing. With
-        strict=False missing and unexpected names are returned instead.
+        Raises one RuntimeError that lists every missing, unexpected and mis-shaped name, and then has changed
+        nothing. With strict=False missing and unexpected names are returned instead.
         """
         own = dict(self._state())
         given = {n: v if isinstance(v, Tensor) else Tensor(np.asarray(v)) for n, v in state_dict.items()}

@@ -1,7 +1,8 @@
 """Normalisation layers, and spectral normalisation of a layer's weight.
 
-All compute (x - mean) / sqrt(var + eps) * weight + bias. BatchNorm takes the statistics of a channel over the batch while it
-trains, keeps running averages of them in its buffers, and uses those in eval; the others take them within each example.
+All compute (x - mean) / sqrt(var + eps) * weight + bias. BatchNorm takes the statistics of a channel over the batch
+while it trains, keeps running averages of them in its buffers, and uses those in eval; the others take them within
+each example.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class _ChannelNorm(Module):
             or input.shape[-self._ranks[-1] + 1 if input.ndim < self._ranks[-1] else 1] != self.num_features
         ):
             raise ValueError(
-                f"{type(self).__name__}: input should be {self._image} with C={self.num_features}, got {tuple(input.shape)}"
+                f"{type(self).__name__}: input should be {self._image} with C={self.num_features}, "
+                f"got {tuple(input.shape)}"
             )
 
     def extra_repr(self) -> str:
@@ -73,8 +75,9 @@ class _ChannelNorm(Module):
 class BatchNorm2d(_ChannelNorm):
     """(x - mean) / sqrt(var + eps) * weight + bias per channel of (N, C, H, W) (Ioffe and Szegedy 2015).
 
-    In training mean and (biased) var are the batch's, and running_mean, running_var move towards them, the latter to the
-    unbiased one, by the fraction `momentum` (None: plain averages over all batches). In eval the running ones are used.
+    In training mean and (biased) var are the batch's, and running_mean, running_var move towards them, the latter to
+    the unbiased one, by the fraction `momentum` (None: plain averages over all batches). In eval the running ones are
+    used.
     """
 
     def __init__(
@@ -145,7 +148,7 @@ class InstanceNorm1d(InstanceNorm2d):
 
 
 class LayerNorm(Module):
-    """(x - mean) / sqrt(var + eps) * weight + bias, statistics over the last axes, `normalized_shape` (Ba et al. 2016)."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, statistics over the axes of `normalized_shape` (Ba et al. 2016)."""
 
     def __init__(
         self,
@@ -216,7 +219,7 @@ class SpectralNorm:
         return (weight if self.dim == 0 else weight.movedim(self.dim, 0)).flatten(1)
 
     def compute(self, module: Module, iterate: bool) -> Tensor:
-        """weight_orig / sigma with sigma = u^T W v; u and v are constants, improved by power iterations if `iterate`."""
+        """weight_orig / sigma, sigma = u^T W v; u and v are constants, improved by power iterations if `iterate`."""
         weight, u, v = (getattr(module, self.name + suffix) for suffix in ("_orig", "_u", "_v"))
         W = self.matrix(weight)
         if iterate:
@@ -237,9 +240,10 @@ def spectral_norm(
 ) -> Module:
     """The module itself, its parameter `name` from now on divided by its largest singular value (Miyato et al. 2018).
 
-    The parameter becomes `name`_orig, and buffers `name`_u and `name`_v hold the singular vectors, which every forward in
-    training improves by `n_power_iterations` power iterations; in eval they stay. The weight is the matrix of axis `dim` (0;
-    1 for transposed convolutions) against the others. Gradients flow through sigma too, to any order. As torch.nn.utils.
+    The parameter becomes `name`_orig, and buffers `name`_u and `name`_v hold the singular vectors, which every
+    forward in training improves by `n_power_iterations` power iterations; in eval they stay. The weight is the matrix
+    of axis `dim` (0; 1 for transposed convolutions) against the others. Gradients flow through sigma too, to any
+    order. As torch.nn.utils.
     """
     weight = getattr(module, name)
     if not isinstance(weight, Parameter):
