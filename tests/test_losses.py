@@ -197,7 +197,7 @@ def test_binary_cross_entropy_is_bounded_where_the_probability_is_0_or_1():
     assert y.tolist() == [0, 100, 100, 0] == r.tolist()
     y.sum().backward()
     r.sum().backward()
-    assert np.allclose(x.grad.numpy(), h.grad.numpy(), rtol=1e-9) and np.isfinite(x.grad.numpy()).all()
+    assert np.allclose(x.grad.numpy(), h.grad.numpy(), rtol=1e-6) and np.isfinite(x.grad.numpy()).all()
     t = tg.tensor(target).requires_grad_()
     F.binary_cross_entropy(x.detach(), t).backward()
     assert np.isfinite(t.grad.numpy()).all()
