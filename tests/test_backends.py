@@ -58,7 +58,8 @@ def rng():
 # ---------------------------------------------------------------- the table itself
 
 
-TABLES = [p.stem for p in sorted(Path(reference.__file__).parent.glob("*.py")) if p.stem not in ("__init__", "geometry")]
+BACKENDS_DIR = Path(reference.__file__).parent
+TABLES = sorted(p.stem for p in BACKENDS_DIR.glob("*.py") if p.stem not in ("__init__", "geometry"))
 
 
 @pytest.mark.parametrize("module", TABLES)

@@ -743,7 +743,7 @@ def test_errors_of_vjp_registration():
 
     with pytest.raises(TypeError, match=r"reads .*'y'"):
         f.vjp("x")(lambda g, y: g)
-    with pytest.raises(TypeError, match="f: VJP of .?z"):
+    with pytest.raises(TypeError, match=r"f: VJP of .?z"):
         f.vjp("z")(lambda g: g)
     f.vjp("x")(lambda g, x, power: times(g, x) * float(power))
     x = leaf([3.0])

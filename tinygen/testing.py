@@ -158,10 +158,11 @@ def composite_check(op: Op, inputs: Any, *, rtol: float | None = None, seed: int
         raise AssertionError(f"composite_check of {op.name}: the fast VJP did not run")
     roots = [(o, w) for o, w in zip(expected, weights, strict=True) if o.node is not None]
     reference = grad([o for o, _ in roots], [plain[i] for i in checked], [w for _, w in roots], allow_unused=True)
-    for i, a, b in zip(checked, found, reference, strict=True):
+    for i, fast_g, plain_g in zip(checked, found, reference, strict=True):
         zero = np.zeros_like(_array(values[i]))
         where = f"composite_check of {op.name}: gradient of input {i} ('{op.args[min(i, len(op.args) - 1)]}')"
-        _close(where, "fast VJP", zero if a is None else _array(a), zero if b is None else _array(b), rtol)
+        got, want = (zero if g is None else _array(g) for g in (fast_g, plain_g))
+        _close(where, "fast VJP", got, want, rtol)
     return True
 
 
