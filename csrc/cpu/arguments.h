@@ -1,4 +1,4 @@
-// Arguments of kernels that belong together. Plain data: shared by the bindings and the kernels of every instruction set.
+// Arguments of kernels that belong together: plain data, shared by the bindings and all instruction sets.
 #pragma once
 
 #include <cstdint>

@@ -354,7 +354,7 @@ def _in_place(kernel: str, *arrays: Array | None) -> None:
     """Refuses arrays that an update in place could not reach: a contiguous copy would be updated and thrown away."""
     for a in arrays:
         if a is not None and not (a.flags.c_contiguous and a.flags.writeable):
-            raise ValueError(f"{kernel}: parameters and buffers must be contiguous and writeable, not strided {a.strides}")
+            raise ValueError(f"{kernel}: in place needs contiguous, writeable arrays (numpy.ascontiguousarray), got strides {a.strides}")
 
 
 def sgd_step(

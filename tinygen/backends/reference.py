@@ -1,8 +1,8 @@
 """The kernel table in plain NumPy: the oracle of every test, and the backend where no compiler was.
 
 Each function is its formula and nothing else: no blocking, no threads, no fusing. Given float64 it is as exact as
-float64 is; given float32 it stays float32. Read this file to learn what a kernel computes, and csrc/ to learn how it does
-so fast.
+float64 is; given float32 it stays float32. Read this file to learn what a kernel computes, and csrc/ to learn how it
+does so fast.
 
     from tinygen.backends import reference as k
     k.softmax(numpy.zeros((1, 4)))            # array([[0.25, 0.25, 0.25, 0.25]])

@@ -91,10 +91,10 @@ TINYGEN_INLINE void box_muller(Vector<T> u, Vector<T> v, Vector<T>& a, Vector<T>
   Vector<T> shifted = 4 * v + magic, quarter = shifted - magic;
   Vector<T> sin, cos, radius = sqrt(-2 * log_of_one_minus(u));
   sincos_turn(v - quarter * (T)0.25, sin, cos);
-  auto odd = quarter == 1 || quarter == 3;
+  auto odd = (quarter == 1) | (quarter == 3);
   Vector<T> c = select(odd, sin, cos), s = select(odd, cos, sin);
-  a = radius * select(quarter == 1 || quarter == 2, -c, c);
-  b = radius * select(quarter == 2 || quarter == 3, -s, s);
+  a = radius * select((quarter == 1) | (quarter == 2), -c, c);
+  b = radius * select((quarter == 2) | (quarter == 3), -s, s);
 }
 
 }  // namespace
