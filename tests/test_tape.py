@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import tape
+from tinygen import nn, tape
 from tinygen.tape import Op, op
 from tinygen.testing import gradcheck, gradgradcheck
 
@@ -796,3 +796,60 @@ def test_an_op_assigned_to_a_class_is_a_method():
 
     assert isinstance(Holder.scaled, Op)
     assert values(Holder(np.ones(2)).scaled(3.0)).tolist() == [3.0, 3.0]
+
+
+# ---------------------------------------------------------------------------------- with layers and optimizers
+
+
+def small_network():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.LeakyReLU(0.2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)
+    )
+
+
+def test_an_optimizer_step_between_forward_and_backward_is_noticed():
+    model = small_network()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    x = tg.randn(2, 1, 6, 6)
+    first, stale = model(x).sum(), model(x).square().sum()
+    first.backward()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"input '.*weight.*' \(.*\) was changed in place"):
+        stale.backward()
+
+
+def test_a_training_step_leaves_nothing_for_the_garbage_collector():
+    model = small_network()
+    optimizer = tg.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step():
+        x, y = tg.randn(2, 1, 6, 6), tg.tensor(np.array([0, 2]))
+        out = model(x)
+        loss = nn.functional.cross_entropy(out, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return weakref.ref(out.array)
+
+    step()
+    gc.collect()
+    gc.disable()
+    try:
+        arrays = [step() for _ in range(3)]
+        assert all(r() is None for r in arrays)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_a_frozen_discriminator_passes_gradients_on_and_gets_none():
+    generator, discriminator = nn.Linear(2, 36), small_network()
+    fake = generator(tg.randn(4, 2)).reshape(4, 1, 6, 6)
+    with launched() as counts:
+        with tg.frozen(discriminator):
+            loss = discriminator(fake).mean()
+        loss.backward()
+    assert counts["conv_weight"] == 0
+    assert all(p.grad is None for p in discriminator.parameters())
+    assert all(p.requires_grad for p in discriminator.parameters())
+    assert np.abs(generator.weight.grad.numpy()).max() > 0
