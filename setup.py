@@ -91,6 +91,8 @@ class BuildKernels(build_ext):
             reason = "Python's C headers (Python.h) were not found"
         if reason:
             print(NOTICE.format(reason=reason), file=sys.stderr, flush=True)
+            for stale in glob(os.path.join(self.build_lib, "tinygen", "_cpu*")):  # of an earlier build, with a compiler
+                os.remove(stale)
             self.extensions = self.distribution.ext_modules = []
         super().run()
 
@@ -136,7 +138,8 @@ class BuildKernels(build_ext):
             for source in sorted(glob(f"{CSRC}/kernels/*.cpp")):
                 jobs.append(([*compiler, *ISAS[isa], *define], source, os.path.join(folder, isa)))
         for source in sorted(glob(f"{CSRC}/*.cpp") + glob(f"{CSRC}/bindings/*.cpp")):
-            jobs.append(([*compiler, *headers, *(["-DTINYGEN_X86"] if X86 else [])], source, folder))
+            # -O1: nothing here computes, and the optimizer's time on pybind11's templates would double the build
+            jobs.append(([*compiler, "-O1", *headers, *(["-DTINYGEN_X86"] if X86 else [])], source, folder))
 
         def build(job: tuple[list[str], str, str]) -> str:
             command, source, where = job

@@ -101,6 +101,16 @@ inline TileFunction<T> pick_tile(index_t rows, index_t vectors) {
   }
 }
 
+// How many vectors a block of results gets, for `vectors` in all: 1 .. kVectors, so that blocks are as full as possible.
+inline index_t vectors_per_block(index_t vectors) {
+  index_t best = 1, least = -1;
+  for (index_t n = min(kVectors, max(1, vectors)); n > 1 || least < 0; n--) {
+    index_t padded = (vectors + n - 1) / n * n;
+    if (least < 0 || padded * 16 < least * 15) best = n, least = padded;  // wider blocks are a little faster
+  }
+  return best;
+}
+
 // spread<T, M, N>: M pixels x N vectors of results. sum[i][j] (rows of N vectors) = init[j] + sum over k < depth of
 // window[pixel[i] + offset[k]] * weights[k][j], k being a (channel, tap) pair: lanes run over the results, source elements are
 // broadcast straight from the window, nothing is packed. `first`: start from init; otherwise add to what sum holds.
@@ -151,10 +161,10 @@ inline SpreadFunction<T> pick_spread_width(index_t vectors) {
 // spread<T, M, vectors> for the largest M <= pixels that exists; `taken` is that M.
 template <class T>
 inline SpreadFunction<T> pick_spread(index_t pixels, index_t vectors, index_t* taken) {
-  if (pixels >= kRows) return *taken = kRows, pick_spread_width<T, kRows>(vectors);
-  if (pixels >= 4) return *taken = 4, pick_spread_width<T, 4>(vectors);
-  if (pixels >= 2) return *taken = 2, pick_spread_width<T, 2>(vectors);
-  return *taken = 1, pick_spread_width<T, 1>(vectors);
+  *taken = pixels >= kRows ? kRows : pixels >= 4 ? 4 : pixels >= 2 ? 2 : 1;
+  if (pixels >= kRows) return pick_spread_width<T, kRows>(vectors);
+  if (pixels >= 4) return pick_spread_width<T, 4>(vectors);
+  return pixels >= 2 ? pick_spread_width<T, 2>(vectors) : pick_spread_width<T, 1>(vectors);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@
 // kPanel     Lanes run over pixels: panels of kVectors * lanes pixels are packed [channel, tap][pixel] from the window and
 //            multiplied with all output channels (tile.h, tile). For everything else.
 // kFew       Lanes run along the window itself, no packing (slide). For at most 4 output channels per group: last layer
-//            of a generator, depthwise, gradient of an image.
+//            of a generator, depthwise, gradient of an image. Up to kRows where that leaves few lanes idle.
 // Cost       2 * taps * channels flops per output; bytes: source once per band (plus halo), weights once per thread, output once.
 #include "cpu/conv/tile.h"
 #include "cpu/conv/window.h"
@@ -29,7 +29,7 @@ namespace {
 
 enum class Mode { kFew, kPanel, kSpread };
 
-constexpr index_t kFewResults = 4;           // the most output channels per group that kFew takes
+constexpr index_t kFewResults = kRows;       // the most output channels per group that kFew takes
 constexpr index_t kPanelDepth = 256;         // (channel, tap) pairs per block, about, so that a panel or (kSpread) a block of
 constexpr index_t kSpreadDepth = 128;        // weights stays in L1
 constexpr index_t kWindowBytes = 384 << 10;  // per thread, a good part of L2
@@ -76,11 +76,13 @@ struct Plan {
 // Spreading wins where rows are so short that packing a panel takes many moves, if vectors of results are nearly full and the
 // reduction is long enough to pay for the final transposition.
 template <class T>
-Mode choose_mode(const Gather<T>& job, index_t depth, index_t columns) {
+Mode choose_mode(const Gather<T>& job, index_t depth, index_t columns, index_t column_extent) {
   constexpr index_t L = lanes<T>;
-  if (job.results <= kFewResults) return Mode::kFew;
-  index_t padded = (job.results + L - 1) / L * L;
-  bool full = padded * 7 <= job.results * 8;
+  index_t padded = (columns + L - 1) / L * L;
+  index_t walked = job.transposed || job.row_axis.stride * job.column_axis.stride == 1 ? min(padded, columns + column_extent)
+                                                                                      : padded;
+  if (job.results <= 4 || (job.results <= kFewResults && walked * 3 <= columns * 4)) return Mode::kFew;
+  bool full = (job.results + L - 1) / L * L * 7 <= job.results * 8;
   return full && depth >= 64 && columns < 14 ? Mode::kSpread : Mode::kPanel;
 }
 
@@ -111,9 +113,8 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
       plan.column_high = any ? max(plan.column_high, phase.columns.highest()) : phase.columns.highest();
       any = true;
     }
-  plan.mode = choose_mode(job, job.channels * most_taps, plan.most_columns);
-  index_t vectors = (job.results + lanes<T> - 1) / lanes<T>, blocks = (vectors + kVectors - 1) / kVectors;
-  plan.vectors = (vectors + blocks - 1) / blocks;
+  plan.mode = choose_mode(job, job.channels * most_taps, plan.most_columns, plan.column_high - plan.column_low);
+  plan.vectors = vectors_per_block((job.results + lanes<T> - 1) / lanes<T>);
   plan.block = plan.mode == Mode::kFew ? job.results : plan.mode == Mode::kPanel ? kRows : plan.vectors * lanes<T>;
   plan.result_blocks = (job.results + plan.block - 1) / plan.block;
   for (index_t f = 0; f < plan.phases; f++) {
@@ -259,29 +260,54 @@ void slide(const T* __restrict window, index_t channel_pitch, index_t channels, 
 template <class T>
 using SlideFunction = void (*)(const T*, index_t, index_t, const index_t*, index_t, const T*, const T*, bool, T*, index_t);
 
-// slide<T, M, vectors> for vectors <= N.
-template <class T, int M, int N>
-SlideFunction<T> pick_slide(index_t vectors) {
-  if constexpr (N > 1)
-    if (vectors < N) return pick_slide<T, M, N - 1>(vectors);
-  return slide<T, M, N>;
+// slide<T, M, .> for at most `vectors` vectors; `taken` is how many.
+template <class T, int M>
+SlideFunction<T> pick_slide_width(index_t vectors, index_t* taken) {
+  constexpr int most = (kRows * kVectors) / M < 8 ? (kRows * kVectors) / M : 8;  // what leaves the sums in registers
+  if (vectors >= most) {
+    *taken = most;
+    return slide<T, M, most>;
+  }
+  if constexpr (most > 4)
+    if (vectors >= 4) {
+      *taken = 4;
+      return slide<T, M, 4>;
+    }
+  if constexpr (most > 2)
+    if (vectors >= 2) {
+      *taken = 2;
+      return slide<T, M, 2>;
+    }
+  *taken = 1;
+  return slide<T, M, 1>;
+}
+
+template <class T>
+SlideFunction<T> pick_slide(index_t results, index_t vectors, index_t* taken) {
+  switch (results) {
+    case 1: return pick_slide_width<T, 1>(vectors, taken);
+    case 2: return pick_slide_width<T, 2>(vectors, taken);
+    case 3: return pick_slide_width<T, 3>(vectors, taken);
+#if TINYGEN_VECTOR_BYTES >= 32
+    case 4: return pick_slide_width<T, 4>(vectors, taken);
+    case 5: return pick_slide_width<T, 5>(vectors, taken);
+#endif
+#if TINYGEN_VECTOR_BYTES == 64
+    case 6: return pick_slide_width<T, 6>(vectors, taken);
+    case 7: return pick_slide_width<T, 7>(vectors, taken);
+#endif
+    default: return pick_slide_width<T, kRows>(vectors, taken);
+  }
 }
 
 // The same for any length: `length` is rounded up to whole vectors, which are read and written.
 template <class T>
 void slide_along(index_t results, const T* window, index_t channel_pitch, index_t channels, const index_t* taps,
                  index_t count, const T* weights, const T* init, bool first, T* out, index_t out_pitch, index_t length) {
-  constexpr int L = lanes<T>;
-  const index_t most[] = {8, 4, 3, 2};  // vectors at a time that leave the sums in registers, for 1 .. kFew results
-  for (index_t i = 0; i < length;) {
-    index_t vectors = min(most[results - 1], (length - i + L - 1) / L);
-    auto* function = results == 1   ? pick_slide<T, 1, 8>(vectors)
-                     : results == 2 ? pick_slide<T, 2, 4>(vectors)
-                     : results == 3 ? pick_slide<T, 3, 3>(vectors)
-                                    : pick_slide<T, 4, 2>(vectors);
-    function(window + i, channel_pitch, channels, taps, count, weights, init, first, out + i, out_pitch);
-    i += vectors * L;
-  }
+  constexpr index_t L = lanes<T>;
+  for (index_t i = 0, taken = 0; i < length; i += taken * L)
+    pick_slide<T>(results, (length - i + L - 1) / L, &taken)(window + i, channel_pitch, channels, taps, count, weights, init,
+                                                             first, out + i, out_pitch);
 }
 
 // Copies the sums of a band (result m0 .. m1 of a group) to their places in the output.

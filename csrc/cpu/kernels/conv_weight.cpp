@@ -7,8 +7,8 @@
 //            of k stay in registers over kPixels pixels (tile.h, spread).
 // Few        With at most 4 output channels per group lanes over k would idle: there lanes run along the rows of y and x, each
 //            (k, channel, tap) is a vector of partial sums, added up at the end (`dots`).
-// Mapping    Threads share the blocks of k first: their results are disjoint. If there are fewer blocks than threads, several
-//            threads take shares of the bands, sum into private accumulators, and these are added in the order of the threads.
+// Mapping    Threads share the bands if the sums are small, each summing for itself; the shares are then added in their order.
+//            If they are large, threads share the blocks of k (or the groups) instead: their results are disjoint.
 // Cost       2 flops per (k, c, t, n, p). Bytes: x once per block of k (window), y once, accumulators once per band, from L2.
 #include "cpu/conv/tile.h"
 #include "cpu/conv/window.h"
@@ -22,6 +22,7 @@ namespace {
 
 constexpr index_t kWindowBytes = 384 << 10;     // per thread, a good part of L2
 constexpr index_t kTransposedBytes = 256 << 10;
+constexpr index_t kPrivateBytes = 1 << 20;      // sums that a thread may have for itself
 constexpr index_t kPixels = 128;                // per call of a tile: so much of y stays in L1
 
 constexpr index_t kFewResults = 4;              // the most k per group for which `dots` is used
@@ -106,7 +107,7 @@ struct Plan {
   bool few;                                                // use dots; else spread
   index_t vectors, block, blocks;                          // sums per pair, of one block of k; blocks of k per group
   index_t channel_block, band_images, band_rows, image_bands, row_bands;
-  index_t block_parts, band_parts;                         // how the threads share the blocks of k, and then the bands
+  index_t band_parts;                                      // in how many shares the bands are summed
   index_t pairs;                                           // (channel, tap) pairs
 };
 
@@ -122,14 +123,14 @@ Plan make_plan(const Job<T>& job, int use) {
   constexpr index_t L = lanes<T>, size = sizeof(T);
   index_t vectors = (job.results + L - 1) / L, taps = job.rows.taps * job.columns.taps;
   plan.pairs = job.channels * taps;
-  plan.blocks = (vectors + kVectors - 1) / kVectors;
-  plan.vectors = (vectors + plan.blocks - 1) / plan.blocks;
-  plan.blocks = (vectors + plan.vectors - 1) / plan.vectors;
+  plan.vectors = vectors_per_block(vectors);
   plan.few = job.results <= kFewResults;
   plan.block = (plan.few ? job.results : plan.vectors) * L;
+  plan.blocks = plan.few ? 1 : (vectors + plan.vectors - 1) / plan.vectors;
   index_t blocks = plan.blocks * job.groups;
-  plan.block_parts = min(blocks, use);
-  plan.band_parts = max(1, use / max(1, plan.block_parts));
+  // Sharing bands copies every input once in all, but multiplies the sums; sharing blocks of k (or groups) is the reverse.
+  bool share_bands = job.groups == 1 && blocks * plan.pairs * plan.block * size <= kPrivateBytes;
+  plan.band_parts = share_bands ? use : max(1, use / max(1, min(blocks, use)));
   // Channels per window: enough to keep y busy, few enough for the cache.
   index_t rows = job.rows.outputs, columns = job.columns.outputs;
   plan.channel_block = max(1, job.channels);
@@ -189,20 +190,21 @@ index_t pad_y(const Job<T>& job, index_t group, index_t image, index_t images, i
   return images * rows * pitch;
 }
 
-// Adds the bands [begin, end) to sum [channel, tap][block], for one group and block of k.
+// Adds the bands [begin, end) to the sums of blocks [b0, b1) of one group: block b's are at sum + (b - b0) * next, as
+// [channel, tap][block].
 template <class T>
-void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, index_t begin, index_t end,
-                T* __restrict sum) {
-  index_t taps = job.rows.taps * job.columns.taps;
-  for (index_t i = 0; i < plan.pairs * plan.block; i++) sum[i] = 0;
-  index_t slack = 2 * lanes<T>;
-  index_t most = band_window(job, plan.band_images, plan.band_rows).channel_pitch;
-  T* copy = static_cast<T*>(scratch(kWindow, (plan.channel_block * most + slack) * sizeof(T)));
+void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t b0, index_t b1, index_t begin, index_t end,
+                T* __restrict sum, index_t next) {
   constexpr index_t L = lanes<T>;
+  index_t taps = job.rows.taps * job.columns.taps;
+  for (index_t b = b0; b < b1; b++)
+    for (index_t i = 0; i < plan.pairs * plan.block; i++) sum[(b - b0) * next + i] = 0;
   index_t row_vectors = (job.columns.outputs + L - 1) / L, most_rows = plan.band_images * plan.band_rows;
-  index_t most_pixels = most_rows * job.columns.outputs;
-  T* y = static_cast<T*>(
-      scratch(kTransposed, (plan.few ? most_rows * row_vectors : most_pixels) * plan.block * sizeof(T)));
+  index_t most_pixels = most_rows * job.columns.outputs, slack = 2 * L;
+  index_t most_window = plan.channel_block * band_window(job, plan.band_images, plan.band_rows).channel_pitch;
+  index_t y_size = (plan.few ? most_rows * row_vectors : most_pixels) * plan.block;
+  T* copy = static_cast<T*>(scratch(kWindow, (most_window + slack) * sizeof(T)));
+  T* y = static_cast<T*>(scratch(kTransposed, y_size * (b1 - b0) * sizeof(T)));
   index_t* offsets = static_cast<index_t*>(scratch(kTaps, plan.channel_block * taps * sizeof(index_t)));
   index_t* pixels = static_cast<index_t*>(scratch(kPixelOffsets, most_pixels * sizeof(index_t)));
   for (index_t band = begin; band < end; band++) {
@@ -216,11 +218,12 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, 
       for (index_t lane = 0; lane < L; lane++)
         band_rows.mask[lane] = (row_vectors - 1) * L + lane < job.columns.outputs ? -1 : 0;
     } else {
-      transpose_y(job, plan, group, k0, image, images, j0, rows, y);
+      for (index_t b = b0; b < b1; b++)
+        transpose_y(job, plan, group, b * plan.block, image, images, j0, rows, y + (b - b0) * y_size);
+      for (index_t n = 0; n < images; n++)
+        for (index_t j = 0; j < rows; j++)
+          for (index_t q = 0; q < job.columns.outputs; q++) pixels[count++] = window.pixel(n, j, q);
     }
-    for (index_t n = 0; n < images; n++)
-      for (index_t j = 0; j < rows; j++)
-        for (index_t q = 0; q < job.columns.outputs; q++) pixels[count++] = window.pixel(n, j, q);
     for (index_t channel = 0; channel < job.channels; channel += plan.channel_block) {
       index_t channels = min(plan.channel_block, job.channels - channel), pair = 0;
       fill_window(window, copy, job.x, job.images, job.groups * job.channels, job.row_axis.x, job.column_axis.x,
@@ -236,12 +239,14 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t k0, 
         continue;
       }
       index_t parts = (count + kPixels - 1) / kPixels;
-      for (index_t part = 0; part < parts; part++) {
-        index_t p = count * part / parts, length = count * (part + 1) / parts - p;
-        for (index_t i = 0, taken = 0; i < pair; i += taken)
-          pick_spread<T>(pair - i, plan.vectors, &taken)(copy, offsets + i, pixels + p, length, y + p * plan.block, nullptr,
-                                                         false, out + i * plan.block);
-      }
+      for (index_t b = b0; b < b1; b++)
+        for (index_t part = 0; part < parts; part++) {
+          index_t p = count * part / parts, length = count * (part + 1) / parts - p;
+          for (index_t i = 0, taken = 0; i < pair; i += taken)
+            pick_spread<T>(pair - i, plan.vectors, &taken)(copy, offsets + i, pixels + p, length,
+                                                           y + (b - b0) * y_size + p * plan.block, nullptr, false,
+                                                           out + (b - b0) * next + i * plan.block);
+        }
     }
   }
 }
@@ -263,8 +268,8 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
   index_t blocks = plan.blocks * geo.groups, bands = plan.image_bands * plan.row_bands;
   plan.band_parts = min(plan.band_parts, bands);
   index_t sums = plan.pairs * plan.block;  // of one group and block of k
-  T* sum = static_cast<T*>(scratch(kAccumulator, (plan.band_parts > 1 ? blocks * plan.band_parts : use) * sums * sizeof(T)));
-  // w[k][channel, tap] from sum [channel, tap][k], pairs [from, to)
+  T* sum = static_cast<T*>(scratch(kAccumulator, blocks * plan.band_parts * sums * sizeof(T)));  // [block][share][..]
+  // w[k][channel, tap] of one block from its sums, pairs [from, to).
   auto finish = [&](index_t block, const T* total, index_t from, index_t to) {
     if (plan.few) {
       for (index_t k = 0; k < job.results; k++)
@@ -280,28 +285,32 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
     transpose_copy(total + from * plan.block, plan.block, to - from, min(plan.block, job.results - k0),
                    w + (group * job.results + k0) * plan.pairs + from, plan.pairs);
   };
-  parallel(use, [&](int thread, int running) {
-    if (plan.band_parts == 1) {
-      for (index_t block = blocks * thread / running; block < blocks * (thread + 1) / running; block++) {
-        index_t group = block / plan.blocks, k0 = block % plan.blocks * plan.block;
-        accumulate(job, plan, group, k0, 0, bands, sum + thread * sums);
-        finish(block, sum + thread * sums, 0, plan.pairs);
-      }
-      return;
+  // Blocks [begin, end), numbered over all groups, of one share of the bands.
+  auto sum_blocks = [&](index_t begin, index_t end, index_t share) {
+    while (begin < end) {
+      index_t group = begin / plan.blocks, stop = min(end, (group + 1) * plan.blocks);
+      accumulate(job, plan, group, begin - group * plan.blocks, stop - group * plan.blocks, bands * share / plan.band_parts,
+                 bands * (share + 1) / plan.band_parts, sum + (begin * plan.band_parts + share) * sums,
+                 plan.band_parts * sums);
+      begin = stop;
     }
-    index_t units = blocks * plan.band_parts;
+  };
+  // Threads form `block_parts` teams; a team's blocks are summed in band_parts shares of the bands.
+  index_t block_parts = max(1, min(blocks, use / plan.band_parts)), units = block_parts * plan.band_parts;
+  parallel(use, [&](int thread, int running) {
     for (index_t u = units * thread / running; u < units * (thread + 1) / running; u++) {
-      index_t block = u / plan.band_parts, part = u % plan.band_parts;
-      index_t group = block / plan.blocks, k0 = block % plan.blocks * plan.block;
-      accumulate(job, plan, group, k0, bands * part / plan.band_parts, bands * (part + 1) / plan.band_parts, sum + u * sums);
+      index_t part = u / plan.band_parts;
+      sum_blocks(blocks * part / block_parts, blocks * (part + 1) / block_parts, u % plan.band_parts);
     }
     barrier(running);
-    for (index_t block = 0; block < blocks; block++) {
-      index_t from = plan.pairs * thread / running, to = plan.pairs * (thread + 1) / running;
+    index_t rows = blocks * plan.pairs;  // (block, pair), shared among the threads
+    for (index_t row = rows * thread / running, end = rows * (thread + 1) / running; row < end;) {
+      index_t block = row / plan.pairs, from = row - block * plan.pairs, to = min(plan.pairs, end - block * plan.pairs);
       T* total = sum + block * plan.band_parts * sums;
-      for (index_t part = 1; part < plan.band_parts; part++)
-        for (index_t i = from * plan.block; i < to * plan.block; i++) total[i] += total[part * sums + i];
+      for (index_t share = 1; share < plan.band_parts; share++)
+        for (index_t i = from * plan.block; i < to * plan.block; i++) total[i] += total[share * sums + i];
       finish(block, total, from, to);
+      row = block * plan.pairs + to;
     }
   });
 }
