@@ -67,6 +67,13 @@ def test_explain_names_a_kernel_and_a_line_that_defines_it():
     assert "mul" in "".join((ROOT / path).read_text().splitlines()[int(number) - 1 : int(number) + 1])
 
 
+def test_explain_counts_masks_and_indices():
+    x = leaf(np.ones((4, 5)))
+    lines = explained(tg.where(x > 2.0, x, 0.0).sum())
+    row = next(line for line in lines if line.startswith("where"))
+    assert "condition 4x5" in row and "20 B" in row
+
+
 def test_explain_shortens_long_graphs_and_still_counts_all():
     x = leaf([1.0, 2.0])
     y = x

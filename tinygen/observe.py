@@ -366,13 +366,14 @@ def explain(loss: Tensor, file: TextIO | None = None, max_nodes: int = 80) -> No
     for node in nodes:
         described, own = [], 0
         for name, value in _kept(node):
-            described.append(_describe(name, value))
-            for t in value if isinstance(value, tuple) else (value,):
-                base = _base(t.array) if isinstance(t, Tensor) else None
-                if base is None or id(base) in counted:
+            parts = list(_arrays_of(value))
+            described.append(f"{name} {', '.join(label for label, _, _ in parts)}".rstrip())
+            for _, array, exists_anyway in parts:
+                base = _base(array)
+                if id(base) in counted:
                     continue
                 counted.add(id(base))
-                if t.node is None or isinstance(t.node, Leaf):
+                if exists_anyway:
                     existing += base.nbytes
                 else:
                     own += base.nbytes
@@ -428,22 +429,28 @@ def _collect(loss: Tensor) -> tuple[list[Node], list[Tensor], dict[Node, list[tu
     return sorted(found, key=lambda n: n.rank), [*reversed(leaves.values())], outputs
 
 
-def _kept(node: Node) -> list[tuple[str, Any]]:
-    """(name, value) of everything a node keeps: tensors, tuples of them, or shapes."""
-    kept = [(name, value) for name, (value, _) in (node.saved or {}).items() if value is not None]
+def _kept(node: Node) -> Iterator[tuple[str, Any]]:
+    """(name, value) of everything a node keeps: tensors, arrays, tuples of them, or shapes."""
+    for name, (value, _) in (node.saved or {}).items():
+        if value is not None:
+            yield name, value
     if node.out is not None:
-        out = node.out if isinstance(node.out, tuple) else (node.out,)
-        # Under the node itself, so that it counts as computed.
-        kept.append(("out", tuple(Tensor(o, node, node.device) for o in out if o is not None)))
-    return kept
+        yield "out", node.out
+    for name, value in node.attributes.items():  # masks, indices, statistics
+        if next(_arrays_of(value), None) is not None:
+            yield name, value
 
 
-def _describe(name: str, value: Any) -> str:
+def _arrays_of(value: Any) -> Iterator[tuple[str, Any, bool]]:
+    """(label, array, whether it would exist without the graph) of every array in a kept value."""
     if isinstance(value, Tensor):
-        return f"{name} {value.name or ''} {_by(value.array.shape)}".replace("  ", " ")
-    if isinstance(value, tuple) and any(isinstance(v, Tensor) for v in value):
-        return f"{name} {', '.join(_by(v.array.shape) for v in value if isinstance(v, Tensor))}"
-    return name
+        label = f"{value.name} {_by(value.array.shape)}" if value.name else _by(value.array.shape)
+        yield label, value.array, value.node is None or isinstance(value.node, Leaf)
+    elif hasattr(value, "nbytes") and hasattr(value, "shape"):
+        yield _by(value.shape), value, False
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _arrays_of(part)
 
 
 def _source(node: Node) -> tuple[str, str]:
