@@ -1,0 +1,233 @@
+"""From a recipe and a data set to settings, from settings to a Step, from a Step to a run; and back from a run's
+folder.
+
+`Settings` is what config.json holds: plain values from which everything is rebuilt. The seed is set once, before the
+weights are drawn; after that a run is a pure function of its settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tinygen as tg
+from tinygen.data import Dataset, load
+from tinygen.training import Display, Run, aside, load_checkpoint, new_folder, restore
+
+SMALL = 16  # pixels a side: below, a recipe's settings for small images hold (the embedded digits are 8x8)
+
+
+class RunError(ValueError):
+    """A recipe, a run or a setting that does not exist or does not fit."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named experiment. `model` holds the Step's arguments; `small` and `gpu` what differs for images below 16 pixels
+    and with --preset gpu (same keys); `from_data(dataset, steps)` arguments that only the data can tell."""
+
+    name: str
+    summary: str
+    step: Callable[..., Any]
+    model: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 10
+    batch_size: int = 128
+    drop_last: bool = False
+    small: Mapping[str, Any] = field(default_factory=dict)
+    gpu: Mapping[str, Any] = field(default_factory=dict)
+    from_data: Callable[[Dataset, int], dict[str, Any]] | None = None
+    expected: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)  # data: metric: (from, to)
+
+
+@dataclass
+class Settings:
+    """Everything a run depends on; what config.json holds."""
+
+    recipe: str
+    data: dict[str, Any]  # name (or path), size, channels, limit, sha
+    shape: list[int]  # (C, H, W)
+    model: dict[str, Any]  # arguments of the Step, besides the shape
+    epochs: int
+    batch_size: int
+    drop_last: bool
+    seed: int
+    preset: str
+    device: str
+    threads: int
+    version: str
+
+
+def find(name: str) -> Recipe:
+    """The recipe of that name; an unknown one raises RunError with the nearest."""
+    from .catalogue import RECIPES
+
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+        guess = f" Did you mean {near[0]}?" if near else ""
+        raise RunError(f"no recipe is called {name!r}.{guess} Recipes: {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def prepare(
+    recipe: Recipe, dataset: Dataset, data: Mapping[str, Any], *, preset: str = "cpu", seed: int = 0,
+    device: str | None = None, threads: int | None = None, epochs: int | None = None, batch_size: int | None = None,
+    lr: float | None = None, model: Mapping[str, Any] | None = None,
+) -> Settings:  # fmt: skip
+    """The settings of a run: the recipe's, changed by what its presets say, and by what is given here."""
+    if preset not in ("cpu", "gpu"):
+        raise RunError(f"no preset is called {preset!r}; presets: cpu, gpu")
+    small = min(dataset.shape[1:]) < SMALL
+    layers = [recipe.small] if small else []
+    layers += [recipe.gpu] if preset == "gpu" and not small else []
+    chosen = {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
+    arguments = dict(recipe.model)
+    for layer in layers:
+        chosen |= {k: v for k, v in layer.items() if k != "model"}
+        arguments |= layer.get("model", {})
+    count = len(dataset.train_images)
+    if epochs is None and dataset.name not in ("digits", "mnist", "fashion-mnist"):
+        # Own data: about as many images as ten epochs of MNIST show, within reason.
+        epochs = max(10, min(200, 600_000 // count))
+    chosen["epochs"] = epochs or chosen["epochs"]
+    chosen["batch_size"] = min(batch_size or chosen["batch_size"], count)
+    steps = len(dataset.batches(chosen["batch_size"], drop_last=recipe.drop_last)) * chosen["epochs"]
+    if recipe.from_data:
+        arguments |= recipe.from_data(dataset, steps)
+    arguments |= dict(model or {}) | ({"lr": lr} if lr is not None else {})
+    return Settings(
+        recipe=recipe.name, data={**data, "sha": dataset.sha}, shape=list(dataset.shape), model=arguments, **chosen,
+        drop_last=recipe.drop_last, seed=seed, preset=preset, device=device or ("cuda" if preset == "gpu" else "cpu"),
+        threads=threads or (1 if small else tg.get_num_threads()), version=tg.__version__,
+    )  # fmt: skip
+
+
+def build(settings: Settings) -> Any:
+    """The untrained Step, its weights drawn from the seed. Raises RunError where an argument does not fit."""
+    tg.manual_seed(settings.seed)
+    try:
+        step = find(settings.recipe).step(shape=tuple(settings.shape), **settings.model)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{settings.recipe} cannot be built with {settings.model}: {error}") from error
+    for module in step.modules.values():
+        if settings.device != "cpu":
+            module.to(settings.device)
+    return step
+
+
+class RecipeRun(Run):
+    """A Run that knows its settings and its data."""
+
+    settings: Settings
+    dataset: Dataset
+
+
+def start(
+    name: str, data: str | os.PathLike = "digits", *, folder: str | os.PathLike | None = None, size: int | None = None,
+    channels: int | None = None, limit: int | None = None, display: Display | None = None, **options: Any,
+) -> RecipeRun:  # fmt: skip
+    """A new run of a recipe, not yet trained, in runs/<name>-NNN or `folder`; options as in `prepare`."""
+    recipe = find(name)
+    source = {"name": os.fspath(data), "size": size, "channels": channels, "limit": limit}
+    dataset = load(data, size=size, channels=channels, limit=limit)
+    settings = prepare(recipe, dataset, source, **options)
+    step = build(settings)
+    if folder is None:
+        folder = new_folder(Path("runs"), name)
+    elif (Path(folder) / "config.json").exists():
+        raise RunError(f"{folder} holds a run already; choose another --out, or go on with: tinygen resume {folder}")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write_settings(Path(folder), settings)
+    return _run(Path(folder), settings, step, dataset, display, resume=False)
+
+
+def open_run(folder: str | os.PathLike, *, display: Display | None = None, epochs: int | None = None) -> RecipeRun:
+    """The run of a folder at its last checkpoint, ready to go on; `epochs` changes the total it is to reach."""
+    folder = Path(folder)
+    settings = read_settings(folder)
+    source = settings.data
+    dataset = load(source["name"], size=source["size"], channels=source["channels"], limit=source["limit"])
+    if dataset.sha != source["sha"]:
+        raise RunError(
+            f"{folder}: the data {source['name']!r} have changed since this run began; it cannot go on as it was"
+        )
+    if epochs is not None and epochs != settings.epochs:
+        settings.epochs = epochs
+        recipe = find(settings.recipe)
+        steps = len(dataset.batches(settings.batch_size, drop_last=settings.drop_last)) * epochs
+        if recipe.from_data:
+            settings.model |= recipe.from_data(dataset, steps)
+    step = build(settings)
+    _checkpoint(folder)
+    write_settings(folder, settings)
+    return _run(folder, settings, step, dataset, display, resume=True)
+
+
+def load_run(folder: str | os.PathLike) -> Any:
+    """The trained Step of a run: `.modules` by name, `.sample(n)` where it has one; in evaluation mode.
+
+    Rebuilt from config.json and checkpoint.safetensors; the data are not needed. Raises RunError where either is
+    missing.
+    """
+    settings = read_settings(Path(folder))
+    state = tg.get_rng_state()
+    step = build(settings)
+    restore(step, load_checkpoint(_checkpoint(Path(folder))))
+    tg.set_rng_state(state)
+    for module in step.modules.values():
+        module.eval()
+    return step
+
+
+def _run(
+    folder: Path, settings: Settings, step: Any, dataset: Dataset, display: Display | None, resume: bool
+) -> RecipeRun:
+    tg.set_num_threads(settings.threads)  # sums are bit-equal for a fixed number of threads
+    batches = dataset.batches(settings.batch_size, settings.seed, drop_last=settings.drop_last)
+    test = dataset.batches(min(256, len(dataset.test_images)), split="test")
+    run = RecipeRun(folder, step, batches, test, display, settings.seed, settings.device, resume)
+    run.settings, run.dataset = settings, dataset
+    return run
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Writes config.json, all at once."""
+    temporary = folder / "config.json.part"
+    temporary.write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, folder / "config.json")
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings in a run's folder; RunError says what is missing and which runs there are."""
+    path = folder / "config.json"
+    if not path.exists():
+        around = sorted(p.parent.name for p in folder.parent.glob("*/config.json")) if folder.parent.exists() else []
+        near = difflib.get_close_matches(folder.name, around, n=1, cutoff=0.3) or around[-1:]
+        hint = f" Did you mean {folder.parent / near[0]}?" if near else " Train one with: tinygen train vae"
+        raise RunError(f"{folder} is no run: it has no config.json.{hint}")
+    try:
+        return Settings(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def _checkpoint(folder: Path) -> Path:
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        raise RunError(f"{folder} has no checkpoint.safetensors: its training stopped before the first epoch was done")
+    return path
+
+
+def expected(settings: Settings) -> Mapping[str, tuple[float, float]]:
+    """The range of each test metric that the recipe is known to reach with these settings, where there is one."""
+    return find(settings.recipe).expected.get(settings.data["name"], {})
+
+
+def samples(step: Any, n: int, seed: int) -> tg.Tensor:
+    """n samples of a trained Step, in pieces of at most 500, the same for the same seed."""
+    with aside(step, seed):
+        return tg.cat([step.sample(min(500, n - start)) for start in range(0, n, 500)])

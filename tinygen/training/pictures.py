@@ -1,0 +1,108 @@
+"""Pictures of batches: grids, image files, a film of the training.
+
+save_image(images, "samples.png", nrow=8)          # torchvision's function, with Pillow
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinygen as tg
+
+GAP = 0.35  # grey level between the images of a grid, so that black images do not run together
+SIDE = 56  # pixels: smaller images are enlarged to about this, each pixel a square
+
+
+def make_grid(
+    tensor: Any, nrow: int = 8, padding: int = 2, normalize: bool = False,
+    value_range: tuple[float, float] | None = None, scale_each: bool = False, pad_value: float = 0.0,
+) -> tg.Tensor:  # fmt: skip
+    """One image (3, H, W) with the images (N, C, H, W) in rows of `nrow`; as torchvision.utils.make_grid.
+
+    `tensor`: images (N, C, H, W), one image (C, H, W) or (H, W), or a list of images of equal size; grey becomes
+    colour. `normalize` maps `value_range`, or the smallest and largest value (of each image with `scale_each`), to [0,
+    1].
+    """
+    images = _images(tensor)
+    if normalize:
+        axes = (1, 2, 3) if scale_each else None
+        low = np.min(images, axes, keepdims=True) if value_range is None else value_range[0]
+        high = np.max(images, axes, keepdims=True) if value_range is None else value_range[1]
+        images = (images.clip(low, high) - low) / np.maximum(np.asarray(high) - low, 1e-5)
+    n, _, h, w = images.shape
+    if n == 1:
+        return tg.tensor(np.ascontiguousarray(images[0]))
+    columns = min(nrow, n)
+    rows = math.ceil(n / columns)
+    grid = np.full((3, rows * (h + padding) + padding, columns * (w + padding) + padding), pad_value, np.float32)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (h + padding) + padding, (i % columns) * (w + padding) + padding
+        grid[:, top : top + h, left : left + w] = image
+    return tg.tensor(grid)
+
+
+def save_image(tensor: Any, fp: Any, format: str | None = None, **kwargs: Any) -> None:
+    """Writes images as one picture file (`make_grid` with these keywords); values are cut to [0, 1]."""
+    to_pillow(make_grid(tensor, **kwargs)).save(fp, format=format)
+
+
+def to_pillow(image: Any) -> Any:
+    """A Pillow image of one image (3, H, W) in [0, 1]; grey where all channels agree."""
+    from PIL import Image
+
+    pixels = np.rint(np.asarray(image, np.float32).clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    grey = (pixels == pixels[:, :, :1]).all()
+    return Image.fromarray(pixels[:, :, 0] if grey else pixels)
+
+
+def enlarged(tensor: Any) -> np.ndarray:
+    """The images (N, 3, H, W) with every pixel a square, so that the smaller side is about 56 pixels; larger ones as
+    they are."""
+    images = _images(tensor)
+    factor = max(1, round(SIDE / min(images.shape[2:])))
+    return images.repeat(factor, 2).repeat(factor, 3)
+
+
+def save_picture(tensor: Any, path: str | os.PathLike, nrow: int = 8) -> Any:
+    """Writes images in [0, 1] as a grid that is large enough to look at; returns the Pillow image."""
+    picture = to_pillow(make_grid(enlarged(tensor), nrow=nrow, padding=4, pad_value=GAP))
+    temporary = Path(path).with_suffix(".part")
+    picture.save(temporary, format="PNG")
+    os.replace(temporary, path)
+    return picture
+
+
+def save_film(frames: Sequence[str | os.PathLike], path: str | os.PathLike, seconds: float = 6.0) -> None:
+    """Writes an animated GIF of picture files, about `seconds` long; the last frame stays for two seconds."""
+    from PIL import Image
+
+    if not frames:
+        return
+    pictures = [Image.open(frame).copy() for frame in frames]
+    pause = int(min(500, max(40, 1000 * seconds / len(pictures))))
+    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], loop=0,
+                     duration=[pause] * (len(pictures) - 1) + [2000])  # fmt: skip
+
+
+def _images(tensor: Any) -> np.ndarray:
+    """(N, 3, H, W) float32 of whatever make_grid accepts."""
+    if isinstance(tensor, list | tuple):
+        tensor = np.stack([_array(t) for t in tensor])
+    images = _array(tensor).astype(np.float32)
+    if images.ndim == 2:
+        images = images[None]
+    if images.ndim == 3:
+        images = images[None]
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(f"make_grid: expects images (N, C, H, W) with 1 or 3 channels, got shape {images.shape}")
+    return images.repeat(3, 1) if images.shape[1] == 1 else images
+
+
+def _array(value: Any) -> np.ndarray:
+    return value.detach().cpu().numpy() if isinstance(value, tg.Tensor) else np.asarray(value)
