@@ -354,7 +354,10 @@ def _in_place(kernel: str, *arrays: Array | None) -> None:
     """Refuses arrays that an update in place could not reach: a contiguous copy would be updated and thrown away."""
     for a in arrays:
         if a is not None and not (a.flags.c_contiguous and a.flags.writeable):
-            raise ValueError(f"{kernel}: in place needs contiguous, writeable arrays (numpy.ascontiguousarray), got strides {a.strides}")
+            raise ValueError(
+                f"{kernel}: an update in place needs contiguous, writeable arrays, got strides {a.strides}; "
+                "copy them with numpy.ascontiguousarray first"
+            )
 
 
 def sgd_step(
