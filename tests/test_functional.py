@@ -1,4 +1,4 @@
-"""nn.functional: what it adds to the ops, against torch; the call with torch's names and positions works for each function."""
+"""nn.functional: what it adds to the ops, against torch; torch's names and positions of arguments for each function."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CASES = {  # name: (function, tensors, further arguments, options), called the s
     "linear": ("linear", [ROWS, R.standard_normal((2, 5)), R.standard_normal(2)], (), {}),
     "conv2d": ("conv2d", [IMAGE, W, B], (2, 1, 1, 2), {}),
     "conv1d": ("conv1d", [SIGNAL, R.standard_normal((3, 4, 3)), R.standard_normal(3)], (2, 1), {}),
-    "conv_transpose2d": ("conv_transpose2d", [IMAGE, R.standard_normal((4, 3, 3, 3)), R.standard_normal(6)], (2, 1, 1, 2), {}),
+    "conv_transpose2d": ("conv_transpose2d", [IMAGE, W[:4, :1].repeat(3, 1), B], (2, 1, 1, 2), {}),
     "conv_transpose1d": ("conv_transpose1d", [SIGNAL, R.standard_normal((4, 3, 4))], (), {"stride": 2, "padding": 1}),
     "max_pool1d": ("max_pool1d", [SIGNAL], (3, 2, 1), {}),
     "max_pool2d": ("max_pool2d", [IMAGE], (2,), {}),

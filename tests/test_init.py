@@ -1,4 +1,4 @@
-"""nn.init: bounds, moments and structure of what is drawn; torch's default distributions in every layer; same seed, same net."""
+"""nn.init: bounds, moments and structure of what is drawn; torch's default distributions; same seed, same net."""
 
 from __future__ import annotations
 

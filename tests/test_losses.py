@@ -53,7 +53,8 @@ CASES = {  # name: (loss, tensors that vary, constants that follow, options)
     "binary_cross_entropy weight": ("binary_cross_entropy", [uniform(3, 4), uniform(3, 4)], [uniform(4)], {}),
     "binary_cross_entropy_with_logits": ("binary_cross_entropy_with_logits", [normal(3, 4) * 4, uniform(3, 4)], [], {}),
     "binary_cross_entropy_with_logits weights": (
-        "binary_cross_entropy_with_logits", [normal(3, 4), uniform(3, 4)], [uniform(3, 1)], {"pos_weight": uniform(4) * 3},
+        "binary_cross_entropy_with_logits", [normal(3, 4), uniform(3, 4)], [uniform(3, 1)],
+        {"pos_weight": uniform(4) * 3},
     ),
     "cross_entropy": ("cross_entropy", [normal(5, 3)], [LABELS], {}),
     "cross_entropy one": ("cross_entropy", [normal(3)], [np.array(1)], {}),

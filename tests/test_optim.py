@@ -49,13 +49,16 @@ def targets_of(like, seed, skip=()):
     return [None if i in skip else like(v) for i, v in enumerate(values)]
 
 
+def advance(optimizer, params, like, step, skip=()):
+    optimizer.zero_grad()
+    loss_of(params, targets_of(lambda v: like(v, dtype=params[0].dtype), step, skip)).backward()
+    optimizer.step()
+
+
 def run(ours, theirs, mine, his, steps, skip=lambda step: ()):
     for step in range(steps):
-        for optimizer, params, like in ((mine, ours, tg.tensor), (his, theirs, torch.tensor)):
-            dtype = params[0].dtype
-            optimizer.zero_grad()
-            loss_of(params, targets_of(lambda v: like(v, dtype=dtype), step, skip(step))).backward()
-            optimizer.step()
+        advance(mine, ours, tg.tensor, step, skip(step))
+        advance(his, theirs, torch.tensor, step, skip(step))
 
 
 def assert_same(ours, theirs, rtol=1e-9):
@@ -107,9 +110,7 @@ def test_state_continues_here_and_comes_from_torch(name):
     run(ours, theirs, mine, his, 5)
     for params, optimizer in ((again, resumed), (ported, from_torch)):
         for step in range(5):
-            optimizer.zero_grad()
-            loss_of(params, targets_of(tg.tensor, step)).backward()
-            optimizer.step()
+            advance(optimizer, params, tg.tensor, step)
     assert all(np.array_equal(p.detach().numpy(), q.detach().numpy()) for p, q in zip(ours, again, strict=True))
     assert_same(ported, theirs, 1e-10)
     for i, held in saved["state"].items():  # the saved state is a copy: later steps did not change it

@@ -1,4 +1,4 @@
-"""tg.save and tg.load: round trips, exchange with PyTorch through safetensors, whole files or none, damage that is noticed."""
+"""tg.save and tg.load: round trips, exchange with PyTorch through safetensors, whole files or none, damage noticed."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ def test_a_training_run_resumes_exactly(tmp_path):
 def nets(N):
     mlp = N.Sequential(N.Linear(8, 16), N.ReLU(), N.LayerNorm(16), N.Linear(16, 3))
     conv = N.Sequential(
-        N.Conv2d(1, 4, 4, 2, 1, bias=False), N.BatchNorm2d(4), N.LeakyReLU(0.2), N.Conv2d(4, 6, 3, padding=1), N.GroupNorm(2, 6),
+        N.Conv2d(1, 4, 4, 2, 1, bias=False), N.BatchNorm2d(4), N.LeakyReLU(0.2),
+        N.Conv2d(4, 6, 3, padding=1), N.GroupNorm(2, 6),
         N.ConvTranspose2d(6, 2, 4, 2, 1), N.BatchNorm2d(2), N.Tanh(),
     )  # fmt: skip
     return {"mlp": (mlp, (5, 8)), "conv": (conv, (3, 1, 8, 8))}

@@ -353,7 +353,7 @@ def cosine_embedding_loss(
     _same_shape(name, input1, input2, "input2")
     if tuple(target.shape) != tuple(input1.shape[:-1]):
         raise ValueError(
-            f"{name}: target should have shape {tuple(input1.shape[:-1])}, one per row of input1 {tuple(input1.shape)}, "
+            f"{name}: target should have shape {tuple(input1.shape[:-1])}, one per row of {tuple(input1.shape)}, "
             f"got {tuple(target.shape)}"
         )
     eps = 1e-12
