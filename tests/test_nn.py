@@ -111,6 +111,9 @@ def test_registration_says_what_is_wrong():
         net.scale = 2.0
     net.scale = tg.full((1,), 2.0)
     assert net.state_dict()["scale"].item() == 2.0
+    net.scratch = nn.Parameter(tg.zeros(2))  # a buffer that becomes a parameter is one thing, not two
+    assert "scratch" in dict(net.named_parameters()) and "scratch" not in dict(net.named_buffers())
+    assert list(net.state_dict()).count("scratch") == 1
     for name, match in (("a.b", "without dots"), ("", "non-empty"), ("forward", "already exists")):
         with pytest.raises(KeyError, match=match):
             net.register_buffer(name, tg.zeros(1))
@@ -326,7 +329,7 @@ LAYERS = {  # name: (the layer, of nn or of torch.nn; input shape)
     "conv1d": (lambda N: N.Conv1d(2, 4, 3, 2, 1), (2, 2, 9)),
     "conv1d reflect": (lambda N: N.Conv1d(2, 4, 3, 1, 2, padding_mode="reflect"), (2, 2, 9)),
     "conv_transpose2d": (lambda N: N.ConvTranspose2d(4, 2, 3, 2, 1, 1), (2, 4, 4, 3)),
-    "conv_transpose2d groups": (lambda N: N.ConvTranspose2d(4, 6, 3, 2, groups=2, bias=False, dilation=2), (2, 4, 4, 3)),
+    "transposed groups": (lambda N: N.ConvTranspose2d(4, 6, 3, 2, groups=2, bias=False, dilation=2), (2, 4, 4, 3)),
     "conv_transpose1d": (lambda N: N.ConvTranspose1d(4, 2, 4, 2, 1), (2, 4, 5)),
     "batch_norm1d": (lambda N: N.BatchNorm1d(3), (6, 3)),
     "batch_norm1d 3d": (lambda N: N.BatchNorm1d(3), (4, 3, 5)),

@@ -137,7 +137,7 @@ def test_groups_have_their_own_options():
     mine.add_param_group({"params": extra, "lr": 1.0})
     (extra * 3).sum().backward()
     mine.step()
-    assert extra.tolist() == [0, 0]
+    np.testing.assert_allclose(extra.tolist(), [0, 0], atol=1e-6)
     assert "group 2: 1 tensors, 2 numbers" in repr(mine)
 
 

@@ -122,6 +122,8 @@ class Module:
             value is None or isinstance(value, Tensor)
         ):
             raise TypeError(f"{type(self).__name__}: '{name}' is a buffer and cannot become a {type(value).__name__}")
+        if isinstance(value, Parameter | Module):
+            self._persistent.pop(name, None)  # it was a buffer until now
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -170,6 +172,7 @@ class Module:
             raise TypeError(
                 f"register_parameter: '{name}' should be an nn.Parameter or None, got {type(param).__name__}"
             )
+        self._persistent.pop(name, None)
         self.__dict__[name] = param
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -177,6 +180,7 @@ class Module:
         self._check_name("module", name)
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"add_module: '{name}' should be an nn.Module or None, got {type(module).__name__}")
+        self._persistent.pop(name, None)
         self.__dict__[name] = module
 
     register_module = add_module
