@@ -101,7 +101,8 @@ class GANStep:
     def __init__(
         self, shape: Sequence[int], conv: bool = False, hidden: Sequence[int] = (256, 512),
         channels: Sequence[int] = (16, 32), latent: int = 100, objective: str = "non-saturating",
-        discriminator_steps: int = 1, smoothing: float = 0.0, lr: float = 2e-4, d_lr: float | None = None, betas: tuple[float, float] = (0.5, 0.999),
+        discriminator_steps: int = 1, smoothing: float = 0.0, lr: float = 2e-4, d_lr: float | None = None,
+        betas: tuple[float, float] = (0.5, 0.999),
     ) -> None:  # fmt: skip
         if objective not in ("non-saturating", "minimax"):
             raise ValueError(f"GANStep: objective must be 'non-saturating' or 'minimax', it is {objective!r}")
@@ -111,6 +112,7 @@ class GANStep:
         else:
             self.G, self.D = MLPGenerator(shape, hidden, latent), MLPDiscriminator(shape, hidden[::-1])
         self.latent, self.objective = latent, objective
+        betas = (betas[0], betas[1])  # a list, where it comes from JSON
         self.discriminator_steps, self.smoothing = discriminator_steps, smoothing
         self.G_optimizer = optim.Adam(self.G.parameters(), lr=lr, betas=betas)
         self.D_optimizer = optim.Adam(self.D.parameters(), lr=d_lr or lr, betas=betas)
