@@ -288,6 +288,16 @@ def test_a_fused_op_with_one_constant_input():
         assert values(tg.grad(fused(c, x), x, create_graph=True)[0]).tolist() == [5.0]
 
 
+def test_a_fused_op_frozen_between_forward_and_a_recorded_backward():
+    fused, _ = make_fused(True)
+    x, w = leaf([3.0]), leaf([5.0])
+    y = fused(x * x, w)
+    with tg.frozen(w):
+        (g,) = tg.grad(y, x, create_graph=True)
+    assert values(g).tolist() == [30.0]
+    assert values(tg.grad(g, x)[0]).tolist() == [10.0]
+
+
 # ---------------------------------------------------------------------------------- ownership
 
 

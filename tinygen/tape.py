@@ -137,7 +137,7 @@ class Op:
         return self._plans[wanted]
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
-        arrays, wanted, device, dtype, uniform = [], [], None, None, True
+        arrays, wanted, device, dtype, uniform = [], [], None, np.dtype(float), True
         for i, t in enumerate(inputs):
             if isinstance(t, Tensor):
                 arrays.append(t.array)
@@ -245,7 +245,7 @@ class Node:
         self.rank = 1 + max([p.rank for p in self.parents])
         keeps, keeps_out = op._plans.get(wanted) or op._plan(wanted)
         self.count = len(out) if type(out) is tuple else 0
-        self.out = out if keeps_out else None
+        self.out: Any = out if keeps_out else None
         self.saved: Any = {}  # name: (value, its version now)
         for name, index, shape_only in keeps:
             value = inputs if op.variadic else inputs[index] if index < len(inputs) else None
@@ -312,7 +312,8 @@ class Node:
         with enable_grad():
             for i in self.wanted:
                 constant = Tensor(inputs[i].array, None, self.device)
-                inputs[i] = identity(inputs[i]) if create_graph else leaf(constant)
+                recorded = create_graph and inputs[i].node  # None: frozen since the forward pass
+                inputs[i] = identity(inputs[i]) if recorded else leaf(constant)
             outputs = _as_tuple(op.composite(*inputs, **self.attributes))
         used = [pair for pair in zip(outputs, _as_tuple(g), strict=True) if pair[1] is not None]
         fresh = [inputs[i] for i in self.wanted]
@@ -386,8 +387,7 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
                 producer = node.parents[0]
                 if producer not in gradients:
                     receive(producer, [None] * producer.count)
-                slots = gradients[producer][0]
-                slots[node.index] = g if slots[node.index] is None else add(slots[node.index], g)
+                gradients[producer][0][node.index] = g
                 continue
             for parent, h in node.pull(tuple(g) if node.count else g, needed):
                 receive(parent, h)
