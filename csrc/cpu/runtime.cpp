@@ -122,12 +122,19 @@ bool has_openmp() {
 
 void* scratch(Slot slot, size_t bytes) {
   static thread_local Arena arena;
-  if (arena.bytes[slot] < bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  bool enough = false;  // a block of its own, of the exact size, for every call: the sanitizer sees each step beyond it
+  size_t rounded = bytes;
+#else
+  bool enough = bytes <= arena.bytes[slot];
+  size_t rounded = (bytes + 4095) / 4096 * 4096;
+#endif
+  if (!enough) {
     std::free(arena.memory[slot]);
-    size_t rounded = (bytes + 4095) / 4096 * 4096;
-    arena.memory[slot] = std::aligned_alloc(4096, rounded);
-    arena.bytes[slot] = arena.memory[slot] ? rounded : 0;
-    if (!arena.memory[slot]) throw std::bad_alloc();
+    arena.memory[slot] = nullptr;
+    arena.bytes[slot] = 0;
+    if (posix_memalign(&arena.memory[slot], 4096, rounded)) throw std::bad_alloc();
+    arena.bytes[slot] = rounded;
     std::memset(arena.memory[slot], 0, rounded);  // kernels may compute on unused lanes: denormal leftovers are very slow
   }
   return arena.memory[slot];
