@@ -6,7 +6,8 @@
     python -m benchmarks.scaling    growth with the batch and with the pixels
     python -m benchmarks.report     tables and pictures of the results that were saved
 
-How the comparison is made fair (`lockstep`): each contender is a process of its own, since malloc, BLAS and instruction set
-are fixed when a process starts; the processes take turns, a sample each, so that a clock that drifts drifts for all; only one
-runs at a time; results are compared before times are. FMA peak and memory bandwidth are measured in the same run.
+How the comparison is made fair (`lockstep`): each contender is a process of its own, since malloc, BLAS and instruction
+set are fixed when a process starts; the processes take turns, a sample each, so that a clock that drifts drifts for
+all; only one runs at a time; results are compared before times are. FMA peak and memory bandwidth are measured in the
+same run.
 """

@@ -1,8 +1,8 @@
 """The layers that are measured: the convolutions of the lectures' models, and large ones from the literature.
 
-A layer is N,C,H,W,K,k,stride,pad: N images of C channels, H x W pixels, K output channels, a k x k kernel; T for transposed.
-Names: cae = convolutional autoencoder, dc28 and dc64 = DCGAN at 28 and 64 pixels (d: discriminator, g: generator), vgg at 56
-and 14 pixels, pw1x1 = a pointwise layer, pix2pix and cyclegan = one image of those generators.
+A layer is N,C,H,W,K,k,stride,pad: N images of C channels, H x W pixels, K output channels, a k x k kernel; T for
+transposed. Names: cae = convolutional autoencoder, dc28 and dc64 = DCGAN at 28 and 64 pixels (d: discriminator, g:
+generator), vgg at 56 and 14 pixels, pw1x1 = a pointwise layer, pix2pix and cyclegan = one image of those generators.
 """
 
 from __future__ import annotations
@@ -111,18 +111,20 @@ def parse(text: str) -> Layer:
         n, c, h, w, k, size, stride, pad = map(int, numbers)
     except ValueError:
         sys.exit(
-            f"benchmarks: --shape {text} should be eight integers N,C,H,W,K,k,stride,pad, then ,T for a transposed convolution; "
-            "for example 64,128,16,16,256,4,2,1"
+            f"benchmarks: --shape {text} should be eight integers N,C,H,W,K,k,stride,pad, then ,T for a "
+            "transposed convolution; for example 64,128,16,16,256,4,2,1"
         )
     layer = Layer(text, n, c, h, w, k, size, stride, pad, transposed)
     if min(n, c, h, w, k, size, stride) < 1 or pad < 0 or min(layer.y_shape) < 1:
         output = "x".join(map(str, layer.y_shape))
-        sys.exit(f"benchmarks: --shape {text} has no output ({output}); use a larger input, a smaller kernel or more padding")
+        sys.exit(
+            f"benchmarks: --shape {text} has no output ({output}); use a larger input, a smaller kernel or more padding"
+        )
     return layer
 
 
 def choose(names: list[str], patterns: str | None, what: str = "case") -> list[str]:
-    """The names that match one of the comma-separated patterns (* and ? allowed); ends the program where one matches none."""
+    """The names that match the comma-separated patterns (with * and ?); ends the program where one matches none."""
     if not patterns:
         return list(names)
     chosen: list[str] = []

@@ -2,7 +2,9 @@
 
     python -m benchmarks.conv                                    every layer, all cores
     python -m benchmarks.conv --cases 'dc64_*' --passes forward --threads 1,2
-    python -m benchmarks.conv --shape 64,128,16,16,256,4,2,1     a layer of your own: N,C,H,W,K,k,stride,pad[,T for transposed]
+    python -m benchmarks.conv --shape 64,128,16,16,256,4,2,1     a layer of your own: N,C,H,W,K,k,stride,pad
+
+,T after the numbers makes a layer transposed. Gradients are timed as backward calls them, without the tape.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from .options import parser
 def main(argv: list[str] | None = None) -> list[rec.Record]:
     """Measures, prints, writes; the records."""
     p = parser("conv", "Convolutions: forward, input gradient and weight gradient beside PyTorch.", VARIANTS)
-    p.add_argument("--shape", action="append", metavar="N,C,H,W,K,k,stride,pad[,T]", help="a layer of your own; may be repeated")
+    p.add_argument(
+        "--shape", action="append", metavar="N,C,H,W,K,k,stride,pad[,T]", help="a layer of your own; may be repeated"
+    )
     p.add_argument("--passes", help="only these of " + ", ".join(PASSES))
     options = parse_options(p, argv)
     options.from_shell = argv is None
@@ -52,7 +56,10 @@ def progress(cell: list[rec.Record]) -> None:
     """One line about a cell that is done."""
     one = cell[0]
     theirs = "  ".join(f"{r['torch_variant']} {rec.number(r['torch_ms'])}" for r in cell if r["torch_variant"])
-    print(f"  {one['threads']}T {one['case']} {one['pass']}: tinygen {rec.number(one['tinygen_ms'])} ms  {theirs}", file=sys.stderr)
+    print(
+        f"  {one['threads']}T {one['case']} {one['pass']}: tinygen {rec.number(one['tinygen_ms'])} ms  {theirs}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

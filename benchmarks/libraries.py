@@ -1,7 +1,7 @@
 """The two contenders behind one interface: what a worker prepares, and nothing that touches a clock.
 
-A job is a function of no arguments that a worker calls again and again. Inputs come from NumPy with fixed seeds, so that both
-contenders compute the same thing; `array` turns a job's result into NumPy, NCHW, to be compared.
+A job is a function of no arguments that a worker calls again and again. Inputs come from NumPy with fixed seeds, so
+that both contenders compute the same thing; `array` turns a job's result into NumPy, NCHW, to be compared.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Library:
         """Moves a network's parameters to the device, in place."""
 
     def step(self, name: str, small: bool) -> tuple[Callable[[], Any], Step, list[np.ndarray]]:
-        """(a job that trains once, the step, what to compare: losses of three updates and the first one's gradients)."""
+        """(a job that trains once, the step, what to compare: losses of three updates and the first's gradients)."""
         step = STEPS[name](self, small)
         fill(step.modules, self)
         for module in step.modules:
@@ -77,7 +77,7 @@ class Library:
         return lambda: step.update(*batches[next(count) % len(batches)]), step, [np.array(compared), *grads]
 
     def overhead(self, name: str) -> dict[str, Callable[[], Callable[[], Any]]]:
-        """{pass: prepare}, where prepare() returns the function that is timed and does CHAIN ops of one kind on 4 elements."""
+        """{pass: prepare}: prepare() returns the function that is timed, CHAIN ops of one kind on 4 elements."""
         f, a, b, differentiable = self._tiny(name)
 
         def chain(x: Any) -> Any:
@@ -99,8 +99,10 @@ class Library:
                 apart(a)
 
         return {
-            "unrecorded": lambda: unrecorded, "recorded": lambda: lambda: apart(differentiable), "backward_node": backward,
-        }  # fmt: skip
+            "unrecorded": lambda: unrecorded,
+            "recorded": lambda: lambda: apart(differentiable),
+            "backward_node": backward,
+        }
 
     def _tiny(self, name: str) -> tuple[Callable, Any, Any, Any]:
         T = self.T
@@ -109,9 +111,12 @@ class Library:
         b = self.tensor(np.full((1, 1, 1, 1) if name == "conv2d" else shape, 0.5, np.float32))
         conv2d = T.nn.functional.conv2d
         functions: dict[str, Callable] = {
-            "add": lambda x, y: x + y, "mul": lambda x, y: x * y, "relu": lambda x, y: T.relu(x),
-            "matmul": lambda x, y: x @ y, "conv2d": lambda x, y: conv2d(x, y),
-        }  # fmt: skip
+            "add": lambda x, y: x + y,
+            "mul": lambda x, y: x * y,
+            "relu": lambda x, y: T.relu(x),
+            "matmul": lambda x, y: x @ y,
+            "conv2d": lambda x, y: conv2d(x, y),
+        }
         return functions[name], a, b, self.tensor(np.full(shape, 0.5, np.float32)).requires_grad_()
 
     device: str = "cpu"
@@ -132,7 +137,6 @@ class Tinygen(Library):
         tinygen.set_num_threads(threads)
         self.T, self.device, self.optim, self.contractions = tinygen, device, optim, contractions
         self.kernels = tinygen.device(device).kernels
-        self.grad = lambda y, x, seed=None, create_graph=False: tinygen.grad(y, x, seed, create_graph=create_graph)
 
     @property
     def isa(self) -> str:
@@ -147,6 +151,9 @@ class Tinygen(Library):
 
     def adam(self, parameters: Iterable, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> Any:
         return self.optim.Adam(parameters, lr=lr, betas=betas)
+
+    def grad(self, y: Any, x: Any, seed: Any = None, create_graph: bool = False) -> Any:
+        return self.T.grad(y, x, seed, create_graph=create_graph)
 
     def frozen(self, module: Any) -> Any:
         return self.T.frozen(module)
@@ -185,7 +192,7 @@ class Tinygen(Library):
 
 
 class Torch(Library):
-    """`layout`: nchw or channels_last. `fused`: fused Adam, and D really frozen in G's update. `compile`: torch.compile too."""
+    """`layout`: nchw or channels_last. `fused`: fused Adam, D frozen in G's update. `compile`: torch.compile too."""
 
     def __init__(
         self, threads: int, device: str = "cpu", layout: str = "nchw", fused: bool = False, compile: bool = False
@@ -199,7 +206,6 @@ class Torch(Library):
         self.last = layout == "channels_last"
         self.format = torch.channels_last if self.last else torch.contiguous_format
         self.isa = torch.backends.cpu.get_cpu_capability()
-        self.grad = lambda y, x, seed=None, create_graph=False: torch.autograd.grad(y, x, seed, create_graph=create_graph)
 
     def tensor(self, array: np.ndarray) -> Any:
         tensor = self.T.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -214,6 +220,9 @@ class Torch(Library):
 
     def adam(self, parameters: Iterable, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> Any:
         return self.T.optim.Adam(parameters, lr=lr, betas=betas, **({"fused": True} if self.fused else {}))
+
+    def grad(self, y: Any, x: Any, seed: Any = None, create_graph: bool = False) -> Any:
+        return self.T.autograd.grad(y, x, seed, create_graph=create_graph)
 
     def frozen(self, module: Any) -> Any:
         return self._frozen(module) if self.fused else nullcontext()

@@ -4,9 +4,9 @@
         field.all("conv", layer=..., passes=[...])        # everybody prepares the same inputs
         times = field.measure("forward")                  # {"tinygen": Times, "nchw-default": Times, ...}
 
-A round is one sample of every contender, in an order that rotates; between samples all threads are asleep. A sample in which
-the process had to wait for a core is set aside if enough others remain. Rounds end when every interquartile range is below
-2 % of its median, or when the budget of seconds is used up.
+A round is one sample of every contender, in an order that rotates; between samples all threads are asleep. A sample in
+which the process had to wait for a core is set aside if enough others remain. Rounds end when every interquartile range
+is below 2 % of its median, or when the budget of seconds is used up.
 """
 
 from __future__ import annotations
@@ -43,11 +43,16 @@ class Worker:
 
     def __init__(self, name: str, env: dict[str, str]) -> None:
         self.name = name
-        self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
+        self.process: Any = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=env, cwd=machine.ROOT,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=env,
+            cwd=machine.ROOT,
+        )
 
     def send(self, do: str, **message: Any) -> None:
         try:
@@ -60,7 +65,9 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             self.log.seek(0)
-            raise WorkerFailed(self.name, f"the process died ({self.process.wait()}): {self.log.read()[-2000:].strip()}")
+            raise WorkerFailed(
+                self.name, f"the process died ({self.process.wait()}): {self.log.read()[-2000:].strip()}"
+            )
         answer = json.loads(line)
         if "error" in answer:
             raise WorkerFailed(self.name, answer.get("trace", answer["error"]).strip(), answer.get("missing", ""))
@@ -165,7 +172,7 @@ class Contenders:
         return [name for name in self.workers if name != "tinygen"]
 
     def all(self, do: str, **message: Any) -> dict[str, dict]:
-        """Everybody does the same, side by side; a rival that fails drops out. Results go to files that `deviation` reads."""
+        """Everybody does the same, side by side; a rival that fails drops out. `deviation` reads the results."""
         answers: dict[str, dict] = {}
         for name, worker in self.workers.items():
             worker.send(do, **message, save=str(Path(self.folder.name, f"{name}.npz")))
@@ -181,10 +188,13 @@ class Contenders:
     def deviation(self, name: str, key: str | None = None) -> float:
         """max |tinygen - torch| / max |torch| of one array; inf for another shape or NaN.
 
-        Without `key`, of a training step: the larger of that over its losses (array "0") and over all its gradients together,
-        which share one scale, since some of them cancel to 0 and have none of their own.
+        Without `key`, of a training step: the larger of that over its losses (array "0") and over all its gradients
+        together, which share one scale, since some of them cancel to 0 and have none of their own.
         """
-        with np.load(Path(self.folder.name, "tinygen.npz")) as ours, np.load(Path(self.folder.name, f"{name}.npz")) as theirs:
+        with (
+            np.load(Path(self.folder.name, "tinygen.npz")) as ours,
+            np.load(Path(self.folder.name, f"{name}.npz")) as theirs,
+        ):
             groups = [[key]] if key else [["0"], [k for k in theirs.files if k != "0"]]
             worst = 0.0
             for group in filter(None, groups):
@@ -210,7 +220,9 @@ class Contenders:
         least, most = (2, 2) if quick else (7, 25)
         times: dict[str, Times] = {}
         for name, worker in self.workers.items():
-            times[name] = Times(repeats=worker.ask("warm", milliseconds=0.2 if quick else 8.0, **{"pass": what})["repeats"])
+            times[name] = Times(
+                repeats=worker.ask("warm", milliseconds=0.2 if quick else 8.0, **{"pass": what})["repeats"]
+            )
         peaks, began = [], time.perf_counter()
         for done in range(most):
             spent = time.perf_counter() - began

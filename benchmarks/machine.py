@@ -1,9 +1,10 @@
 """Where a measurement was made, and the environment that a contender's process is started with.
 
 Three things that are fixed when a process starts change results more than any kernel does:
-- malloc. By default glibc returns large buffers to the system and page-faults them back at each call, up to 7x on single ops.
-  `default` is what users run; `tuned` keeps the pages (and asks for huge ones), which leaves kernel against kernel.
-- OPENBLAS_CORETYPE. Exported by some environments, it pins NumPy's BLAS to an old core and can halve it: removed, and said.
+- malloc. By default glibc returns large buffers to the system and page-faults them back at each call, up to 7x on
+  single ops. `default` is what users run; `tuned` keeps the pages (and asks for huge ones): kernel against kernel.
+- OPENBLAS_CORETYPE. Exported by some environments, it pins NumPy's BLAS to an old core and can halve it: removed, and
+  the output says so.
 - the instruction set: to compare AVX2 with AVX2, both sides are held to it.
 """
 
@@ -29,9 +30,19 @@ TUNED_MALLOC = ":".join(
 REMOVED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "GLIBC_TUNABLES", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "TINYGEN_CPU")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TORCH_ISA = {  # ATen's kernels, oneDNN's, MKL's
-    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
-    "baseline": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "DNNL_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
-}  # fmt: skip
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
+    "baseline": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "DNNL_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    },
+}
 BLAS_ISA = {"avx2": "Haswell", "baseline": "Nehalem"}
 
 
@@ -41,7 +52,7 @@ def removed_environment() -> dict[str, str]:
 
 
 def environment(threads: int, isa: str = "", tuned_malloc: bool = False, library: str = "tinygen") -> dict[str, str]:
-    """The environment of a contender: no inherited tuning, this number of threads, this instruction set ("": the best)."""
+    """The environment of a contender: no inherited tuning, `threads` threads, instruction set `isa` ("": the best)."""
     env = {name: value for name, value in os.environ.items() if name not in REMOVED}
     env |= dict.fromkeys(THREADS, str(threads))
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -69,7 +80,7 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    found = {key: value for key, value in re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.M)}
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.M))
     name = re.sub(r"\((R|TM)\)|@.*", "", found.get("model name", platform.machine())).strip()
     if "family" not in name and not re.search(r"\d", name):  # a virtual machine that hides the name
         name += f" family {found.get('cpu family', '?')} model {found.get('model', '?')}"
@@ -87,8 +98,11 @@ def _memory_gib() -> int | None:
 def machine() -> dict[str, Any]:
     """Processor, cores that may be used, memory and system."""
     return {
-        "processor": _processor(), "cores": cores(), "memory_gib": _memory_gib(), "system": platform.platform(terse=True),
-    }  # fmt: skip
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_gib": _memory_gib(),
+        "system": platform.platform(terse=True),
+    }
 
 
 def slug(described: dict[str, Any] | None = None) -> str:
@@ -115,8 +129,10 @@ def versions() -> dict[str, str | None]:
 
 @functools.cache
 def commit() -> str | None:
-    """The commit that is checked out, with a + where tinygen, csrc or benchmarks differ from it; None outside a clone."""
-    ask = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    """The commit that is checked out, with a + where sources differ from it; None outside a clone."""
+    ask = lambda *words: subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
     try:
         changed = ask("status", "--porcelain", "--untracked-files=no", "--", "tinygen", "csrc", "benchmarks/*.py")
         return ask("rev-parse", "--short", "HEAD") + ("+" if changed else "")
@@ -132,7 +148,9 @@ def refuse_reference(device: str, isa: str = "") -> None:
     if isa == "reference":
         sys.exit(oracle + "unset TINYGEN_CPU, or give --isa baseline, avx2 or avx512")
     if device not in ("cpu", "cuda"):
-        sys.exit(f"benchmarks: times of device {device!r} mean nothing or cannot be had; use --device cpu or --device cuda")
+        sys.exit(
+            f"benchmarks: times of device {device!r} mean nothing or cannot be had; use --device cpu or --device cuda"
+        )
     try:
         kernels = tinygen.device(device).kernels
     except (ValueError, RuntimeError) as error:

@@ -2,15 +2,16 @@
 
     step = STEPS["dcgan28"](lib, small=False)       step.update(batch) trains once and returns the losses
 
-`lib` (see `libraries`) gives T (the module itself: T.nn, T.no_grad ...), adam(...), randn(...), grad(...), frozen(...) and
-compiled(f). Both sides start from the same weights, `fill`, and are fed the same batches. The sizes are those of the
-papers and lectures; `small` keeps the structure and shrinks everything, to test the benchmark.
+`lib` (see `libraries`) gives T (the module itself: T.nn, T.no_grad ...), adam(...), randn(...), grad(...), frozen(...)
+and compiled(f). Both sides start from the same weights, `fill`, and are fed the same batches. The sizes are those of
+the papers and lectures; `small` keeps the structure and shrinks everything, to test the benchmark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ import numpy as np
 class Step:
     """A training step: `update(*batch)` returns its losses; `batches` are NumPy arrays, one tuple for each batch.
 
-    `updated` is the module whose gradients are compared. Of a GAN it is the generator: where the discriminator is not frozen,
-    its gradients are overwritten by those of the generator's update, which nobody uses.
+    `updated` is the module whose gradients are compared. Of a GAN it is the generator: where the discriminator is not
+    frozen, its gradients are overwritten by those of the generator's update, which nobody uses.
     """
 
     modules: list[Any]
@@ -55,7 +56,7 @@ def images(count: int, *shape: int, low: float = 0.0) -> list[tuple[np.ndarray, 
 
 
 def trained(lib: Any, net: Any, batches: list, loss_fn: Callable, noise: tuple[int, ...] = ()) -> Step:
-    """A step of one network with one loss: loss_fn(*batch), or loss_fn(*batch, eps) with eps ~ N(0, 1) of shape `noise`."""
+    """A step of one network with one loss, loss_fn(*batch) or loss_fn(*batch, eps), eps ~ N(0, 1) of shape `noise`."""
     optimizer = lib.adam(net.parameters(), lr=1e-3)
     loss_fn = lib.compiled(loss_fn)
 
@@ -71,11 +72,12 @@ def trained(lib: Any, net: Any, batches: list, loss_fn: Callable, noise: tuple[i
 
 def mlp_ae(lib: Any, small: bool) -> Step:
     """784-512-256-32 and back, ReLU, sigmoid at the end; squared error."""
-    nn, F = lib.T.nn, lib.T.nn.functional
+    nn: Any = lib.T.nn
+    F = nn.functional
     count, sizes = (4, [20, 12, 5]) if small else (128, [784, 512, 256, 32])
     sizes = sizes + sizes[-2::-1]
     layers: list[Any] = []
-    for a, b in zip(sizes, sizes[1:]):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.ReLU()]
     net = nn.Sequential(*layers[:-1], nn.Sigmoid())
     return trained(lib, net, images(count, sizes[0]), lambda x: F.mse_loss(net(x), x))
@@ -83,7 +85,8 @@ def mlp_ae(lib: Any, small: bool) -> Step:
 
 def mlp_vae(lib: Any, small: bool) -> Step:
     """784-400-20-400-784; binary cross entropy plus KL, summed over the batch."""
-    nn, F = lib.T.nn, lib.T.nn.functional
+    nn: Any = lib.T.nn
+    F = nn.functional
     count, pixels, hidden, latent = (4, 20, 12, 3) if small else (128, 784, 400, 20)
 
     class VAE(nn.Module):
@@ -110,7 +113,8 @@ def mlp_vae(lib: Any, small: bool) -> Step:
 
 def conv_vae(lib: Any, small: bool) -> Step:
     """Convolutions 1-32-64 (k3 s2), 3136-128-16, and the mirror image; binary cross entropy plus KL, per image."""
-    nn, F = lib.T.nn, lib.T.nn.functional
+    nn: Any = lib.T.nn
+    F = nn.functional
     count, side, a, b, hidden, latent = (4, 8, 3, 4, 6, 2) if small else (128, 28, 32, 64, 128, 16)
     flat = b * (side // 4) ** 2
 
@@ -118,7 +122,11 @@ def conv_vae(lib: Any, small: bool) -> Step:
         def __init__(self) -> None:
             super().__init__()
             self.c1, self.c2 = nn.Conv2d(1, a, 3, 2, 1), nn.Conv2d(a, b, 3, 2, 1)
-            self.f1, self.mu, self.logvar = nn.Linear(flat, hidden), nn.Linear(hidden, latent), nn.Linear(hidden, latent)
+            self.f1, self.mu, self.logvar = (
+                nn.Linear(flat, hidden),
+                nn.Linear(hidden, latent),
+                nn.Linear(hidden, latent),
+            )
             self.f2, self.f3 = nn.Linear(latent, hidden), nn.Linear(hidden, flat)
             self.t1, self.t2 = nn.ConvTranspose2d(b, a, 3, 2, 1, 1), nn.ConvTranspose2d(a, 1, 3, 2, 1, 1)
 
@@ -142,31 +150,53 @@ def conv_vae(lib: Any, small: bool) -> Step:
 
 def lenet(lib: Any, small: bool) -> Step:
     """LeNet-5 with ReLU and max pooling, 64 images of 28x28; cross entropy."""
-    nn, F = lib.T.nn, lib.T.nn.functional
+    nn: Any = lib.T.nn
+    F = nn.functional
     count, side = (4, 16) if small else (64, 28)
     net = nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(16 * (side // 4 - 2) ** 2, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * (side // 4 - 2) ** 2, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )
     labels = np.random.default_rng(5).integers(0, 10, count)
     batches = [(x, labels) for (x,) in images(count, 1, side, side)]
     return trained(lib, net, batches, lambda x, label: F.cross_entropy(net(x), label))
 
 
 def gan28(nn: Any, side: int, a: int, b: int, latent: int, norm: bool) -> tuple[Any, Any]:
-    """Generator latent - b x 7 x 7 - a - 1 with batch norm, critic 1 - a - b - 1 with batch norm where `norm` says so."""
+    """Generator latent - b x 7 x 7 - a - 1 with batch norm, critic 1 - a - b - 1 with batch norm if `norm`."""
     planes = (b, side // 4, side // 4)
     flat = int(np.prod(planes))
     generator = nn.Sequential(
-        nn.Linear(latent, flat, bias=False), nn.BatchNorm1d(flat), nn.ReLU(), nn.Unflatten(1, planes),
-        nn.ConvTranspose2d(b, a, 4, 2, 1, bias=False), nn.BatchNorm2d(a), nn.ReLU(), nn.ConvTranspose2d(a, 1, 4, 2, 1), nn.Tanh(),
-    )  # fmt: skip
+        nn.Linear(latent, flat, bias=False),
+        nn.BatchNorm1d(flat),
+        nn.ReLU(),
+        nn.Unflatten(1, planes),
+        nn.ConvTranspose2d(b, a, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(a),
+        nn.ReLU(),
+        nn.ConvTranspose2d(a, 1, 4, 2, 1),
+        nn.Tanh(),
+    )
     between = [nn.BatchNorm2d(b)] if norm else []
     critic = nn.Sequential(
-        nn.Conv2d(1, a, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(a, b, 4, 2, 1, bias=not norm), *between, nn.LeakyReLU(0.2),
-        nn.Flatten(), nn.Linear(flat, 1),
-    )  # fmt: skip
+        nn.Conv2d(1, a, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(a, b, 4, 2, 1, bias=not norm),
+        *between,
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(flat, 1),
+    )
     return generator, critic
 
 
@@ -211,18 +241,27 @@ def dcgan64(lib: Any, small: bool) -> Step:
     up = lambda a, b, s, p: [nn.ConvTranspose2d(a, b, 4, s, p, bias=False), nn.BatchNorm2d(b), nn.ReLU(True)]
     down = lambda a, b: [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2, True)]
     G = nn.Sequential(
-        *up(latent, 8 * f, 1, 0), *up(8 * f, 4 * f, 2, 1), *up(4 * f, 2 * f, 2, 1), *up(2 * f, f, 2, 1),
-        nn.ConvTranspose2d(f, 3, 4, 2, 1, bias=False), nn.Tanh(),
-    )  # fmt: skip
+        *up(latent, 8 * f, 1, 0),
+        *up(8 * f, 4 * f, 2, 1),
+        *up(4 * f, 2 * f, 2, 1),
+        *up(2 * f, f, 2, 1),
+        nn.ConvTranspose2d(f, 3, 4, 2, 1, bias=False),
+        nn.Tanh(),
+    )
     D = nn.Sequential(
-        nn.Conv2d(3, f, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True), *down(f, 2 * f), *down(2 * f, 4 * f),
-        *down(4 * f, 8 * f), nn.Conv2d(8 * f, 1, 4, 1, 0, bias=False), nn.Flatten(),
-    )  # fmt: skip
+        nn.Conv2d(3, f, 4, 2, 1, bias=False),
+        nn.LeakyReLU(0.2, True),
+        *down(f, 2 * f),
+        *down(2 * f, 4 * f),
+        *down(4 * f, 8 * f),
+        nn.Conv2d(8 * f, 1, 4, 1, 0, bias=False),
+        nn.Flatten(),
+    )
     return gan_step(lib, G, D, images(count, 3, 64, 64, low=-1.0), (count, latent, 1, 1))
 
 
 def wgan_gp28(lib: Any, small: bool) -> Step:
-    """The critic's update of WGAN-GP: its gradient's norm at mixed images is pulled to 1, so backward runs through backward."""
+    """The critic's update of WGAN-GP: the norm of its gradient at mixed images is pulled to 1: nested backward."""
     T = lib.T
     count, side, a, b, latent = (4, 8, 3, 4, 5) if small else (64, 28, 64, 128, 100)
     G, D = gan28(T.nn, side, a, b, latent, norm=False)

@@ -13,16 +13,28 @@ from . import machine
 def parser(program: str, description: str, variants: tuple[str, ...]) -> argparse.ArgumentParser:
     """An argument parser with the options that every benchmark has."""
     p = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}", description=description)
-    p.add_argument("--threads", default=str(machine.cores()), help="number of threads, or several: 1,2 (default: all cores)")
+    p.add_argument(
+        "--threads", default=str(machine.cores()), help="number of threads, or several: 1,2 (default: all cores)"
+    )
     p.add_argument("--cases", help="only these, comma-separated; * and ? may be used")
-    p.add_argument("--variants", default=",".join(variants), help="of torch (default: %(default)s); 'none': tinygen alone")
+    p.add_argument(
+        "--variants", default=",".join(variants), help="of torch (default: %(default)s); 'none': tinygen alone"
+    )
     p.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    p.add_argument("--isa", default=os.environ.get("TINYGEN_CPU", ""), help="hold both to avx2 or baseline (default: the best)")
+    p.add_argument(
+        "--isa", default=os.environ.get("TINYGEN_CPU", ""), help="hold both to avx2 or baseline (default: the best)"
+    )
     p.add_argument("--seconds", type=float, default=4.0, help="budget for a cell, all contenders together (default: 4)")
-    p.add_argument("--quick", action="store_true", help="tiny cases, two samples: tests the benchmark, measures nothing")
+    p.add_argument(
+        "--quick", action="store_true", help="tiny cases, two samples: tests the benchmark, measures nothing"
+    )
     p.add_argument("--compare", metavar="OLD.json", help="print old / new tinygen time for each cell")
     p.add_argument("--json", metavar="PATH", help="write the records there")
-    p.add_argument("--save", action="store_true", help="write the records to benchmarks/results/<machine>/, where report reads them")
+    p.add_argument(
+        "--save",
+        action="store_true",
+        help="write the records to benchmarks/results/<machine>/, where report reads them",
+    )
     p.set_defaults(program=program, legal_variants=variants)
     return p
 
@@ -39,9 +51,15 @@ def parse(p: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namesp
     options.variants = [] if options.variants == "none" else [v.strip() for v in options.variants.split(",")]
     for variant in options.variants:
         layout, malloc, more = ([*variant.split("-"), "", ""])[:3]
-        if layout not in ("nchw", "channels_last") or malloc not in ("default", "tuned") or more not in ("", "fused", "compile"):
-            p.error(f"--variants: {variant!r} is unknown; a variant is nchw or channels_last, -default or -tuned, and in "
-                    "benchmarks.step perhaps -fused or -compile")  # fmt: skip
+        if (
+            layout not in ("nchw", "channels_last")
+            or malloc not in ("default", "tuned")
+            or more not in ("", "fused", "compile")
+        ):
+            p.error(
+                f"--variants: {variant!r} is unknown; a variant is nchw or channels_last, -default or -tuned, and in "
+                "benchmarks.step perhaps -fused or -compile"
+            )
     if options.isa not in ("", "baseline", "avx2", "avx512", "reference"):
         p.error(f"--isa: {options.isa!r} is unknown; use baseline, avx2 or avx512")
     if options.isa == "avx512":

@@ -1,11 +1,12 @@
-"""What a measurement leaves behind: one flat record for each case, pass, number of threads and variant of torch.
+"""What a measurement leaves: a flat record for each case, pass, number of threads and variant of torch.
 
-    case, pass, threads         what was measured; pass: forward, input_grad, weight_grad, step, unrecorded, recorded, backward_node
-    torch_variant               nchw or channels_last, -default or -tuned malloc, in steps perhaps -fused or -compile; null: no torch
-    tinygen_ms, torch_ms        medians; tinygen_iqr_ms, torch_iqr_ms their interquartile ranges
-    ratio                       torch_ms / tinygen_ms: above 1, tinygen is faster
-    percent_of_peak             nominal operations per second of the FMA peak probed between the samples
-    deviation                   max |tinygen - torch| / max |torch|
+    case, pass, threads       what was measured; pass forward, input_grad, weight_grad or step;
+                              of overheads unrecorded, recorded or backward_node
+    torch_variant             nchw or channels_last, -default or -tuned malloc, of steps -fused, -compile; or null
+    tinygen_ms, torch_ms      medians; tinygen_iqr_ms, torch_iqr_ms their interquartile ranges
+    ratio                     torch_ms / tinygen_ms: above 1, tinygen is faster
+    percent_of_peak           nominal operations per second of the FMA peak probed between the samples
+    deviation                 max |tinygen - torch| / max |torch|
 
 and the shape, mflop, intensity, gflops, gbs, memory, machine, versions, commit, command that belong to it.
 """
@@ -26,49 +27,92 @@ from .lockstep import Contenders, Times
 
 Record = dict[str, Any]
 FIELDS = (
-    "benchmark", "case", "pass", "threads", "tinygen_ms", "torch_ms", "torch_variant", "ratio", "percent_of_peak", "deviation",
-    "tinygen_iqr_ms", "torch_iqr_ms", "disturbed", "machine", "versions", "commit",
-)  # fmt: skip
+    "benchmark",
+    "case",
+    "pass",
+    "threads",
+    "tinygen_ms",
+    "torch_ms",
+    "torch_variant",
+    "ratio",
+    "percent_of_peak",
+    "deviation",
+    "tinygen_iqr_ms",
+    "torch_iqr_ms",
+    "disturbed",
+    "machine",
+    "versions",
+    "commit",
+)
 
 
 def made_at(options: Any, field: Contenders, bandwidth: float | None) -> Record:
     """What all records of a run share."""
     return {
-        "benchmark": options.program, "threads": field.threads, "device": options.device, "isa": field.facts["tinygen"]["isa"],
-        "bandwidth_gbs": bandwidth, "quick": options.quick, "machine": machine.machine(), "versions": machine.versions(),
-        "commit": machine.commit(), "removed_environment": machine.removed_environment(),
+        "benchmark": options.program,
+        "threads": field.threads,
+        "device": options.device,
+        "isa": field.facts["tinygen"]["isa"],
+        "bandwidth_gbs": bandwidth,
+        "quick": options.quick,
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+        "removed_environment": machine.removed_environment(),
         "command": " ".join([f"python -m benchmarks.{options.program}", *sys.argv[1:]]) if options.from_shell else None,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }  # fmt: skip
+    }
 
 
 def records_of(
-    base: Record, case: str, what: str, times: dict[str, Times], peak: float | None, deviations: dict[str, float],
-    flops: int | None = None, bytes_moved: int | None = None, ops: int = 1, **more: Any,
-) -> list[Record]:  # fmt: skip
+    base: Record,
+    case: str,
+    what: str,
+    times: dict[str, Times],
+    peak: float | None,
+    deviations: dict[str, float],
+    flops: int | None = None,
+    bytes_moved: int | None = None,
+    ops: int = 1,
+    **more: Any,
+) -> list[Record]:
     """One record for each variant of torch (one without torch where there is none). `ops`: operations in one sample."""
     ours = times["tinygen"]
     milliseconds = lambda seconds: 1e3 * seconds / ops
     percent = lambda t: 100 * flops / t.median / (1e9 * peak) if flops and peak else None
     base = base | {
-        "case": case, "pass": what, "tinygen_ms": milliseconds(ours.median), "tinygen_iqr_ms": milliseconds(ours.iqr),
-        "samples": len(ours.samples), "calls_per_sample": ours.repeats, "peak_gflops": peak, "percent_of_peak": percent(ours),
-        "mflop": flops / 1e6 if flops else None, "gflops": flops / ours.median / 1e9 if flops else None,
-        "mbytes": bytes_moved / 1e6 if bytes_moved else None, "gbs": bytes_moved / ours.median / 1e9 if bytes_moved else None,
-        "intensity": flops / bytes_moved if flops and bytes_moved else None, **more,
-    }  # fmt: skip
+        "case": case,
+        "pass": what,
+        "tinygen_ms": milliseconds(ours.median),
+        "tinygen_iqr_ms": milliseconds(ours.iqr),
+        "samples": len(ours.samples),
+        "calls_per_sample": ours.repeats,
+        "peak_gflops": peak,
+        "percent_of_peak": percent(ours),
+        "mflop": flops / 1e6 if flops else None,
+        "gflops": flops / ours.median / 1e9 if flops else None,
+        "mbytes": bytes_moved / 1e6 if bytes_moved else None,
+        "gbs": bytes_moved / ours.median / 1e9 if bytes_moved else None,
+        "intensity": flops / bytes_moved if flops and bytes_moved else None,
+        **more,
+    }
     empty = dict.fromkeys(("torch_variant", "torch_ms", "torch_iqr_ms", "ratio", "torch_percent_of_peak", "deviation"))
     rivals = [name for name in times if name != "tinygen"]
     if not rivals:
         return [base | empty | {"disturbed": ours.disturbed}]
     return [
-        base | {
-            "torch_variant": name, "torch_ms": milliseconds(times[name].median), "torch_iqr_ms": milliseconds(times[name].iqr),
-            "ratio": times[name].median / ours.median, "torch_percent_of_peak": percent(times[name]),
-            "deviation": deviations.get(name), "disturbed": ours.disturbed or times[name].disturbed,
+        base
+        | {
+            "torch_variant": name,
+            "torch_ms": milliseconds(times[name].median),
+            "torch_iqr_ms": milliseconds(times[name].iqr),
+            "ratio": times[name].median / ours.median,
+            "torch_percent_of_peak": percent(times[name]),
+            "deviation": deviations.get(name),
+            "disturbed": ours.disturbed or times[name].disturbed,
         }
         for name in rivals
-    ]  # fmt: skip
+    ]
 
 
 def load(path: str | Path) -> list[Record]:
@@ -109,7 +153,7 @@ def cells(records: Iterable[Record]) -> dict[Key, dict[str, Record]]:
 
 
 def best(cell: dict[str, Record], only: str = "") -> float | None:
-    """The smallest ratio of a cell over torch's variants (those with `only` in their name): tinygen against the best."""
+    """The smallest ratio of a cell, tinygen against the best of torch's variants (that have `only` in their name)."""
     ratios = [r["ratio"] for name, r in cell.items() if r["ratio"] is not None and only in name]
     return min(ratios) if ratios else None
 
@@ -122,7 +166,9 @@ def geometric_mean(values: Iterable[float]) -> float:
 def rivals_of(records: list[Record]) -> list[tuple[str, Callable[[dict[str, Record]], float | None]]]:
     """Whom ratios are taken against: each variant, the best with tuned malloc, the best of all."""
     names = list(dict.fromkeys(r["torch_variant"] for r in records if r["torch_variant"]))
-    found: list[tuple[str, Callable]] = [(name, lambda cell, n=name: cell[n]["ratio"] if n in cell else None) for name in names]
+    found: list[tuple[str, Callable]] = [
+        (name, lambda cell, n=name: cell[n]["ratio"] if n in cell else None) for name in names
+    ]
     if sum("tuned" in name for name in names) > 1:
         found.append(("best tuned", lambda cell: best(cell, "tuned")))
     if len(names) > 1:
@@ -131,7 +177,7 @@ def rivals_of(records: list[Record]) -> list[tuple[str, Callable[[dict[str, Reco
 
 
 def groups_of(every: dict[Key, dict[str, Record]]) -> list[tuple[str, list[Key]]]:
-    """Named groups of cells whose means are reported: all, those that training computes, large, small, one for each pass."""
+    """The groups of cells whose means are reported: all, those that training computes, large, small, each pass."""
     first = lambda key: next(iter(every[key].values()))
     large = [k for k in every if (first(k)["mflop"] or 0) >= LARGE]
     groups = [("all", list(every)), ("all that training computes", [k for k in every if k[:2] not in NEVER_TRAINED])]
@@ -160,12 +206,14 @@ def number(value: float | None, digits: int = 3) -> str:
 def columns(rows: list[list[str]]) -> str:
     """Rows as aligned columns, the first left, the others right; the first row is the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    line = lambda row: "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:]))]).rstrip()
+    line = lambda row: "  ".join(
+        [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:]))]
+    ).rstrip()
     return "\n".join([line(rows[0]), "  ".join("-" * w for w in widths), *map(line, rows[1:])])
 
 
 def table(records: list[Record], unit: str = "ms") -> str:
-    """The cells, one a line: case, pass, tinygen with its spread, each variant of torch, ratios, % of peak, deviation."""
+    """The cells, one a line: case, pass, tinygen, its spread, each variant of torch, ratios, % of peak, deviation."""
     scale = {"ms": 1.0, "us": 1e3}[unit]
     names = list(dict.fromkeys(r["torch_variant"] for r in records if r["torch_variant"]))
     rows = [["case", "pass", f"tinygen {unit}", "+-", *names, "vs default", "vs best", "% peak", "GB/s", "deviation"]]
@@ -175,11 +223,20 @@ def table(records: list[Record], unit: str = "ms") -> str:
         theirs = [number(scale * cell[n]["torch_ms"]) if n in cell else "-" for n in names]
         deviations = [r["deviation"] for r in cell.values() if r["deviation"] is not None]
         default = next((r["ratio"] for n, r in cell.items() if n == "nchw-default"), None)
-        rows.append([
-            case, what, number(scale * one["tinygen_ms"]) + ("*" if any(r["disturbed"] for r in cell.values()) else ""),
-            f"{spread:.0f}%", *theirs, number(default), number(best(cell)), number(one["percent_of_peak"], 2),
-            number(one["gbs"], 2), f"{max(deviations):.0e}" if deviations else "-",
-        ])  # fmt: skip
+        rows.append(
+            [
+                case,
+                what,
+                number(scale * one["tinygen_ms"]) + ("*" if any(r["disturbed"] for r in cell.values()) else ""),
+                f"{spread:.0f}%",
+                *theirs,
+                number(default),
+                number(best(cell)),
+                number(one["percent_of_peak"], 2),
+                number(one["gbs"], 2),
+                f"{max(deviations):.0e}" if deviations else "-",
+            ]
+        )
     keep = [i for i in range(len(rows[0])) if i < 3 or any(row[i] != "-" for row in rows[1:])]
     text = columns([[row[i] for i in keep] for row in rows])
     if any(r["disturbed"] for r in records):
@@ -188,11 +245,20 @@ def table(records: list[Record], unit: str = "ms") -> str:
 
 
 def summary(records: list[Record]) -> str:
-    """Geometric means of torch / tinygen by group and rival, the smallest cell, mean % of peak; then the cells below 1."""
+    """Geometric means of torch / tinygen by group and rival, the smallest cell, % of peak; then the cells below 1."""
     every, against = cells(records), rivals_of(records)
     if not against:
         return ""
-    rows = [["torch / tinygen, geometric means", "cells", *(name for name, _ in against), "smallest vs best", "% peak mean", "min"]]
+    rows = [
+        [
+            "torch / tinygen, geometric means",
+            "cells",
+            *(name for name, _ in against),
+            "smallest vs best",
+            "% peak mean",
+            "min",
+        ]
+    ]
     for name, keys in groups_of(every):
         row = [name, str(len(keys))]
         for _, ratio in against:
@@ -201,9 +267,15 @@ def summary(records: list[Record]) -> str:
         peaks = [p for k in keys if (p := next(iter(every[k].values()))["percent_of_peak"]) is not None]
         shares = [f"{sum(peaks) / len(peaks):.0f}", f"{min(peaks):.0f}"] if peaks else ["-", "-"]
         rows.append([*row, number(lowest), *shares])
-    slow = sorted(((v, k) for k, cell in every.items() if (v := best(cell)) is not None and v < 1), key=lambda item: item[0])
+    slow = sorted(
+        ((v, k) for k, cell in every.items() if (v := best(cell)) is not None and v < 1), key=lambda item: item[0]
+    )
     listed = ", ".join(f"{case} {what} {number(v)}" for v, (case, what, _) in slow)
-    return columns(rows) + f"\ncells below 1.0 against the best torch: {len(slow)} of {len(every)}" + (f": {listed}" if slow else "")
+    return (
+        columns(rows)
+        + f"\ncells below 1.0 against the best torch: {len(slow)} of {len(every)}"
+        + (f": {listed}" if slow else "")
+    )
 
 
 def comparison(old: list[Record], new: list[Record]) -> str:
@@ -218,23 +290,28 @@ def comparison(old: list[Record], new: list[Record]) -> str:
     if not gains:
         return "compare: the two runs have no cell in common (same case, pass and threads)"
     rows += [row for _, row in sorted(gains, key=lambda item: item[0])]
-    return columns(rows) + f"\nold / new, geometric mean of {len(gains)} cells: {number(geometric_mean(g for g, _ in gains))}"
+    return (
+        columns(rows)
+        + f"\nold / new, geometric mean of {len(gains)} cells: {number(geometric_mean(g for g, _ in gains))}"
+    )
 
 
-def finish(records: list[Record], options: Any, notes: Iterable[str] = (), unit: str = "ms", extra: Callable | None = None) -> None:
-    """Prints tables and means for each number of threads, what there is to say, and writes the files that were asked for."""
+def finish(
+    records: list[Record], options: Any, notes: Iterable[str] = (), unit: str = "ms", extra: Callable | None = None
+) -> None:
+    """Prints tables, means and notes for each number of threads, and writes the files that were asked for."""
     for threads in dict.fromkeys(r["threads"] for r in records):
         mine = [r for r in records if r["threads"] == threads]
         one, about = mine[0], mine[0]["machine"]
         probes = [r["peak_gflops"] for r in mine if r["peak_gflops"]]
         roof = f", FMA peak {max(probes):.0f} GFLOP/s" if probes else ""
         roof += f", triad {one['bandwidth_gbs']:.0f} GB/s" if one["bandwidth_gbs"] else ""
-        print(f"\n{about['processor']}, {threads} thread{'s' if threads > 1 else ''}, {one['isa']}{roof}; tinygen "
-              f"{one['versions']['tinygen']} ({one['commit']}), torch {one['versions']['torch']}, numpy {one['versions']['numpy']}")  # fmt: skip
-        print(table(mine, unit))
-        for text in (extra(mine) if extra else summary(mine),):
-            if text:
-                print("\n" + text)
+        packages = ", ".join(f"{name} {version or 'not installed'}" for name, version in one["versions"].items())
+        where = f"{about['processor']}, {threads} thread{'s' * (threads > 1)}, {one['isa']}"
+        print(f"\n{where}{roof}; commit {one['commit']}, {packages}\n{table(mine, unit)}")
+        text = extra(mine) if extra else summary(mine)
+        if text:
+            print("\n" + text)
     for name, value in machine.removed_environment().items():
         print(f"not handed to the contenders: {name}={value}")
     for note in dict.fromkeys(notes):

@@ -3,8 +3,8 @@
     python -m benchmarks.report                      prints the tables, draws benchmarks/results/<machine>/*.png
     python -m benchmarks.report --write README.md    and puts the tables between its two marker lines
 
-Every table says which machine, versions and commit it is from, and which commands remake it. Pictures: `roofline.png`, what
-each kernel reaches of what the machine allows; `conv.png` and `step.png`, torch's time over tinygen's, cell by cell.
+Every table says which machine, versions and commit it is from, and which command remakes it. `roofline.png` shows what
+each kernel reaches of what the machine allows, `conv.png` and `step.png` torch's time over tinygen's, cell by cell.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ INK, PALE = "#333333", "#b9c4cf"
 
 def main(argv: list[str] | None = None) -> str:
     """Reads, draws, prints and writes; the markdown."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.report", description="Tables and pictures of saved benchmark results.")
+    p = argparse.ArgumentParser(
+        prog="python -m benchmarks.report", description="Tables and pictures of saved benchmark results."
+    )
     p.add_argument("--machine", help="folder of benchmarks/results (default: this machine's, or the only one)")
     p.add_argument("--results", default=str(machine.RESULTS), help="where the folders are (default: %(default)s)")
     p.add_argument("--write", metavar="FILE", help=f"replace what is between {BEGIN} and {END} in this file")
     options = p.parse_args(argv)
     folder = choose_folder(Path(options.results), options.machine)
-    found = {path.stem: rec.load(path) for path in sorted(folder.glob("*.json"))}
+    order = lambda path: (list(TABLES).index(path.stem.split("-")[0]), path.stem)
+    found = {path.stem: rec.load(path) for path in sorted(result_files(folder), key=order)}
     if not found:
         sys.exit(f"benchmarks: {folder} has no results; make some with python -m benchmarks.conv --save")
     pictures = draw(found, folder)
@@ -55,7 +58,15 @@ def choose_folder(results: Path, name: str | None) -> Path:
         return results / wanted
     if not folders:
         sys.exit(f"benchmarks: there are no results in {results}; make some with python -m benchmarks.conv --save")
-    sys.exit(f"benchmarks: {f'no results of machine {name!r}' if name else 'say which machine with --machine'}; there are {', '.join(folders)}")
+    sys.exit(
+        f"benchmarks: {f'no results of machine {name!r}' if name else 'say which machine with --machine'}; "
+        f"there are {', '.join(folders)}"
+    )
+
+
+def result_files(folder: Path) -> list[Path]:
+    """conv.json, conv-avx2.json, step.json ...: what --save writes."""
+    return [path for path in folder.glob("*.json") if path.stem.split("-")[0] in TABLES]
 
 
 def write_between(path: Path, text: str) -> None:
@@ -81,11 +92,15 @@ def provenance(records: list[rec.Record]) -> str:
     """Machine, versions, commit and command, in one line."""
     one = records[-1]
     about, versions = one["machine"], one["versions"]
-    warning = " **Another program ran during some of these measurements.**" if any(r["disturbed"] for r in records) else ""
+    warning = (
+        " **Another program ran during some of these measurements.**" if any(r["disturbed"] for r in records) else ""
+    )
     warning += " **Made with --quick: these times mean nothing.**" if any(r.get("quick") for r in records) else ""
-    threads = " and ".join(str(t) for t in dict.fromkeys(r["threads"] for r in records))
+    counts = list(dict.fromkeys(r["threads"] for r in records))
+    threads = " and ".join(map(str, counts)) + (" thread" if counts == [1] else " threads")
     return (
-        f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, {one['isa']}, {threads} threads; tinygen {versions['tinygen']} "
+        f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, {one['isa']}, {threads}; "
+        f"tinygen {versions['tinygen']} "
         f"(commit {one['commit']}), PyTorch {versions['torch']}, NumPy {versions['numpy']}, {one['time'][:10]}. "
         f"`{one['command'] or 'python -m benchmarks.' + one['benchmark']}`{warning}"
     )
@@ -93,7 +108,16 @@ def provenance(records: list[rec.Record]) -> str:
 
 def conv_summary(records: list[rec.Record]) -> str:
     """Geometric means of torch's time over tinygen's by group, with % of the FMA peak."""
-    rows = [["torch's time / tinygen's", "cells", *(name for name, _ in rec.rivals_of(records)), "smallest vs best", "% of peak", "least"]]
+    rows = [
+        [
+            "torch's time / tinygen's",
+            "cells",
+            *(name for name, _ in rec.rivals_of(records)),
+            "smallest vs best",
+            "% of peak",
+            "least",
+        ]
+    ]
     for threads in dict.fromkeys(r["threads"] for r in records):
         every = rec.cells(r for r in records if r["threads"] == threads)
         for name, keys in rec.groups_of(every):
@@ -104,24 +128,46 @@ def conv_summary(records: list[rec.Record]) -> str:
             lowest = min((v for k in keys if (v := rec.best(every[k])) is not None), default=None)
             peaks = [v for k in keys if (v := next(iter(every[k].values()))["percent_of_peak"]) is not None]
             shares = [f"{sum(peaks) / len(peaks):.0f}", f"{min(peaks):.0f}"] if peaks else ["-", "-"]
-            rows.append([f"{name}, {threads} thread{'s' * (threads > 1)}", str(len(keys)), *means, rec.number(lowest), *shares])
+            rows.append(
+                [f"{name}, {threads} thread{'s' * (threads > 1)}", str(len(keys)), *means, rec.number(lowest), *shares]
+            )
     return rows_to_markdown(rows)
 
 
 def step_table(records: list[rec.Record]) -> str:
     """Milliseconds, images per second, ratios and memory of each training step."""
-    rows = [["training step", "threads", "tinygen ms", "images/s", "torch default ms", "torch best ms", "vs default", "vs best", "tinygen MB", "torch MB"]]
+    rows = [
+        [
+            "training step",
+            "threads",
+            "tinygen ms",
+            "images/s",
+            "torch default ms",
+            "torch best ms",
+            "vs default",
+            "vs best",
+            "tinygen MB",
+            "torch MB",
+        ]
+    ]
     for (case, _, threads), cell in rec.cells(records).items():
         one, default = next(iter(cell.values())), cell.get("nchw-default")
         rivals = [r for r in cell.values() if r["torch_ms"] is not None]
         fastest = min(rivals, key=lambda r: r["torch_ms"], default=None)
-        rows.append([
-            case, str(threads), rec.number(one["tinygen_ms"]), f"{one['images_per_second']:.0f}",
-            rec.number(default and default["torch_ms"]),
-            f"{rec.number(fastest['torch_ms'])} ({fastest['torch_variant']})" if fastest else "-",
-            rec.number(default and default["ratio"]), rec.number(rec.best(cell)), rec.number(one["tinygen_peak_rss_mb"]),
-            rec.number(fastest and min(r["torch_peak_rss_mb"] for r in rivals)),
-        ])  # fmt: skip
+        rows.append(
+            [
+                case,
+                str(threads),
+                rec.number(one["tinygen_ms"]),
+                f"{one['images_per_second']:.0f}",
+                rec.number(default["torch_ms"] if default else None),
+                f"{rec.number(fastest['torch_ms'])} ({fastest['torch_variant']})" if fastest else "-",
+                rec.number(default["ratio"] if default else None),
+                rec.number(rec.best(cell)),
+                rec.number(one["tinygen_peak_rss_mb"]),
+                rec.number(min((r["torch_peak_rss_mb"] for r in rivals), default=None)),
+            ]
+        )
     for threads in dict.fromkeys(r["threads"] for r in records):
         every = [cell for (_, _, t), cell in rec.cells(records).items() if t == threads]
         defaults = [cell["nchw-default"]["ratio"] for cell in every if "nchw-default" in cell]
@@ -141,7 +187,11 @@ def overhead_table(records: list[rec.Record]) -> str:
         row = [case]
         for what in passes:
             one = next((next(iter(cell.values())) for (c, w, _), cell in every.items() if (c, w) == (case, what)), None)
-            row.append(" / ".join(rec.number(1e3 * v) if v else "-" for v in (one["tinygen_ms"], one["torch_ms"])) if one else "-")
+            row.append(
+                " / ".join(rec.number(1e3 * v) if v else "-" for v in (one["tinygen_ms"], one["torch_ms"]))
+                if one
+                else "-"
+            )
         rows.append(row)
     return rows_to_markdown(rows)
 
@@ -158,17 +208,20 @@ def scaling_table(records: list[rec.Record]) -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[list[rec.Record]], str]]] = {
-    "conv": ("Convolutions", conv_summary), "step": ("Training steps", step_table), "overhead": ("Overhead", overhead_table),
+    "conv": ("Convolutions", conv_summary),
+    "step": ("Training steps", step_table),
+    "overhead": ("Overhead", overhead_table),
     "scaling": ("Growth", scaling_table),
-}  # fmt: skip
+}
 
 
 def markdown(found: dict[str, list[rec.Record]], pictures: list[Path], beside: Path) -> str:
     """All tables, each with its provenance, and the pictures, linked relative to `beside`."""
     parts = [
-        "Above 1, tinygen is faster. A variant of torch is its memory layout and its malloc: `default` as users run it, `tuned` "
-        "without page faults; \"best\" is the fastest of all variants in each cell."
-    ]  # fmt: skip
+        "Above 1, tinygen is faster. A variant of torch is its memory layout and malloc: `default` as users run it, "
+        "`tuned` "
+        'without page faults; "best" is the fastest of all variants in each cell.'
+    ]
     for name, records in found.items():
         title, table = TABLES[records[0]["benchmark"]]
         suffix = name.partition("-")[2]
@@ -186,7 +239,10 @@ def details(found: dict[str, list[rec.Record]]) -> str:
         for threads in dict.fromkeys(r["threads"] for r in records):
             mine = [r for r in records if r["threads"] == threads]
             unit = "us" if records[0]["benchmark"] == "overhead" else "ms"
-            parts += [f"{threads} thread{'s' * (threads > 1)}:", f"```\n{rec.table(mine, unit)}\n\n{rec.summary(mine)}\n```"]
+            parts += [
+                f"{threads} thread{'s' * (threads > 1)}:",
+                f"```\n{rec.table(mine, unit)}\n\n{rec.summary(mine)}\n```",
+            ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -213,14 +269,19 @@ def draw(found: dict[str, list[rec.Record]], folder: Path) -> list[Path]:
 
 def _caption(figure: Any, records: list[rec.Record]) -> None:
     one = records[-1]
-    text = f"{one['machine']['processor']}, {one['isa']}, tinygen {one['commit']}, PyTorch {one['versions']['torch']}, {one['time'][:10]}"
+    about, versions = one["machine"], one["versions"]
+    text = f"{about['processor']}, {one['isa']}, tinygen {one['commit']}, PyTorch {versions['torch']}"
     figure.text(0.01, -0.02, text, fontsize=7, color="#777777")
 
 
 def roofline(records: list[rec.Record], plt: Any) -> Any:
-    """GFLOP/s over operations per byte moved, one panel for each number of threads; filled: tinygen, hollow: the best torch."""
+    """GFLOP/s over operations per byte moved, a panel for each number of threads; hollow marks are the best torch."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     every = list(dict.fromkeys(r["threads"] for r in records))
-    figure, axes = plt.subplots(1, len(every), figsize=(5.6 * len(every), 4.4), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(
+        1, len(every), figsize=(5.6 * len(every), 4.4), squeeze=False, sharey=True, layout="constrained"
+    )
     for threads, ax in zip(every, axes[0]):
         mine = [r for r in records if r["threads"] == threads and r["intensity"]]
         peak = max((r["peak_gflops"] for r in mine if r["peak_gflops"]), default=None)
@@ -229,59 +290,112 @@ def roofline(records: list[rec.Record], plt: Any) -> Any:
         if peak and rate:
             x = sorted({*ends, min(max(peak / rate, ends[0]), ends[1])})
             ax.plot(x, [min(peak, rate * v) for v in x], color=INK, lw=1.2)
-            ax.annotate(f"FMA peak {peak:.0f} GFLOP/s", (ends[1], peak), ha="right", va="bottom", fontsize=8, color=INK)
+            ax.annotate(
+                f"FMA peak {peak:.0f} GFLOP/s",
+                (ends[1], peak),
+                (0, 5),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
+            )
             if ends[0] < peak / rate:
-                ax.annotate(f"triad {rate:.0f} GB/s", (ends[0], rate * ends[0]), ha="left", va="bottom", fontsize=8, color=INK)
+                ax.annotate(
+                    f"triad {rate:.0f} GB/s",
+                    (ends[0], rate * ends[0]),
+                    (0, -10),
+                    textcoords="offset points",
+                    fontsize=8,
+                )
         for what in PASSES:
             cells = [cell for (_, w, _), cell in rec.cells(mine).items() if w == what]
             ones = [next(iter(cell.values())) for cell in cells]
-            theirs = [(o, min(r["torch_ms"] for r in cell.values())) for o, cell in zip(ones, cells) if o["torch_ms"] is not None]
-            ax.scatter([o["intensity"] for o, _ in theirs], [o["mflop"] / ms for o, ms in theirs], s=26, facecolors="none",
-                       edgecolors=COLORS[what], linewidths=0.9, alpha=0.6)  # fmt: skip
-            ax.scatter([o["intensity"] for o in ones], [o["gflops"] for o in ones], s=26, color=COLORS[what],
-                       label=what.replace("_", " "), zorder=3)  # fmt: skip
+            theirs = [
+                (o, min(r["torch_ms"] for r in cell.values()))
+                for o, cell in zip(ones, cells)
+                if o["torch_ms"] is not None
+            ]
+            ax.scatter(
+                [o["intensity"] for o, _ in theirs],
+                [o["mflop"] / ms for o, ms in theirs],
+                s=26,
+                facecolors="none",
+                edgecolors=COLORS[what],
+                linewidths=0.9,
+                alpha=0.6,
+            )
+            ax.scatter(
+                [o["intensity"] for o in ones],
+                [o["gflops"] for o in ones],
+                s=26,
+                color=COLORS[what],
+                label=what.replace("_", " "),
+                zorder=3,
+            )
         ax.set_xscale("log")
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_minor_locator(NullLocator())
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(lambda v, _: f"{v:g}")
         ax.set_title(f"{threads} thread{'s' * (threads > 1)}", fontsize=10, loc="left")
         ax.set_xlabel("operations per byte that must move")
         ax.grid(alpha=0.25, lw=0.5)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("GFLOP/s (filled: tinygen, hollow: best PyTorch)")
-    axes[0][0].legend(frameon=False, fontsize=8)
+    axes[0][0].legend(frameon=False, fontsize=8, loc="lower right")
     _caption(figure, records)
     return figure
 
 
 def bars(records: list[rec.Record], plt: Any) -> Any:
-    """Torch's time over tinygen's: a bar against the best variant in each cell, a mark against the default; a column per pass."""
+    """Torch's time over tinygen's, a column per pass: bars against the best variant in each cell, marks the default."""
     records = [r for r in records if r["threads"] == max(r["threads"] for r in records)]
     every = rec.cells(records)
     passes = list(dict.fromkeys(what for _, what, _ in every))
     cases = list(dict.fromkeys(case for case, _, _ in every))[::-1]
-    size = (1.6 + 2.9 * len(passes), 1.2 + 0.24 * len(cases))
-    figure, axes = plt.subplots(1, len(passes), figsize=size, squeeze=False, sharey=True, sharex=True)
+    size = (max(6.5, 1.6 + 2.9 * len(passes)), 1.2 + 0.24 * len(cases))
+    figure, axes = plt.subplots(
+        1, len(passes), figsize=size, squeeze=False, sharey=True, sharex=True, layout="constrained"
+    )
     for what, ax in zip(passes, axes[0]):
         cells = [next((cell for (c, w, _), cell in every.items() if (c, w) == (case, what)), {}) for case in cases]
         bests = [rec.best(cell) or math.nan for cell in cells]
         marks = [cell["nchw-default"]["ratio"] if "nchw-default" in cell else math.nan for cell in cells]
         known = [v for v in bests if not math.isnan(v)]
-        ax.barh(cases, [v - 1 for v in bests], left=1, height=0.7,
-                color=[COLORS.get(what, INK) if not v < 1 else PALE for v in bests])  # fmt: skip
+        ax.barh(
+            cases,
+            [v - 1 for v in bests],
+            left=1,
+            height=0.7,
+            color=[COLORS.get(what, INK) if not v < 1 else PALE for v in bests],
+        )
         ax.scatter(marks, cases, marker="|", s=60, color=INK, zorder=3)
         for case, value in zip(cases, bests):
             if not math.isnan(value):
-                ax.annotate(f"{value:.2f}", (max(value, 1), case), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5)
+                ax.annotate(
+                    f"{value:.2f}", (1, case), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=7
+                )
         mean = f": {rec.geometric_mean(known):.2f} in the mean" if known else ""
         ax.set_title(what.replace("_", " ") + mean, fontsize=9, loc="left")
+        ax.margins(y=0.02)
         ax.axvline(1, color=INK, lw=0.8)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
         ax.tick_params(labelsize=7)
+        ax.tick_params(axis="y", length=0)
         ax.grid(axis="x", alpha=0.25, lw=0.5)
         ax.spines[["top", "right", "left"]].set_visible(False)
+    low, high = axes[0][0].get_xlim()
+    axes[0][0].set_xlim(low, high * (high / low) ** 0.15)  # room for the numbers at the right
     threads = records[0]["threads"]
-    figure.suptitle(f"PyTorch's time / tinygen's, {threads} thread{'s' * (threads > 1)}: bar, the best PyTorch (pale: below 1); mark, "
-                    "PyTorch by default", fontsize=9, x=0.01, ha="left", y=1.0)  # fmt: skip
+    figure.suptitle(
+        f"PyTorch's time / tinygen's, {threads} thread{'s' * (threads > 1)}: bar, against the best PyTorch "
+        "(pale: below 1); "
+        "mark, PyTorch by default",
+        fontsize=9,
+        x=0.01,
+        ha="left",
+    )
     _caption(figure, records)
     return figure
 

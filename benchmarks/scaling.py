@@ -1,7 +1,7 @@
 """python -m benchmarks.scaling: does time grow with the work, and with nothing else?
 
-Two layers, one of them transposed, over 16 to 512 images and over 16x16 to 128x128 pixels. `growth` is time per doubling of the
-work, divided by two: 1.00 is linear, 1.15 is 15 % more than that for each doubling.
+Two layers, one of them transposed, over 16 to 512 images and over 16x16 to 128x128 pixels. `growth` is time per
+doubling of the work, divided by two: 1.00 is linear, 1.15 is 15 % more than that for each doubling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ FAMILIES = {
     "conv": Layer("conv", 16, 32, 28, 28, 64, 3, 1, 1),
     "transposed": Layer("transposed", 16, 64, 14, 14, 32, 4, 2, 1, True),
 }
-QUICK_FAMILIES = {"conv": Layer("conv", 2, 3, 8, 8, 4, 3, 1, 1), "transposed": Layer("transposed", 2, 4, 4, 4, 3, 4, 2, 1, True)}
+QUICK_FAMILIES = {
+    "conv": Layer("conv", 2, 3, 8, 8, 4, 3, 1, 1),
+    "transposed": Layer("transposed", 2, 4, 4, 4, 3, 4, 2, 1, True),
+}
 VARIANTS = ("nchw-default", "channels_last-tuned")
 
 
@@ -53,9 +56,18 @@ def main(argv: list[str] | None = None) -> list[rec.Record]:
                         times, peak = field.measure(what)
                         deviations = {rival: field.deviation(rival, what) for rival in field.rivals}
                         cell = rec.records_of(
-                            base, layer.name, what, times, peak, deviations, layer.flops, layer.bytes,
-                            shape=layer.text, series=name, size=size,
-                        )  # fmt: skip
+                            base,
+                            layer.name,
+                            what,
+                            times,
+                            peak,
+                            deviations,
+                            layer.flops,
+                            layer.bytes,
+                            shape=layer.text,
+                            series=name,
+                            size=size,
+                        )
                         for r in cell:
                             r["growth"] = growth(before.get(what), r)
                         before[what] = cell[0]

@@ -1,13 +1,12 @@
 """python -m benchmarks.step: whole training steps and the memory they take, tinygen beside PyTorch.
 
-A step is forward, backward and Adam on one batch, with the noise that the model draws. The same source runs on both sides
-(`networks`). Variants of torch: -fused also uses the fused Adam and freezes the discriminator in the generator's update, as
-tinygen does; -compile adds torch.compile to that. Each model starts new processes, so that peak memory is that model's.
+A step is forward, backward and Adam on one batch, with the noise that the model draws. The same source runs on both
+sides (`networks`). Variants of torch: -fused also uses the fused Adam and freezes the discriminator in the generator's
+update, as tinygen does; -compile adds torch.compile to that. Each model starts new processes, so that peak memory is
+that model's.
 """
 
 from __future__ import annotations
-
-import sys
 
 from . import records as rec
 from .cases import choose
@@ -18,9 +17,14 @@ from .options import parse as parse_options
 from .options import parser
 
 VARIANTS = (
-    "nchw-default", "nchw-tuned", "nchw-default-fused", "nchw-tuned-fused", "channels_last-default", "channels_last-tuned-fused",
+    "nchw-default",
+    "nchw-tuned",
+    "nchw-default-fused",
+    "nchw-tuned-fused",
+    "channels_last-default",
+    "channels_last-tuned-fused",
     "nchw-tuned-compile",
-)  # fmt: skip
+)
 
 
 def main(argv: list[str] | None = None) -> list[rec.Record]:
@@ -61,9 +65,17 @@ def measure(field: Contenders, model: str) -> list[rec.Record]:
     deviations = {name: field.deviation(name) for name in field.rivals}
     memory = field.memory()
     cell = rec.records_of(
-        {}, model, "step", times, peak, deviations, made["flops"],
-        images=made["images"], parameters=made["parameters"], tinygen_peak_rss_mb=memory["tinygen"],
-    )  # fmt: skip
+        {},
+        model,
+        "step",
+        times,
+        peak,
+        deviations,
+        made["flops"],
+        images=made["images"],
+        parameters=made["parameters"],
+        tinygen_peak_rss_mb=memory["tinygen"],
+    )
     for r in cell:
         r["images_per_second"] = 1e3 * made["images"] / r["tinygen_ms"]
         r["torch_peak_rss_mb"] = memory.get(r["torch_variant"])

@@ -3,7 +3,8 @@
     {"do": "start", "library": "tinygen", "threads": 2, ...}      {"do": "conv", "layer": [...], "save": "path.npz"}
     {"do": "warm", "pass": "forward", "milliseconds": 8}          {"do": "sample", "pass": "forward"}
 
-Before it answers a sample it waits until its own threads have stopped spinning, so that the next contender has the machine.
+Before it answers a sample it waits until its own threads have stopped spinning, so that the next contender has the
+machine.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def queued() -> float:
 
 
 def settle(limit: float = 0.25) -> None:
-    """Returns when this process uses no processor any more: OpenMP and BLAS threads spin for a while after their work."""
+    """Returns when this process uses no processor any more: OpenMP and BLAS threads spin for a while after work."""
     end = time.perf_counter() + limit
     while time.perf_counter() < end:
         before = time.process_time()
@@ -71,7 +72,8 @@ class Worker:
         from .cases import Layer
 
         made = self.library.conv(Layer(*layer))
-        self.jobs = {name: lambda f=made[name]: f for name in passes}
+        always = lambda job: lambda: job
+        self.jobs = {name: always(made[name]) for name in passes}
         self.inference = True
         if save:
             with self.library.T.no_grad():

@@ -1,0 +1,459 @@
+"""The benchmarks measure what they say: same results on both sides, complete records, honest tables."""
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+_cpu = pytest.importorskip("tinygen._cpu", reason="built without a compiler")
+sys.path.insert(0, str(ROOT))  # benchmarks is not an installed package: it runs from a clone
+
+from benchmarks import cases, conv, lockstep, machine, networks, options, overhead, records, report, scaling, step  # noqa: E402
+from tinygen.backends.geometry import Geometry  # noqa: E402
+
+TORCH = importlib.util.find_spec("torch") is not None
+
+
+def check_records(rows, variants):
+    """Every record has every field, is finite, and agrees with torch."""
+    assert rows
+    for r in rows:
+        assert set(records.FIELDS) <= set(r)
+        assert r["tinygen_ms"] > 0 and math.isfinite(r["tinygen_ms"])
+        assert {"processor", "cores", "memory_gib"} <= set(r["machine"])
+        assert r["versions"]["numpy"] == np.__version__
+        if TORCH and variants:
+            assert r["torch_variant"] in variants
+            assert r["deviation"] < 1e-4, (r["case"], r["pass"])
+            assert r["ratio"] == pytest.approx(r["torch_ms"] / r["tinygen_ms"])
+        else:
+            assert r["torch_variant"] is r["torch_ms"] is r["ratio"] is None
+    json.dumps(rows)
+
+
+@pytest.fixture(scope="module")
+def conv_run(tmp_path_factory):
+    """One quick run of the convolutions, saved where the report looks."""
+    folder = tmp_path_factory.mktemp("results")
+    before, machine.RESULTS = machine.RESULTS, folder
+    try:
+        argv = [
+            "--quick",
+            "--threads",
+            "1",
+            "--variants",
+            "nchw-default,channels_last-tuned",
+            "--shape",
+            "1,2,6,6,3,3,2,1,T",
+            "--cases",
+            "tiny*",
+            "--json",
+            str(folder / "out.json"),
+            "--save",
+        ]
+        rows = conv.main(argv)
+    finally:
+        machine.RESULTS = before
+    return SimpleNamespace(rows=rows, folder=folder, variants=["nchw-default", "channels_last-tuned"])
+
+
+# ---------------------------------------------------------------------------------- the commands
+
+
+def test_conv_measures_every_pass_of_every_case(conv_run):
+    check_records(conv_run.rows, conv_run.variants)
+    every = records.cells(conv_run.rows)
+    names = [layer.name for layer in cases.QUICK] + ["1,2,6,6,3,3,2,1,T"]
+    assert list(every) == [(name, what, 1) for name in names for what in cases.PASSES]
+    assert all(list(cell) == (conv_run.variants if TORCH else [""]) for cell in every.values())
+    for r in conv_run.rows:
+        layer = cases.parse(r["shape"])
+        assert r["mflop"] == layer.flops / 1e6 and r["intensity"] == layer.flops / layer.bytes
+        assert r["percent_of_peak"] == pytest.approx(100 * r["gflops"] / r["peak_gflops"])
+        assert r["benchmark"] == "conv" and r["threads"] == 1 and r["quick"]
+
+
+def test_conv_writes_what_it_returns(conv_run):
+    assert records.load(conv_run.folder / "out.json") == conv_run.rows
+    assert records.load(conv_run.folder / machine.slug() / "conv.json") == conv_run.rows
+
+
+def test_step_trains_the_same_model_on_both_sides(capsys):
+    variants = ["nchw-default", "nchw-tuned-fused"]
+    rows = step.main(["--quick", "--threads", "1", "--variants", ",".join(variants)])
+    check_records(rows, variants)
+    assert {r["case"] for r in rows} == set(networks.STEPS)
+    assert {r["pass"] for r in rows} == {"step"}
+    assert all(r["images_per_second"] > 0 and r["tinygen_peak_rss_mb"] > 1 and r["mflop"] > 0 for r in rows)
+    assert all(r["torch_peak_rss_mb"] > 1 for r in rows if r["torch_variant"])
+    shown = capsys.readouterr().out
+    assert "dcgan64" in shown and "images/s" in shown and "these times mean nothing" in shown
+
+
+def test_overhead_is_per_op(capsys):
+    rows = overhead.main(["--quick", "--threads", "1", "--cases", "add,conv2d"])
+    check_records(rows, ["nchw-default"])
+    assert [(r["case"], r["pass"]) for r in rows] == [(c, w) for c in ("add", "conv2d") for w in overhead.AIMS]
+    assert "tinygen us" in capsys.readouterr().out
+
+
+def test_scaling_gives_growth_per_doubling(capsys):
+    rows = scaling.main(["--quick", "--threads", "1", "--variants", "none", "--cases", "conv_*"])
+    check_records(rows, [])
+    pairs = records.cells(rows)
+    small, large = (pairs[f"conv_pixels_{side}", "forward", 1][""] for side in (4, 8))
+    assert small["growth"] is None
+    assert large["growth"] == pytest.approx(math.sqrt(large["tinygen_ms"] / small["tinygen_ms"]) / 2)  # two doublings
+    assert "conv_batch" in capsys.readouterr().out
+
+
+def test_without_torch_tinygen_is_measured_alone(tmp_path, monkeypatch, capsys):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    rows = conv.main(
+        ["--quick", "--threads", "1", "--cases", "tiny", "--passes", "forward", "--variants", "nchw-default"]
+    )
+    assert [(r["case"], r["torch_variant"], r["ratio"]) for r in rows] == [("tiny", None, None)]
+    shown = capsys.readouterr().out
+    assert "torch is not installed" in shown and "pip install torch" in shown
+
+
+# ---------------------------------------------------------------------------------- the comparison
+
+
+def saved(folder, **sides):
+    field = lockstep.Contenders(None, 1, [])
+    field.folder = SimpleNamespace(name=str(folder))
+    for name, arrays in sides.items():
+        np.savez(folder / f"{name}.npz", **arrays)
+    return field
+
+
+def test_a_wrong_result_is_seen(tmp_path):
+    a = np.linspace(-2, 1, 12, dtype=np.float32).reshape(3, 4)
+    b = a.copy()
+    b[1, 2] += 0.01
+    field = saved(
+        tmp_path,
+        tinygen={"f": b, "g": a},
+        same={"f": b, "g": a},
+        other={"f": a, "g": a.T},
+        bad={"f": a * np.nan, "g": a},
+    )
+    assert field.deviation("same", "f") == 0
+    assert field.deviation("other", "f") == pytest.approx(0.005, rel=1e-3)
+    assert field.deviation("other", "g") == math.inf  # another shape
+    assert field.deviation("bad", "f") == math.inf
+
+
+def test_the_gradients_of_a_step_share_one_scale(tmp_path):
+    losses, gradient, noise = np.array([0.5, 0.25]), np.full((2, 2), 10.0), np.full(3, 1e-8)
+    ours = {"0": losses, "1": gradient, "2": -noise}
+    field = saved(
+        tmp_path,
+        tinygen=ours,
+        same={"0": losses, "1": gradient, "2": noise},
+        off={"0": losses * 1.01, "1": gradient, "2": noise},
+    )
+    assert field.deviation("same") == pytest.approx(2e-9)
+    assert field.deviation("off") == pytest.approx(0.01, rel=0.02)
+
+
+def test_disturbed_samples_are_set_aside_where_enough_remain():
+    times = lockstep.Times([1.0, 9.0, 1.1, 1.2], [0.0, 0.5, 0.0, 0.0])
+    assert times.clean == [1.0, 1.1, 1.2] and times.median == 1.1 and not times.disturbed
+    times = lockstep.Times([1.0, 9.0, 8.0], [0.0, 0.5, 0.5])
+    assert times.median == 8.0 and times.disturbed and not times.steady
+
+
+def test_layers_have_the_shapes_of_the_library():
+    for layer in [*cases.LAYERS, *cases.QUICK]:
+        law = (layer.stride, layer.pad)
+        if layer.transposed:
+            geo = Geometry.of_transposed("test", layer.x_shape, layer.weight_shape, 1, *law, 1, 0, None)
+            assert (geo.y_shape, geo.x_shape) == (layer.x_shape, layer.y_shape), layer
+        else:
+            geo = Geometry.of_convolution("test", layer.x_shape, layer.weight_shape, 1, *law, 1)
+            assert (geo.x_shape, geo.y_shape) == (layer.x_shape, layer.y_shape), layer
+        assert geo.flops == layer.flops
+        assert cases.parse(layer.text).y_shape == layer.y_shape
+
+
+# ---------------------------------------------------------------------------------- environment and probes
+
+
+def test_contenders_get_a_clean_environment(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    assert machine.removed_environment()["OPENBLAS_CORETYPE"] == "Haswell"
+    env = machine.environment(2)
+    assert "OPENBLAS_CORETYPE" not in env and "GLIBC_TUNABLES" not in env
+    assert env["OMP_NUM_THREADS"] == env["OPENBLAS_NUM_THREADS"] == env["MKL_NUM_THREADS"] == "2"
+    assert "mmap_threshold=4294967296" in machine.environment(1, tuned_malloc=True)["GLIBC_TUNABLES"]
+
+
+def test_an_instruction_set_holds_both_sides():
+    assert machine.environment(1, "avx2")["TINYGEN_CPU"] == "avx2"
+    assert machine.environment(1, "avx2")["OPENBLAS_CORETYPE"] == "Haswell"
+    theirs = machine.environment(1, "avx2", library="torch")
+    assert (
+        theirs["ATEN_CPU_CAPABILITY"] == "avx2"
+        and theirs["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+        and "TINYGEN_CPU" not in theirs
+    )
+
+
+def test_probes_give_rates():
+    assert _cpu.fma_peak(0.2) > 0 and _cpu.fma_peak(0.2, float64=True) > 0
+    assert _cpu.bandwidth(0.5, "copy") > 0 and _cpu.bandwidth(0.5) > 0
+    with pytest.raises(ValueError, match="'copy' or 'triad', got 'scale'"):
+        _cpu.bandwidth(1, "scale")
+
+
+# ---------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "a,1,1,1,1,1,1,1", "1,2,3,4,5,6,7,8,9"])
+def test_a_malformed_shape_is_explained(text):
+    with pytest.raises(SystemExit, match="eight integers N,C,H,W,K,k,stride,pad"):
+        cases.parse(text)
+
+
+def test_a_shape_without_output_is_refused():
+    with pytest.raises(SystemExit, match="no output"):
+        cases.parse("1,1,2,2,1,5,1,0")
+
+
+def test_an_unknown_case_lists_the_known():
+    with pytest.raises(SystemExit, match=r"no case is called 'vgg99'; there are lenet1, .*dc64_g5"):
+        conv.main(["--cases", "vgg99"])
+    assert cases.choose(["a1", "a2", "b1"], "b*,a1") == ["b1", "a1"]
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--threads", "0"], "positive integers"),
+        (["--threads", "two"], "positive integers"),
+        (["--variants", "nhwc-default"], "'nhwc-default' is unknown"),
+        (["--isa", "sse9"], "'sse9' is unknown; use baseline, avx2 or avx512"),
+        (["--compare", "nowhere.json"], "there is no file nowhere.json"),
+    ],
+)
+def test_wrong_options_are_explained(argv, message, capsys):
+    with pytest.raises(SystemExit):
+        conv.main(argv)
+    assert message in capsys.readouterr().err
+
+
+def test_the_reference_backend_is_never_timed(monkeypatch):
+    monkeypatch.setenv("TINYGEN_CPU", "reference")
+    with pytest.raises(
+        SystemExit, match="reference backend is an oracle in plain NumPy and is never timed: unset TINYGEN_CPU"
+    ):
+        conv.main(["--quick"])
+    monkeypatch.delenv("TINYGEN_CPU")
+    import tinygen
+
+    monkeypatch.setattr(tinygen, "device", lambda name: SimpleNamespace(kernels=SimpleNamespace(name="reference")))
+    with pytest.raises(SystemExit, match=r"never timed: tinygen\._cpu is not built"):
+        conv.main(["--quick"])
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(SystemExit, match="'tpu' mean nothing"):
+        conv.main(["--device", "tpu"])
+
+
+def test_a_worker_that_fails_says_why():
+    arguments = options.parse(options.parser("conv", "", ()), ["--threads", "1", "--quick", "--variants", "none"])
+    with lockstep.Contenders(arguments, 1, []) as field:
+        with pytest.raises(lockstep.WorkerFailed, match="never prepared"):
+            field.workers["tinygen"].ask("sample", **{"pass": "never prepared"})
+        field.workers["tinygen"].process.kill()
+        with pytest.raises(lockstep.WorkerFailed, match="tinygen: the process died"):
+            field.workers["tinygen"].ask("memory")
+
+
+# ---------------------------------------------------------------------------------- tables
+
+
+def made(case="dc64_d2", what="forward", ours=2.0, mflop=4295.0, variants=None, threads=1, **more):
+    """Records of one cell, as if measured: torch's times by variant."""
+    base = dict.fromkeys(records.FIELDS) | {
+        "benchmark": "conv",
+        "case": case,
+        "pass": what,
+        "threads": threads,
+        "tinygen_ms": ours,
+        "tinygen_iqr_ms": 0.02 * ours,
+        "percent_of_peak": 80.0,
+        "peak_gflops": 270.0,
+        "bandwidth_gbs": 40.0,
+        "mflop": mflop,
+        "gflops": (mflop or 0) / ours,
+        "gbs": 10.0,
+        "intensity": 100.0,
+        "deviation": 1e-6,
+        "disturbed": False,
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "commit": "abc1234",
+        "isa": "avx512",
+        "time": "2026-01-01T00:00:00Z",
+        "command": None,
+        **more,
+    }
+    return [base | {"torch_variant": n, "torch_ms": ms, "ratio": ms / ours} for n, ms in (variants or {}).items()] or [
+        base
+    ]
+
+
+CELLS = [
+    *made(ours=2.0, variants={"nchw-default": 4.0, "nchw-tuned": 3.0, "channels_last-tuned": 1.0}),
+    *made("lenet1", "input_grad", 1.0, 15.0, {"nchw-default": 8.0, "nchw-tuned": 8.0, "channels_last-tuned": 4.0}),
+]
+
+
+def test_means_are_geometric_and_best_is_the_smallest_ratio():
+    every = records.cells(CELLS)
+    assert [records.best(cell) for cell in every.values()] == [0.5, 4.0]
+    assert records.best(every["dc64_d2", "forward", 1], "default") == 2.0
+    assert records.geometric_mean([2.0, 8.0]) == pytest.approx(4)
+    groups = dict(records.groups_of(every))
+    assert len(groups["all"]) == 2
+    assert groups["all that training computes"] == [
+        ("dc64_d2", "forward", 1)
+    ]  # nobody asks for lenet1's input gradient
+
+
+def test_summary_names_the_slow_cells():
+    text = records.summary(CELLS)
+    lines = {line.split("  ")[0]: line.split() for line in text.splitlines()}
+    assert lines["all"][2:7] == ["4.00", "3.46", "1.41", "1.41", "1.41"]  # each variant, the best tuned, the best
+    assert "cells below 1.0 against the best torch: 1 of 2: dc64_d2 forward 0.500" in text
+
+
+def test_table_shows_times_ratios_and_deviation():
+    head, _, first, second = records.table(CELLS).splitlines()
+    assert head.split()[:5] == ["case", "pass", "tinygen", "ms", "+-"]
+    assert first.split() == [
+        "dc64_d2",
+        "forward",
+        "2.00",
+        "1%",
+        "4.00",
+        "3.00",
+        "1.00",
+        "2.00",
+        "0.500",
+        "80",
+        "10",
+        "1e-06",
+    ]
+    assert second.split()[:3] == ["lenet1", "input_grad", "1.00"]
+    assert "another program disturbed" in records.table(made(disturbed=True))
+
+
+def test_comparison_is_old_over_new():
+    new = made(ours=1.0) + made("cae3", ours=4.0) + made("vgg14", ours=1.0)
+    old = made(ours=2.0) + made("cae3", ours=2.0)
+    text = records.comparison(old, new)
+    rows = [line.split() for line in text.splitlines()[2:4]]
+    assert rows == [
+        ["cae3", "forward", "1", "2.00", "4.00", "0.500"],
+        ["dc64_d2", "forward", "1", "2.00", "1.00", "2.00"],
+    ]
+    assert "geometric mean of 2 cells: 1.00" in text
+    assert "no cell in common" in records.comparison(made("lenet2"), new)
+
+
+@pytest.mark.parametrize(
+    "value, text", [(0.1234, "0.123"), (12.34, "12.3"), (1234.5, "1234"), (1.0, "1.00"), (0, "0"), (None, "-")]
+)
+def test_numbers_have_three_digits(value, text):
+    assert records.number(value) == text
+
+
+def test_a_file_that_is_no_result_is_refused(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("{}")
+    with pytest.raises(SystemExit, match="is not a list of benchmark records"):
+        records.load(path)
+    path.write_text("[")
+    with pytest.raises(SystemExit, match="cannot be read"):
+        records.load(path)
+
+
+# ---------------------------------------------------------------------------------- the report
+
+
+def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
+    folder = tmp_path / "results" / "some-machine"
+    folder.mkdir(parents=True)
+    steps = made(
+        "dcgan28",
+        "step",
+        20.0,
+        None,
+        {"nchw-default": 50.0, "nchw-tuned-fused": 30.0},
+        benchmark="step",
+        images_per_second=3200.0,
+        tinygen_peak_rss_mb=100.0,
+        torch_peak_rss_mb=400.0,
+        threads=2,
+    )
+    grown = made("conv_batch_32", benchmark="scaling", series="conv_batch", size=32, growth=1.04)
+    tiny = made("add", "recorded", 0.003, None, {"nchw-default": 0.0015}, benchmark="overhead")
+    for name, rows in {
+        "conv": CELLS,
+        "step": steps,
+        "scaling": grown,
+        "overhead": tiny,
+        "conv-avx2": conv_run.rows,
+    }.items():
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n\n{report.BEGIN}\nold\n{report.END}\n\nThe end.\n")
+    text = report.main(["--results", str(folder.parent), "--machine", "some-machine", "--write", str(readme)])
+    written = readme.read_text()
+    assert written == f"# Title\n\n{report.BEGIN}\n{text}\n{report.END}\n\nThe end.\n"
+    assert "| all, 1 thread | 2 | 4.00 | 3.46 | 1.41 | 1.41 | 1.41 | 0.500 | 80 | 80 |" in text
+    assert "| dcgan28 | 2 | 20.0 | 3200 | 50.0 | 30.0 (nchw-tuned-fused) | 2.50 | 1.50 | 100 | 400 |" in text
+    assert "| add | 3.00 / 1.50 |" in text
+    assert "| conv_batch forward | 1 | 1.04 | 1.04 |" in text
+    assert "commit abc1234" in text and machine.machine()["processor"] in text
+    for picture in ("roofline.png", "conv.png", "step.png"):
+        assert f"](results/some-machine/{picture})" in text
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    assert "dc64_d2" in (folder / "README.md").read_text()
+
+
+def test_report_says_what_is_missing(tmp_path):
+    with pytest.raises(SystemExit, match=r"there are no results in .* --save"):
+        report.main(["--results", str(tmp_path)])
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(SystemExit, match="--machine; there are one, two"):
+        report.main(["--results", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no results of machine 'three'; there are one, two"):
+        report.main(["--results", str(tmp_path), "--machine", "three"])
+    readme = tmp_path / "README.md"
+    readme.write_text("no markers")
+    with pytest.raises(SystemExit, match="lacks the lines <!-- benchmarks: begin -->"):
+        report.write_between(readme, "text")
+    assert readme.read_text() == "no markers"
+
+
+def test_the_commands_run_as_modules():
+    for name in ("conv", "step", "overhead", "scaling", "report"):
+        assert importlib.util.find_spec(f"benchmarks.{name}") is not None
+    done = subprocess.run([sys.executable, "-m", "benchmarks.conv", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--shape N,C,H,W,K,k,stride,pad[,T]" in done.stdout
