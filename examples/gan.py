@@ -5,8 +5,8 @@
     python examples/gan.py                    # scikit-learn's 8x8 digits, a minute
     python examples/gan.py --data mnist       # G 100-32x7x7-16-1, D 1-16-32, 10 epochs
 
-Goodfellow 2014, Radford 2015; lectures 0 to 4. The discriminator is frozen in the generator's step: gradients flow through
-it, none are computed for its weights.
+Goodfellow 2014, Radford 2015; lectures 0 to 4. The discriminator is frozen in the generator's step: gradients flow
+through it, none are computed for its weights.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """tinygen: from the equation on a lecture slide to the kernel that computes it.
 
-`import tinygen as tg` gives the tensor library under torch's names; `tg.nn`, `tg.optim` build and train models on it; `tg.data`,
-`tg.models`, `tg.training` and `tg.recipes` are loaded when first used.
+`import tinygen as tg` gives the tensor library under torch's names; `tg.nn`, `tg.optim` build and train models on it;
+`tg.data`, `tg.models`, `tg.training` and `tg.recipes` are loaded when first used.
 """
 
 import importlib as _importlib
@@ -44,7 +44,8 @@ def get_num_threads() -> _Any:
 # Loaded on first use, so that `import tinygen` needs NumPy alone.
 _MODULES = ("data", "metrics", "models", "nn", "observe", "optim", "recipes", "studies", "testing", "training")
 _FUNCTIONS = {
-    "save": "serialization", "load": "serialization", "explain": "observe", "detect_anomaly": "observe", "load_run": "recipes",
+    "save": "serialization", "load": "serialization", "explain": "observe", "detect_anomaly": "observe",
+    "load_run": "recipes",
 }  # fmt: skip
 
 

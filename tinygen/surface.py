@@ -1,4 +1,4 @@
-"""The base of Tensor: empty here, because tensor.py attaches the methods; surface.pyi declares them for type checkers."""
+"""The base of Tensor: empty here, tensor.py attaches the methods; surface.pyi declares them for type checkers."""
 
 
 class Surface:

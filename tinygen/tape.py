@@ -272,7 +272,7 @@ class Node:
             values[name] = value
         if self.count and self.out is not None:
             links = [Output(self, i) for i in range(self.count)]
-            values["out"] = tuple(map(Tensor, self.out, links, itertools.repeat(self.device)))
+            values["out"] = tuple(map(Tensor, self.out, links, [self.device] * self.count))
         elif self.out is not None:
             values["out"] = Tensor(self.out, self, self.device)
         return values

@@ -65,13 +65,13 @@ def _augmented(name: str, function: Callable) -> Callable:
     return apply
 
 
-for _name in "add sub mul div pow matmul remainder floor_divide".split():
+for _name in ("add", "sub", "mul", "div", "pow", "matmul", "remainder", "floor_divide"):
     _function = getattr(Tensor, _name)
     _dunder = {"div": "truediv", "remainder": "mod", "floor_divide": "floordiv"}.get(_name, _name)
     setattr(Tensor, f"__{_dunder}__", _operator(_function))
     setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
     setattr(Tensor, f"__i{_dunder}__", _augmented(_name, _function))
-for _name in "eq ne lt le gt ge".split():
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Tensor, f"__{_name}__", _operator(getattr(pointwise, _name)))
 
 
@@ -114,7 +114,7 @@ for _name in (
     setattr(Tensor, f"{_name}_", _in_place(f"{_name}_", getattr(Tensor, _name)))
 
 
-class Methods:
+class Methods(Tensor):
     """Everything else, attached to Tensor below."""
 
     __neg__, __abs__, __invert__ = pointwise.neg, pointwise.abs, pointwise.logical_not
@@ -157,7 +157,7 @@ class Methods:
 
     def __setitem__(self: Tensor, index: Any, value: Any) -> None:
         basic, advanced = shape.separate(shape.raw_index(self, index), self.ndim)
-        _write(self, "x[...] = y", value, lambda array: (array[(*basic, ...)], advanced))
+        _write(self, "x[...] = y", value, lambda array: (array[basic + (...,)], advanced))
 
     def backward(
         self: Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: Any = False,
@@ -188,7 +188,7 @@ class Methods:
             self.node = tape.Leaf(self) if requires_grad else None
         return self
 
-    requires_grad = property(lambda self: self.node is not None, requires_grad_)
+    requires_grad = property(lambda self: self.node is not None, requires_grad_)  # type: ignore
 
     def to(self: Tensor, *targets: Any, dtype: Any = None, device: Any = None) -> Tensor:
         """This tensor with another dtype, on another device, or like another tensor."""
@@ -258,11 +258,11 @@ for _name, _function in vars(Methods).items():
     if _name not in ("__dict__", "__weakref__", "__module__", "__doc__", "__qualname__"):
         setattr(Tensor, _name, _function)
 Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
-Tensor.__array_ufunc__ = None  # NumPy's operators then hand over to ours
+Tensor.__array_ufunc__ = None  # type: ignore # NumPy's operators then hand over to ours
 
 
 def _restore(cls: type, array: Any, requires_grad: bool, name: str | None, place: str) -> Tensor:
-    device, tensor = get_device(place), cls.__new__(cls)
+    device, tensor = get_device(place), cls.__new__(cls)  # type: ignore
     Tensor.__init__(tensor, device.kernels.xp.asarray(array), None, device)
     tensor.name = name
     return leaf(tensor) if requires_grad else tensor

@@ -1,12 +1,13 @@
 """The kernel table: what every device must be able to compute, and the devices that can.
 
-A backend is a module of functions on arrays, nothing more. `Kernels` below is the whole contract: the plain NumPy backend
-(`reference`, the oracle of every test), the C++ one (`cpu`) and the CUDA one (`cuda`) have exactly these names with exactly
-these arguments, and a test holds them to it. Arithmetic that NumPy and CuPy do equally well (add, exp, sum, reshape ...) is
-not in the table: ops reach it as `k.xp`. A kernel that a backend lacks raises; nothing falls back in silence.
+A backend is a module of functions on arrays, nothing more. `Kernels` below is the whole contract: the plain NumPy
+backend (`reference`, the oracle of every test), the C++ one (`cpu`) and the CUDA one (`cuda`) have exactly these
+names with exactly these arguments, and a test holds them to it. Arithmetic that NumPy and CuPy do equally well (add,
+exp, sum, reshape ...) is not in the table: ops reach it as `k.xp`. A kernel that a backend lacks raises; nothing
+falls back in silence.
 
-Arrays are float32 or float64 unless said otherwise, all floating inputs of one call share one dtype, and results are freshly
-allocated and C-contiguous. Kernels do not check shapes: ops do, and say it in the user's words.
+Arrays are float32 or float64 unless said otherwise, all floating inputs of one call share one dtype, and results are
+freshly allocated and C-contiguous. Kernels do not check shapes: ops do, and say it in the user's words.
 """
 
 from __future__ import annotations
@@ -27,27 +28,31 @@ class Kernels(Protocol):
     name: str  # "reference", "cpu", "cuda"
     xp: ModuleType  # numpy or cupy
 
-    # Convolution: the three contractions of one trilinear form (see geometry.py). `bias` has one value per output channel.
+    # Convolution: the three contractions of one trilinear form (see geometry.py). `bias` has one value per output
+    # channel.
     def conv(self, x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array: ...
     def conv_transpose(self, y: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array: ...
     def conv_weight(self, x: Array, y: Array, geo: Geometry) -> Array: ...
 
-    # Planes: x is (N, C, H, W). resample: y[n,c,p,q] = sum over t,u of rows.weight[p,t] cols.weight[q,u] x[n,c,rows.index[p,t],cols.index[q,u]].
+    # Planes: x is (N, C, H, W). resample: y[n,c,p,q] = sum over t,u of rows.weight[p,t] cols.weight[q,u]
+    # x[n,c,rows.index[p,t],cols.index[q,u]].
     def resample(self, x: Array, rows: Taps, cols: Taps) -> Array: ...
-    # max_pool: (values, winners), the maximum over the taps of each output (index -1 = outside, never wins; the first maximum
-    # in row-major tap order wins a tie; NaN wins over everything). winners: int64 h * W + w.
+    # max_pool: (values, winners), the maximum over the taps of each output (index -1 = outside, never wins; the first
+    # maximum in row-major tap order wins a tie; NaN wins over everything). winners: int64 h * W + w.
     def max_pool(self, x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]: ...
-    # take_plane: y[n,c,p,q] = x[n,c].flat[index[n,c,p,q]]; put_plane is its adjoint, (N, C, *size), repeated indices add up.
+    # take_plane: y[n,c,p,q] = x[n,c].flat[index[n,c,p,q]]; put_plane is its adjoint, (N, C, *size), repeated indices
+    # add up.
     def take_plane(self, x: Array, index: Array) -> Array: ...
     def put_plane(self, y: Array, index: Array, size: tuple[int, int]) -> Array: ...
-    # scatter_add: out (length, *values.shape[1:]), out[index[i]] += values[i], in the order of i; index int64 in [0, length).
+    # scatter_add: out (length, *values.shape[1:]), out[index[i]] += values[i], in the order of i; index int64 in [0,
+    # length).
     def scatter_add(self, values: Array, index: Array, length: int) -> Array: ...
 
     def matmul(self, a: Array, b: Array) -> Array: ...  # as numpy.matmul, batch axes broadcast
 
-    # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x - mean) *
-    # rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). row_norm: x (M, D), statistics over D:
-    # (y, rstd), y = (x - mean) * rstd. The backward kernels return (gx, gweight, gbias) and gx.
+    # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x -
+    # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). row_norm: x (M, D),
+    # statistics over D: (y, rstd), y = (x - mean) * rstd. The backward kernels return (gx, gweight, gbias) and gx.
     def channel_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]: ...
     def channel_norm_backward(
         self, g: Array, x: Array, weight: Array, mean: Array, rstd: Array
@@ -64,7 +69,7 @@ class Kernels(Protocol):
     def sigmoid_backward(self, g: Array, out: Array) -> Array: ...
     def tanh(self, x: Array) -> Array: ...
     def tanh_backward(self, g: Array, out: Array) -> Array: ...
-    def leaky_relu(self, x: Array, slope: float) -> Array: ...  # relu: slope 0 (and 0, never NaN, at -inf); NaN stays NaN
+    def leaky_relu(self, x: Array, slope: float) -> Array: ...  # relu: slope 0 (0, not NaN, at -inf); NaN stays NaN
     def leaky_relu_backward(self, g: Array, x: Array, slope: float) -> Array: ...  # slope where x <= 0
     def elu(self, x: Array, alpha: float, scale: float) -> Array: ...  # scale * (x if x > 0 else alpha * expm1(x))
     def elu_backward(self, g: Array, x: Array, alpha: float, scale: float) -> Array: ...
@@ -79,8 +84,9 @@ class Kernels(Protocol):
     def bce_with_logits(self, x: Array, target: Array) -> Array: ...
     def bce_with_logits_backward(self, g: Array, x: Array, target: Array) -> Array: ...  # g * (sigmoid(x) - target)
 
-    # Optimizer steps, in place on flat contiguous arrays; `lr` and `step` (the count, from 1) are 0-d float64 arrays, so that a
-    # captured training step can change them. Formulas as in torch.optim; buffers a backend must not touch are None.
+    # Optimizer steps, in place on flat contiguous arrays; `lr` and `step` (the count, from 1) are 0-d float64 arrays,
+    # so that a captured training step can change them. Formulas as in torch.optim; buffers a backend must not touch
+    # are None.
     def sgd_step(
         self, p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
         momentum: float, dampening: float, weight_decay: float, nesterov: bool,
@@ -94,10 +100,11 @@ class Kernels(Protocol):
         alpha: float, eps: float, weight_decay: float, momentum: float,
     ) -> None: ...  # fmt: skip
 
-    # Random numbers: Philox4x32-10 with key (seed low, seed high) and counter (block low, block high, stream, 0), where
-    # block = offset + i // 4 and word i % 4 is 32-bit word i of the sequence. uniform in [0, 1): float32 (word >> 8) * 2^-24;
-    # float64 ((word[2i] >> 5) * 2^26 + (word[2i+1] >> 6)) * 2^-53. normal: Box-Muller on consecutive uniforms u, v of the
-    # same dtype: r = sqrt(-2 log(1 - u)), values 2j and 2j+1 are r cos(2 pi v) and r sin(2 pi v).
+    # Random numbers: Philox4x32-10 with key (seed low, seed high) and counter (block low, block high, stream, 0),
+    # where block = offset + i // 4 and word i % 4 is 32-bit word i of the sequence. uniform in [0, 1): float32 (word
+    # >> 8) * 2^-24; float64 ((word[2i] >> 5) * 2^26 + (word[2i+1] >> 6)) * 2^-53. normal: Box-Muller on consecutive
+    # uniforms u, v of the same dtype: r = sqrt(-2 log(1 - u)), values 2j and 2j+1 are r cos(2 pi v) and r sin(2 pi
+    # v).
     def random_bits(self, seed: int, stream: int, offset: int, count: int) -> Array: ...  # uint32 (count,)
     def random_uniform(self, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array: ...
     def random_normal(self, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array: ...
@@ -107,9 +114,9 @@ KERNEL_NAMES = tuple(n for n in vars(Kernels) if not n.startswith("_") and calla
 
 
 class Device:
-    """Where a tensor lives: a name and the kernel table that computes there. `device("cpu")` returns the one instance."""
+    """Where a tensor lives: a name and the kernel table that computes there; `device("cpu")` is the one instance."""
 
-    __slots__ = ("name", "kernels")
+    __slots__ = ("kernels", "name")
 
     def __init__(self, name: str, kernels: Any) -> None:
         self.name, self.kernels = name, kernels
@@ -151,7 +158,7 @@ def _load(name: str) -> Any:
 
 
 def device(name: str | Device = "cpu") -> Device:
-    """The device called `name` ("cpu", "cuda"); raises ValueError for an unknown name, RuntimeError where it cannot run."""
+    """The device called `name` ("cpu", "cuda"); ValueError for an unknown name, RuntimeError where it cannot run."""
     if isinstance(name, Device):
         return name
     if name not in _devices:

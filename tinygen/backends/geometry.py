@@ -4,9 +4,9 @@
 
     T(x, w, y) = sum over n, p, k, c, t of  x[n, c, stride*p + dilation*t - pad] * w[k, c, t] * y[n, k, p]
 
-(x is zero outside its array) need no further arithmetic on sizes. All three shapes are stored, so output padding, ragged
-strides and asymmetric padding are no special cases: only the padding *before* the first element appears, what follows the
-last element is implied by `y_shape`.
+(x is zero outside its array) need no further arithmetic on sizes. All three shapes are stored, so output padding,
+ragged strides and asymmetric padding are no special cases: only the padding *before* the first element appears, what
+follows the last element is implied by `y_shape`.
 
 `Taps` describes a linear map along one axis by a few weighted taps per output: interpolation, average pooling, adaptive
 pooling and reflecting pads are all such maps, and the adjoint of each is another one.
@@ -27,7 +27,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """One 2-D convolution: x (N, C, H, W), w (K, C / groups, R, S), y (N, K, P, Q); 1-D convolutions have H = R = P = 1."""
+    """One 2-D convolution: x (N, C, H, W), w (K, C / groups, R, S), y (N, K, P, Q); in 1-D, H = R = P = 1."""
 
     x_shape: Shape
     w_shape: Shape
@@ -46,7 +46,7 @@ class Geometry:
 
     @property
     def flops(self) -> int:
-        """Nominal floating-point operations of each of the three contractions: two per tap, taps on padding included."""
+        """Nominal floating-point operations of each contraction: two per tap, taps on padding included."""
         n, k, p, q = self.y_shape
         return 2 * n * k * p * q * self.w_shape[1] * self.w_shape[2] * self.w_shape[3]
 
@@ -65,7 +65,7 @@ class Geometry:
         spans = [n + a + b - e * (k - 1) for n, (a, b), e, k in zip(size, pads, d, kernel, strict=True)]
         if min(spans) < 1:
             raise ValueError(
-                f"{name}: kernel {by(kernel)} with dilation {by(d)} is larger than the input {by(size)} with padding {pads}; "
+                f"{name}: kernel {by(kernel)} with dilation {by(d)} is larger than input {by(size)} with padding {pads}; "
                 "use a smaller kernel or more padding"
             )
         y_shape = (x_shape[0], w_shape[0], *((span - 1) // step + 1 for span, step in zip(spans, s, strict=True)))
@@ -76,15 +76,16 @@ class Geometry:
         cls, name: str, y_shape: Shape, w_shape: Shape, groups: int, stride: Any, padding: Any, dilation: Any,
         output_padding: Any, output_size: Any,
     ) -> Geometry:  # fmt: skip
-        """The convolution whose adjoint maps y (N, K, size...) with w (K, C / groups, kernel...) to x; raises ValueError.
+        """The convolution whose adjoint maps y (N, K, size...) with w (K, C / groups, kernel...) to x.
 
-        Sizes of x per axis: from stride * (size - 1) + dilation * (kernel - 1) + 1 - before - after, plus output_padding, which
-        is less than the stride or the dilation; `output_size` names one of them.
+        Sizes of x per axis: from stride * (size - 1) + dilation * (kernel - 1) + 1 - before - after, plus
+        output_padding, which is less than the stride or the dilation; `output_size` names one of them. Raises
+        ValueError with the legal range.
         """
         axes, size, kernel = len(w_shape) - 2, y_shape[2:], w_shape[2:]
         s, d = per_axis(name, "stride", stride, axes), per_axis(name, "dilation", dilation, axes)
         if padding == "same":
-            raise ValueError(f"{name}: padding='same' does not say which size to return to; give integers and output_size=")
+            raise ValueError(f"{name}: padding='same' leaves the size open; give integers and output_size=")
         pads = _padding(name, padding, size, kernel, s, d)
         every = zip(size, s, pads, d, kernel, strict=True)
         smallest = [(n - 1) * a - b - c + e * (k - 1) + 1 for n, a, (b, c), e, k in every]
@@ -98,8 +99,8 @@ class Geometry:
         if len(possible) != axes or not all(possible):
             legal = " x ".join(f"{max(n, 1)}..{n + e}" for n, e in zip(smallest, slack, strict=True))
             raise ValueError(
-                f"{name}: input {by(size)} cannot give an output of {by(wanted)} with kernel {by(kernel)}, stride {by(s)}, "
-                f"padding {pads}, dilation {by(d)}; legal sizes are {legal} (output_padding < stride or dilation)"
+                f"{name}: input {by(size)} cannot give an output of {by(wanted)} with kernel {by(kernel)}, "
+                f"stride {by(s)}, padding {pads}, dilation {by(d)}; legal sizes are {legal} (output_padding < stride or dilation)"
             )
         return cls._of_axes((y_shape[0], w_shape[1] * groups, *wanted), w_shape, y_shape, s, d, pads, groups)
 
@@ -143,7 +144,7 @@ def _padding(name: str, padding: Any, size: Shape, kernel: Shape, stride: Shape,
         raise ValueError(f"{name}: padding={padding!r} is not known; use an integer, a tuple, 'same' or 'valid'")
     values = (padding,) * axes if isinstance(padding, int) else tuple(padding)
     if len(values) != axes:
-        raise ValueError(f"{name}: padding={padding} should be one integer, one for each of {axes} axes, or as many pairs")
+        raise ValueError(f"{name}: padding={padding} should be one integer, {axes} integers or {axes} pairs")
     return [(v, v) if isinstance(v, int) else (int(v[0]), int(v[1])) for v in values]
 
 
@@ -151,8 +152,8 @@ def _padding(name: str, padding: Any, size: Shape, kernel: Shape, stride: Shape,
 class Taps:
     """A sparse linear map along one axis: y[p] = sum over t of weight[p, t] * x[index[p, t]].
 
-    `index` is an int64 array (outputs, taps), `weight` a float64 array of the same shape; a tap that is not used has weight 0
-    and a valid index (or, for maximum pooling, index -1). `size` is the length of the input axis.
+    `index` is an int64 array (outputs, taps), `weight` a float64 array of the same shape; a tap that is not used has
+    weight 0 and a valid index (or, for maximum pooling, index -1). `size` is the length of the input axis.
     """
 
     index: np.ndarray
