@@ -250,7 +250,7 @@ class Node:
         for name, index, shape_only in keeps:
             value = inputs if op.variadic else inputs[index] if index < len(inputs) else None
             if shape_only:
-                value = tuple(map(_shape, value)) if op.variadic else _shape(value)
+                value = tuple(map(_shape, inputs)) if op.variadic else _shape(value)
             self.saved[name] = (value, _version(value))
 
     def release(self) -> None:

@@ -51,6 +51,8 @@ def _default_threads() -> int:
 
 _select_isa()
 _cpu.set_num_threads(_default_threads())
+if hasattr(os, "register_at_fork"):  # a forked child has no OpenMP workers, and would wait for them for ever
+    os.register_at_fork(after_in_child=lambda: _cpu.set_num_threads(1))
 
 
 def set_num_threads(count: int) -> None:

@@ -65,8 +65,8 @@ class Geometry:
         spans = [n + a + b - e * (k - 1) for n, (a, b), e, k in zip(size, pads, d, kernel, strict=True)]
         if min(spans) < 1:
             raise ValueError(
-                f"{name}: kernel {by(kernel)} with dilation {by(d)} is larger than input {by(size)} with padding {pads}; "
-                "use a smaller kernel or more padding"
+                f"{name}: kernel {by(kernel)} with dilation {by(d)} is larger than the input {by(size)} with padding "
+                f"{pads}; use a smaller kernel or more padding"
             )
         y_shape = (x_shape[0], w_shape[0], *((span - 1) // step + 1 for span, step in zip(spans, s, strict=True)))
         return cls._of_axes(x_shape, w_shape, y_shape, s, d, pads, groups)
@@ -100,7 +100,8 @@ class Geometry:
             legal = " x ".join(f"{max(n, 1)}..{n + e}" for n, e in zip(smallest, slack, strict=True))
             raise ValueError(
                 f"{name}: input {by(size)} cannot give an output of {by(wanted)} with kernel {by(kernel)}, "
-                f"stride {by(s)}, padding {pads}, dilation {by(d)}; legal sizes are {legal} (output_padding < stride or dilation)"
+                f"stride {by(s)}, padding {pads}, dilation {by(d)}; legal sizes are {legal} "
+                "(output_padding is less than stride or dilation)"
             )
         return cls._of_axes((y_shape[0], w_shape[1] * groups, *wanted), w_shape, y_shape, s, d, pads, groups)
 
