@@ -5,6 +5,7 @@
 """
 
 import importlib as _importlib
+from types import SimpleNamespace as _Namespace
 from typing import Any as _Any
 
 import numpy as _numpy
@@ -21,7 +22,7 @@ from .ops.random import *
 from .ops.reduce import *
 from .ops.resize import *
 from .ops.shape import *
-from .tape import Tensor, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from .tape import Tensor, backward, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tensor import frozen
 
 __version__ = "0.1.0"
@@ -29,6 +30,18 @@ __version__ = "0.1.0"
 float16, float32, float64 = _numpy.dtype("float16"), _numpy.dtype("float32"), _numpy.dtype("float64")
 uint8, int32, int64, bool = _numpy.dtype("uint8"), _numpy.dtype("int32"), _numpy.dtype("int64"), _numpy.dtype("bool")
 float, double, long, int = float32, float64, int64, int32
+
+
+def _cuda_is_available() -> _Any:
+    """True where device("cuda") can be used."""
+    try:
+        return device("cuda").kernels is not None
+    except RuntimeError:
+        return False
+
+
+autograd = _Namespace(grad=grad, backward=backward)  # where ported code looks for them
+cuda = _Namespace(is_available=_cuda_is_available)
 
 
 def set_num_threads(count: _Any) -> None:
