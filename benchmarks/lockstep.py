@@ -27,7 +27,7 @@ from . import machine
 
 VARIANTS = ("nchw-default", "nchw-tuned", "channels_last-default", "channels_last-tuned")
 STEADY, WAITED = 0.02, 0.02  # interquartile range over median; share of a sample spent waiting for a core
-INSTALL_TORCH = "torch is not installed: tinygen is measured alone. To compare: pip install torch --index-url https://download.pytorch.org/whl/cpu"
+INSTALL_TORCH = "torch is not installed: tinygen is measured alone. To compare: pip install -e '.[torch]'"
 
 
 class WorkerFailed(RuntimeError):

@@ -24,7 +24,9 @@ def parser(program: str, description: str, variants: tuple[str, ...]) -> argpars
     p.add_argument(
         "--isa", default=os.environ.get("TINYGEN_CPU", ""), help="hold both to avx2 or baseline (default: the best)"
     )
-    p.add_argument("--seconds", type=float, default=4.0, help="budget for a cell, all contenders together (default: 4)")
+    p.add_argument(
+        "--seconds", type=float, default=4.0, help="budget for a cell, all contenders together (default: %(default)s)"
+    )
     p.add_argument(
         "--quick", action="store_true", help="tiny cases, two samples: tests the benchmark, measures nothing"
     )
@@ -62,8 +64,6 @@ def parse(p: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namesp
             )
     if options.isa not in ("", "baseline", "avx2", "avx512", "reference"):
         p.error(f"--isa: {options.isa!r} is unknown; use baseline, avx2 or avx512")
-    if options.isa == "avx512":
-        options.isa = ""  # the best there is, on machines that have it
     if options.compare and not Path(options.compare).is_file():
         p.error(f"--compare: there is no file {options.compare}")
     machine.refuse_reference(options.device, options.isa)

@@ -128,7 +128,7 @@ def load(path: str | Path) -> list[Record]:
 
 def save(records: list[Record], options: Any) -> list[Path]:
     """Writes the records where the options ask for them; the paths."""
-    suffix = f"-{options.isa}" if options.isa else ""
+    suffix = f"-{options.isa}" if options.isa in machine.BLAS_ISA else ""  # held below what the machine has
     paths = [Path(options.json)] if options.json else []
     if options.save:
         paths.append(machine.RESULTS / machine.slug() / f"{options.program}{suffix}.json")

@@ -29,7 +29,9 @@ VARIANTS = (
 
 def main(argv: list[str] | None = None) -> list[rec.Record]:
     """Measures, prints, writes; the records."""
-    options = parse_options(parser("step", "Training steps beside PyTorch.", VARIANTS), argv)
+    p = parser("step", "Training steps beside PyTorch.", VARIANTS)
+    p.set_defaults(seconds=15.0)
+    options = parse_options(p, argv)
     options.from_shell = argv is None
     models = choose(list(STEPS), options.cases)
     records, notes = [], []
