@@ -96,6 +96,8 @@ def records_of(
         "intensity": flops / bytes_moved if flops and bytes_moved else None,
         **more,
     }
+    triad = base.get("bandwidth_gbs")
+    base["percent_of_bandwidth"] = 100 * base["gbs"] / triad if triad and base["gbs"] else None
     empty = dict.fromkeys(("torch_variant", "torch_ms", "torch_iqr_ms", "ratio", "torch_percent_of_peak", "deviation"))
     rivals = [name for name in times if name != "tinygen"]
     if not rivals:

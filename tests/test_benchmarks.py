@@ -77,6 +77,7 @@ def test_conv_measures_every_pass_of_every_case(conv_run):
         layer = cases.parse(r["shape"])
         assert r["mflop"] == layer.flops / 1e6 and r["intensity"] == layer.flops / layer.bytes
         assert r["percent_of_peak"] == pytest.approx(100 * r["gflops"] / r["peak_gflops"])
+        assert r["percent_of_bandwidth"] == pytest.approx(100 * r["gbs"] / r["bandwidth_gbs"])
         assert r["benchmark"] == "conv" and r["threads"] == 1 and r["quick"]
 
 
