@@ -51,7 +51,7 @@ def test_frechet_distance_of_singular_covariances_is_real_and_zero_for_equal_set
 def test_too_few_samples_are_refused():
     enough = np.random.default_rng(0).normal(size=(20, 10))
     assert metrics.frechet_from_features(enough, enough) == pytest.approx(0, abs=1e-8)
-    with pytest.raises(ValueError, match="19 fake samples for 10 features.*at least 20"):
+    with pytest.raises(ValueError, match=r"19 fake samples for 10 features.*at least 20"):
         metrics.frechet_from_features(enough, enough[:19])
     with pytest.raises(ValueError, match="19 real samples"):
         metrics.frechet_from_features(enough[:19], enough)
@@ -77,7 +77,7 @@ def test_share_of_confident_samples():
 
 
 def test_precision_and_recall():
-    """Samples from one of two clusters are all real (precision 1), and half of the real ones are never made (recall 1/2)."""
+    """Samples from one of two clusters are real (precision 1), and half of the real ones are never made (recall 1/2)."""
     draw = np.random.default_rng(0)
     left, right = draw.normal(size=(300, 4)), draw.normal(size=(300, 4)) + 100
     precision, recall = metrics.precision_recall(np.concatenate([left, right]), draw.normal(size=(600, 4)))

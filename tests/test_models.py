@@ -1,4 +1,4 @@
-"""The model families: the lectures' facts, sizes from the data, and that each update moves the right weights the right way."""
+"""The model families: the lectures' facts, sizes from the data, updates that move the right weights the right way."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-SIZES = [(8, 8), (9, 9), (8, 11), (10, 9), (11, 11), (12, 15), (13, 8), (14, 14), (15, 15), (16, 17), (17, 16), (19, 23),
-         (20, 20), (21, 9), (22, 27), (25, 25), (27, 28), (28, 28), (29, 31), (33, 32)]  # fmt: skip
+SIZES = [(8, 8), (9, 9), (8, 11), (10, 9), (11, 11), (12, 15), (13, 8), (14, 14), (15, 15), (16, 17), (17, 16),
+         (19, 23), (20, 20), (21, 9), (22, 27), (25, 25), (27, 28), (28, 28), (29, 31), (33, 32)]  # fmt: skip
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
@@ -90,7 +90,9 @@ def test_autoencoder_learns(conv):
     data = batch()
     losses = [step(data)["mse"].item() for _ in range(60)]
     assert losses[-1] < 0.6 * losses[0]
-    assert step.evaluate([data, data])["mse"] == pytest.approx(((step.model(data[0]) - data[0]) ** 2).mean().item(), rel=1e-5)
+    assert step.evaluate([data, data])["mse"] == pytest.approx(
+        ((step.model(data[0]) - data[0]) ** 2).mean().item(), rel=1e-5
+    )
 
 
 def test_rows_of_images_alternate_with_rows_of_reconstructions():
@@ -151,7 +153,9 @@ def test_the_learned_sigma_finds_the_error():
     assert math.exp(2 * step.model.log_sigma.item()) == pytest.approx(error, rel=0.15)
 
 
-@pytest.mark.parametrize("options", [{}, {"conv": True, "channels": (4, 8), "hidden": (16,)}, {"likelihood": "gaussian"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"conv": True, "channels": (4, 8), "hidden": (16,)}, {"likelihood": "gaussian"}]
+)
 def test_vae_learns_and_reports_its_terms(options):
     tg.manual_seed(0)
     step = VAEStep(DIGIT, **options)
@@ -179,7 +183,7 @@ def test_beta_weighs_the_kl_in_the_loss_only():
 
 
 def test_an_unknown_likelihood_is_refused():
-    with pytest.raises(ValueError, match="bernoulli.*gaussian.*poisson"):
+    with pytest.raises(ValueError, match=r"bernoulli.*gaussian.*poisson"):
         VAEStep(DIGIT, likelihood="poisson")
 
 
@@ -249,7 +253,9 @@ def test_d_is_updated_k_times_on_its_shares_of_the_batch():
     step = GANStep(DIGIT, discriminator_steps=3, hidden=(8, 8), latent=4)
     seen = []
     update = step.update_discriminator
-    step.update_discriminator = lambda real, fake: seen.append((len(real), len(fake), fake.requires_grad)) or update(real, fake)
+    step.update_discriminator = lambda real, fake: (
+        seen.append((len(real), len(fake), fake.requires_grad)) or update(real, fake)
+    )
     metrics = step(batch(12))
     assert seen == [(4, 4, False)] * 3
     assert {"d_loss", "g_loss", "d_accuracy", "d_real", "d_fake", "d_grad", "g_grad"} == set(metrics)
@@ -282,7 +288,9 @@ def test_dcgan_initialisation():
 def test_images_are_scaled_inside_the_step_only():
     step = GANStep(DIGIT, hidden=(8, 8), latent=4)
     seen = []
-    step.D.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].numpy() if not inputs[0].requires_grad else None))
+    step.D.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].numpy() if not inputs[0].requires_grad else None)
+    )
     step((tg.ones(4, *DIGIT), None))
     assert (seen[0] == 1).all()  # white stays 1, and
     step((tg.zeros(4, *DIGIT), None))
@@ -302,7 +310,7 @@ def test_health_in_plain_words():
 
 
 def test_an_unknown_objective_is_refused():
-    with pytest.raises(ValueError, match="non-saturating.*minimax.*hinge"):
+    with pytest.raises(ValueError, match=r"non-saturating.*minimax.*hinge"):
         GANStep(DIGIT, objective="hinge")
 
 

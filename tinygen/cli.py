@@ -148,12 +148,14 @@ def _positive(kind: type) -> Any:
 
 def _train(arguments: argparse.Namespace) -> None:
     import tinygen as tg
-    from tinygen.recipes import find, start
+    from tinygen.recipes import RunError, find, start
     from tinygen.training import Display
 
     find(arguments.recipe)  # before anything is loaded
-    if arguments.device:
-        tg.device(arguments.device)
+    try:
+        tg.device(arguments.device or "cpu")
+    except (ValueError, RuntimeError) as error:
+        raise RunError(f"--device {arguments.device}: {error}") from error
     run = start(
         arguments.recipe, arguments.data, folder=arguments.out, size=arguments.size, channels=arguments.channels,
         limit=arguments.limit, display=Display(), preset=arguments.preset, seed=arguments.seed, device=arguments.device,
@@ -207,7 +209,7 @@ def _go(run: Any) -> None:
         flush=True,
     )
     _Last.folder = run.folder
-    run.fit(settings.epochs)
+    run.fit()
     pictures = sorted(p for p in run.folder.iterdir() if p.suffix in (".png", ".gif"))
     print(f"\ndone in {duration(run.seconds)}. Look at:")
     for picture in pictures:

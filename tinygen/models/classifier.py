@@ -17,8 +17,10 @@ from tinygen.nn import functional as F
 
 
 class LeNet5(nn.Sequential):
-    """Images (N, C, H, W) to logits (N, classes). Sides of at least 8 pixels; below 12 the second convolution pads too,
-    since nothing would be left of them."""
+    """Images (N, C, H, W), sides of at least 8 pixels, to logits (N, classes).
+
+    Below 12 pixels the second convolution pads, too, since nothing would be left of them.
+    """
 
     def __init__(self, shape: Sequence[int], classes: int = 10) -> None:
         channels, *sides = shape
@@ -35,8 +37,7 @@ class LeNet5(nn.Sequential):
 
 
 class ClassifierStep:
-    """One update of LeNet-5. The learning rate of update t is lr (1 - t / decay_steps), at least 0; constant without
-    it."""
+    """One update of LeNet-5. Update t has learning rate lr max(0, 1 - t / decay_steps); lr without `decay_steps`."""
 
     units = {"loss": "nats per image", "accuracy": "share of images"}
 

@@ -36,8 +36,7 @@ def weights_init(m: nn.Module) -> None:
 
 
 class DCGenerator(nn.Module):
-    """Noise (N, latent) to images in [-1, 1]: project to channels[-1] planes, then double the size per transposed
-    conv."""
+    """Noise (N, latent) to images in [-1, 1]: project to channels[-1] planes, then double their size, layer by layer."""
 
     def __init__(self, shape: Sequence[int], channels: Sequence[int] = (16, 32), latent: int = 100) -> None:
         super().__init__()

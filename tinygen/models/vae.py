@@ -24,8 +24,7 @@ from .autoencoder import ConvDecoder, ConvEncoder, beside, mlp
 
 
 class VAE(nn.Module):
-    """`encode` gives (mu, log sigma^2), each (N, latent), from a trunk of `width` values; `decode` the logits of
-    pixels."""
+    """`encode` gives (mu, log sigma^2), each (N, latent), from a trunk of `width` values; `decode` pixels' logits."""
 
     def __init__(self, trunk: nn.Module, width: int, latent: int, decoder: nn.Module) -> None:
         super().__init__()
@@ -62,14 +61,16 @@ def conv_vae(
 
 
 def gaussian_kl(mu: tg.Tensor, logvar: tg.Tensor) -> tg.Tensor:
-    """KL(N(mu, sigma^2) || N(0, 1)) summed over the last dimension, in nats: -1/2 sum(1 + log sigma^2 - mu^2 -
-    sigma^2)."""
+    """KL(N(mu, sigma^2) || N(0, 1)) over the last dimension, nats: -1/2 sum(1 + log sigma^2 - mu^2 - sigma^2)."""
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(-1)
 
 
 class VAEStep:
-    """One update of a VAE. `likelihood`: "bernoulli" (a pixel in [0,1] is its probability to be on) or "gaussian" (its
-    mean is the sigmoid of the decoder, its standard deviation one learned number for all pixels)."""
+    """One update of a VAE.
+
+    `likelihood`: "bernoulli" (a pixel in [0,1] is its probability to be on) or "gaussian" (its mean is the sigmoid of
+    the decoder, its standard deviation one learned number for all pixels).
+    """
 
     units = dict.fromkeys(("loss", "recon", "kl"), "nats per image") | {"active": "latent dimensions in use"}
 
@@ -124,8 +125,10 @@ class VAEStep:
         }
 
     def evaluate(self, batches: Iterable[tuple]) -> dict[str, float]:
-        """Test loss (-ELBO at beta = 1, one draw of z an image), its two terms, and the number of active units: latent
-        dimensions whose mu varies over the images by more than 0.01 (Burda et al. 2016)."""
+        """Test loss (-ELBO, one draw of z an image), its two terms, and the number of active units.
+
+        Active are latent dimensions whose mu has a variance above 0.01 over the images (Burda et al. 2016).
+        """
         recon = kl = count = 0.0
         mus = []
         for x, _ in batches:

@@ -1,7 +1,7 @@
 """Recipes: named experiments, each a data set, a model, and the settings that are known to work.
 
     run = start("vae", data="digits")       # or data="mnist", or a folder of images; a folder runs/vae-001 is made
-    run.fit(run.settings.epochs)
+    run.fit()
     step = load_run("runs/vae-001")         # the trained model, rebuilt from config.json with its weights
 
 What the command line trains is listed in catalogue.py.

@@ -43,13 +43,13 @@ _ALL = [
         "gan", "fully connected generative adversarial network", GANStep,
         {"conv": False, "hidden": [256, 512], "latent": 64},
         epochs=20, batch_size=64, drop_last=True,
-        small={"epochs": 100, "batch_size": 32, "model": {"hidden": [128, 256], "latent": 32}},
+        small={"epochs": 100, "batch_size": 32, "model": {"latent": 16, "smoothing": 0.1}},
     ),
     Recipe(
         "dcgan", "deep convolutional GAN, f = 16", GANStep,
         {"conv": True, "channels": [16, 32], "latent": 100},
         batch_size=64, drop_last=True,
-        small={"epochs": 100, "batch_size": 32, "model": {"channels": [32, 64], "latent": 32}},
+        small={"epochs": 150, "batch_size": 32, "model": {"channels": [32, 64], "latent": 16, "smoothing": 0.1}},
         gpu={"model": {"channels": [64, 128]}},
     ),
     Recipe(

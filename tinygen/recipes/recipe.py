@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import tinygen as tg
-from tinygen.data import Dataset, load
+from tinygen.data import KNOWN, Dataset, load
 from tinygen.training import Display, Run, aside, load_checkpoint, new_folder, restore
 
 SMALL = 16  # pixels a side: below, a recipe's settings for small images hold (the embedded digits are 8x8)
@@ -90,9 +90,9 @@ def prepare(
         chosen |= {k: v for k, v in layer.items() if k != "model"}
         arguments |= layer.get("model", {})
     count = len(dataset.train_images)
-    if epochs is None and dataset.name not in ("digits", "mnist", "fashion-mnist"):
-        # Own data: about as many images as ten epochs of MNIST show, within reason.
-        epochs = max(10, min(200, 600_000 // count))
+    if epochs is None and not small and not data.get("limit"):
+        # Few images: about as many of them as ten epochs of MNIST show, within reason.
+        epochs = max(recipe.epochs, min(200, 600_000 // count))
     chosen["epochs"] = epochs or chosen["epochs"]
     chosen["batch_size"] = min(batch_size or chosen["batch_size"], count)
     steps = len(dataset.batches(chosen["batch_size"], drop_last=recipe.drop_last)) * chosen["epochs"]
@@ -125,6 +125,16 @@ class RecipeRun(Run):
     settings: Settings
     dataset: Dataset
 
+    def fit(self, epochs: int | None = None) -> None:
+        """Trains until `epochs` (default: the settings') are done, with the settings' number of threads: sums are
+        bit-equal for a fixed one."""
+        threads = tg.get_num_threads()
+        tg.set_num_threads(self.settings.threads)
+        try:
+            super().fit(epochs or self.settings.epochs)
+        finally:
+            tg.set_num_threads(threads)
+
 
 def start(
     name: str, data: str | os.PathLike = "digits", *, folder: str | os.PathLike | None = None, size: int | None = None,
@@ -132,8 +142,11 @@ def start(
 ) -> RecipeRun:  # fmt: skip
     """A new run of a recipe, not yet trained, in runs/<name>-NNN or `folder`; options as in `prepare`."""
     recipe = find(name)
-    source = {"name": os.fspath(data), "size": size, "channels": channels, "limit": limit}
     dataset = load(data, size=size, channels=channels, limit=limit)
+    # A path is kept whole, since the run may go on from another folder.
+    named = dataset.name in KNOWN and not os.path.isfile(data) and os.sep not in os.fspath(data)
+    place = dataset.name if named else str(Path(data).expanduser().absolute())
+    source = {"name": place, "size": size, "channels": channels, "limit": limit}
     settings = prepare(recipe, dataset, source, **options)
     step = build(settings)
     if folder is None:
@@ -176,7 +189,7 @@ def load_run(folder: str | os.PathLike) -> Any:
     settings = read_settings(Path(folder))
     state = tg.get_rng_state()
     step = build(settings)
-    restore(step, load_checkpoint(_checkpoint(Path(folder))))
+    restore(step, _checkpoint(Path(folder)))
     tg.set_rng_state(state)
     for module in step.modules.values():
         module.eval()
@@ -186,7 +199,6 @@ def load_run(folder: str | os.PathLike) -> Any:
 def _run(
     folder: Path, settings: Settings, step: Any, dataset: Dataset, display: Display | None, resume: bool
 ) -> RecipeRun:
-    tg.set_num_threads(settings.threads)  # sums are bit-equal for a fixed number of threads
     batches = dataset.batches(settings.batch_size, settings.seed, drop_last=settings.drop_last)
     test = dataset.batches(min(256, len(dataset.test_images)), split="test")
     run = RecipeRun(folder, step, batches, test, display, settings.seed, settings.device, resume)
@@ -215,11 +227,14 @@ def read_settings(folder: Path) -> Settings:
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
-def _checkpoint(folder: Path) -> Path:
+def _checkpoint(folder: Path) -> dict[str, Any]:
     path = folder / "checkpoint.safetensors"
     if not path.exists():
-        raise RunError(f"{folder} has no checkpoint.safetensors: its training stopped before the first epoch was done")
-    return path
+        raise RunError(f"{folder} has no checkpoint.safetensors: its training never began")
+    try:
+        return load_checkpoint(path)
+    except ValueError as error:
+        raise RunError(str(error)) from error
 
 
 def expected(settings: Settings) -> Mapping[str, tuple[float, float]]:

@@ -58,8 +58,7 @@ def fit(
     step: Step, batches: Source, epochs: int, callbacks: Sequence[Callback] = (), position: Position | None = None,
     device: Any = "cpu",
 ) -> Position:  # fmt: skip
-    """The position reached: `epochs` epochs in total, counted from the beginning of the training, not from
-    `position`."""
+    """The position reached: `epochs` epochs, counted from the beginning of the training and not from `position`."""
     position = position or Position()
     while position.epoch < epochs:
         while position.index < len(batches):
@@ -81,9 +80,11 @@ def to_tensors(batch: tuple[np.ndarray, np.ndarray | None], device: Any = "cpu")
 
 @contextmanager
 def aside(step: Step, seed: int) -> Iterator[None]:
-    """Context manager for looking at a model without touching its training: modules in evaluation mode, nothing
-    recorded, and random numbers that start from `seed` (the same at every look); the training's go on afterwards as if
-    nothing had happened."""
+    """Context manager for looking at a model without touching its training.
+
+    Modules are in evaluation mode, nothing is recorded, and random numbers start from `seed`, the same at every look;
+    the training's go on afterwards as if nothing had happened.
+    """
     state = tg.get_rng_state()
     with ExitStack() as stack:
         stack.callback(tg.set_rng_state, state)

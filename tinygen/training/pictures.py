@@ -15,7 +15,7 @@ import numpy as np
 
 import tinygen as tg
 
-GAP = 0.35  # grey level between the images of a grid, so that black images do not run together
+GAP = 0.25  # grey level between the images of a grid, so that black images do not run together
 SIDE = 56  # pixels: smaller images are enlarged to about this, each pixel a square
 
 
@@ -62,8 +62,7 @@ def to_pillow(image: Any) -> Any:
 
 
 def enlarged(tensor: Any) -> np.ndarray:
-    """The images (N, 3, H, W) with every pixel a square, so that the smaller side is about 56 pixels; larger ones as
-    they are."""
+    """The images (N, 3, H, W), small ones with every pixel a square, so that a side has about 56 pixels."""
     images = _images(tensor)
     factor = max(1, round(SIDE / min(images.shape[2:])))
     return images.repeat(factor, 2).repeat(factor, 3)
@@ -71,7 +70,7 @@ def enlarged(tensor: Any) -> np.ndarray:
 
 def save_picture(tensor: Any, path: str | os.PathLike, nrow: int = 8) -> Any:
     """Writes images in [0, 1] as a grid that is large enough to look at; returns the Pillow image."""
-    picture = to_pillow(make_grid(enlarged(tensor), nrow=nrow, padding=4, pad_value=GAP))
+    picture = to_pillow(make_grid(enlarged(tensor), nrow=nrow, padding=6, pad_value=GAP))
     temporary = Path(path).with_suffix(".part")
     picture.save(temporary, format="PNG")
     os.replace(temporary, path)

@@ -79,10 +79,12 @@ class Run(Callback):
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
+        self.rng = tg.get_rng_state()  # others may draw before the training begins, or between two calls of fit
 
     def fit(self, epochs: int) -> None:
         """Trains until `epochs` epochs are done. Raises Interrupted after Ctrl-C, NotFinite at the first NaN."""
         self.epochs = epochs
+        tg.set_rng_state(self.rng)
         if not (self.folder / "checkpoint.safetensors").exists():
             self.save()  # so that a run that is killed in its first epoch can be resumed, too
         self.display.start(epochs, self.position.epoch, self.position.index, len(self.batches), self.images)
@@ -91,6 +93,7 @@ class Run(Callback):
         try:
             fit(self.step, self.batches, epochs, [self], self.position, self.device)
         finally:
+            self.rng = tg.get_rng_state()
             self.display.close()
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
