@@ -2,8 +2,8 @@
 //
 //   T(x, w, y) = sum over n, p, k, c, t of  x[n, c, stride*p + dilation*t - pad] * w[k, c, t] * y[n, k, p]
 //
-// per axis, x being zero outside its array. conv = dT/dy, conv_transpose = dT/dx, conv_weight = dT/dw. All sizes are stored,
-// nothing is re-derived: output padding, ragged strides, asymmetric and negative pads are no special cases.
+// per axis, x being zero outside its array. conv = dT/dy, conv_transpose = dT/dx, conv_weight = dT/dw. All sizes are
+// stored, nothing is re-derived: output padding, ragged strides, asymmetric and negative pads are no special cases.
 #pragma once
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
@@ -27,15 +27,19 @@ struct Axis {
   long long stride, dilation, pad;  // pad: before the first element, may be negative
 
   // Position in x that output p meets through tap t; outside [0, x) it reads zero.
-  TINYGEN_HOST_DEVICE constexpr long long position(long long p, long long t) const { return stride * p + dilation * t - pad; }
+  TINYGEN_HOST_DEVICE constexpr long long position(long long p, long long t) const {
+    return stride * p + dilation * t - pad;
+  }
 
-  // The transposed map falls into `stride` phases. Phase f holds the positions i = first(f) + stride * j, j < count(f); only
-  // the taps with dilation * t = f (mod stride) reach it, and each is a plain shift: p = j + shift(f, t).
+  // The transposed map falls into `stride` phases. Phase f holds the positions i = first(f) + stride * j, j < count(f);
+  // only the taps with dilation * t = f (mod stride) reach it, and each is a plain shift: p = j + shift(f, t).
   TINYGEN_HOST_DEVICE constexpr long long first(long long f) const { return floor_mod(f - pad, stride); }
   TINYGEN_HOST_DEVICE constexpr long long count(long long f) const {
     return first(f) < x ? (x - first(f) + stride - 1) / stride : 0;
   }
-  TINYGEN_HOST_DEVICE constexpr bool reaches(long long f, long long t) const { return floor_mod(dilation * t - f, stride) == 0; }
+  TINYGEN_HOST_DEVICE constexpr bool reaches(long long f, long long t) const {
+    return floor_mod(dilation * t - f, stride) == 0;
+  }
   TINYGEN_HOST_DEVICE constexpr long long shift(long long f, long long t) const {
     return floor_div(first(f) + pad - dilation * t, stride);
   }

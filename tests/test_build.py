@@ -111,6 +111,26 @@ def test_a_number_of_threads_gives_the_same_bits(keep_settings):
             assert np.array_equal(one, many)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_computes_alone_instead_of_hanging():
+    code = """
+import os
+import numpy as np
+from tinygen.backends import cpu
+cpu.set_num_threads(2)
+x = np.ones((4, 1 << 20), np.float32)
+cpu.sigmoid(x)
+child = os.fork()
+if child == 0:
+    cpu.sigmoid(x)
+    os._exit(10 + cpu.get_num_threads())
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), cpu.get_num_threads())
+"""
+    full = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=full, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["11", "2" if _cpu.has_openmp() else "1"], done.stderr
+
+
 @pytest.mark.parametrize("count", [0, -1, 1.5, "2", True])
 def test_set_num_threads_refuses_what_is_no_count(count):
     with pytest.raises(ValueError, match="set_num_threads: expected an integer of at least 1"):
@@ -136,7 +156,7 @@ def test_any_layout_is_accepted():
 
 
 def test_freed_arrays_are_kept_unless_the_environment_says_otherwise():
-    """Counted in page faults: a 3 MB array that is freed and allocated again costs 750 of them if glibc gives it back."""
+    """Counted in page faults: a 3 MB array that is freed and allocated again costs 750 unless it is kept."""
     if "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", {}):
         pytest.skip("malloc is not glibc's")
     code = """

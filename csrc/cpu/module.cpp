@@ -19,9 +19,9 @@ static std::vector<void (*)(py::module_&)>& bindings() {
 
 void define(void (*binding)(py::module_&)) { bindings().push_back(binding); }
 
-// glibc gives freed arrays of 128 KB and more back to the system, and the next one faults every page in again: for NumPy
-// expressions on 3 MB arrays that is most of the time (1.7 ms against 0.6 ms for an addition and a product). So keep them.
-// TINYGEN_MALLOC=default leaves malloc alone.
+// glibc gives freed arrays of 128 KB and more back to the system, and the next one faults every page in again: for
+// NumPy expressions on 3 MB arrays that is most of the time (1.7 ms against 0.6 ms for an addition and a product). So
+// keep them. TINYGEN_MALLOC=default leaves malloc alone.
 static void keep_freed_memory() {
 #ifdef __GLIBC__
   const char* wish = std::getenv("TINYGEN_MALLOC");
@@ -40,24 +40,33 @@ PYBIND11_MODULE(_cpu, m) {
   select_isa("");
   keep_freed_memory();
   m.def("isa", [] { return std::string(isa()); }, "the instruction set in use");
-  m.def("isas", [] {
-    std::vector<std::string> names;
-    for (const char* name : {"baseline", "avx2", "avx512"})
-      if (isa_supported(name)) names.emplace_back(name);
-    return names;
-  }, "the instruction sets that this machine has, slowest first");
-  m.def("select", [](const std::string& name) {
-    if (const char* wrong = select_isa(name.c_str())) throw py::value_error(wrong);
-  }, py::arg("name"), "uses the kernels of one instruction set; the empty string means the best");
+  m.def(
+      "isas",
+      [] {
+        std::vector<std::string> names;
+        for (const char* name : {"baseline", "avx2", "avx512"})
+          if (isa_supported(name)) names.emplace_back(name);
+        return names;
+      },
+      "the instruction sets that this machine has, slowest first");
+  m.def(
+      "select",
+      [](const std::string& name) {
+        if (const char* wrong = select_isa(name.c_str())) throw py::value_error(wrong);
+      },
+      py::arg("name"), "uses the kernels of one instruction set; the empty string means the best");
   m.def("get_num_threads", &threads);
   m.def("set_num_threads", &set_threads, py::arg("count"));
   m.def("has_openmp", &has_openmp);
-  m.def("sources", [] {
-    py::dict where;
+  m.def(
+      "sources",
+      [] {
+        py::dict where;
 #define KERNEL(name, arguments) where[#name] = std::string(table().name.file) + ":" + std::to_string(table().name.line);
-    TINYGEN_KERNELS(KERNEL)
+        TINYGEN_KERNELS(KERNEL)
 #undef KERNEL
-    return where;
-  }, "kernel name -> file:line of its definition");
+        return where;
+      },
+      "kernel name -> file:line of its definition");
   for (auto* binding : bindings()) binding(m);
 }

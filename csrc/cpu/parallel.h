@@ -1,7 +1,8 @@
 // Threads for kernels: static shares, so that a fixed number of threads gives bit-identical results.
 //
-// Include inside a kernel file only. `parallel(count, body)` calls body(thread, threads) once per thread; `split(count, grain,
-// body)` calls body(begin, end) with disjoint ranges that cover [0, count), in one thread if there are fewer than 2 * grain.
+// Include inside a kernel file only. `parallel(count, body)` calls body(thread, threads) once per thread; `split(count,
+// grain, body)` calls body(begin, end) with disjoint ranges that cover [0, count), in one thread if there are fewer
+// than 2 * grain.
 #pragma once
 
 #include "runtime.h"

@@ -15,10 +15,16 @@
 namespace tinygen {
 
 #define KERNEL(name, arguments) extern const Entry<name##_t> entry_##name;
-namespace baseline { TINYGEN_KERNELS(KERNEL) }
+namespace baseline {
+TINYGEN_KERNELS(KERNEL)
+}
 #ifdef TINYGEN_X86
-namespace avx2 { TINYGEN_KERNELS(KERNEL) }
-namespace avx512 { TINYGEN_KERNELS(KERNEL) }
+namespace avx2 {
+TINYGEN_KERNELS(KERNEL)
+}
+namespace avx512 {
+TINYGEN_KERNELS(KERNEL)
+}
 #endif
 #undef KERNEL
 
@@ -135,7 +141,8 @@ void* scratch(Slot slot, size_t bytes) {
     arena.bytes[slot] = 0;
     if (posix_memalign(&arena.memory[slot], 4096, rounded)) throw std::bad_alloc();
     arena.bytes[slot] = rounded;
-    std::memset(arena.memory[slot], 0, rounded);  // kernels may compute on unused lanes: denormal leftovers are very slow
+    std::memset(arena.memory[slot], 0,
+                rounded);  // kernels may compute on unused lanes: denormal leftovers are very slow
   }
   return arena.memory[slot];
 }

@@ -1,8 +1,8 @@
 // Vectors for kernels: GCC/Clang vector extensions, as wide as the instruction set this file is compiled for.
 //
-// Include inside a kernel file only. `Vector<T>` is one register of T (T = float or double), `lanes<T>` its length. Arithmetic
-// is written with operators; a * b + c becomes one fused multiply-add where the machine has it. min/max/load/store live here
-// because std:: templates are forbidden in kernel files (see table.h).
+// Include inside a kernel file only. `Vector<T>` is one register of T (T = float or double), `lanes<T>` its length.
+// Arithmetic is written with operators; a * b + c becomes one fused multiply-add where the machine has it.
+// min/max/load/store live here because std:: templates are forbidden in kernel files (see table.h).
 #pragma once
 
 #define TINYGEN_INLINE inline __attribute__((always_inline))
@@ -137,8 +137,8 @@ TINYGEN_INLINE void copy_exactly(T* __restrict to, const T* __restrict from, ind
 
 // rows x columns of `from` (row pitch from_pitch) into columns x rows of `to` (row pitch to_pitch).
 template <class T>
-inline void transpose_copy(const T* __restrict from, index_t from_pitch, index_t rows, index_t columns, T* __restrict to,
-                           index_t to_pitch) {
+inline void transpose_copy(const T* __restrict from, index_t from_pitch, index_t rows, index_t columns,
+                           T* __restrict to, index_t to_pitch) {
   constexpr int L = lanes<T>;
   for (index_t r = 0; r < rows; r += L)
     for (index_t c = 0; c < columns; c += L) {

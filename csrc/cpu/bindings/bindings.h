@@ -25,17 +25,20 @@ T* data(const py::object& object, const char* what) {
   if (!array.dtype().is(py::dtype::of<T>()) && !array.dtype().equal(py::dtype::of<T>()))
     throw py::type_error(std::string(what) + ": expected dtype " + std::string(py::str(py::dtype::of<T>())) + ", got " +
                          std::string(py::str(array.dtype())));
-  if (!(array.flags() & py::array::c_style)) throw py::type_error(std::string(what) + ": the array must be C-contiguous");
+  if (!(array.flags() & py::array::c_style))
+    throw py::type_error(std::string(what) + ": the array must be C-contiguous");
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
-// Calls body(float{}) or body(double{}) by the dtype of `array`; TypeError naming the kernel and the dtype otherwise. Use as
+// Calls body(float{}) or body(double{}) by the dtype of `array`; TypeError naming the kernel and the dtype otherwise.
+// Use as
 //   by_dtype(x, "scale", [&](auto type) { using T = decltype(type); ... });
 template <class Body>
 void by_dtype(const py::array& array, const char* kernel, const Body& body) {
   if (array.dtype().equal(py::dtype::of<float>())) return body(float{});
   if (array.dtype().equal(py::dtype::of<double>())) return body(double{});
-  throw py::type_error(std::string(kernel) + ": expected float32 or float64, got " + std::string(py::str(array.dtype())));
+  throw py::type_error(std::string(kernel) + ": expected float32 or float64, got " +
+                       std::string(py::str(array.dtype())));
 }
 
 // The function of table entry `entry` for T: pick<T>(table().conv)
@@ -50,10 +53,10 @@ Function<T>* pick(const Entry<Function>& entry) {
 }  // namespace tinygen
 
 // TINYGEN_BINDINGS(pool) { m.def("max_pool", ...); }   once per file of bindings/
-#define TINYGEN_BINDINGS(name)                          \
-  static void bind_##name(py::module_& m);              \
-  static const bool bound_##name = [] {                 \
-    tinygen::define(bind_##name);                       \
-    return true;                                        \
-  }();                                                  \
+#define TINYGEN_BINDINGS(name)             \
+  static void bind_##name(py::module_& m); \
+  static const bool bound_##name = [] {    \
+    tinygen::define(bind_##name);          \
+    return true;                           \
+  }();                                     \
   static void bind_##name([[maybe_unused]] py::module_& m)

@@ -11,7 +11,10 @@ using Pair = std::array<long long, 2>;
 
 Geometry geometry(const Shape4& x, const Shape4& w, const Shape4& y, const Pair& stride, const Pair& dilation,
                   const Pair& pad, long long groups) {
-  return {x[0], x[1], w[0], groups,
+  return {x[0],
+          x[1],
+          w[0],
+          groups,
           {x[2], w[2], y[2], stride[0], dilation[0], pad[0]},
           {x[3], w[3], y[3], stride[1], dilation[1], pad[1]}};
 }
@@ -25,26 +28,27 @@ TINYGEN_BINDINGS(conv) {
       .def(py::init(&geometry), py::arg("x_shape"), py::arg("w_shape"), py::arg("y_shape"), py::arg("stride"),
            py::arg("dilation"), py::arg("pad"), py::arg("groups"));
 
-  m.def("conv", [](const Geometry& geo, const py::array& x, const py::object& w, const py::object& bias, const py::object& y) {
-    by_dtype(x, "conv", [&](auto type) {
-      using T = decltype(type);
-      const T *px = data<T>(x, "conv: x"), *pw = data<T>(w, "conv: w"), *pb = data<T>(bias, "conv: bias");
-      T* py_ = data<T>(y, "conv: result");
-      py::gil_scoped_release release;
-      pick<T>(table().conv)(geo, px, pw, pb, py_);
-    });
-  });
+  m.def("conv",
+        [](const Geometry& geo, const py::array& x, const py::object& w, const py::object& bias, const py::object& y) {
+          by_dtype(x, "conv", [&](auto type) {
+            using T = decltype(type);
+            const T *px = data<T>(x, "conv: x"), *pw = data<T>(w, "conv: w"), *pb = data<T>(bias, "conv: bias");
+            T* py_ = data<T>(y, "conv: result");
+            py::gil_scoped_release release;
+            pick<T>(table().conv)(geo, px, pw, pb, py_);
+          });
+        });
   m.def("conv_transpose",
         [](const Geometry& geo, const py::array& y, const py::object& w, const py::object& bias, const py::object& x) {
-    by_dtype(y, "conv_transpose", [&](auto type) {
-      using T = decltype(type);
-      const T *py_ = data<T>(y, "conv_transpose: y"), *pw = data<T>(w, "conv_transpose: w");
-      const T* pb = data<T>(bias, "conv_transpose: bias");
-      T* px = data<T>(x, "conv_transpose: result");
-      py::gil_scoped_release release;
-      pick<T>(table().conv_transpose)(geo, py_, pw, pb, px);
-    });
-  });
+          by_dtype(y, "conv_transpose", [&](auto type) {
+            using T = decltype(type);
+            const T *py_ = data<T>(y, "conv_transpose: y"), *pw = data<T>(w, "conv_transpose: w");
+            const T* pb = data<T>(bias, "conv_transpose: bias");
+            T* px = data<T>(x, "conv_transpose: result");
+            py::gil_scoped_release release;
+            pick<T>(table().conv_transpose)(geo, py_, pw, pb, px);
+          });
+        });
   m.def("conv_weight", [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
     by_dtype(x, "conv_weight", [&](auto type) {
       using T = decltype(type);

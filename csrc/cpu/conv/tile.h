@@ -1,8 +1,8 @@
 // The innermost loops: a block of results that stays in registers while the reduction runs.
 //
-// tile<T, M, N>: M rows x N vectors of  c[i][j] = init[i] + sum over k of  a[k][i] * b[k][j];  per step N vector loads of b,
-// M broadcasts of a and M * N fused multiply-adds. The full block is as large as the registers allow: 8 x 3 of 32 (AVX-512),
-// 6 x 2 of 16 (AVX2, baseline 4 x 2 because it has no fused multiply-add and needs room for products).
+// tile<T, M, N>: M rows x N vectors of  c[i][j] = init[i] + sum over k of  a[k][i] * b[k][j];  per step N vector loads
+// of b, M broadcasts of a and M * N fused multiply-adds. The full block is as large as the registers allow: 8 x 3 of 32
+// (AVX-512), 6 x 2 of 16 (AVX2, baseline 4 x 2 because it has no fused multiply-add and needs room for products).
 #pragma once
 
 #include "../vector.h"
@@ -22,8 +22,9 @@ constexpr int kRows = 4, kVectors = 2;
 // c (row pitch `pitch`, `width` of the N * lanes columns are stored) from a [depth][kRows] and b [depth][N * lanes].
 // `first`: start from init (null: zero); otherwise add to what c holds.
 template <class T, int M, int N>
-__attribute__((noinline)) void tile(index_t depth, const T* __restrict a, const T* __restrict b, const T* __restrict init,
-                                    bool first, T* __restrict c, index_t pitch, index_t width) {
+__attribute__((noinline)) void tile(index_t depth, const T* __restrict a, const T* __restrict b,
+                                    const T* __restrict init, bool first, T* __restrict c, index_t pitch,
+                                    index_t width) {
   constexpr int L = lanes<T>;
   Vector<T> sum[M][N];
   alignas(64) T edge[M * N * L];  // a partial block is loaded and stored through here
@@ -44,9 +45,10 @@ __attribute__((noinline)) void tile(index_t depth, const T* __restrict a, const 
       step = N * L;
     }
     TINYGEN_UNROLL
-    for (int i = 0; i < M; i++)
+    for (int i = 0; i < M; i++) {
       TINYGEN_UNROLL
       for (int j = 0; j < N; j++) sum[i][j] = load(from + i * step + j * L);
+    }
   }
   for (index_t k = 0; k < depth; k++) {
     Vector<T> row[N];
@@ -64,11 +66,12 @@ __attribute__((noinline)) void tile(index_t depth, const T* __restrict a, const 
   T* to = whole ? c : edge;
   index_t step = whole ? pitch : N * L;
   TINYGEN_UNROLL
-  for (int i = 0; i < M; i++)
+  for (int i = 0; i < M; i++) {
     TINYGEN_UNROLL
     for (int j = 0; j < N; j++) store(to + i * step + j * L, sum[i][j]);
-  if (!whole)
-    for (int i = 0; i < M; i++) copy_exactly(c + i * pitch, edge + i * N * L, width);
+    if (!whole)
+      for (int i = 0; i < M; i++) copy_exactly(c + i * pitch, edge + i * N * L, width);
+  }
 }
 
 template <class T>
@@ -86,22 +89,31 @@ inline TileFunction<T> pick_tile_width(index_t vectors) {
 template <class T>
 inline TileFunction<T> pick_tile(index_t rows, index_t vectors) {
   switch (rows) {
-    case 1: return pick_tile_width<T, 1>(vectors);
-    case 2: return pick_tile_width<T, 2>(vectors);
-    case 3: return pick_tile_width<T, 3>(vectors);
+    case 1:
+      return pick_tile_width<T, 1>(vectors);
+    case 2:
+      return pick_tile_width<T, 2>(vectors);
+    case 3:
+      return pick_tile_width<T, 3>(vectors);
 #if TINYGEN_VECTOR_BYTES >= 32
-    case 4: return pick_tile_width<T, 4>(vectors);
-    case 5: return pick_tile_width<T, 5>(vectors);
+    case 4:
+      return pick_tile_width<T, 4>(vectors);
+    case 5:
+      return pick_tile_width<T, 5>(vectors);
 #endif
 #if TINYGEN_VECTOR_BYTES == 64
-    case 6: return pick_tile_width<T, 6>(vectors);
-    case 7: return pick_tile_width<T, 7>(vectors);
+    case 6:
+      return pick_tile_width<T, 6>(vectors);
+    case 7:
+      return pick_tile_width<T, 7>(vectors);
 #endif
-    default: return pick_tile_width<T, kRows>(vectors);
+    default:
+      return pick_tile_width<T, kRows>(vectors);
   }
 }
 
-// How many vectors a block of results gets, for `vectors` in all: 1 .. kVectors, so that blocks are as full as possible.
+// How many vectors a block of results gets, for `vectors` in all: 1 .. kVectors, so that blocks are as full as
+// possible.
 inline index_t vectors_per_block(index_t vectors) {
   index_t best = 1, least = -1;
   for (index_t n = min(kVectors, max(1, vectors)); n > 1 || least < 0; n--) {
@@ -112,9 +124,10 @@ inline index_t vectors_per_block(index_t vectors) {
 }
 
 // spread<T, M, N>: M pixels x N vectors of results. sum[i][j] (rows of N vectors) = init[j] + sum over k < depth of
-// window[pixel[i] + offset[k]] * weights[k][j], k being a (channel, tap) pair: lanes run over the results, source elements are
-// broadcast straight from the window, nothing is packed. `first`: start from init; otherwise add to what sum holds.
-// conv_weight is the same loop with pixels and (channel, tap) pairs exchanged, and y in the place of the weights.
+// window[pixel[i] + offset[k]] * weights[k][j], k being a (channel, tap) pair: lanes run over the results, source
+// elements are broadcast straight from the window, nothing is packed. `first`: start from init; otherwise add to what
+// sum holds. conv_weight is the same loop with pixels and (channel, tap) pairs exchanged, and y in the place of the
+// weights.
 template <class T, int M, int N>
 __attribute__((noinline)) void spread(const T* __restrict window, const index_t* __restrict pixel,
                                       const index_t* __restrict offset, index_t depth, const T* __restrict weights,
@@ -122,9 +135,10 @@ __attribute__((noinline)) void spread(const T* __restrict window, const index_t*
   constexpr int L = lanes<T>;
   Vector<T> total[M][N];
   TINYGEN_UNROLL
-  for (int i = 0; i < M; i++)
+  for (int i = 0; i < M; i++) {
     TINYGEN_UNROLL
     for (int j = 0; j < N; j++) total[i][j] = load(first ? init + j * L : sum + (i * N + j) * L);
+  }
   const T* from[M];
   TINYGEN_UNROLL
   for (int i = 0; i < M; i++) from[i] = window + pixel[i];
@@ -142,9 +156,10 @@ __attribute__((noinline)) void spread(const T* __restrict window, const index_t*
     weights += N * L;
   }
   TINYGEN_UNROLL
-  for (int i = 0; i < M; i++)
+  for (int i = 0; i < M; i++) {
     TINYGEN_UNROLL
     for (int j = 0; j < N; j++) store(sum + (i * N + j) * L, total[i][j]);
+  }
 }
 
 template <class T>

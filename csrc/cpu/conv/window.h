@@ -1,9 +1,10 @@
 // The part of the source tensor that a block of outputs reads, copied so that nobody has to check bounds again.
 //
-// Along each axis, output j meets tap m at source position  step * j + start + move * m  (a Line). A Window holds, for a few
-// channels and images and a range of output rows, everything that those outputs can read, zeros included, with the columns
-// split by residue: column j * step + e of the source is element [e % step][j + e / step]. So whatever the stride, neighbouring
-// outputs read neighbouring elements through every tap: one plain vector load. A tap is one number, its offset.
+// Along each axis, output j meets tap m at source position  step * j + start + move * m  (a Line). A Window holds, for
+// a few channels and images and a range of output rows, everything that those outputs can read, zeros included, with
+// the columns split by residue: column j * step + e of the source is element [e % step][j + e / step]. So whatever the
+// stride, neighbouring outputs read neighbouring elements through every tap: one plain vector load. A tap is one
+// number, its offset.
 #pragma once
 
 #include "../runtime.h"
@@ -16,10 +17,10 @@ namespace {
 
 // How outputs along one axis read the source, and where the outputs belong.
 struct Line {
-  index_t source, outputs;       // lengths
-  index_t step, start, move;     // output j reads position step * j + start + move * m through its tap m
-  index_t taps, first, every;    // tap m is number first + every * m of the kernel
-  index_t origin, spacing;       // output j is element origin + spacing * j of the result
+  index_t source, outputs;     // lengths
+  index_t step, start, move;   // output j reads position step * j + start + move * m through its tap m
+  index_t taps, first, every;  // tap m is number first + every * m of the kernel
+  index_t origin, spacing;     // output j is element origin + spacing * j of the result
 
   index_t lowest() const { return taps > 0 ? start + min(0, move * (taps - 1)) : 0; }
   index_t highest() const { return taps > 0 ? start + max(0, move * (taps - 1)) : 0; }
@@ -33,7 +34,8 @@ inline Line convolution_line(const Axis& axis) {
 // x from y, phase f: stride 1, and only the taps that reach this phase.
 inline Line transposed_line(const Axis& axis, index_t f) {
   Line line = {axis.y, axis.count(f), 1, 0, 0, 0, 0, 1, axis.first(f), axis.stride};
-  index_t first = 0, every = 1;  // the first tap that reaches the phase; the distance to the next one divides the stride
+  index_t first = 0,
+          every = 1;  // the first tap that reaches the phase; the distance to the next one divides the stride
   while (first < axis.w && !axis.reaches(f, first)) first++;
   if (first >= axis.w) return line;
   while (axis.dilation * every % axis.stride) every++;
@@ -47,10 +49,10 @@ inline Line transposed_line(const Axis& axis, index_t f) {
 
 // Layout of a window: pitches in elements, and the range of offsets that it covers on either axis.
 struct Window {
-  index_t row_step, row_low, rows;       // source row of window row h, output row j0: row_step * j0 + row_low + h
-  index_t column_step, column_low;       // likewise
-  index_t row_extent;                    // highest - lowest offset along the rows
-  index_t residues, width;               // columns: [residue][width]
+  index_t row_step, row_low, rows;  // source row of window row h, output row j0: row_step * j0 + row_low + h
+  index_t column_step, column_low;  // likewise
+  index_t row_extent;               // highest - lowest offset along the rows
+  index_t residues, width;          // columns: [residue][width]
   index_t row_pitch, image_pitch, channel_pitch;
 
   index_t tap(index_t row_offset, index_t column_offset) const {
@@ -63,8 +65,9 @@ struct Window {
 };
 
 // A window for `output_rows` x `output_columns` outputs of `images` images whose taps have offsets in the given ranges.
-inline Window make_window(index_t images, index_t output_rows, index_t output_columns, index_t row_step, index_t row_low,
-                          index_t row_high, index_t column_step, index_t column_low, index_t column_high) {
+inline Window make_window(index_t images, index_t output_rows, index_t output_columns, index_t row_step,
+                          index_t row_low, index_t row_high, index_t column_step, index_t column_low,
+                          index_t column_high) {
   Window window;
   index_t extent = column_high - column_low;
   window.row_step = row_step;
@@ -84,7 +87,8 @@ inline Window make_window(index_t images, index_t output_rows, index_t output_co
 
 // to[u] = row[start + step * u], zero outside [0, size), for u < count.
 template <class T>
-inline void fill_row(T* __restrict to, index_t count, const T* __restrict row, index_t size, index_t start, index_t step) {
+inline void fill_row(T* __restrict to, index_t count, const T* __restrict row, index_t size, index_t start,
+                     index_t step) {
   for (index_t u = 0; u < count; u++) {
     index_t from = start + step * u;
     to[u] = from >= 0 && from < size ? row[from] : T(0);
@@ -104,13 +108,13 @@ inline void fill_masks(const Window& window, index_t width, typename VectorOf<T>
 }
 
 // Fills `to` for channels [channel, channel + channels) of images [image, image + images) and output rows from j0 on.
-// source is (all_images, all_channels, height, width). Rows are written front to back in whole vectors, so that the excess of
-// one is overwritten by the next: `to` needs a vector to spare at its end. Rows at stride 1 and 2 are loaded as whole vectors and masked
-// wherever that stays inside the array.
+// source is (all_images, all_channels, height, width). Rows are written front to back in whole vectors, so that the
+// excess of one is overwritten by the next: `to` needs a vector to spare at its end. Rows at stride 1 and 2 are loaded
+// as whole vectors and masked wherever that stays inside the array.
 template <class T>
 inline void fill_window(const Window& window, T* __restrict to, const T* __restrict source, index_t all_images,
-                        index_t all_channels, index_t height, index_t width, index_t channel, index_t channels, index_t image,
-                        index_t images, index_t j0) {
+                        index_t all_channels, index_t height, index_t width, index_t channel, index_t channels,
+                        index_t image, index_t images, index_t j0) {
   constexpr index_t L = lanes<T>;
   typedef typename VectorOf<T>::mask Mask;
   index_t top = window.row_step * j0 + window.row_low, vectors = (window.width + L - 1) / L, step = window.column_step;
@@ -142,7 +146,8 @@ inline void fill_window(const Window& window, T* __restrict to, const T* __restr
             }
         } else {
           for (index_t residue = 0; residue < window.residues; residue++)
-            fill_row(row + residue * window.width, window.width, plane + from * width, width, window.column_low + residue, step);
+            fill_row(row + residue * window.width, window.width, plane + from * width, width,
+                     window.column_low + residue, step);
         }
       }
     }

@@ -1,22 +1,30 @@
 // conv and conv_transpose: one blocked gather-and-multiply for both.
 //
-// Contract   conv: y[n,k,p] = bias[k] + sum over c,t of x[n, c, stride*p + dilation*t - pad] * w[k,c,t]; conv_transpose: its
-//            adjoint in x, plus bias. NCHW, contiguous, any geometry (groups, dilation, stride, pads, empty axes). Every output
-//            is summed in a fixed order, channel blocks outside, whatever the number of threads: results are bit-identical.
-// Idea       Both are  out[m, j] = sum over channels, taps of  a[m, (channel, tap)] * source[channel, step*j + offset(tap)]:
-//            conv with step = stride and one phase; conv_transpose with step 1 and stride^2 phases (sub-pixel positions), each
-//            with its own subset of the taps, never inserting a zero. A Line (window.h) is that map along one axis.
-// Mapping    Work is cut into bands (some images, some output rows), one contiguous share of them per thread. Per band and block
-//            of channels: copy what the band reads into a Window (padding resolved, columns split by stride), then sum per
-//            phase in one of three ways. Results go straight to the output where a band is one contiguous piece of it,
-//            else through a per-thread block that `finish` interleaves. Nothing of size batch x taps ever exists.
-// kSpread    Lanes run over output channels, pixels are broadcast from the window, no packing (tile.h, spread); the sums are
+// Contract   conv: y[n,k,p] = bias[k] + sum over c,t of x[n, c, stride*p + dilation*t - pad] * w[k,c,t];
+// conv_transpose: its
+//            adjoint in x, plus bias. NCHW, contiguous, any geometry (groups, dilation, stride, pads, empty axes).
+//            Every output is summed in a fixed order, channel blocks outside, whatever the number of threads: results
+//            are bit-identical.
+// Idea       Both are  out[m, j] = sum over channels, taps of  a[m, (channel, tap)] * source[channel, step*j +
+// offset(tap)]:
+//            conv with step = stride and one phase; conv_transpose with step 1 and stride^2 phases (sub-pixel
+//            positions), each with its own subset of the taps, never inserting a zero. A Line (window.h) is that map
+//            along one axis.
+// Mapping    Work is cut into bands (some images, some output rows), one contiguous share of them per thread. Per band
+// and block
+//            of channels: copy what the band reads into a Window (padding resolved, columns split by stride), then sum
+//            per phase in one of three ways. Results go straight to the output where a band is one contiguous piece of
+//            it, else through a per-thread block that `finish` interleaves. Nothing of size batch x taps ever exists.
+// kSpread    Lanes run over output channels, pixels are broadcast from the window, no packing (tile.h, spread); the
+// sums are
 //            transposed at the end. For short rows, output channels that fill their vectors, a long reduction.
-// kPanel     Lanes run over pixels: panels of kVectors * lanes pixels are packed [channel, tap][pixel] from the window and
+// kPanel     Lanes run over pixels: panels of kVectors * lanes pixels are packed [channel, tap][pixel] from the window
+// and
 //            multiplied with all output channels (tile.h, tile). For everything else.
 // kFew       Lanes run along the window itself, no packing (slide). For at most 4 output channels per group: last layer
 //            of a generator, depthwise, gradient of an image. Up to kRows where that leaves few lanes idle.
-// Cost       2 * taps * channels flops per output; bytes: source once per band (plus halo), weights once per thread, output once.
+// Cost       2 * taps * channels flops per output; bytes: source once per band (plus halo), weights once per thread,
+// output once.
 #include "cpu/conv/tile.h"
 #include "cpu/conv/window.h"
 #include "cpu/parallel.h"
@@ -29,9 +37,9 @@ namespace {
 
 enum class Mode { kFew, kPanel, kSpread };
 
-constexpr index_t kFewResults = kRows;       // the most output channels per group that kFew takes
-constexpr index_t kPanelDepth = 256;         // (channel, tap) pairs per block, about, so that a panel or (kSpread) a block of
-constexpr index_t kSpreadDepth = 128;        // weights stays in L1
+constexpr index_t kFewResults = kRows;  // the most output channels per group that kFew takes
+constexpr index_t kPanelDepth = 256;   // (channel, tap) pairs per block, about, so that a panel or (kSpread) a block of
+constexpr index_t kSpreadDepth = 128;  // weights stays in L1
 constexpr index_t kWindowBytes = 384 << 10;  // per thread, a good part of L2
 constexpr index_t kTileBytes = 512 << 10;
 
@@ -47,16 +55,18 @@ struct Gather {
   index_t row_phases() const { return transposed ? row_axis.stride : 1; }
   index_t column_phases() const { return transposed ? column_axis.stride : 1; }
   Line row_line(index_t f) const { return transposed ? transposed_line(row_axis, f) : convolution_line(row_axis); }
-  Line column_line(index_t f) const { return transposed ? transposed_line(column_axis, f) : convolution_line(column_axis); }
+  Line column_line(index_t f) const {
+    return transposed ? transposed_line(column_axis, f) : convolution_line(column_axis);
+  }
 };
 
 // One phase: its lines, its packed weights [block of results][channel, tap][result], and where a band keeps its sums.
 struct Phase {
   Line rows, columns;
-  index_t taps, weights;               // weights: offset into the packed ones
+  index_t taps, weights;                                // weights: offset into the packed ones
   index_t block, row_pitch, image_pitch, result_pitch;  // offset and pitches in the band's block of sums
-  index_t pixels;                      // of the band
-  bool flat;                           // few results: an image is one stretch, garbage between its rows included
+  index_t pixels;                                       // of the band
+  bool flat;  // few results: an image is one stretch, garbage between its rows included
 };
 
 // Sizes of the blocks, chosen once per call.
@@ -70,17 +80,18 @@ struct Plan {
   index_t row_low, row_high, column_low, column_high, most_rows, most_columns;
   index_t row_step, column_step;
   Mode mode;
-  bool direct;                          // kPanel writes to the output itself
+  bool direct;  // kPanel writes to the output itself
 };
 
-// Spreading wins where rows are so short that packing a panel takes many moves, if vectors of results are nearly full and the
-// reduction is long enough to pay for the final transposition.
+// Spreading wins where rows are so short that packing a panel takes many moves, if vectors of results are nearly full
+// and the reduction is long enough to pay for the final transposition.
 template <class T>
 Mode choose_mode(const Gather<T>& job, index_t depth, index_t columns, index_t column_extent) {
   constexpr index_t L = lanes<T>;
   index_t padded = (columns + L - 1) / L * L;
-  index_t walked = job.transposed || job.row_axis.stride * job.column_axis.stride == 1 ? min(padded, columns + column_extent)
-                                                                                      : padded;
+  index_t walked = job.transposed || job.row_axis.stride * job.column_axis.stride == 1
+                       ? min(padded, columns + column_extent)
+                       : padded;
   if (job.results <= 4 || (job.results <= kFewResults && walked * 3 <= columns * 4)) return Mode::kFew;
   bool full = (job.results + L - 1) / L * L * 7 <= job.results * 8;
   return full && depth >= 64 && columns < 14 ? Mode::kSpread : Mode::kPanel;
@@ -122,7 +133,8 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
     weights += phases[f].taps * job.channels * plan.result_blocks * plan.block;
   }
   plan.group_weights = weights;
-  index_t depth = max(1, (plan.mode == Mode::kSpread ? kSpreadDepth : kPanelDepth) / most_taps), parts = max(1, (job.channels + depth - 1) / depth);
+  index_t depth = max(1, (plan.mode == Mode::kSpread ? kSpreadDepth : kPanelDepth) / most_taps),
+          parts = max(1, (job.channels + depth - 1) / depth);
   plan.channel_block = max(1, (job.channels + parts - 1) / parts);
   if (plan.mode == Mode::kFew) plan.channel_block = max(1, job.channels);
 
@@ -137,18 +149,27 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
   };
   index_t rows = plan.most_rows, planes = job.images * job.groups;
   if (planes < use) rows = max(1, (rows * planes + use - 1) / use);
-  if (plan.mode == Mode::kFew && rows == plan.most_rows)
-    while (plan.channel_block > 1 && window_bytes(1, rows) > kWindowBytes) plan.channel_block = (plan.channel_block + 1) / 2;
-  while (rows > 1 && (window_bytes(1, rows) > kWindowBytes || ((plan.phases > 1 || plan.mode == Mode::kSpread) && sum_bytes(1, rows) > kTileBytes)))
+  while (rows > 1 && (plan.phases > 1 || plan.mode == Mode::kSpread) && sum_bytes(1, rows) > kTileBytes)
     rows = (rows + 1) / 2;
+  while (window_bytes(1, rows) > kWindowBytes) {  // kFew: fewer channels before the halo outgrows the rows
+    bool halo = rows <= 4 * (plan.row_high - plan.row_low);
+    if (plan.mode == Mode::kFew && plan.channel_block > 8 && (halo || rows == 1))
+      plan.channel_block = (plan.channel_block + 1) / 2;
+    else if (rows > 1)
+      rows = (rows + 1) / 2;
+    else
+      break;
+  }
   index_t images = 1;
   if (rows == plan.most_rows) {
-    while (images * pixels < 600 * plan.phases && images < job.images && window_bytes(images + 1, rows) <= kWindowBytes &&
-           sum_bytes(images + 1, rows) <= kTileBytes)
+    while (images * pixels < 600 * plan.phases && images < job.images &&
+           window_bytes(images + 1, rows) <= kWindowBytes && sum_bytes(images + 1, rows) <= kTileBytes)
       images++;
     index_t bands = (job.images + images - 1) / max(1, images);
-    if (bands > use) bands = (bands + use - 1) / use * use;
-    else if (planes >= use) bands = max(bands, min(job.images, (use + job.groups - 1) / job.groups));
+    if (bands > use)
+      bands = (bands + use - 1) / use * use;
+    else if (planes >= use)
+      bands = max(bands, min(job.images, (use + job.groups - 1) / job.groups));
     images = max(1, (job.images + bands - 1) / max(1, bands));
   }
   plan.band_images = images;
@@ -157,17 +178,20 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
   plan.row_bands = (plan.most_rows + plan.band_rows - 1) / plan.band_rows;
   plan.direct = plan.mode == Mode::kPanel && plan.phases == 1 && images == 1;
   index_t units = plan.image_bands * plan.row_bands * job.groups;
-  plan.result_parts = units < use && units > 0 && plan.mode != Mode::kFew ? min(plan.result_blocks, (use + units - 1) / units) : 1;
+  plan.result_parts =
+      units < use && units > 0 && plan.mode != Mode::kFew ? min(plan.result_blocks, (use + units - 1) / units) : 1;
   return plan;
 }
 
-// The weights of blocks [begin, end) of all groups, reordered to [block][channel, tap][result of the block], padded with zeros.
+// The weights of blocks [begin, end) of all groups, reordered to [block][channel, tap][result of the block], padded
+// with zeros.
 template <class T>
-void pack_weights(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict w, T* __restrict packed,
-                  index_t begin, index_t end) {
+void pack_weights(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict w,
+                  T* __restrict packed, index_t begin, index_t end) {
   index_t kernel = job.row_axis.w * job.column_axis.w;
   // w is (result, channel, tap) of conv and (channel, result, tap) of conv_transpose
-  index_t step_m = job.transposed ? kernel : job.channels * kernel, step_c = job.transposed ? job.results * kernel : kernel;
+  index_t step_m = job.transposed ? kernel : job.channels * kernel,
+          step_c = job.transposed ? job.results * kernel : kernel;
   T* turned = job.transposed ? static_cast<T*>(scratch(kPanel, kernel * plan.block * sizeof(T))) : nullptr;
   for (index_t block = begin; block < end; block++) {
     index_t g = block / plan.result_blocks, m0 = block % plan.result_blocks * plan.block;
@@ -192,8 +216,11 @@ void pack_weights(const Gather<T>& job, const Plan& plan, const Phase* phases, c
         T* to = group + phase.weights + (m0 * job.channels + c * plan.block) * phase.taps;
         for (index_t r = 0; r < phase.rows.taps; r++)
           for (index_t s = 0; s < phase.columns.taps; s++, to += plan.block)
-            copy_exactly(to, turned + ((phase.rows.first + r * phase.rows.every) * job.column_axis.w + phase.columns.first +
-                                       s * phase.columns.every) * plan.block, rows);
+            copy_exactly(to,
+                         turned + ((phase.rows.first + r * phase.rows.every) * job.column_axis.w + phase.columns.first +
+                                   s * phase.columns.every) *
+                                      plan.block,
+                         rows);
       }
     }
   }
@@ -204,11 +231,12 @@ struct Move {
   index_t from, to;
 };
 
-// panel[(channel, tap)][pixel], `pitch` pixels a row. Moves copy whole vectors in the order of the pixels: what one writes too
-// much is overwritten by the next one or the next row, and the panel has a vector to spare after the last.
+// panel[(channel, tap)][pixel], `pitch` pixels a row. Moves copy whole vectors in the order of the pixels: what one
+// writes too much is overwritten by the next one or the next row, and the panel has a vector to spare after the last.
 template <class T, int Count>
-inline void pack_rows(const T* __restrict window, index_t channel_pitch, index_t channels, const index_t* __restrict taps,
-                      index_t count, const Move* __restrict moves, int move_count, T* __restrict panel, index_t pitch) {
+inline void pack_rows(const T* __restrict window, index_t channel_pitch, index_t channels,
+                      const index_t* __restrict taps, index_t count, const Move* __restrict moves, int move_count,
+                      T* __restrict panel, index_t pitch) {
   int all = Count ? Count : move_count;
   for (index_t c = 0; c < channels; c++, window += channel_pitch)
     for (index_t t = 0; t < count; t++, panel += pitch) {
@@ -225,16 +253,20 @@ inline void pack_panel(const T* window, index_t channel_pitch, index_t channels,
   function(window, channel_pitch, channels, taps, count, moves, move_count, panel, pitch);
 }
 
-// Sums along the window itself, no packing: out[m][i] (pitch out_pitch) for M results and N vectors. weights [channel, tap][M].
+// Sums along the window itself, no packing: out[m][i] (pitch out_pitch) for M results and N vectors. weights [channel,
+// tap][M].
 template <class T, int M, int N>
-void slide(const T* __restrict window, index_t channel_pitch, index_t channels, const index_t* __restrict taps, index_t count,
-           const T* __restrict weights, const T* __restrict init, bool first, T* __restrict out, index_t out_pitch) {
+void slide(const T* __restrict window, index_t channel_pitch, index_t channels, const index_t* __restrict taps,
+           index_t count, const T* __restrict weights, const T* __restrict init, bool first, T* __restrict out,
+           index_t out_pitch) {
   constexpr int L = lanes<T>;
   Vector<T> sum[M][N];
   TINYGEN_UNROLL
-  for (int m = 0; m < M; m++)
+  for (int m = 0; m < M; m++) {
     TINYGEN_UNROLL
-    for (int j = 0; j < N; j++) sum[m][j] = !first ? load(out + m * out_pitch + j * L) : init ? splat(init[m]) : Vector<T>{};
+    for (int j = 0; j < N; j++)
+      sum[m][j] = !first ? load(out + m * out_pitch + j * L) : init ? splat(init[m]) : Vector<T>{};
+  }
   for (index_t c = 0; c < channels; c++) {
     for (index_t t = 0; t < count; t++) {
       const T* from = window + taps[t];
@@ -252,13 +284,15 @@ void slide(const T* __restrict window, index_t channel_pitch, index_t channels, 
     window += channel_pitch;
   }
   TINYGEN_UNROLL
-  for (int m = 0; m < M; m++)
+  for (int m = 0; m < M; m++) {
     TINYGEN_UNROLL
     for (int j = 0; j < N; j++) store(out + m * out_pitch + j * L, sum[m][j]);
+  }
 }
 
 template <class T>
-using SlideFunction = void (*)(const T*, index_t, index_t, const index_t*, index_t, const T*, const T*, bool, T*, index_t);
+using SlideFunction = void (*)(const T*, index_t, index_t, const index_t*, index_t, const T*, const T*, bool, T*,
+                               index_t);
 
 // slide<T, M, .> for at most `vectors` vectors; `taken` is how many.
 template <class T, int M>
@@ -285,35 +319,44 @@ SlideFunction<T> pick_slide_width(index_t vectors, index_t* taken) {
 template <class T>
 SlideFunction<T> pick_slide(index_t results, index_t vectors, index_t* taken) {
   switch (results) {
-    case 1: return pick_slide_width<T, 1>(vectors, taken);
-    case 2: return pick_slide_width<T, 2>(vectors, taken);
-    case 3: return pick_slide_width<T, 3>(vectors, taken);
+    case 1:
+      return pick_slide_width<T, 1>(vectors, taken);
+    case 2:
+      return pick_slide_width<T, 2>(vectors, taken);
+    case 3:
+      return pick_slide_width<T, 3>(vectors, taken);
 #if TINYGEN_VECTOR_BYTES >= 32
-    case 4: return pick_slide_width<T, 4>(vectors, taken);
-    case 5: return pick_slide_width<T, 5>(vectors, taken);
+    case 4:
+      return pick_slide_width<T, 4>(vectors, taken);
+    case 5:
+      return pick_slide_width<T, 5>(vectors, taken);
 #endif
 #if TINYGEN_VECTOR_BYTES == 64
-    case 6: return pick_slide_width<T, 6>(vectors, taken);
-    case 7: return pick_slide_width<T, 7>(vectors, taken);
+    case 6:
+      return pick_slide_width<T, 6>(vectors, taken);
+    case 7:
+      return pick_slide_width<T, 7>(vectors, taken);
 #endif
-    default: return pick_slide_width<T, kRows>(vectors, taken);
+    default:
+      return pick_slide_width<T, kRows>(vectors, taken);
   }
 }
 
 // The same for any length: `length` is rounded up to whole vectors, which are read and written.
 template <class T>
 void slide_along(index_t results, const T* window, index_t channel_pitch, index_t channels, const index_t* taps,
-                 index_t count, const T* weights, const T* init, bool first, T* out, index_t out_pitch, index_t length) {
+                 index_t count, const T* weights, const T* init, bool first, T* out, index_t out_pitch,
+                 index_t length) {
   constexpr index_t L = lanes<T>;
   for (index_t i = 0, taken = 0; i < length; i += taken * L)
-    pick_slide<T>(results, (length - i + L - 1) / L, &taken)(window + i, channel_pitch, channels, taps, count, weights, init,
-                                                             first, out + i, out_pitch);
+    pick_slide<T>(results, (length - i + L - 1) / L, &taken)(window + i, channel_pitch, channels, taps, count, weights,
+                                                             init, first, out + i, out_pitch);
 }
 
 // Copies the sums of a band (result m0 .. m1 of a group) to their places in the output.
 template <class T>
-void finish(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict sums, index_t group, index_t m0,
-            index_t m1, index_t image, index_t images, index_t j0, index_t j1) {
+void finish(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict sums, index_t group,
+            index_t m0, index_t m1, index_t image, index_t images, index_t j0, index_t j1) {
   constexpr int L = lanes<T>;
   index_t plane = job.out_height * job.out_width;
   for (index_t n = 0; n < images; n++)
@@ -365,8 +408,8 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
   constexpr index_t L = lanes<T>;
   index_t images = min(plan.band_images, job.images - image), j1 = min(j0 + plan.band_rows, plan.most_rows);
   index_t m0 = b0 * plan.block, m1 = min(job.results, b1 * plan.block);
-  Window window = make_window(images, j1 - j0, plan.most_columns, plan.row_step, plan.row_low, plan.row_high,
-                              plan.column_step, plan.column_low, plan.column_high);
+  const Window window = make_window(images, j1 - j0, plan.most_columns, plan.row_step, plan.row_low, plan.row_high,
+                                    plan.column_step, plan.column_low, plan.column_high);
   index_t slack = 2 * L;  // whole vectors may reach beyond the last element
   T* copy = static_cast<T*>(scratch(kWindow, (plan.channel_block * window.channel_pitch + slack) * sizeof(T)));
 
@@ -377,7 +420,8 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
     index_t rows = max(0, min(j1, phase.rows.outputs) - j0), columns = phase.columns.outputs;
     phase.row_pitch = columns;
     phase.image_pitch = rows * columns;
-    if (plan.mode == Mode::kFew) {  // whole vectors are written: rows, or images where garbage between rows costs less than ragged vectors
+    if (plan.mode == Mode::kFew) {  // whole vectors are written: rows, or images where garbage between rows costs less
+                                    // than ragged vectors
       index_t step = window.row_step * window.row_pitch, padded = (columns + L - 1) / L * L;
       phase.flat = step * 4 <= padded * 5;
       phase.row_pitch = phase.flat ? step : padded;
@@ -395,10 +439,11 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
   bool spreading = plan.mode == Mode::kSpread;
   T* sums = plan.direct ? nullptr : static_cast<T*>(scratch(kTile, (size + slack) * sizeof(T)));
   index_t* taps = static_cast<index_t*>(scratch(kTaps, plan.channel_block * most_taps * sizeof(index_t)));
-  // kPanel: the panel. kSpread: all sums of the band, [phase][block][pixel][result of the block], and the block's biases.
+  // kPanel: the panel. kSpread: all sums of the band, [phase][block][pixel][result of the block], and the block's
+  // biases.
   index_t panel_size = plan.mode == Mode::kPanel ? plan.channel_block * most_taps * kVectors * L + L
-                       : spreading         ? all_pixels * plan.result_blocks * plan.block + plan.result_blocks * plan.block
-                                           : 0;
+                       : spreading ? all_pixels * plan.result_blocks * plan.block + plan.result_blocks * plan.block
+                                   : 0;
   T* panel = static_cast<T*>(scratch(kPanel, panel_size * sizeof(T)));
   const T* bias = job.bias ? job.bias + group * job.results : nullptr;
   index_t* pixel_offsets = nullptr;
@@ -413,8 +458,8 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
   do {  // at least once: without channels the result is the bias
     index_t channels = min(plan.channel_block, job.channels - channel);
     bool first = channel == 0;
-    fill_window(window, copy, job.source, job.images, job.groups * job.channels, job.height, job.width, group * job.channels + channel,
-                channels, image, images, j0);
+    fill_window(window, copy, job.source, job.images, job.groups * job.channels, job.height, job.width,
+                group * job.channels + channel, channels, image, images, j0);
     T* block_sums = panel;  // kSpread
     for (index_t f = 0; f < plan.phases; f++) {
       const Phase& phase = phases[f];
@@ -429,12 +474,14 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
         index_t length = phase.flat ? (rows - 1) * phase.row_pitch + columns : columns;
         for (index_t n = 0; n < images; n++)
           for (index_t j = 0; j < (phase.flat ? 1 : rows); j++)
-            slide_along(job.results, copy + window.pixel(n, j, 0), window.channel_pitch, channels, taps, phase.taps, weights, bias,
-                      first, sums + phase.block + n * phase.image_pitch + j * phase.row_pitch, phase.result_pitch, length);
+            slide_along(job.results, copy + window.pixel(n, j, 0), window.channel_pitch, channels, taps, phase.taps,
+                        weights, bias, first, sums + phase.block + n * phase.image_pitch + j * phase.row_pitch,
+                        phase.result_pitch, length);
         continue;
       }
       if (spreading) {
-        for (index_t i = phase.taps; i < channels * phase.taps; i++) taps[i] = taps[i - phase.taps] + window.channel_pitch;
+        for (index_t i = phase.taps; i < channels * phase.taps; i++)
+          taps[i] = taps[i - phase.taps] + window.channel_pitch;
         index_t p = 0;
         for (index_t n = 0; n < images; n++)
           for (index_t j = 0; j < rows; j++)
@@ -457,19 +504,21 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
                            : sums + phase.block;
       index_t pitch = plan.direct ? job.out_height * job.out_width : phase.result_pitch;
       index_t depth = channels * phase.taps, whole_depth = job.channels * phase.taps, pixels = phase.pixels;
+      bool joined = window.row_step * window.row_pitch == columns;  // rows follow each other without a gap
+      index_t walk_rows = joined ? 1 : rows, walk_columns = joined ? rows * columns : columns;
       index_t n = 0, j = 0, q = 0;  // the pixel that the next panel begins with
       for (index_t p = 0; p < pixels; p += kVectors * L) {
         index_t length = min(kVectors * L, pixels - p), vectors = (length + L - 1) / L;
         Move moves[kVectors * L];
         int count = 0;
         for (index_t done = 0; done < length;) {
-          index_t here = min(columns - q, length - done);
+          index_t here = min(walk_columns - q, length - done);
           for (index_t i = 0; i < here; i += L) moves[count++] = {window.pixel(n, j, q) + i, done + i};
           done += here;
           q += here;
-          if (q == columns) {
+          if (q == walk_columns) {
             q = 0;
-            if (++j == rows) j = 0, n++;
+            if (++j == walk_rows) j = 0, n++;
           }
         }
         pack_panel(copy, window.channel_pitch, channels, taps, phase.taps, moves, count, panel, vectors * L);
@@ -516,14 +565,20 @@ void gather(const Gather<T>& job, const T* w) {
 }  // namespace
 
 TINYGEN_KERNEL(conv, (const Geometry& geo, const T* x, const T* w, const T* bias, T* y)) {
-  Gather<T> job = {x, bias, y, false, geo.rows, geo.cols, geo.n, geo.groups, geo.c / geo.groups,
-                   geo.rows.x, geo.cols.x, geo.k / geo.groups, geo.rows.y, geo.cols.y};
+  Gather<T> job = {x,          bias,       y,
+                   false,      geo.rows,   geo.cols,
+                   geo.n,      geo.groups, geo.c / geo.groups,
+                   geo.rows.x, geo.cols.x, geo.k / geo.groups,
+                   geo.rows.y, geo.cols.y};
   gather(job, w);
 }
 
 TINYGEN_KERNEL(conv_transpose, (const Geometry& geo, const T* y, const T* w, const T* bias, T* x)) {
-  Gather<T> job = {y, bias, x, true, geo.rows, geo.cols, geo.n, geo.groups, geo.k / geo.groups,
-                   geo.rows.y, geo.cols.y, geo.c / geo.groups, geo.rows.x, geo.cols.x};
+  Gather<T> job = {y,          bias,       x,
+                   true,       geo.rows,   geo.cols,
+                   geo.n,      geo.groups, geo.k / geo.groups,
+                   geo.rows.y, geo.cols.y, geo.c / geo.groups,
+                   geo.rows.x, geo.cols.x};
   gather(job, w);
 }
 

@@ -1,15 +1,20 @@
 // conv_weight: the gradient of a convolution with respect to its weights.
 //
-// Contract   w[k,c,t] = sum over n,p of x[n, c, stride*p + dilation*t - pad] * y[n,k,p]; NCHW, contiguous, any geometry. The order
+// Contract   w[k,c,t] = sum over n,p of x[n, c, stride*p + dilation*t - pad] * y[n,k,p]; NCHW, contiguous, any
+// geometry. The order
 //            of summation is fixed by the shapes and the number of threads: no atomics, bit-identical results.
-// Idea       Lanes run over k. y is transposed to [pixel][k] a band at a time; x is read straight from a Window (window.h), one
-//            scalar broadcast per (channel, tap) and pixel: no im2col at all. kRows (channel, tap) pairs x up to kVectors vectors
-//            of k stay in registers over kPixels pixels (tile.h, spread).
-// Few        With at most 4 output channels per group lanes over k would idle: there lanes run along the rows of y and x, each
+// Idea       Lanes run over k. y is transposed to [pixel][k] a band at a time; x is read straight from a Window
+// (window.h), one
+//            scalar broadcast per (channel, tap) and pixel: no im2col at all. kRows (channel, tap) pairs x up to
+//            kVectors vectors of k stay in registers over kPixels pixels (tile.h, spread).
+// Few        With at most 4 output channels per group lanes over k would idle: there lanes run along the rows of y and
+// x, each
 //            (k, channel, tap) is a vector of partial sums, added up at the end (`dots`).
-// Mapping    Threads share the bands if the sums are small, each summing for itself; the shares are then added in their order.
+// Mapping    Threads share the bands if the sums are small, each summing for itself; the shares are then added in their
+// order.
 //            If they are large, threads share the blocks of k (or the groups) instead: their results are disjoint.
-// Cost       2 flops per (k, c, t, n, p). Bytes: x once per block of k (window), y once, accumulators once per band, from L2.
+// Cost       2 flops per (k, c, t, n, p). Bytes: x once per block of k (window), y once, accumulators once per band,
+// from L2.
 #include "cpu/conv/tile.h"
 #include "cpu/conv/window.h"
 #include "cpu/parallel.h"
@@ -20,14 +25,15 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr index_t kWindowBytes = 384 << 10;     // per thread, a good part of L2
+constexpr index_t kWindowBytes = 384 << 10;  // per thread, a good part of L2
 constexpr index_t kTransposedBytes = 256 << 10;
-constexpr index_t kPrivateBytes = 1 << 20;      // sums that a thread may have for itself
-constexpr index_t kPixels = 128;                // per call of a tile: so much of y stays in L1
+constexpr index_t kPrivateBytes = 1 << 20;  // sums that a thread may have for itself
+constexpr index_t kPixels = 128;            // per call of a tile: so much of y stays in L1
 
-constexpr index_t kFewResults = 4;              // the most k per group for which `dots` is used
+constexpr index_t kFewResults = 4;  // the most k per group for which `dots` is used
 
-// A band of y and of the window as `dots` walks them: rows of `vectors` vectors, the last one valid where `mask` is set.
+// A band of y and of the window as `dots` walks them: rows of `vectors` vectors, the last one valid where `mask` is
+// set.
 template <class T>
 struct Rows {
   index_t images, rows, vectors, image_pitch, row_pitch, result_pitch;  // pitches of the window; result_pitch: of y
@@ -43,9 +49,10 @@ __attribute__((noinline)) void dots(const T* __restrict window, const index_t* _
   typedef typename VectorOf<T>::mask Mask;
   Vector<T> total[M][K];
   TINYGEN_UNROLL
-  for (int i = 0; i < M; i++)
+  for (int i = 0; i < M; i++) {
     TINYGEN_UNROLL
     for (int k = 0; k < K; k++) total[i][k] = load(sum + (i * K + k) * L);
+  }
   for (index_t n = 0; n < band.images; n++)
     for (index_t r = 0; r < band.rows; r++) {
       const T* row = window + n * band.image_pitch + r * band.row_pitch;
@@ -63,9 +70,10 @@ __attribute__((noinline)) void dots(const T* __restrict window, const index_t* _
       }
     }
   TINYGEN_UNROLL
-  for (int i = 0; i < M; i++)
+  for (int i = 0; i < M; i++) {
     TINYGEN_UNROLL
     for (int k = 0; k < K; k++) store(sum + (i * K + k) * L, total[i][k]);
+  }
 }
 
 template <class T>
@@ -104,11 +112,11 @@ struct Job {
 };
 
 struct Plan {
-  bool few;                                                // use dots; else spread
-  index_t vectors, block, blocks;                          // sums per pair, of one block of k; blocks of k per group
+  bool few;                        // use dots; else spread
+  index_t vectors, block, blocks;  // sums per pair, of one block of k; blocks of k per group
   index_t channel_block, band_images, band_rows, image_bands, row_bands;
-  index_t band_parts;                                      // in how many shares the bands are summed
-  index_t pairs;                                           // (channel, tap) pairs
+  index_t band_parts;  // in how many shares the bands are summed
+  index_t pairs;       // (channel, tap) pairs
 };
 
 template <class T>
@@ -128,7 +136,8 @@ Plan make_plan(const Job<T>& job, int use) {
   plan.block = (plan.few ? job.results : plan.vectors) * L;
   plan.blocks = plan.few ? 1 : (vectors + plan.vectors - 1) / plan.vectors;
   index_t blocks = plan.blocks * job.groups;
-  // Sharing bands copies every input once in all, but multiplies the sums; sharing blocks of k (or groups) is the reverse.
+  // Sharing bands copies every input once in all, but multiplies the sums; sharing blocks of k (or groups) is the
+  // reverse.
   bool share_bands = job.groups == 1 && blocks * plan.pairs * plan.block * size <= kPrivateBytes;
   plan.band_parts = share_bands ? use : max(1, use / max(1, min(blocks, use)));
   // Channels per window: enough to keep y busy, few enough for the cache.
@@ -159,8 +168,8 @@ Plan make_plan(const Job<T>& job, int use) {
 
 // y of one band as [image, row, column][block], zeros beyond the last k.
 template <class T>
-void transpose_y(const Job<T>& job, const Plan& plan, index_t group, index_t k0, index_t image, index_t images, index_t j0,
-                 index_t rows, T* __restrict to) {
+void transpose_y(const Job<T>& job, const Plan& plan, index_t group, index_t k0, index_t image, index_t images,
+                 index_t j0, index_t rows, T* __restrict to) {
   index_t plane = job.rows.outputs * job.columns.outputs, pixels = rows * job.columns.outputs;
   index_t count = min(plan.block, job.results - k0);
   for (index_t n = 0; n < images; n++) {
@@ -168,20 +177,22 @@ void transpose_y(const Job<T>& job, const Plan& plan, index_t group, index_t k0,
     if (count < plan.block)
       for (index_t p = 0; p < pixels; p++)
         for (index_t k = count; k < plan.block; k++) out[p * plan.block + k] = 0;
-    const T* from = job.y + ((image + n) * job.groups * job.results + group * job.results + k0) * plane +
-                    j0 * job.columns.outputs;
+    const T* from =
+        job.y + ((image + n) * job.groups * job.results + group * job.results + k0) * plane + j0 * job.columns.outputs;
     transpose_copy(from, plane, count, pixels, out, plan.block);
   }
 }
 
 // y of one band as [k][image, row][whole vectors], zeros at the end of each row; returns the distance from k to k.
 template <class T>
-index_t pad_y(const Job<T>& job, index_t group, index_t image, index_t images, index_t j0, index_t rows, T* __restrict to) {
+index_t pad_y(const Job<T>& job, index_t group, index_t image, index_t images, index_t j0, index_t rows,
+              T* __restrict to) {
   constexpr index_t L = lanes<T>;
   index_t columns = job.columns.outputs, pitch = (columns + L - 1) / L * L;
   for (index_t k = 0; k < job.results; k++)
     for (index_t n = 0; n < images; n++) {
-      const T* from = job.y + (((image + n) * job.groups + group) * job.results + k) * job.rows.outputs * columns + j0 * columns;
+      const T* from =
+          job.y + (((image + n) * job.groups + group) * job.results + k) * job.rows.outputs * columns + j0 * columns;
       for (index_t j = 0; j < rows; j++, from += columns, to += pitch) {
         store(to + pitch - L, Vector<T>{});
         copy_exactly(to, from, columns);
@@ -210,7 +221,7 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t b0, 
   for (index_t band = begin; band < end; band++) {
     index_t image = band / plan.row_bands * plan.band_images, j0 = band % plan.row_bands * plan.band_rows;
     index_t images = min(plan.band_images, job.images - image), rows = min(plan.band_rows, job.rows.outputs - j0);
-    Window window = band_window(job, images, rows);
+    const Window window = band_window(job, images, rows);
     Rows<T> band_rows = {images, rows, row_vectors, window.image_pitch, window.row_step * window.row_pitch, 0, {}};
     index_t count = 0;
     if (plan.few) {
@@ -254,8 +265,17 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t b0, 
 }  // namespace
 
 TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w)) {
-  Job<T> job = {x, y, w, geo.n, geo.groups, geo.c / geo.groups, geo.k / geo.groups, geo.rows, geo.cols,
-                convolution_line(geo.rows), convolution_line(geo.cols)};
+  Job<T> job = {x,
+                y,
+                w,
+                geo.n,
+                geo.groups,
+                geo.c / geo.groups,
+                geo.k / geo.groups,
+                geo.rows,
+                geo.cols,
+                convolution_line(geo.rows),
+                convolution_line(geo.cols)};
   index_t kernel = geo.rows.w * geo.cols.w, all = geo.k * job.channels * kernel;
   index_t pixels = geo.n * geo.rows.y * geo.cols.y;
   if (all == 0) return;
@@ -263,7 +283,8 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
     for (index_t i = 0; i < all; i++) w[i] = 0;
     return;
   }
-  int use = 2.0 * static_cast<double>(pixels) * all < 2e5 ? 1 : threads();  // waking threads takes longer than so little
+  int use =
+      2.0 * static_cast<double>(pixels) * all < 2e5 ? 1 : threads();  // waking threads takes longer than so little
   Plan plan = make_plan(job, use);
   index_t blocks = plan.blocks * geo.groups, bands = plan.image_bands * plan.row_bands;
   plan.band_parts = min(plan.band_parts, bands);
@@ -289,9 +310,9 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
   auto sum_blocks = [&](index_t begin, index_t end, index_t share) {
     while (begin < end) {
       index_t group = begin / plan.blocks, stop = min(end, (group + 1) * plan.blocks);
-      accumulate(job, plan, group, begin - group * plan.blocks, stop - group * plan.blocks, bands * share / plan.band_parts,
-                 bands * (share + 1) / plan.band_parts, sum + (begin * plan.band_parts + share) * sums,
-                 plan.band_parts * sums);
+      accumulate(job, plan, group, begin - group * plan.blocks, stop - group * plan.blocks,
+                 bands * share / plan.band_parts, bands * (share + 1) / plan.band_parts,
+                 sum + (begin * plan.band_parts + share) * sums, plan.band_parts * sums);
       begin = stop;
     }
   };
