@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen import _cpu
+import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
 
 from .geometry import Geometry, Shape, Taps
 
