@@ -30,8 +30,6 @@ constexpr index_t kTransposedBytes = 256 << 10;
 constexpr index_t kPrivateBytes = 1 << 20;  // sums that a thread may have for itself
 constexpr index_t kPixels = 128;            // per call of a tile: so much of y stays in L1
 
-constexpr index_t kFewResults = 4;  // the most k per group for which `dots` is used
-
 // A band of y and of the window as `dots` walks them: rows of `vectors` vectors, the last one valid where `mask` is
 // set.
 template <class T>
@@ -79,26 +77,51 @@ __attribute__((noinline)) void dots(const T* __restrict window, const index_t* _
 template <class T>
 using DotsFunction = void (*)(const T*, const index_t*, const Rows<T>&, const T*, T*);
 
-// dots<T, K, pairs> for pairs <= M.
-template <class T, int K, int M>
-DotsFunction<T> pick_dots(index_t pairs) {
-  if constexpr (M > 1)
-    if (pairs < M) return pick_dots<T, K, M - 1>(pairs);
-  return dots<T, K, M>;
+// dots<T, K, .> for at most `pairs` pairs; `taken` is how many.
+template <class T, int K>
+DotsFunction<T> pick_dots_pairs(index_t pairs, index_t* taken) {
+  constexpr int most = kRows * kVectors / K < 8 ? kRows * kVectors / K : 8;  // what leaves the sums in registers
+  if (pairs >= most) {
+    *taken = most;
+    return dots<T, K, most>;
+  }
+  if constexpr (most > 4)
+    if (pairs >= 4) {
+      *taken = 4;
+      return dots<T, K, 4>;
+    }
+  if constexpr (most > 2)
+    if (pairs >= 2) {
+      *taken = 2;
+      return dots<T, K, 2>;
+    }
+  *taken = 1;
+  return dots<T, K, 1>;
 }
 
 template <class T>
-void all_dots(index_t results, index_t pairs, const T* window, const index_t* offsets, const Rows<T>& band, const T* y,
-              T* sum) {
-  const index_t at_once[] = {8, 4, 4, 2};  // pairs whose sums fit the registers, for 1 .. kFewResults results
-  index_t parts = (pairs + at_once[results - 1] - 1) / at_once[results - 1];
-  for (index_t part = 0; part < parts; part++) {
-    index_t i = pairs * part / parts, count = pairs * (part + 1) / parts - i;
-    auto* function = results == 1   ? pick_dots<T, 1, 8>(count)
-                     : results == 2 ? pick_dots<T, 2, 4>(count)
-                     : results == 3 ? pick_dots<T, 3, 4>(count)
-                                    : pick_dots<T, 4, 2>(count);
-    function(window, offsets + i, band, y, sum + i * results * lanes<T>);
+DotsFunction<T> pick_dots(index_t results, index_t pairs, index_t* taken) {
+  switch (results) {
+    case 1:
+      return pick_dots_pairs<T, 1>(pairs, taken);
+    case 2:
+      return pick_dots_pairs<T, 2>(pairs, taken);
+    case 3:
+      return pick_dots_pairs<T, 3>(pairs, taken);
+#if TINYGEN_VECTOR_BYTES >= 32
+    case 4:
+      return pick_dots_pairs<T, 4>(pairs, taken);
+    case 5:
+      return pick_dots_pairs<T, 5>(pairs, taken);
+#endif
+#if TINYGEN_VECTOR_BYTES == 64
+    case 6:
+      return pick_dots_pairs<T, 6>(pairs, taken);
+    case 7:
+      return pick_dots_pairs<T, 7>(pairs, taken);
+#endif
+    default:
+      return pick_dots_pairs<T, kRows>(pairs, taken);
   }
 }
 
@@ -132,7 +155,8 @@ Plan make_plan(const Job<T>& job, int use) {
   index_t vectors = (job.results + L - 1) / L, taps = job.rows.taps * job.columns.taps;
   plan.pairs = job.channels * taps;
   plan.vectors = vectors_per_block(vectors);
-  plan.few = job.results <= kFewResults;
+  index_t padded = (job.columns.outputs + L - 1) / L * L;
+  plan.few = job.results <= 4 || (job.results <= kRows && padded * 3 <= job.columns.outputs * 4);
   plan.block = (plan.few ? job.results : plan.vectors) * L;
   plan.blocks = plan.few ? 1 : (vectors + plan.vectors - 1) / plan.vectors;
   index_t blocks = plan.blocks * job.groups;
@@ -246,7 +270,8 @@ void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t b0, 
                               window.tap(job.rows.start + r * job.rows.move, job.columns.start + s * job.columns.move);
       T* out = sum + channel * taps * plan.block;
       if (plan.few) {
-        all_dots(job.results, pair, copy, offsets, band_rows, y, out);
+        for (index_t i = 0, taken = 0; i < pair; i += taken)
+          pick_dots<T>(job.results, pair - i, &taken)(copy, offsets + i, band_rows, y, out + i * plan.block);
         continue;
       }
       index_t parts = (count + kPixels - 1) / kPixels;
