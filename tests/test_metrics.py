@@ -77,7 +77,7 @@ def test_share_of_confident_samples():
 
 
 def test_precision_and_recall():
-    """Samples from one of two clusters are real (precision 1), and half of the real ones are never made (recall 1/2)."""
+    """Samples from one of two clusters are real (precision 1); half of the real ones are never made (recall 1/2)."""
     draw = np.random.default_rng(0)
     left, right = draw.normal(size=(300, 4)), draw.normal(size=(300, 4)) + 100
     precision, recall = metrics.precision_recall(np.concatenate([left, right]), draw.normal(size=(600, 4)))

@@ -385,7 +385,13 @@ def test_image_files(tmp_path):
     buffer = io.BytesIO()
     training.save_image(tg.zeros(4, 1, 2, 2), buffer, format="png")
     assert to_pillow(np.ones((3, 4, 5))).mode == "L"
-    assert np.array_equal(enlarged(x)[0, 0], np.kron(x[0, 0], np.ones((28, 28))))
+    digit = np.random.default_rng(0).random((1, 1, 28, 28), np.float32)
+    assert np.array_equal(enlarged(digit)[0, 1], np.kron(digit[0, 0], np.ones((2, 2))))
+    small = enlarged(digit[:, :, :8, :9])
+    assert small.shape == (1, 3, 56, 63) and small.min() >= 0 and small.max() <= 1
+    blocks = small[0, 0].reshape(8, 7, 9, 7).mean((1, 3))
+    assert np.corrcoef(blocks.ravel(), digit[0, 0, :8, :9].ravel())[0, 1] > 0.98
+    assert np.allclose(enlarged(np.full((2, 3, 8, 8), 0.3, "f4")), 0.3)
     assert enlarged(np.zeros((1, 1, 64, 80))).shape == (1, 3, 64, 80)
     frames = [tmp_path / f"{i}.png" for i in range(3)]
     for i, frame in enumerate(frames):

@@ -356,7 +356,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         tg.device("cuda")
         print("GPU: usable as --device cuda")
     except (RuntimeError, ImportError, AttributeError) as error:
-        print(f"GPU: none ({' '.join(str(error).split())[:100]})")
+        print(f"GPU: none ({str(error).partition(';')[0]})")
     good = True
     for name, check in CHECKS.items():
         try:

@@ -36,7 +36,7 @@ def weights_init(m: nn.Module) -> None:
 
 
 class DCGenerator(nn.Module):
-    """Noise (N, latent) to images in [-1, 1]: project to channels[-1] planes, then double their size, layer by layer."""
+    """Noise (N, latent) to images in [-1, 1]: project to channels[-1] planes, double their size layer by layer."""
 
     def __init__(self, shape: Sequence[int], channels: Sequence[int] = (16, 32), latent: int = 100) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class GANStep:
             verdict = "D has won: it is never wrong, so G learns little; lower D's learning rate (--set d_lr=...)"
         elif accuracy < 0.52:
             verdict = "D is guessing: G fools it, or D has stopped learning"
-        elif max(d_grad, g_grad) > 100:
+        elif max(d_grad, g_grad) > 1000:
             verdict = "gradients explode: lower the learning rate"
         elif accuracy > 0.95:
             verdict = "D is well ahead; G still learns"

@@ -69,7 +69,7 @@ class VAEStep:
     """One update of a VAE.
 
     `likelihood`: "bernoulli" (a pixel in [0,1] is its probability to be on) or "gaussian" (its mean is the sigmoid of
-    the decoder, its standard deviation one learned number for all pixels).
+    the decoder, its standard deviation one learned number for all pixels; a density, so its nats may well be negative).
     """
 
     units = dict.fromkeys(("loss", "recon", "kl"), "nats per image") | {"active": "latent dimensions in use"}

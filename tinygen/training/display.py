@@ -26,7 +26,7 @@ class Display:
         self.epochs, self.steps, self.per_step = epochs, steps, images / steps
         self.done = self.first = epoch * steps + index
         self.began = self.last = time.perf_counter()
-        self.every = max(1, round((epochs - epoch) / 20))  # of the plain lines, at most about twenty for epochs
+        self.every = max(1, round((epochs - epoch) / 20))  # epochs between lines: about twenty lines in all
         if self.live:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -73,7 +73,7 @@ class Display:
 
     def epoch(self, epoch: int, train: Mapping[str, float], test: Mapping[str, float], health: str | None) -> None:
         """An epoch is done: its mean training metrics, the test metrics, and a remark."""
-        if not self.live and epoch % self.every and epoch != self.epochs:
+        if epoch % self.every and epoch != self.epochs:
             return
         self.last = time.perf_counter()
         parts = [f"epoch {epoch:>{len(str(self.epochs))}}/{self.epochs}", f"train {values(train)}"]

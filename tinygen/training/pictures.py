@@ -16,7 +16,8 @@ import numpy as np
 import tinygen as tg
 
 GAP = 0.25  # grey level between the images of a grid, so that black images do not run together
-SIDE = 56  # pixels: smaller images are enlarged to about this, each pixel a square
+SIDE = 56  # pixels: smaller images are enlarged to about this
+SMOOTH = 16  # pixels: images smaller than this are smoothed
 
 
 def make_grid(
@@ -62,10 +63,21 @@ def to_pillow(image: Any) -> Any:
 
 
 def enlarged(tensor: Any) -> np.ndarray:
-    """The images (N, 3, H, W), small ones with every pixel a square, so that a side has about 56 pixels."""
+    """The images (N, 3, H, W), small ones enlarged so that a side has about 56 pixels.
+
+    Each pixel becomes a square; below 16 pixels a side it is smoothed over (bicubic), since the eye sees squares there and
+    no longer what they show.
+    """
+    from PIL import Image
+
     images = _images(tensor)
-    factor = max(1, round(SIDE / min(images.shape[2:])))
-    return images.repeat(factor, 2).repeat(factor, 3)
+    n, c, h, w = images.shape
+    factor = max(1, round(SIDE / min(h, w)))
+    if min(h, w) >= SMOOTH:
+        return images.repeat(factor, 2).repeat(factor, 3)
+    size = (w * factor, h * factor)
+    planes = [Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC) for plane in images.reshape(n * c, h, w)]
+    return np.stack([np.asarray(p) for p in planes]).reshape(n, c, h * factor, w * factor).clip(0, 1)
 
 
 def save_picture(tensor: Any, path: str | os.PathLike, nrow: int = 8) -> Any:
