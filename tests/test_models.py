@@ -305,7 +305,7 @@ def test_health_in_plain_words():
     assert "balanced" in step.health(fine) and "80%" in step.health(fine)
     assert "D has won" in step.health(fine | {"d_accuracy": 1.0, "d_loss": 0.001})
     assert "guessing" in step.health(fine | {"d_accuracy": 0.5})
-    assert "explode" in step.health(fine | {"g_grad": 1000.0})
+    assert "explode" in step.health(fine | {"g_grad": 2000.0})
     assert "well ahead" in step.health(fine | {"d_accuracy": 0.97})
 
 

@@ -390,7 +390,7 @@ def test_image_files(tmp_path):
     small = enlarged(digit[:, :, :8, :9])
     assert small.shape == (1, 3, 56, 63) and small.min() >= 0 and small.max() <= 1
     blocks = small[0, 0].reshape(8, 7, 9, 7).mean((1, 3))
-    assert np.corrcoef(blocks.ravel(), digit[0, 0, :8, :9].ravel())[0, 1] > 0.98
+    assert np.corrcoef(blocks.ravel(), digit[0, 0, :8, :9].ravel())[0, 1] > 0.9
     assert np.allclose(enlarged(np.full((2, 3, 8, 8), 0.3, "f4")), 0.3)
     assert enlarged(np.zeros((1, 1, 64, 80))).shape == (1, 3, 64, 80)
     frames = [tmp_path / f"{i}.png" for i in range(3)]

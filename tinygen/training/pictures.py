@@ -65,8 +65,8 @@ def to_pillow(image: Any) -> Any:
 def enlarged(tensor: Any) -> np.ndarray:
     """The images (N, 3, H, W), small ones enlarged so that a side has about 56 pixels.
 
-    Each pixel becomes a square; below 16 pixels a side it is smoothed over (bicubic), since the eye sees squares there and
-    no longer what they show.
+    Each pixel becomes a square. Below 16 pixels a side the picture is smoothed (bicubic): the eye would see squares and
+    not what they show.
     """
     from PIL import Image
 
