@@ -19,10 +19,10 @@ constexpr int kRows = 6, kVectors = 2;
 constexpr int kRows = 4, kVectors = 2;
 #endif
 
-// c (row pitch `pitch`, `width` of the N * lanes columns are stored) from a [depth][kRows] and b [depth][N * lanes].
+// c (row pitch `pitch`, `width` of the N * lanes columns are stored) from a [depth][kRows] and b (row pitch b_pitch).
 // `first`: start from init (null: zero); otherwise add to what c holds.
 template <class T, int M, int N>
-__attribute__((noinline)) void tile(index_t depth, const T* __restrict a, const T* __restrict b,
+__attribute__((noinline)) void tile(index_t depth, const T* __restrict a, const T* __restrict b, index_t b_pitch,
                                     const T* __restrict init, bool first, T* __restrict c, index_t pitch,
                                     index_t width) {
   constexpr int L = lanes<T>;
@@ -61,7 +61,7 @@ __attribute__((noinline)) void tile(index_t depth, const T* __restrict a, const 
       for (int j = 0; j < N; j++) sum[i][j] += factor * row[j];
     }
     a += kRows;
-    b += N * L;
+    b += b_pitch;
   }
   T* to = whole ? c : edge;
   index_t step = whole ? pitch : N * L;
@@ -75,7 +75,7 @@ __attribute__((noinline)) void tile(index_t depth, const T* __restrict a, const 
 }
 
 template <class T>
-using TileFunction = void (*)(index_t, const T*, const T*, const T*, bool, T*, index_t, index_t);
+using TileFunction = void (*)(index_t, const T*, const T*, index_t, const T*, bool, T*, index_t, index_t);
 
 template <class T, int M>
 inline TileFunction<T> pick_tile_width(index_t vectors) {

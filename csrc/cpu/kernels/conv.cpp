@@ -509,6 +509,10 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
       index_t n = 0, j = 0, q = 0;  // the pixel that the next panel begins with
       for (index_t p = 0; p < pixels; p += kVectors * L) {
         index_t length = min(kVectors * L, pixels - p), vectors = (length + L - 1) / L;
+        // With a single tap and no gap between its pixels a panel lies ready in the window.
+        bool ready = phase.taps == 1 && q + length <= walk_columns;
+        const T* pixels_of = ready ? copy + taps[0] + window.pixel(n, j, q) : panel;
+        index_t panel_pitch = ready ? window.channel_pitch : vectors * L;
         Move moves[kVectors * L];
         int count = 0;
         for (index_t done = 0; done < length;) {
@@ -521,11 +525,13 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
             if (++j == walk_rows) j = 0, n++;
           }
         }
-        pack_panel(copy, window.channel_pitch, channels, taps, phase.taps, moves, count, panel, vectors * L);
+        if (!ready)
+          pack_panel(copy, window.channel_pitch, channels, taps, phase.taps, moves, count, panel, panel_pitch);
         for (index_t b = b0; b < b1; b++) {
           index_t m = b * kRows;
-          pick_tile<T>(job.results - m, vectors)(depth, weights + m * whole_depth + channel * phase.taps * kRows, panel,
-                                                 bias ? bias + m : nullptr, first, out + m * pitch + p, pitch, length);
+          pick_tile<T>(job.results - m, vectors)(depth, weights + m * whole_depth + channel * phase.taps * kRows,
+                                                 pixels_of, panel_pitch, bias ? bias + m : nullptr, first,
+                                                 out + m * pitch + p, pitch, length);
         }
       }
     }
