@@ -199,3 +199,35 @@ def test_as_a_program_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     done = subprocess.run(resume, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert f"epoch {target}/{target}" in done.stdout
+
+
+def test_samples_are_scored_on_images_like_mnists(capsys):
+    draw = np.random.default_rng(0)
+    np.savez("mine.npz", images=draw.random((1500, 1, 28, 28)).astype(np.float32))
+    small = ["--set", "hidden=[16]", "--epochs", "1"]
+    assert tinygen("train", "vae", "--data", "mine.npz", *small, "--out", "run") == 0
+    capsys.readouterr()
+    assert tinygen("evaluate", "run", "-n", 200) == 0
+    out = capsys.readouterr().out
+    for name in ("loss", "recon", "kl", "active"):
+        assert re.search(rf"^  {name} .* n = 150$", out, re.M)
+    assert re.search(r"^  cfid .* n = 200$", out, re.M) and "digits" not in out
+    assert "100 fake samples for 64 features" in refused(capsys, "evaluate", "run", "-n", 100)
+
+
+def test_expected_ranges_are_for_the_recipe_as_it_is():
+    from tinygen.recipes import expected, find, prepare
+    from tinygen.recipes.recipe import Dataset
+
+    images = np.zeros((600, 1, 28, 28), np.uint8)
+    labels = np.arange(600) % 10
+    data = Dataset("mnist", images, labels, images, labels, tuple("0123456789"))
+    source = {"name": "mnist", "size": None, "channels": None, "limit": None}
+    for name in RECIPES:
+        settings = prepare(find(name), data, source, epochs=find(name).epochs)
+        assert expected(settings) == find(name).expected.get("mnist", {})
+        settings.epochs += 1
+        assert not expected(settings)
+    settings = prepare(find("vae"), data, source, epochs=10, model={"latent": 3})
+    assert not expected(settings)
+    assert not expected(prepare(find("vae"), data, source | {"limit": 600}, epochs=10))

@@ -250,7 +250,7 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tinygen.data import load
-    from tinygen.recipes import expected, load_run, score
+    from tinygen.recipes import RunError, expected, load_run, score
     from tinygen.recipes.recipe import read_settings
 
     settings = read_settings(arguments.run)
@@ -259,7 +259,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     dataset = load(source["name"], size=source["size"], channels=source["channels"], limit=source["limit"])
     print(f"{arguments.run}: {settings.recipe} on {source['name']}, {settings.epochs} epochs, seed {settings.seed}")
     began = time.perf_counter()
-    found = score(step, dataset, arguments.seed, arguments.n)
+    try:
+        found = score(step, dataset, arguments.seed, arguments.n)
+    except ValueError as error:  # too few samples
+        raise RunError(str(error)) from error
     if not found:
         print("  nothing to measure: samples are scored on grey 28x28 images (--data mnist); look at the pictures")
         return

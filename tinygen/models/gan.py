@@ -46,7 +46,9 @@ class DCGenerator(nn.Module):
         )
         widths = (shape[0], *channels)[::-1]
         self.norms = nn.ModuleList([nn.BatchNorm2d(a) for a in widths[:-1]])
-        self.up = nn.ModuleList([nn.ConvTranspose2d(a, b, 4, 2, 1, bias=b == widths[-1]) for a, b in pairwise(widths)])
+        # Batch norm subtracts the mean, so only the last layer needs a bias.
+        self.up = nn.ModuleList([nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths[:-1])])
+        self.up.append(nn.ConvTranspose2d(channels[0], shape[0], 4, 2, 1))
 
     def forward(self, z: tg.Tensor) -> tg.Tensor:
         y = self.project(z)
