@@ -29,6 +29,13 @@ SMALL = {
 }
 
 
+@pytest.fixture(autouse=True)
+def curves_are_drawn_once(request, monkeypatch):
+    """Matplotlib would take most of the time of these tests; one of them looks at what it draws."""
+    if "promised" not in request.node.name:
+        monkeypatch.setattr(training.run, "draw_curves", lambda *arguments: None)
+
+
 def run_of(recipe, folder, epochs=2, **options):
     return start(recipe, folder=folder, epochs=epochs, model=SMALL[recipe], **(TINY | options))
 

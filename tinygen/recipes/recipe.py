@@ -240,7 +240,7 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
 def expected(settings: Settings) -> Mapping[str, tuple[float, float]]:
     """The range of each test metric that the recipe is known to reach; nothing where its settings were changed."""
     recipe, model = find(settings.recipe), settings.model
-    own = {**recipe.model, **{name: model.get(name) for name in ("classes", "decay_steps") if name in model}}
+    own = dict(recipe.model) | {name: model[name] for name in ("classes", "decay_steps") if name in model}
     same = (settings.epochs, settings.batch_size, model) == (recipe.epochs, recipe.batch_size, own)
     whole = not any(settings.data[option] for option in ("size", "channels", "limit"))
     return recipe.expected.get(settings.data["name"], {}) if same and whole else {}
