@@ -251,6 +251,20 @@ def test_fit_visits_every_batch_once_an_epoch_and_tells_the_callbacks():
     assert training.fit(step, batches, 2, position=end) == end and len(step.seen) == 5
 
 
+def test_a_run_of_a_step_that_has_only_what_a_step_must_have(tmp_path):
+    """No evaluate, sample, units, health or schedules; the log holds means over its windows and over epochs."""
+    images = np.arange(120, dtype="f4").reshape(120, 1, 1, 1) / 120 * np.ones((1, 1, 8, 8), "f4")
+    batches = data.Batches(images, None, 2, seed=1)
+    run = training.Run(tmp_path / "run", Counting(), batches, data.Batches(images[:4], None, 4))
+    run.fit(epochs=2)
+    lines = read_log(tmp_path / "run" / "log.jsonl")
+    assert len(lines) == 22  # ten windows of six steps an epoch, and the epoch
+    first = np.mean([batches.at(0, i)[0].mean() for i in range(6)])
+    assert lines[0]["epoch"] == 0.1 and lines[0]["train"]["mean"] == pytest.approx(first, rel=1e-5)
+    assert lines[10] == {"epoch": 1, "train": {"mean": pytest.approx(images.mean(), rel=1e-5)}, "test": {}}
+    assert (tmp_path / "run" / "same.png").exists()
+
+
 def test_looking_aside_leaves_no_trace():
     step = Counting()
     tg.manual_seed(4)
