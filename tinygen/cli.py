@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"tinygen: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"tinygen: {message}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -26,7 +26,7 @@ _ALL = [
         gpu={"model": {"channels": [32, 64]}},
     ),
     Recipe(
-        "vae", "variational autoencoder, one hidden layer", VAEStep,
+        "vae", "variational autoencoder, fully connected", VAEStep,
         {"conv": False, "hidden": [400], "latent": 20},
         small={
             "epochs": 100,
