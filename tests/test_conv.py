@@ -521,6 +521,14 @@ def test_same_padding_keeps_ceil_of_size_over_stride():
         assert y.shape == (1, 1, -(-size // stride))
 
 
+def test_k6_a_strided_same_convolution_is_the_unstrided_one_sliced():
+    for size, kernel, stride, dilation in itertools.product(range(1, 9), range(1, 6), range(1, 5), (1, 2)):
+        x, w = tg.randn(2, 1, size), tg.randn(3, 1, kernel)
+        every = tg.conv1d(x, w, None, 1, "same", dilation)
+        np.testing.assert_allclose(tg.conv1d(x, w, None, stride, "same", dilation), every[:, :, ::stride], 1e-5, 1e-6)
+    assert tg.conv_matrix([1, 2, 1], 4, stride=2).tolist() == [[2, 1, 0, 0], [0, 1, 2, 1]]
+
+
 def test_asymmetric_padding_is_padding_then_valid():
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 3, 6, 7)), tg.tensor(rng.standard_normal((4, 3, 3, 3)))

@@ -61,7 +61,7 @@ class Geometry:
         """
         axes, size, kernel = len(w_shape) - 2, x_shape[2:], w_shape[2:]
         s, d = per_axis(name, "stride", stride, axes), per_axis(name, "dilation", dilation, axes)
-        pads = _padding(name, padding, size, kernel, s, d)
+        pads = padding_pairs(name, padding, kernel, d)
         spans = [n + a + b - e * (k - 1) for n, (a, b), e, k in zip(size, pads, d, kernel, strict=True)]
         if min(spans) < 1:
             raise ValueError(
@@ -86,7 +86,7 @@ class Geometry:
         s, d = per_axis(name, "stride", stride, axes), per_axis(name, "dilation", dilation, axes)
         if padding == "same":
             raise ValueError(f"{name}: padding='same' leaves the size open; give integers and output_size=")
-        pads = _padding(name, padding, size, kernel, s, d)
+        pads = padding_pairs(name, padding, kernel, d)
         every = zip(size, s, pads, d, kernel, strict=True)
         smallest = [(n - 1) * a - b - c + e * (k - 1) + 1 for n, a, (b, c), e, k in every]
         slack = [max(a, e) - 1 for a, e in zip(s, d, strict=True)]
@@ -130,17 +130,14 @@ def per_axis(name: str, what: str, value: Any, axes: int, smallest: int = 1) -> 
     return values
 
 
-def _padding(name: str, padding: Any, size: Shape, kernel: Shape, stride: Shape, dilation: Shape) -> list[Pair]:
+def padding_pairs(name: str, padding: Any, kernel: Shape, dilation: Shape) -> list[Pair]:
     """(before, after) per axis, from an integer, one per axis, a pair per axis, 'valid' or 'same'."""
-    axes = len(size)
+    axes = len(kernel)
     if padding == "valid":
         return [(0, 0)] * axes
-    if padding == "same":  # ceil(size / stride) outputs, the odd element of padding at the end
-        pads = []
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-            pads.append((total // 2, total - total // 2))
-        return pads
+    if padding == "same":  # as many outputs as inputs at stride 1, of which a stride keeps every s-th: ceil(size / s)
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return [(total // 2, total - total // 2) for total in totals]
     if isinstance(padding, str):
         raise ValueError(f"{name}: padding={padding!r} is not known; use an integer, a tuple, 'same' or 'valid'")
     values = (padding,) * axes if isinstance(padding, int) else tuple(padding)

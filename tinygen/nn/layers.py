@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.geometry import _padding
+from ..backends.geometry import padding_pairs
 from ..tape import Tensor, no_grad
 from . import functional as F
 from . import init
@@ -122,8 +122,7 @@ class _Conv(Module):
         """The input, with borders that are not zeros attached, and the padding that is left to do."""
         if self.padding_mode == "zeros":
             return x, self.padding
-        size = tuple(x.shape[-self._axes :])
-        pads = _padding(type(self).__name__, self.padding, size, self.kernel_size, self.stride, self.dilation)
+        pads = padding_pairs(type(self).__name__, self.padding, self.kernel_size, self.dilation)
         return F.pad(x, [amount for pair in reversed(pads) for amount in pair], mode=self.padding_mode), 0
 
     def extra_repr(self) -> str:
