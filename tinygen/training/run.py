@@ -32,7 +32,7 @@ from .display import Display, Silent
 from .loop import Callback, Position, Step, aside, fit, to_tensors
 from .pictures import save_film, save_picture
 
-FRAMES = 100  # at most about so many pictures in progress.gif
+FRAMES = 50  # at most about so many pictures in progress.gif
 
 
 class Interrupted(Exception):
@@ -184,7 +184,8 @@ class Run(Callback):
         frame = True
         for name, images in pictures.items():
             picture = save_picture(images, self.folder / f"{name}.png")
-            if frame and self.position.epoch % math.ceil(self.epochs / FRAMES) == 0:
+            epoch = self.position.epoch
+            if frame and (epoch % math.ceil(self.epochs / FRAMES) == 0 or epoch == self.epochs):
                 picture.save(self.folder / "frames" / f"{self.position.epoch:05d}.png")
             frame = False
 
