@@ -11,6 +11,7 @@ is below 2 % of its median, or when the budget of seconds is used up.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import subprocess
@@ -74,7 +75,8 @@ class Worker:
         return answer
 
     def ask(self, do: str, **message: Any) -> dict:
-        self.send(do, **message)
+        with contextlib.suppress(BrokenPipeError):  # the process has died: receive() says why
+            self.send(do, **message)
         return self.receive()
 
     def close(self) -> None:

@@ -73,8 +73,9 @@ def test_the_centre_is_kept_and_shrinking_does_not_alias(tmp_path):
     wide.transpose(Image.Transpose.TRANSPOSE).save(tmp_path / "b.png")
     made = data.load(tmp_path, size=8)
     expected = np.asarray(wide.resize((24, 8), Image.Resampling.BICUBIC))[:, 8:16]
-    np.testing.assert_array_equal(made.train_images[0, 0], expected)
-    np.testing.assert_array_equal(made.test_images[0, 0], expected.T)
+    off = abs(made.train_images[0, 0].astype(int) - expected)  # Pillow's versions round differently
+    assert off.max() <= 1
+    np.testing.assert_array_equal(made.test_images[0, 0], made.train_images[0, 0].T)
     stripes = np.zeros((256, 256), np.uint8)
     stripes[:, ::2] = 255
     Image.fromarray(stripes).save(tmp_path / "s.png")

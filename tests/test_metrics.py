@@ -44,8 +44,9 @@ def test_frechet_distance_of_singular_covariances_is_real_and_zero_for_equal_set
     features = np.random.default_rng(0).normal(size=(200, 6))
     features[:, 3] = features[:, 0]  # rank 5
     features[:, 5] = 0
-    assert metrics.frechet_from_features(features, features) == pytest.approx(0, abs=1e-8)
-    assert metrics.frechet_from_features(features, features + 2) == pytest.approx(24, abs=1e-8)
+    # the root of an eigenvalue that should be 0 and is 1e-16 is 1e-8
+    assert metrics.frechet_from_features(features, features) == pytest.approx(0, abs=1e-6)
+    assert metrics.frechet_from_features(features, features + 2) == pytest.approx(24, abs=1e-6)
 
 
 def test_too_few_samples_are_refused():
