@@ -86,10 +86,11 @@ DIFFERENTIABLE = {
     "selu": [(tg.selu, [X])],
     "gelu": [(tg.gelu, [X]), (lambda x: tg.gelu(x, approximate="tanh"), [X])],
     "silu": [(tg.silu, [X])],
+    "sign": [(tg.sign, [X])],
 }  # fmt: skip
 # name: inputs; these have no derivative.
 CONSTANT = {
-    "floor_divide": [X, Y], "sign": [X], "floor": [X], "ceil": [X], "round": [X], "trunc": [X],
+    "floor_divide": [X, Y], "floor": [X], "ceil": [X], "round": [X], "trunc": [X],
     **{n: [X, Y] for n in ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor")},
     **{n: [X] for n in ("logical_not", "isnan", "isinf", "isfinite")},
 }  # fmt: skip

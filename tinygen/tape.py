@@ -161,7 +161,8 @@ class Op:
         try:
             out = self.forward(device.kernels, *arrays, **attributes)
         except ValueError as error:  # NumPy's "could not be broadcast" does not name the op
-            raise ValueError(f"{self.name}: {error}") from error
+            why = str(error).strip().removeprefix(f"{self.name}: ")
+            raise ValueError(f"{self.name}: {why}") from error
         node = None
         if _recording and wanted:
             node = Node(self, inputs, attributes, out, tuple(wanted), device)

@@ -135,8 +135,7 @@ class Methods(Tensor):
     is_leaf = property(lambda self: not isinstance(self.node, tape.Node | tape.Output))
     grad_fn = property(lambda self: None if self.is_leaf else self.node)
     size = lambda self, dim=None: self.array.shape if dim is None else self.array.shape[dim]
-    dim = lambda self: self.array.ndim
-    numel = lambda self: int(self.array.size)
+    dim, numel = lambda self: self.array.ndim, lambda self: int(self.array.size)
     is_floating_point = lambda self: self.array.dtype.kind == "f"
     is_contiguous = lambda self: bool(self.array.flags.c_contiguous)
     tolist = lambda self: self.array.tolist()

@@ -154,6 +154,8 @@ def _load(name: str) -> Any:
             "cpu": "reinstall tinygen so that its extension is built anew, or set TINYGEN_CPU=reference",
             "cuda": "install CuPy with pip install 'tinygen[cuda13]' (or 'tinygen[cuda12]'), or use device='cpu'",
         }[name]
+        if error.name == f"{__name__}.cuda":
+            error, remedy = ImportError("this version has no CUDA kernels yet"), "use device='cpu'"
         raise RuntimeError(f"device '{name}' cannot be used here: {error}; {remedy}") from error
 
 

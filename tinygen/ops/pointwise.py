@@ -11,7 +11,7 @@ An activation whose derivative has a kernel of its own is a closed pair: `tanh` 
 the gradient and so its own derivative. `elu`, `silu` and `gelu` are fused ops; their composites are their formulas.
 
 At a kink we do as torch does: maximum and minimum share a tie half and half, clamp passes the gradient on its bounds,
-relu and abs have derivative 0 at 0. What is piecewise constant (sign, round, comparisons) has no derivative at all.
+relu and abs have derivative 0 at 0. What is piecewise constant (round, comparisons) has no derivative; sign has 0.
 """
 
 from __future__ import annotations
@@ -227,8 +227,11 @@ def abs(k, x):
 
 @op
 def sign(k, x):
-    """-1, 0 or 1 by the sign of x, NaN for NaN; no gradient."""
+    """-1, 0 or 1 by the sign of x, NaN for NaN; its derivative is 0 everywhere, as in torch."""
     return k.xp.sign(x)
+
+
+sign.vjp("x")(lambda g: mul(g, 0.0))
 
 
 exp.vjp("x")(lambda g, out: g * out)
