@@ -114,6 +114,29 @@ def test_list_and_check_data(capsys):
     assert "check-data" in capsys.readouterr().out
 
 
+def test_a_run_is_not_planned_shorter_than_it_is(capsys):
+    tinygen("train", "vae", *TINY, "--out", "runs/x")
+    config = Path("runs/x/config.json").read_bytes()
+    assert "has done 2 epochs already; give --epochs above that" in refused(capsys, "resume", "runs/x", "--epochs", 1)
+    assert Path("runs/x/config.json").read_bytes() == config
+    Path("runs/x/config.json").write_bytes(config.replace(b'"epochs": 2', b'"epochs": 5'))
+    assert tinygen("list") == tinygen("evaluate", "runs/x") == 0
+    assert capsys.readouterr().out.count("2 of 5 epochs") == 2
+    assert tinygen("resume", "runs/x", "--epochs", 2) == 0
+    assert b'"epochs": 5' in Path("runs/x/config.json").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "3", '{"recipe": "vae"}'])
+def test_a_damaged_run_does_not_hide_the_others(damage, capsys):
+    tinygen("train", "vae", *TINY)
+    Path("runs/vae-000").mkdir()
+    Path("runs/vae-000/config.json").write_text(damage)
+    capsys.readouterr()
+    assert tinygen("list") == 0
+    out = capsys.readouterr().out
+    assert "runs/vae-000  cannot be read" in out and "runs/vae-001  vae on digits, 2 epochs" in out
+
+
 def test_doctor(capsys):
     assert tinygen("doctor") == 0
     out = capsys.readouterr().out

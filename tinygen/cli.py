@@ -254,13 +254,15 @@ def _sample(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tinygen.data import load
     from tinygen.recipes import RunError, expected, load_run, score
-    from tinygen.recipes.recipe import read_settings
+    from tinygen.recipes.recipe import epochs_done, read_settings
 
     settings = read_settings(arguments.run)
     source = settings.data
     step = load_run(arguments.run)
     dataset = load(source["name"], size=source["size"], channels=source["channels"], limit=source["limit"])
-    print(f"{arguments.run}: {settings.recipe} on {source['name']}, {settings.epochs} epochs, seed {settings.seed}")
+    done = epochs_done(arguments.run)
+    epochs = _epochs(done, settings.epochs)
+    print(f"{arguments.run}: {settings.recipe} on {source['name']}, {epochs}, seed {settings.seed}")
     began = time.perf_counter()
     try:
         found = score(step, dataset, arguments.seed, arguments.n)
@@ -269,7 +271,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if not found:
         print("  nothing to measure: samples are scored on grey 28x28 images (--data mnist); look at the pictures")
         return
-    ranges, units = expected(settings), getattr(step, "units", {}) | SAMPLE_UNITS
+    ranges = expected(settings) if done == settings.epochs else {}
+    units = getattr(step, "units", {}) | SAMPLE_UNITS
     for name, (value, n) in found.items():
         line = f"  {name:<10} {value:>10.5g}  {units.get(name, ''):<36} n = {n:,}"
         if name in ranges:
@@ -277,6 +280,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             line += f"   expected {low:g} to {high:g}" + ("" if low <= value <= high else "  OUTSIDE")
         print(line)
     print(f"measured in {time.perf_counter() - began:.1f} s")
+
+
+def _epochs(done: int, planned: int) -> str:
+    return f"{done} epochs" if done == planned else f"{done} of {planned} epochs"
 
 
 SAMPLE_UNITS = {
@@ -287,7 +294,8 @@ SAMPLE_UNITS = {
 
 def _list(arguments: argparse.Namespace) -> None:
     from tinygen.data import KNOWN
-    from tinygen.recipes import RECIPES
+    from tinygen.recipes import RECIPES, RunError
+    from tinygen.recipes.recipe import epochs_done, read_settings
 
     width = max(map(len, RECIPES))
     print("recipes (tinygen train <name>):")
@@ -298,8 +306,12 @@ def _list(arguments: argparse.Namespace) -> None:
     if runs:
         print("runs here:")
         for path in runs:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            print(f"  {path.parent}  {config['recipe']} on {config['data']['name']}, {config['epochs']} epochs")
+            try:
+                settings = read_settings(path.parent)
+                epochs = _epochs(epochs_done(path.parent), settings.epochs)
+                print(f"  {path.parent}  {settings.recipe} on {settings.data['name']}, {epochs}")
+            except RunError as error:  # one that is damaged should not hide the others
+                print(f"  {path.parent}  cannot be read: {error}")
 
 
 def _check_data(arguments: argparse.Namespace) -> None:

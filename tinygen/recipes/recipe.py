@@ -19,6 +19,7 @@ import tinygen as tg
 from tinygen.data import KNOWN, Dataset, load
 from tinygen.training import Display, Run, aside, load_checkpoint, new_folder, restore
 
+CHECKPOINT = "checkpoint.safetensors"
 SMALL = 16  # pixels a side: below, a recipe's settings for small images hold (the embedded digits are 8x8)
 
 
@@ -128,10 +129,13 @@ class RecipeRun(Run):
     def fit(self, epochs: int | None = None) -> None:
         """Trains until `epochs` (default: the settings') are done, with the settings' number of threads: sums are
         bit-equal for a fixed one."""
+        epochs = epochs or self.settings.epochs
+        if self.position.epoch < epochs:  # only a run that goes on has a new plan
+            write_settings(self.folder, self.settings)
         threads = tg.get_num_threads()
         tg.set_num_threads(self.settings.threads)
         try:
-            super().fit(epochs or self.settings.epochs)
+            super().fit(epochs)
         finally:
             tg.set_num_threads(threads)
 
@@ -159,7 +163,10 @@ def start(
 
 
 def open_run(folder: str | os.PathLike, *, display: Display | None = None, epochs: int | None = None) -> RecipeRun:
-    """The run of a folder at its last checkpoint, ready to go on; `epochs` changes the total it is to reach."""
+    """The run of a folder at its last checkpoint, ready to go on; `epochs` changes the total it is to reach.
+
+    The folder keeps its plan until `fit` goes on. Raises RunError where more than `epochs` epochs are done already.
+    """
     folder = Path(folder)
     settings = read_settings(folder)
     source = settings.data
@@ -168,6 +175,9 @@ def open_run(folder: str | os.PathLike, *, display: Display | None = None, epoch
         raise RunError(
             f"{folder}: the data {source['name']!r} have changed since this run began; it cannot go on as it was"
         )
+    position = _checkpoint(folder)["run"]["position"]
+    if epochs is not None and (epochs, 0) < (position["epoch"], position["index"]):
+        raise RunError(f"{folder} has done {position['epoch']} epochs already; give --epochs above that")
     if epochs is not None and epochs != settings.epochs:
         settings.epochs = epochs
         recipe = find(settings.recipe)
@@ -175,8 +185,6 @@ def open_run(folder: str | os.PathLike, *, display: Display | None = None, epoch
         if recipe.from_data:
             settings.model |= recipe.from_data(dataset, steps)
     step = build(settings)
-    _checkpoint(folder)
-    write_settings(folder, settings)
     return _run(folder, settings, step, dataset, display, resume=True)
 
 
@@ -222,19 +230,31 @@ def read_settings(folder: Path) -> Settings:
         hint = f" Did you mean {folder.parent / near[0]}?" if near else " Train one with: tinygen train vae"
         raise RunError(f"{folder} is no run: it has no config.json.{hint}")
     try:
-        return Settings(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
+        settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
+        for key in ("name", "size", "channels", "limit", "sha"):
+            settings.data[key]
+        return settings
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise RunError(f"{path} cannot be read: {error!r}; restore the file, or start anew") from error
+
+
+def epochs_done(folder: str | os.PathLike) -> int:
+    """How many whole epochs a run has done; 0 where its training never began."""
+    folder = Path(folder)
+    return _checkpoint(folder)["run"]["position"]["epoch"] if (folder / CHECKPOINT).exists() else 0
 
 
 def _checkpoint(folder: Path) -> dict[str, Any]:
-    path = folder / "checkpoint.safetensors"
+    path = folder / CHECKPOINT
     if not path.exists():
-        raise RunError(f"{folder} has no checkpoint.safetensors: its training never began")
+        raise RunError(f"{folder} has no {CHECKPOINT}: its training never began")
     try:
-        return load_checkpoint(path)
-    except ValueError as error:
-        raise RunError(str(error)) from error
+        state = load_checkpoint(path)
+        if "run" not in state:
+            raise ValueError(f"{path} is not the checkpoint of a run")
+        return state
+    except (ValueError, OSError) as error:
+        raise RunError(f"{error}; restore the file, or start anew with: tinygen train") from error
 
 
 def expected(settings: Settings) -> Mapping[str, tuple[float, float]]:
