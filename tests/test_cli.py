@@ -137,6 +137,33 @@ def test_a_damaged_run_does_not_hide_the_others(damage, capsys):
     assert "runs/vae-000  cannot be read" in out and "runs/vae-001  vae on digits, 2 epochs" in out
 
 
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/none"])
+def test_a_place_that_cannot_be_written_is_named_with_the_remedy(place, capsys):
+    tinygen("train", "vae", *TINY, "--out", "run")
+    Path("file").write_text("mine")
+    capsys.readouterr()
+    commands = [("train", "vae", *TINY, "--out", place)]
+    if place != "file":
+        commands += [("sample", "run", "--out", place + "/x.png"), ("check-data", "digits", "--out", place + "/x.png")]
+    for command in commands:
+        error = refused(capsys, *command)
+        assert f"{command[-1]} cannot be written" in error and "choose another --out" in error
+    assert Path("file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63), "x"])
+def test_a_start_that_fails_leaves_its_name_free(seed, capsys):
+    from tinygen.recipes import start
+
+    assert "--seed" in refused(capsys, "train", "vae", *TINY, f"--seed={seed}", "--out", "run")
+    with pytest.raises(ValueError):
+        start("vae", folder="run", limit=60, seed=-1)
+    assert not Path("run").exists()
+    Path("run").mkdir()
+    Path("run/config.json").write_text("{}")
+    assert tinygen("train", "vae", *TINY, "--seed", 2**63 - 1, "--out", "run") == 0
+
+
 def test_doctor(capsys):
     assert tinygen("doctor") == 0
     out = capsys.readouterr().out

@@ -337,6 +337,7 @@ def test_what_is_wrong_with_a_run_is_said(tmp_path):
         load_run(tmp_path / "vae-010")
     with pytest.raises(RunError, match="no checkpoint"):
         load_run(tmp_path / "vae-001")
+    run_of("vae", tmp_path / "vae-001").save()  # a start that came to nothing does not take the name
     with pytest.raises(RunError, match="holds a run already"):
         run_of("vae", tmp_path / "vae-001")
     with pytest.raises(RunError, match=r"no recipe.*'vea'.*Did you mean vae"):

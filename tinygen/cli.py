@@ -93,7 +93,7 @@ def _parser() -> _Parser:
     train.add_argument("--epochs", type=_positive(int), help="passes over the training images")
     train.add_argument("--batch-size", type=_positive(int), help="images per step")
     train.add_argument("--lr", type=_positive(float), help="learning rate")
-    train.add_argument("--seed", type=int, default=0, help="same seed and threads, same run (default 0)")
+    train.add_argument("--seed", type=_seed, default=0, help="same seed and threads, same run (default 0)")
     train.add_argument("--preset", choices=("cpu", "gpu"), default="cpu", help="sizes and device (default cpu)")
     train.add_argument("--device", help="cpu or cuda (default: the preset's)")
     train.add_argument(
@@ -111,7 +111,7 @@ def _parser() -> _Parser:
     sample = make["sample"]
     sample.add_argument("run", type=Path, help="folder of the run")
     sample.add_argument("-n", type=_positive(int), default=64, help="how many (default 64)")
-    sample.add_argument("--seed", type=int, default=1, help="same seed, same samples (default 1)")
+    sample.add_argument("--seed", type=_seed, default=1, help="same seed, same samples (default 1)")
     sample.add_argument(
         "--out", type=Path, help="picture file, or .npy for the numbers (default: <run>/sample-<seed>.png)"
     )
@@ -119,7 +119,7 @@ def _parser() -> _Parser:
     evaluate = make["evaluate"]
     evaluate.add_argument("run", type=Path, help="folder of the run")
     evaluate.add_argument("-n", type=_positive(int), default=10_000, help="samples that are scored (default 10,000)")
-    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--seed", type=_seed, default=0)
 
     check = make["check-data"]
     check.add_argument("data", help="a name, or the path of an image folder, .npz file, or idx folder")
@@ -136,6 +136,12 @@ def _data_options(parser: argparse.ArgumentParser, data: bool = True) -> None:
     parser.add_argument("--size", type=_positive(int), help="pixels a side, at least 8 (default: as in the data)")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: as in the data)")
     parser.add_argument("--limit", type=_positive(int), help="use at most so many images")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^63 - 1, it is {text}")
+    return int(text)
 
 
 def _positive(kind: type) -> Any:
@@ -226,7 +232,7 @@ def _go(run: Any) -> None:
 
 def _sample(arguments: argparse.Namespace) -> None:
     from tinygen.recipes import RunError, load_run
-    from tinygen.recipes.recipe import read_settings, samples
+    from tinygen.recipes.recipe import read_settings, samples, writing
 
     step = load_run(arguments.run)
     if not hasattr(step, "sample"):
@@ -235,19 +241,22 @@ def _sample(arguments: argparse.Namespace) -> None:
         raise RunError(
             f"{arguments.run} is a {recipe}: it {what}; see {arguments.run}/*.png, or try: tinygen train vae"
         )
-    images = samples(step, arguments.n, arguments.seed)
     target = arguments.out or arguments.run / f"sample-{arguments.seed}.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".npy":
-        import numpy as np
-
-        np.save(target, images.numpy())
-    elif target.suffix.lower() == ".png":
-        from tinygen.training.pictures import save_picture
-
-        save_picture(images, target, nrow=max(1, min(arguments.n, round(arguments.n**0.5))))
-    else:
+    if target.suffix.lower() not in (".png", ".npy"):
         raise RunError(f"--out {target}: the file must end in .png or .npy")
+    with writing(target):  # before the samples are drawn, which may take a while
+        target.parent.mkdir(parents=True, exist_ok=True)
+    images = samples(step, arguments.n, arguments.seed)
+    with writing(target):
+        if target.suffix.lower() == ".npy":
+            import numpy as np
+
+            with open(target, "wb") as file:  # np.save would make x.NPY.npy of x.NPY
+                np.save(file, images.numpy())
+        else:
+            from tinygen.training.pictures import save_picture
+
+            save_picture(images, target, nrow=max(1, min(arguments.n, round(arguments.n**0.5))))
     print(f"{arguments.n} samples (seed {arguments.seed}) in {target}")
 
 
@@ -316,7 +325,11 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _check_data(arguments: argparse.Namespace) -> None:
     from tinygen.data import contact_sheet, load, summary
+    from tinygen.recipes import RunError
+    from tinygen.recipes.recipe import writing
 
+    if arguments.out and arguments.out.suffix.lower() != ".png":
+        raise RunError(f"--out {arguments.out}: the file must end in .png")
     dataset = load(arguments.data, size=arguments.size, channels=arguments.channels, limit=arguments.limit)
     figures = summary(dataset)
     print(f"{dataset!r}\n  from {dataset.source}" if dataset.source else repr(dataset))
@@ -334,7 +347,9 @@ def _check_data(arguments: argparse.Namespace) -> None:
     sheet = contact_sheet(dataset)
     factor = max(1, 480 // max(sheet.shape[:2]))
     target = arguments.out or Path(f"{Path(dataset.name).stem or 'data'}-sheet.png")
-    Image.fromarray(np.asarray(sheet).repeat(factor, 0).repeat(factor, 1)).save(target)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(sheet).repeat(factor, 0).repeat(factor, 1)).save(target)
     print(f"  look at {target}")
 
 

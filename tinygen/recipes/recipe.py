@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,13 +154,29 @@ def start(
     source = {"name": place, "size": size, "channels": channels, "limit": limit}
     settings = prepare(recipe, dataset, source, **options)
     step = build(settings)
-    if folder is None:
-        folder = new_folder(Path("runs"), name)
-    elif (Path(folder) / "config.json").exists():
-        raise RunError(f"{folder} holds a run already; choose another --out, or go on with: tinygen resume {folder}")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    write_settings(Path(folder), settings)
-    return _run(Path(folder), settings, step, dataset, display, resume=False)
+    batches = _batches(settings, dataset)  # the last that may fail: what fails leaves no folder
+    with writing(folder or "runs"):
+        if folder is None:
+            folder = new_folder(Path("runs"), name)
+        elif (Path(folder) / CHECKPOINT).exists():  # settings alone are those of a start that came to nothing
+            raise RunError(
+                f"{folder} holds a run already; choose another --out, or go on with: tinygen resume {folder}"
+            )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_settings(Path(folder), settings)
+        return _run(Path(folder), settings, step, dataset, batches, display, resume=False)
+
+
+@contextmanager
+def writing(target: str | os.PathLike) -> Iterator[None]:
+    """Context manager in which an OSError becomes a RunError that names the file or folder to be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(
+            f"{target} cannot be written: {reason}; choose another --out, in a folder where you may write"
+        ) from error
 
 
 def open_run(folder: str | os.PathLike, *, display: Display | None = None, epochs: int | None = None) -> RecipeRun:
@@ -185,7 +202,7 @@ def open_run(folder: str | os.PathLike, *, display: Display | None = None, epoch
         if recipe.from_data:
             settings.model |= recipe.from_data(dataset, steps)
     step = build(settings)
-    return _run(folder, settings, step, dataset, display, resume=True)
+    return _run(folder, settings, step, dataset, _batches(settings, dataset), display, resume=True)
 
 
 def load_run(folder: str | os.PathLike) -> Any:
@@ -204,12 +221,17 @@ def load_run(folder: str | os.PathLike) -> Any:
     return step
 
 
+def _batches(settings: Settings, dataset: Dataset) -> tuple[Any, Any]:
+    """Batches to train on, and to test on."""
+    train = dataset.batches(settings.batch_size, settings.seed, drop_last=settings.drop_last)
+    return train, dataset.batches(min(256, len(dataset.test_images)), split="test")
+
+
 def _run(
-    folder: Path, settings: Settings, step: Any, dataset: Dataset, display: Display | None, resume: bool
-) -> RecipeRun:
-    batches = dataset.batches(settings.batch_size, settings.seed, drop_last=settings.drop_last)
-    test = dataset.batches(min(256, len(dataset.test_images)), split="test")
-    run = RecipeRun(folder, step, batches, test, display, settings.seed, settings.device, resume)
+    folder: Path, settings: Settings, step: Any, dataset: Dataset, batches: tuple[Any, Any], display: Display | None,
+    resume: bool,
+) -> RecipeRun:  # fmt: skip
+    run = RecipeRun(folder, step, *batches, display, settings.seed, settings.device, resume)
     run.settings, run.dataset = settings, dataset
     return run
 
