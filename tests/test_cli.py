@@ -164,6 +164,16 @@ def test_a_start_that_fails_leaves_its_name_free(seed, capsys):
     assert tinygen("train", "vae", *TINY, "--seed", 2**63 - 1, "--out", "run") == 0
 
 
+@pytest.mark.parametrize("recipe", ["lenet", "vae"])
+def test_a_schedule_that_is_stretched_is_said(recipe, capsys):
+    tinygen("train", recipe, *TINY, "--out", "run")
+    assert tinygen("resume", "run") == 0
+    assert "schedule" not in capsys.readouterr().out
+    assert tinygen("resume", "run", "--epochs", 3) == 0
+    line = "note: the learning rate schedule is stretched from 2 to 3 epochs"
+    assert capsys.readouterr().out.count(line) == (recipe == "lenet")
+
+
 def test_doctor(capsys):
     assert tinygen("doctor") == 0
     out = capsys.readouterr().out

@@ -339,3 +339,12 @@ def test_the_hardest_image_comes_first():
     probabilities = tg.softmax(step.model(x), 1).detach().numpy()[np.arange(40), labels.numpy()]
     assert hardest.shape == (32, *DIGIT)
     assert np.array_equal(hardest[0].numpy(), x.numpy()[probabilities.argmin()])
+
+
+@pytest.mark.parametrize("step", [AutoencoderStep, VAEStep, GANStep, ClassifierStep])
+def test_a_step_shows_its_class_and_its_modules(step):
+    made = step(shape=DIGIT)
+    assert repr(made).startswith(f"{step.__name__}(\n  (") and repr(made).endswith("\n)")
+    for name, module in made.modules.items():
+        assert f"({name}): {type(module).__name__}(" in repr(made)
+        assert name in made._repr_html_() and module._repr_html_() in made._repr_html_()

@@ -19,6 +19,8 @@ import tinygen as tg
 from tinygen import nn, optim
 from tinygen.nn import functional as F
 
+from .display import ShowsModules
+
 Shape = tuple[int, int, int]  # (channels, height, width) of one image
 
 
@@ -92,7 +94,7 @@ class ConvAutoencoder(nn.Module):
         return self.decoder(self.encoder(x))
 
 
-class AutoencoderStep:
+class AutoencoderStep(ShowsModules):
     """One update of an autoencoder. Arguments: `shape` (C, H, W) of the data, `conv` which network, and its sizes."""
 
     units = {"mse": "squared error per pixel"}

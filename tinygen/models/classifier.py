@@ -15,6 +15,8 @@ import tinygen as tg
 from tinygen import nn, optim
 from tinygen.nn import functional as F
 
+from .display import ShowsModules
+
 
 class LeNet5(nn.Sequential):
     """Images (N, C, H, W), sides of at least 8 pixels, to logits (N, classes).
@@ -36,7 +38,7 @@ class LeNet5(nn.Sequential):
         )  # fmt: skip
 
 
-class ClassifierStep:
+class ClassifierStep(ShowsModules):
     """One update of LeNet-5. Update t has learning rate lr max(0, 1 - t / decay_steps); lr without `decay_steps`."""
 
     units = {"loss": "nats per image", "accuracy": "share of images"}

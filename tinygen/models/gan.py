@@ -22,6 +22,7 @@ from tinygen import nn, optim
 from tinygen.nn import functional as F
 
 from .autoencoder import halved
+from .display import ShowsModules
 
 
 def weights_init(m: nn.Module) -> None:
@@ -90,7 +91,7 @@ def bce(logits: tg.Tensor, label: float) -> tg.Tensor:
     return F.binary_cross_entropy_with_logits(logits, tg.full_like(logits, label))
 
 
-class GANStep:
+class GANStep(ShowsModules):
     """One round of the game: `discriminator_steps` updates of D, each on its own share of the batch, then one of G.
 
     `objective`: "non-saturating" or "minimax". `smoothing`: real labels are 1 - smoothing (one-sided, Salimans 2016).

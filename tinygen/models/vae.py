@@ -21,6 +21,7 @@ from tinygen import nn, optim
 from tinygen.nn import functional as F
 
 from .autoencoder import ConvDecoder, ConvEncoder, beside, mlp
+from .display import ShowsModules
 
 
 class VAE(nn.Module):
@@ -65,7 +66,7 @@ def gaussian_kl(mu: tg.Tensor, logvar: tg.Tensor) -> tg.Tensor:
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(-1)
 
 
-class VAEStep:
+class VAEStep(ShowsModules):
     """One update of a VAE.
 
     `likelihood`: "bernoulli" (a pixel in [0,1] is its probability to be on) or "gaussian" (its mean is the sigmoid of

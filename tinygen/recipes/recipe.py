@@ -196,11 +196,17 @@ def open_run(folder: str | os.PathLike, *, display: Display | None = None, epoch
     if epochs is not None and (epochs, 0) < (position["epoch"], position["index"]):
         raise RunError(f"{folder} has done {position['epoch']} epochs already; give --epochs above that")
     if epochs is not None and epochs != settings.epochs:
-        settings.epochs = epochs
+        planned, settings.epochs = settings.epochs, epochs
         recipe = find(settings.recipe)
         steps = len(dataset.batches(settings.batch_size, drop_last=settings.drop_last)) * epochs
         if recipe.from_data:
             settings.model |= recipe.from_data(dataset, steps)
+        if settings.model.get("decay_steps") and display and epochs > position["epoch"]:
+            how = "stretched" if epochs > planned else "shortened"
+            display.say(
+                f"note: the learning rate schedule is {how} from {planned} to {epochs} epochs, so the result differs "
+                f"from that of a run planned with {epochs}"
+            )
     step = build(settings)
     return _run(folder, settings, step, dataset, _batches(settings, dataset), display, resume=True)
 
