@@ -197,10 +197,24 @@ def test_doctor_says_when_something_is_wrong(capsys, monkeypatch):
         (["tarin"], ["'tarin'", "Did you mean train?"]),
         (["train", "vea"], ["'vea'", "Did you mean vae?"]),
         (["train", "vae", "--data", "digit"], ["'digit'", "Did you mean 'digits'?"]),
-        (["train", "vae", "--epochs", "0"], ["--epochs", "0"]),
+        (["train", "vae", "--epochs", "0"], ["--epochs", "must be at least 1, it is 0"]),
+        (["train", "vae", "--epochs", "many"], ["--epochs", "many"]),
+        (["train", "vae", "--lr", "0"], ["--lr", "must be above 0"]),
         (["train", "vae", "--lr", "fast"], ["--lr", "fast"]),
         (["train", "vae", "--set", "latent"], ["NAME=VALUE"]),
-        (["train", "vae", "--set", "latnet=3"], ["latnet"]),
+        (["train", "vae", "--set", "latnet=3"], ["'latnet'", "Did you mean latent?", "likelihood, beta, lr"]),
+        (["train", "vae", "--set", "latent=0"], ["latent", "at least 1", "it is 0"]),
+        (["train", "vae", "--set", "latent=two"], ["latent", "whole number", '"two"']),
+        (["train", "vae", "--set", "latent=true"], ["latent", "whole number", "true"]),
+        (["train", "vae", "--set", "hidden=64"], ["hidden", "a list", "64"]),
+        (["train", "vae", "--set", "hidden=[]"], ["hidden"]),
+        (["train", "vae", "--set", "beta=[1]"], ["beta", "a number"]),
+        (["train", "vae", "--set", "conv=1"], ["conv", "true or false"]),
+        (["train", "vae", "--set", "likelihood=3"], ["likelihood", "3"]),
+        (["train", "dcgan", "--set", "betas=[0.5]"], ["betas", "two numbers"]),
+        (["train", "dcgan", "--set", "channels=[0]"], ["channels", "at least 1"]),
+        (["train", "dcgan", "--set", "channels=[]"], ["channels"]),
+        (["train", "lenet", "--set", "decay_steps=x"], ["decay_steps", "whole number"]),
         (["train", "vae", "--set", "likelihood=poisson"], ["poisson", "gaussian"]),
         (["train", "vae", "--device", "gpu"], ["'gpu'", "cuda"]),
         (["train", "vae", "--preset", "tpu"], ["tpu", "cpu"]),
@@ -232,8 +246,25 @@ def test_a_damaged_checkpoint_is_an_error_of_one_line(capsys):
     checkpoint = Path("run/checkpoint.safetensors")
     content = bytearray(checkpoint.read_bytes())
     content[-3] ^= 1
-    checkpoint.write_bytes(content)
-    assert "damaged" in refused(capsys, "evaluate", "run")
+    for broken, word in ((bytes(content), "damaged"), (content[: len(content) // 2], "cannot be read"), (b"", "read")):
+        checkpoint.write_bytes(broken)
+        error = refused(capsys, "evaluate", "run")
+        assert word in error and "run/checkpoint.safetensors" in error and "restore the file, or start anew" in error
+
+
+@pytest.mark.parametrize("command", [["train", "vae"], ["train", "vae", "--device", "cpu"], ["sample", "run"]])
+def test_a_wrong_environment_variable_is_an_error_of_one_line(command):
+    import tinygen as tg
+
+    if tg.device("cpu").kernels.name == "reference":
+        pytest.skip("the plain kernels have no instruction sets to choose from")
+    tinygen("train", "vae", *TINY, "--out", "run")
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygen.cli", *command], capture_output=True, text=True, check=False,
+        env=os.environ | {"TINYGEN_CPU": "foo", "PYTHONPATH": PACKAGE},
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "TINYGEN_CPU='foo'" in done.stderr and "--device None" not in done.stderr
 
 
 def test_as_a_program_ctrl_c_saves_and_the_run_goes_on(tmp_path):

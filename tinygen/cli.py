@@ -61,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return globals()["_" + arguments.command.replace("-", "_")](arguments) or 0
     except (DataError, RunError, NotFinite, FileNotFoundError, PermissionError) as error:
         _fail(str(error))
+    except ValueError as error:
+        if not str(error).startswith("TINYGEN_CPU="):  # a wrong environment variable; all else is ours
+            raise
+        _fail(str(error))
     except RuntimeError as error:
         if not str(error).startswith("device "):  # a device that is not there is the user's to mend; all else is ours
             raise
@@ -148,7 +152,7 @@ def _positive(kind: type) -> Any:
     def convert(text: str) -> Any:
         value = kind(text)
         if not value > 0:
-            raise ValueError
+            raise argparse.ArgumentTypeError(f"must be {'at least 1' if kind is int else 'above 0'}, it is {text}")
         return value
 
     convert.__name__ = f"positive {'whole number' if kind is int else 'number'}"  # argparse says: invalid ... value
@@ -164,6 +168,8 @@ def _train(arguments: argparse.Namespace) -> None:
     try:
         tg.device(arguments.device or "cpu")
     except (ValueError, RuntimeError) as error:
+        if arguments.device is None:
+            raise
         raise RunError(f"--device {arguments.device}: {error}") from error
     run = start(
         arguments.recipe, arguments.data, folder=arguments.out, size=arguments.size, channels=arguments.channels,

@@ -8,7 +8,9 @@ weights are drawn; after that a run is a pure function of its settings.
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -83,6 +85,7 @@ def prepare(
     """The settings of a run: the recipe's, changed by what its presets say, and by what is given here."""
     if preset not in ("cpu", "gpu"):
         raise RunError(f"no preset is called {preset!r}; presets: cpu, gpu")
+    _check_arguments(recipe, model or {})
     small = min(dataset.shape[1:]) < SMALL
     layers = [recipe.small] if small else []
     layers += [recipe.gpu] if preset == "gpu" and not small else []
@@ -108,12 +111,49 @@ def prepare(
     )  # fmt: skip
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _several(check: Callable[[Any], bool], value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(check, value))
+
+
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # annotation of a Step's argument: in words, and its test
+    "int": ("a whole number of at least 1", _whole),
+    "float": ("a number", _number),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "Sequence[int]": ("a list of whole numbers of at least 1, such as [64,32]", lambda value: _several(_whole, value)),
+    "tuple[float, float]": (
+        "a list of two numbers, such as [0.5,0.999]", lambda value: _several(_number, value) and len(value) == 2
+    ),
+}  # fmt: skip
+
+
+def _check_arguments(recipe: Recipe, model: Mapping[str, Any]) -> None:
+    """Raises RunError for an argument that the Step does not have, or that is of another kind."""
+    parameters = {n: p for n, p in inspect.signature(recipe.step).parameters.items() if n != "shape"}
+    for name, value in model.items():
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            guess = f" Did you mean {near[0]}?" if near else ""
+            raise RunError(f"{recipe.name} has no argument {name!r}.{guess} It has: {', '.join(parameters)}")
+        kind, _, optional = str(parameters[name].annotation).partition(" | ")
+        words, check = KINDS.get(kind, ("", lambda value: True))
+        if not (check(value) or (optional and value is None)):
+            raise RunError(f"{name} of {recipe.name} must be {words}; it is {json.dumps(value, default=repr)}")
+
+
 def build(settings: Settings) -> Any:
     """The untrained Step, its weights drawn from the seed. Raises RunError where an argument does not fit."""
     tg.manual_seed(settings.seed)
     try:
         step = find(settings.recipe).step(shape=tuple(settings.shape), **settings.model)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise RunError(f"{settings.recipe} cannot be built with {settings.model}: {error}") from error
     for module in step.modules.values():
         if settings.device != "cpu":
