@@ -32,7 +32,7 @@ def queued() -> float:
 
 
 def settle(limit: float = 0.25) -> None:
-    """Returns when this process uses no processor any more: OpenMP and BLAS threads spin for a while after work."""
+    """Returns when this process uses no processor any more: threads spin for a while after work."""
     end = time.perf_counter() + limit
     while time.perf_counter() < end:
         before = time.process_time()

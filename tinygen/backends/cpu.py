@@ -16,19 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Geometry, Shape, Taps
+import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
 
-# OpenMP reads its waiting policy when it is loaded, with the extension. By default its idle threads spin, as those of
-# NumPy's BLAS do; on as many cores as threads the two then starve each other. A step of an MLP VAE (784-400-20, 128
-# images, 2 threads of a 2-core Xeon) took 47 ms with spinning threads, 4 ms with sleeping ones.
-_spins = "OMP_WAIT_POLICY" not in os.environ
-if _spins:
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-try:
-    import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
-finally:
-    if _spins:
-        del os.environ["OMP_WAIT_POLICY"]
+from .geometry import Geometry, Shape, Taps
 
 Array = np.ndarray
 
@@ -61,8 +51,6 @@ def _default_threads() -> int:
 
 _select_isa()
 _cpu.set_num_threads(_default_threads())
-if hasattr(os, "register_at_fork"):  # a forked child has no OpenMP workers, and would wait for them for ever
-    os.register_at_fork(after_in_child=lambda: _cpu.set_num_threads(1))
 
 
 def set_num_threads(count: int) -> None:
@@ -78,7 +66,7 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The number of threads of the C++ kernels (1 if they were built without OpenMP)."""
+    """The number of threads of the C++ kernels."""
     return _cpu.get_num_threads()
 
 
