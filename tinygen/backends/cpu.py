@@ -115,6 +115,38 @@ def _is_dense(geo: Geometry) -> bool:
     return whole and all(d == 1 or size == 1 for d, size in zip(geo.dilation, geo.w_shape[2:]))
 
 
+_winograd = os.environ.get("TINYGEN_WINOGRAD", "1") != "0"
+
+
+def set_winograd(enabled: bool) -> None:
+    """See tinygen.set_winograd."""
+    global _winograd
+    if not isinstance(enabled, bool):
+        raise TypeError(f"set_winograd: expected True or False, got {enabled!r}")
+    _winograd = enabled
+
+
+def get_winograd() -> bool:
+    return _winograd
+
+
+@lru_cache(maxsize=4096)
+def _winograd_wins(geo: Geometry) -> bool:
+    """Whether Winograd's F(4x4, 3x3) computes `conv` and `conv_transpose` faster than their definition.
+
+    Measured on a Zen 4 with 1 and 2 threads, time of the direct kernels / Winograd: 2.5 with 64 channels of 56x56, 1.3
+    with 12, 0.9 with 8, where transforming costs more than it saves; 2.2 with 14x14 pixels, 0.9 with 5x5, most of whose
+    4x4 tiles lie outside; 1.2 with 32 tiles in all, 0.9 with 16, over which transforming the filters does not pay.
+    """
+    if geo.groups != 1 or geo.w_shape[2:] != (3, 3) or geo.stride != (1, 1) or geo.dilation != (1, 1):
+        return False
+    both = []
+    for n, _, h, w in (geo.x_shape, geo.y_shape):
+        tiles = n * -(-h // 4) * -(-w // 4)
+        both.append(tiles >= 32 and 16 * tiles <= 1.5 * n * h * w)
+    return min(geo.w_shape[:2]) >= 12 and all(both)
+
+
 def _as_matrices(*arrays: Array) -> list[Array]:
     return [a.reshape(len(a), math.prod(a.shape[1:])) for a in arrays]
 
@@ -127,6 +159,8 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
         np.matmul(mx, mw.T, out=my)
         if bias is not None:
             my += bias
+    elif _winograd and x.dtype == np.float32 and _winograd_wins(geo):
+        _cpu.conv_winograd(_geometry(geo), x, w, bias, False, y)
     else:
         _cpu.conv(_geometry(geo), x, w, bias, y)
     return y
@@ -140,6 +174,8 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None)
         np.matmul(my, mw, out=mx)
         if bias is not None:
             x += bias[:, None, None]
+    elif _winograd and y.dtype == np.float32 and _winograd_wins(geo):
+        _cpu.conv_winograd(_geometry(geo), y, w, bias, True, x)
     else:
         _cpu.conv_transpose(_geometry(geo), y, w, bias, x)
     return x

@@ -46,6 +46,14 @@ def get_num_threads() -> int:
     return max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=1)
 
 
+def set_winograd(enabled: bool) -> None:
+    """Nothing: the oracle computes by definition."""
+
+
+def get_winograd() -> bool:
+    return False
+
+
 # ---------------------------------------------------------------- convolution: one loop over taps, three contractions
 
 

@@ -5,9 +5,10 @@
 //            exchanged and pad 2 - pad. Results do not depend on the number of threads.
 // Idea       F(4x4, 3x3) of Lavin and Gray, 2016: a tile of 4 x 4 results reads 6 x 6 of the source, and
 //                result = A' [ sum over channels of (G w G') * (B' source B) ] A
-//            where * is elementwise. Per channel that is 36 products for 16 results, where the definition takes 144. The
-//            sum is 36 independent matrix products [results x channels] [channels x tiles]: one per "frequency" f.
-// Mapping    A thread has a share of all tiles (of all images, row by row) and takes them in panels of up to kPanelTiles
+//            where * is elementwise. Per channel that is 36 products for 16 results, where the definition takes 144.
+//            The sum is 36 independent matrix products [results x channels] [channels x tiles]: one per "frequency" f.
+// Mapping    A thread has a share of all tiles (of all images, row by row) and takes them in panels of up to
+// kPanelTiles
 //            vectors. For each channel: split the rows that the panel reads by column modulo 4 (`split_row`), so that
 //            lanes run over neighbouring tiles, put the pieces of all tile rows one behind the other (`gather_tiles`),
 //            transform. Then the 36 products with the register tile of tile.h for a block of results, and the way back.
@@ -25,19 +26,19 @@ namespace TINYGEN_ISA {
 namespace {
 
 constexpr index_t kSide = 4, kReach = 6, kFrequencies = kReach * kReach;
-constexpr index_t kPanelTiles = kVectors;         // vectors of tiles in a panel: what the register tile takes
-constexpr index_t kSumBytes = 224 << 10;          // products of a block of results, in L2
-constexpr index_t kApart = 80;                    // elements between frequencies: else all fall into one set of L1
+constexpr index_t kPanelTiles = kVectors;  // vectors of tiles in a panel: what the register tile takes
+constexpr index_t kSumBytes = 224 << 10;   // products of a block of results, in L2
+constexpr index_t kApart = 80;             // elements between frequencies: else all fall into one set of L1
 
 template <class T>
 struct Problem {
   const T *source, *w, *bias;
   T* out;
   bool transposed;
-  index_t images, channels, height, width;   // of the source
-  index_t results, out_height, out_width;    // of the result
+  index_t images, channels, height, width;  // of the source
+  index_t results, out_height, out_width;   // of the result
   index_t row_pad, column_pad;
-  index_t tile_rows, tile_columns, tiles;    // tiles: of all images
+  index_t tile_rows, tile_columns, tiles;  // tiles: of all images
 };
 
 // 1-D transform B' of six values, `from` and `to` apart by their steps.
@@ -86,8 +87,8 @@ void transform_filters(const Problem<T>& job, index_t begin, index_t end, T* __r
   index_t padded = (job.results + L - 1) / L * L, blocks = (job.results + kRows - 1) / kRows;
   // w is (result, channel, tap) of conv and (channel, result, tap), taps backwards, of conv_transpose.
   index_t step_result = job.transposed ? 9 : job.channels * 9, step_channel = job.transposed ? job.results * 9 : 9;
-  T* taps = static_cast<T*>(scratch(kTransposed, 9 * padded * sizeof(T)));                          // [tap][result]
-  T* row = static_cast<T*>(scratch(kWindow, kFrequencies * (padded + kRows) * sizeof(T)));          // [f][result]
+  T* taps = static_cast<T*>(scratch(kTransposed, 9 * padded * sizeof(T)));                  // [tap][result]
+  T* row = static_cast<T*>(scratch(kWindow, kFrequencies * (padded + kRows) * sizeof(T)));  // [f][result]
   for (index_t i = 0; i < 9 * padded; i++) taps[i] = 0;
   for (index_t i = 0; i < kFrequencies * (padded + kRows); i++) row[i] = 0;
   for (index_t c = begin; c < end; c++) {
@@ -128,9 +129,10 @@ template <class T>
 struct Panel {
   index_t tiles, vectors, pitch, stretches;
   Stretch* stretch;
-  // Of one channel. `padded`: the source rows that the panel reads, row_pitch apart, with their zeros, the first one all
-  // zeros; row i + 1 is at source[row[i]]. `lines`: for each of the six rows of a tile the first four columns of all
-  // tiles of the panel, one tile behind the other, and then the four columns that follow these (of which two are read).
+  // Of one channel. `padded`: the source rows that the panel reads, row_pitch apart, with their zeros, the first one
+  // all zeros; row i + 1 is at source[row[i]]. `lines`: for each of the six rows of a tile the first four columns of
+  // all tiles of the panel, one tile behind the other, and then the four columns that follow these (of which two are
+  // read).
   index_t rows, row_pitch, line_pitch;
   index_t* row;
   Move* moves;  // those of tile row r are moves[first_move[r]] .. moves[first_move[r + 1] - 1]
@@ -312,7 +314,8 @@ void compute_tiles(const Problem<T>& job, const T* filters, index_t filters_apar
 
 }  // namespace
 
-TINYGEN_KERNEL(conv_winograd, (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out)) {
+TINYGEN_KERNEL(conv_winograd,
+               (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out)) {
   const Axis &rows = geo.rows, &columns = geo.cols;
   Problem<T> job = {source, w, bias, out, transposed, geo.n, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   if (transposed) {
