@@ -18,6 +18,8 @@
   KERNEL(conv_transpose, (const Geometry& geo, const T* y, const T* w, const T* bias, T* x))                             \
   /* kernels/conv_weight.cpp */                                                                                          \
   KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
+  /* kernels/gemm.cpp */                                                                                                 \
+  KERNEL(matmul, (const Product& size, const T* a, const T* b, const T* bias, T* c))                                    \
   /* kernels/planes.cpp */                                                                                              \
   KERNEL(resample, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y))                            \
   KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y, long long* winners))        \
