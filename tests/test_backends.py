@@ -79,8 +79,7 @@ def test_a_kernel_has_a_source_line():
     if CPU is None:
         pytest.skip("built without a compiler")
     where = CPU.sources()
-    missing = set(KERNEL_NAMES) - set(where) - {"matmul"}  # NumPy's
-    assert not missing
+    assert set(KERNEL_NAMES) <= set(where)
     assert all(place.rpartition(":")[2].isdigit() for place in where.values())
 
 
@@ -290,7 +289,7 @@ def check(k, name: str, args: tuple, dtype: type, how: str = "contiguous") -> No
 
 
 FAMILIES = {"pointwise": pointwise_cases, "rows": row_cases, "channels": channel_cases, "planes": plane_cases}
-ELSEWHERE = {"conv", "conv_transpose", "conv_weight", "matmul", "sgd_step", "adam_step", "rmsprop_step",
+ELSEWHERE = {"conv", "conv_transpose", "conv_weight", "matmul", "linear", "sgd_step", "adam_step", "rmsprop_step",
              "random_bits", "random_uniform", "random_normal"}  # fmt: skip
 
 
@@ -413,10 +412,83 @@ def test_winners_of_max_pool_point_at_the_values(k, rng):
     np.testing.assert_array_equal(k.take_plane(x, winners), values)
 
 
+LAYOUTS = {
+    "rows": lambda rng, m, n: rng.standard_normal((m, n)),
+    "columns": lambda rng, m, n: rng.standard_normal((n, m)).T,
+    "rows of a wider matrix": lambda rng, m, n: rng.standard_normal((m, n + 5))[:, 2 : n + 2],
+    "columns of a wider matrix": lambda rng, m, n: rng.standard_normal((n, m + 5))[:, 2 : m + 2].T,
+    "rows backwards": lambda rng, m, n: rng.standard_normal((m, n))[::-1],
+    "every second": lambda rng, m, n: rng.standard_normal((2 * m, 2 * n))[::2, 1::2],
+    "one row for all": lambda rng, m, n: np.broadcast_to(rng.standard_normal(n), (m, n)),
+}
+# Each way through the kernel: empty, dots, few rows, whole and ragged panels, results transposed on their way out,
+# depths of several blocks, (rows, depth, columns).
+PRODUCTS = [
+    (0, 3, 4), (3, 0, 4), (3, 4, 0), (1, 1, 1), (1, 70, 1), (3, 33, 40), (2, 500, 3), (7, 5, 9), (16, 16, 16),
+    (9, 20, 50), (64, 40, 10), (10, 31, 64), (33, 100, 49), (130, 17, 97), (40, 1100, 30), (5, 1030, 61), (100, 9, 250),
+]  # fmt: skip
+
+
+def within_rounding(got, a, b, dtype, bias=0.0, slope=1.0):
+    """Asserts got = leaky_relu(a b + bias, slope) up to the rounding of sums of that many terms."""
+    a, b = a.astype(F64), b.astype(F64)
+    exact = a @ b + bias
+    error = np.abs(got - np.where(exact > 0, exact, slope * exact))
+    assert got.dtype == dtype and got.shape == exact.shape
+    assert np.all(error <= 4 * np.finfo(dtype).eps * (np.abs(a) @ np.abs(b) + np.abs(bias)))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("shape", PRODUCTS, ids=lambda s: "x".join(map(str, s)))
+def test_products_of_matrices_in_any_layout(k, rng, shape, dtype):
+    m, depth, n = shape
+    for left, right in itertools.product(LAYOUTS.values(), LAYOUTS.values()):
+        a = left(rng, m, depth).astype(dtype, order="K", copy=False)
+        b = right(rng, depth, n).astype(dtype, order="K", copy=False)
+        within_rounding(k.matmul(a, b), a, b, dtype)
+    for layout in LAYOUTS.values():
+        x, w = (layout(rng, rows, depth).astype(dtype, order="K", copy=False) for rows in (m, n))
+        bias = rng.standard_normal(n).astype(dtype)
+        within_rounding(k.linear(x, w), x, w.T, dtype)
+        for slope in (1.0, 0.0, 0.2):
+            within_rounding(k.linear(x, w, bias, slope), x, w.T, dtype, bias, slope)
+
+
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_matmul_broadcasts_batches(k, rng, dtype):
-    a, b = rng.standard_normal((3, 1, 4, 5)).astype(dtype), rng.standard_normal((2, 5, 6)).astype(dtype)
-    np.testing.assert_allclose(k.matmul(a, b), np.matmul(a.astype(F64), b), rtol=1e-5, atol=1e-5)
+    for left, right in [
+        ((3, 1, 4, 5), (2, 5, 6)),
+        ((4, 5), (7, 5, 6)),
+        ((2, 3, 40, 50), (2, 3, 50, 60)),
+        ((0, 3, 4), (4, 5)),
+    ]:
+        a, b = rng.standard_normal(left).astype(dtype), rng.standard_normal(right).astype(dtype)
+        within_rounding(k.matmul(a, b), a, b, dtype)
+        within_rounding(k.matmul(a, b[..., ::-1, :]), a, b[..., ::-1, :], dtype)
+        turned = np.swapaxes(np.swapaxes(a, -1, -2).copy(), -1, -2)
+        within_rounding(k.matmul(turned, b), a, b, dtype)
+
+
+def test_linear_is_exact_where_numbers_are_not_finite(k):
+    x = np.array([[1, np.nan], [np.inf, 1], [-np.inf, 1], [0, np.inf]], F32)
+    w = np.eye(2, dtype=F32)
+    w[:, 1] = 1
+    with np.errstate(invalid="ignore"):
+        expected = x @ w.T
+        np.testing.assert_array_equal(k.linear(x, w), expected)
+        np.testing.assert_array_equal(k.linear(x, w, None, 0.0), np.where(expected <= 0, 0, expected))
+
+
+def test_products_of_other_dtypes_are_refused():
+    if CPU is None:
+        pytest.skip("built without a compiler")
+    a = np.ones((3, 3), F32)
+    with pytest.raises(TypeError, match="matmul: expected float32 or float64, got float16"):
+        CPU.matmul(a.astype(np.float16), a)
+    with pytest.raises(TypeError, match="matmul: arrays of float32 and float64"):
+        CPU.matmul(a, a.astype(F64))
+    with pytest.raises(ValueError, match="matmul: the shapes of the arrays do not fit together"):
+        CPU.matmul(a, np.ones((4, 3), F32))
 
 
 @pytest.mark.skipif(CPU is None, reason="built without a compiler")
@@ -430,6 +502,10 @@ def test_results_do_not_depend_on_the_number_of_threads(rng, isa):
         for name, args in cases(rng)
         if args[0].size > 20_000
     ]
+    for m, depth, n in PRODUCTS:
+        if m * depth * n > 20_000:
+            a, b = rng.standard_normal((m, depth)).astype(F32), rng.standard_normal((n, depth)).astype(F32)
+            cases += [("linear", [a, b]), ("matmul", [a, b.T.copy()])]
     assert {"sigmoid", "channel_norm", "channel_norm_backward", "softmax", "resample", "max_pool"} <= {
         name for name, _ in cases
     }

@@ -12,6 +12,15 @@ struct Taps {
   const double* weight;
 };
 
+// Matrices a (rows x depth) and b (depth x columns), with the strides of their axes in elements.
+struct Product {
+  long long rows, columns, depth;
+  long long a_row, a_depth, b_depth, b_column;
+  long long batch;
+  const long long *a_offset, *b_offset;  // of each product, in elements
+  double slope;                          // of the leaky_relu behind it; 1: nothing, 0: ReLU
+};
+
 struct Channels {
   long long n, c, s;  // x is (n, c, s), statistics per c
 };

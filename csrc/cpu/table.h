@@ -20,6 +20,8 @@
   KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
   /* kernels/winograd.cpp */                                                                                             \
   KERNEL(conv_winograd, (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out))      \
+  /* kernels/gemm.cpp */                                                                                                 \
+  KERNEL(matmul, (const Product& size, const T* a, const T* b, const T* bias, T* c))                                    \
   /* kernels/planes.cpp */                                                                                              \
   KERNEL(resample, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y))                            \
   KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y, long long* winners))        \

@@ -48,7 +48,10 @@ class Kernels(Protocol):
     # length).
     def scatter_add(self, values: Array, index: Array, length: int) -> Array: ...
 
-    def matmul(self, a: Array, b: Array) -> Array: ...  # as numpy.matmul, batch axes broadcast
+    # Products, of arrays with any strides. matmul: as numpy.matmul of two arrays with at least two axes each. linear:
+    # x (M, K) times the transpose of w (N, K), plus bias (N,), then leaky_relu (slope 1: nothing, 0: ReLU).
+    def matmul(self, a: Array, b: Array) -> Array: ...
+    def linear(self, x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array: ...
 
     # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x -
     # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). row_norm: x (M, D),

@@ -2,7 +2,8 @@
 
 Each function checks dtypes, makes its arrays contiguous, allocates the result and calls one C++ kernel, which releases
 the GIL. The kernels exist for several instruction sets; the best one that the machine has is used unless TINYGEN_CPU
-names another (baseline, avx2, avx512, or `reference` for plain NumPy). matmul is NumPy's, whose BLAS is hard to beat.
+names another (baseline, avx2, avx512, or `reference` for plain NumPy). NumPy's BLAS is not used: after each product its
+idle threads spin for milliseconds on the cores that the kernels need.
 
 Threads: `set_num_threads` sets the kernels and NumPy's BLAS together; a fixed number gives bit-identical results.
 """
@@ -77,7 +78,8 @@ def isa() -> str:
 
 def sources() -> dict[str, str]:
     """Kernel name -> "csrc/cpu/kernels/file.cpp:line", where it is defined."""
-    return _cpu.sources()
+    where = _cpu.sources()
+    return {**where, "linear": where["matmul"]}
 
 
 def _inputs(kernel: str, *arrays: Any) -> list[Any]:
@@ -156,9 +158,7 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
     y = _empty(geo.y_shape, x.dtype)
     if _is_dense(geo):
         mx, mw, my = _as_matrices(x, w, y)
-        np.matmul(mx, mw.T, out=my)
-        if bias is not None:
-            my += bias
+        _cpu.matmul(mx, mw.T, bias, 1.0, my)
     elif _winograd and x.dtype == np.float32 and _winograd_wins(geo):
         _cpu.conv_winograd(_geometry(geo), x, w, bias, False, y)
     else:
@@ -171,9 +171,7 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None)
     x = _empty(geo.x_shape, y.dtype)
     if _is_dense(geo):
         mx, mw, my = _as_matrices(x, w, y)
-        np.matmul(my, mw, out=mx)
-        if bias is not None:
-            x += bias[:, None, None]
+        _cpu.matmul(my, mw, None if bias is None else bias.repeat(mx.shape[1] // len(bias)), 1.0, mx)
     elif _winograd and y.dtype == np.float32 and _winograd_wins(geo):
         _cpu.conv_winograd(_geometry(geo), y, w, bias, True, x)
     else:
@@ -186,14 +184,28 @@ def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     w = _empty(geo.w_shape, x.dtype)
     if _is_dense(geo):
         mx, mw, my = _as_matrices(x, w, y)
-        np.matmul(my.T, mx, out=mw)
+        _cpu.matmul(my.T, mx, None, 1.0, mw)
     else:
         _cpu.conv_weight(_geometry(geo), x, y, w)
     return w
 
 
+# Products -------------------------------------------------------------------------------------------------------------
+
+
 def matmul(a: Array, b: Array) -> Array:
-    return np.matmul(a, b)
+    shape = (*a.shape[:-1], b.shape[-1])
+    if a.ndim > 2 or b.ndim > 2:
+        shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *shape[-2:])
+    c = _empty(shape, a.dtype)
+    _cpu.matmul(a, b, None, 1.0, c)
+    return c
+
+
+def linear(x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
+    y = _empty((len(x), len(w)), x.dtype)
+    _cpu.matmul(x, w.T, bias, slope, y)
+    return y
 
 
 # Planes ---------------------------------------------------------------------------------------------------------------

@@ -182,6 +182,14 @@ def matmul(a: Array, b: Array) -> Array:
     return np.matmul(a, b)
 
 
+def linear(x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
+    """y[i, j] = sum over k of x[i, k] w[j, k] + bias[j], then leaky_relu with this slope (1: nothing, 0: ReLU)."""
+    y = np.matmul(x, w.T)
+    if bias is not None:
+        y += bias
+    return y if slope == 1 else leaky_relu(y, slope)
+
+
 # ---------------------------------------------------------------- normalisation
 
 
