@@ -25,9 +25,11 @@
 //            of a generator, depthwise, gradient of an image. Up to kRows where that leaves few lanes idle.
 // Cost       2 * taps * channels flops per output; bytes: source once per band (plus halo), weights once per thread,
 // output once.
+#include "cpu/parallel.h"
+#include "cpu/conv/images.h"
+#include "cpu/conv/gather.h"
 #include "cpu/conv/tile.h"
 #include "cpu/conv/window.h"
-#include "cpu/parallel.h"
 #include "cpu/table.h"
 #include "cpu/vector.h"
 
@@ -42,23 +44,6 @@ constexpr index_t kPanelDepth = 256;   // (channel, tap) pairs per block, about,
 constexpr index_t kSpreadDepth = 128;  // weights stays in L1
 constexpr index_t kWindowBytes = 384 << 10;  // per thread, a good part of L2
 constexpr index_t kTileBytes = 512 << 10;
-
-template <class T>
-struct Gather {
-  const T *source, *bias;
-  T* out;
-  bool transposed;
-  Axis row_axis, column_axis;
-  index_t images, groups, channels, height, width;  // of the source; channels per group
-  index_t results, out_height, out_width;           // results: output channels per group
-
-  index_t row_phases() const { return transposed ? row_axis.stride : 1; }
-  index_t column_phases() const { return transposed ? column_axis.stride : 1; }
-  Line row_line(index_t f) const { return transposed ? transposed_line(row_axis, f) : convolution_line(row_axis); }
-  Line column_line(index_t f) const {
-    return transposed ? transposed_line(column_axis, f) : convolution_line(column_axis);
-  }
-};
 
 // One phase: its lines, its packed weights [block of results][channel, tap][result], and where a band keeps its sums.
 struct Phase {
@@ -188,10 +173,7 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
 template <class T>
 void pack_weights(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict w,
                   T* __restrict packed, index_t begin, index_t end) {
-  index_t kernel = job.row_axis.w * job.column_axis.w;
-  // w is (result, channel, tap) of conv and (channel, result, tap) of conv_transpose
-  index_t step_m = job.transposed ? kernel : job.channels * kernel,
-          step_c = job.transposed ? job.results * kernel : kernel;
+  index_t kernel = job.kernel(), step_m = job.result_pitch(), step_c = job.channel_pitch();
   T* turned = job.transposed ? static_cast<T*>(scratch(kPanel, kernel * plan.block * sizeof(T))) : nullptr;
   for (index_t block = begin; block < end; block++) {
     index_t g = block / plan.result_blocks, m0 = block % plan.result_blocks * plan.block;
@@ -541,7 +523,7 @@ void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T
 }
 
 template <class T>
-void gather(const Gather<T>& job, const T* w) {
+void gather(const Gather<T>& job) {
   if (job.images == 0 || job.groups * job.results == 0 || job.out_height == 0 || job.out_width == 0) return;
   index_t phase_count = job.row_phases() * job.column_phases();
   size_t phase_bytes = phase_count * sizeof(Phase);
@@ -550,12 +532,13 @@ void gather(const Gather<T>& job, const T* w) {
   double flops = 2.0 * job.images * job.groups * job.results * job.channels * job.row_axis.w * job.column_axis.w *
                  job.row_axis.y * job.column_axis.y;
   if (flops < 2e5) use = 1;  // waking the threads would take longer
+  if (knob("K_MODE", 1) && job.images * 5 >= (job.images + lanes<T> - 1) / lanes<T> * lanes<T> * 4) return gather_images(job, use);
   const Plan plan = make_plan(job, phases, use);
   T* packed = static_cast<T*>(scratch(kPackedWeights, (job.groups * plan.group_weights + 1) * sizeof(T)));
   index_t blocks = job.groups * plan.result_blocks;
   index_t bands = plan.image_bands * plan.row_bands, units = job.groups * bands * plan.result_parts;
   parallel(use, [&](int thread, int all) {
-    pack_weights(job, plan, phases, w, packed, blocks * thread / all, blocks * (thread + 1) / all);
+    pack_weights(job, plan, phases, job.weights, packed, blocks * thread / all, blocks * (thread + 1) / all);
     barrier(all);
     Phase* own = static_cast<Phase*>(scratch(kOwnPhases, phase_bytes));
     __builtin_memcpy(own, phases, phase_bytes);
@@ -571,21 +554,21 @@ void gather(const Gather<T>& job, const T* w) {
 }  // namespace
 
 TINYGEN_KERNEL(conv, (const Geometry& geo, const T* x, const T* w, const T* bias, T* y)) {
-  Gather<T> job = {x,          bias,       y,
+  Gather<T> job = {x, w,         bias,       y,
                    false,      geo.rows,   geo.cols,
                    geo.n,      geo.groups, geo.c / geo.groups,
                    geo.rows.x, geo.cols.x, geo.k / geo.groups,
                    geo.rows.y, geo.cols.y};
-  gather(job, w);
+  gather(job);
 }
 
 TINYGEN_KERNEL(conv_transpose, (const Geometry& geo, const T* y, const T* w, const T* bias, T* x)) {
-  Gather<T> job = {y,          bias,       x,
+  Gather<T> job = {y, w,         bias,       x,
                    true,       geo.rows,   geo.cols,
                    geo.n,      geo.groups, geo.k / geo.groups,
                    geo.rows.y, geo.cols.y, geo.c / geo.groups,
                    geo.rows.x, geo.cols.x};
-  gather(job, w);
+  gather(job);
 }
 
 }  // namespace TINYGEN_ISA
