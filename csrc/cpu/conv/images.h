@@ -1,21 +1,19 @@
 // Gather with lanes over images: whatever the size of the image, its borders or its stride, no lane idles and no
-// padding is multiplied.
+// padding is stored or multiplied.
 //
-// Idea       A chunk of images is transposed to [pixel][channel][image], a block of channels at a time. An output then
-//            reads whole vectors at its taps and meets only the taps that lie inside the source: outputs are sorted into
-//            classes (row segment x column segment) that the same taps reach, so nothing is padded, masked or
-//            multiplied by zero. 24 % of the nominal work of a 4 x 4 kernel on 8 x 8 pixels, stride 2, lies on padding.
-// Tile       kImageResults results x 2 vectors (any two outputs of a class) stay in registers over all taps and a block
-//            of channels. The taps of one row are one run through memory: source [pixel][channel], weights
-//            [tap][channel][result].
-// Blocking   Channels inside: sums [pixel][result][image] wait between blocks of channels; the source of a block and
-// the
-//            sums share L2, the weights of one block of results and channels stay in L1 over all outputs.
-// Cost       2 flops per tap inside the source. Packing about 0.3 cycles per element read and written.
+// Idea       The source of `lanes` images is transposed to [pixel][channel][image]. An output reads whole vectors at its
+//            taps, and only at the taps inside the source: outputs are sorted into classes (row segment x column
+//            segment) that meet the same taps. Of a 4 x 4 kernel's nominal work on 8 x 8 pixels, stride 2, that saves 23 %.
+// Tile       kImageResults results x 2 outputs of a class stay in registers over the whole reduction. The taps of one
+//            row are one run through memory: source [pixel][channel], weights [tap][channel][result].
+// Mapping    Per thread and unit (16 images, a band of rows, some blocks of results): pack the source, then for each
+//            block of results and a few rows: multiply, transpose the results to the output. The source and a block's
+//            weights stream from L2 or L3, in runs so long that hardware prefetching hides it: splitting the channels
+//            to fit a cache was slower throughout, by 2 to 10 % (Zen 4).
+// Cost       2 flops per tap inside the source; packing about one cycle per element of the source.
 #pragma once
 
 #include <cstdlib>
-
 #include "gather.h"
 
 namespace tinygen {
@@ -23,42 +21,42 @@ namespace TINYGEN_ISA {
 namespace {
 
 #if TINYGEN_VECTOR_BYTES == 64
-constexpr int kImageResults = 12;  // of 32 registers, with two vectors each
+constexpr int kImageResults = 12;  // times two vectors: 24 of 32 registers
 #elif TINYGEN_VECTOR_BYTES == 32
 constexpr int kImageResults = 6;
 #else
 constexpr int kImageResults = 4;
 #endif
+constexpr index_t kSourceBytes = 4 << 20;  // of a packed band: a thread's share of L3, about
+constexpr index_t kGroupPixels = 256;      // outputs whose results wait, in L2, to be transposed together
 
 inline index_t knob(const char* name, index_t other) {
   const char* v = getenv(name);
   return v ? atoll(v) : other;
 }
-
-struct Run {
-  index_t source, weights, length;  // length steps: weights counts steps, source elements
+struct Run {  // `length` neighbouring steps
+  index_t source, weights, length;
 };
-struct Spot {  // a vector of results: where its source and its sums begin
-  index_t source, sum;
+struct Spot {  // an output: where its source begins and where its results belong
+  index_t source, result;
 };
 
-// sum[i][j] (+)= over all steps of all runs of  weights[step][i] * source[step][j],  for M results and the vectors of N
-// spots. Sums of result i are at sums + spot.sum + i * pitch, steps of the source `pitch` apart. `first`: start from
-// init (null: zero).
+// to[j][i] = init[i] + sum over all steps of all runs of  weights[step][i] * source[step][j],  for M results of N spots.
+// Steps of the source and results of a spot are one vector apart. init may be null: zero.
 template <class T, int M, int N>
 __attribute__((noinline)) void multiply(const T* __restrict source, const T* __restrict weights,
                                         const Run* __restrict runs, index_t count, const Spot* __restrict spots,
-                                        index_t pitch, const T* __restrict init, bool first, T* __restrict sums) {
+                                        const T* __restrict init, T* __restrict to) {
   constexpr int L = lanes<T>;
   const T* from[N];
   Vector<T> sum[M][N];
   TINYGEN_UNROLL
   for (int j = 0; j < N; j++) from[j] = source + spots[j].source;
   TINYGEN_UNROLL
-  for (int j = 0; j < N; j++) {
-    const T* old = sums + spots[j].sum;
+  for (int i = 0; i < M; i++) {
+    Vector<T> start = init ? splat(init[i]) : Vector<T>{};
     TINYGEN_UNROLL
-    for (int i = 0; i < M; i++) sum[i][j] = !first ? load(old + i * pitch) : init ? splat(init[i]) : Vector<T>{};
+    for (int j = 0; j < N; j++) sum[i][j] = start;
   }
   for (index_t r = 0; r < count; r++) {
     const T* factors = weights + runs[r].weights * M;
@@ -74,20 +72,18 @@ __attribute__((noinline)) void multiply(const T* __restrict source, const T* __r
         for (int j = 0; j < N; j++) sum[i][j] += factor * row[j];
       }
       factors += M;
-      at += pitch;
+      at += L;
     }
   }
   TINYGEN_UNROLL
   for (int j = 0; j < N; j++) {
-    T* to = sums + spots[j].sum;
     TINYGEN_UNROLL
-    for (int i = 0; i < M; i++) store(to + i * pitch, sum[i][j]);
+    for (int i = 0; i < M; i++) store(to + spots[j].result + i * L, sum[i][j]);
   }
-  (void)L;
 }
 
 template <class T>
-using MultiplyFunction = void (*)(const T*, const T*, const Run*, index_t, const Spot*, index_t, const T*, bool, T*);
+using MultiplyFunction = void (*)(const T*, const T*, const Run*, index_t, const Spot*, const T*, T*);
 
 constexpr int kMostSpots = 8;
 // How many spots a tile of `results` takes at most: 2, more where results are so few that registers are left.
@@ -141,25 +137,25 @@ inline index_t find_segments(const Line* lines, index_t phases, index_t low, ind
 template <class T>
 struct ImagesPlan {
   Gather<T> job;
-  index_t vectors, chunk, chunks;      // images of a chunk: vectors * lanes
-  index_t band_rows, bands;            // output rows
-  index_t blocks, parts;               // blocks of results; in how many parts they are computed
-  index_t channel_block;
-  Line *rows, *columns;                // by phase
-  index_t *row_base, *column_base;     // taps of the phases before
+  index_t chunks, bands, blocks, parts;  // chunks of `lanes` images, bands of rows, parts of the blocks of results
+  index_t group_rows;                    // output rows that are computed and transposed together
+  Line *rows, *columns;                  // of each phase
+  index_t *row_base, *column_base;       // how many taps the phases before have
   Segment* column_segments;
   index_t column_count;
-  index_t* rank;                       // of each kernel element among the packed weights
+  index_t* rank;  // of each kernel element among the packed weights
   T* packed;
 
-  index_t block_begin(index_t b) const { return job.results * b / blocks; }
-  const Line& row(const Segment& s) const { return rows[s.phase]; }
-  // The first step, counted in taps, of a phase's packed weights.
-  index_t phase_base(index_t fr, index_t fc) const {
-    return row_base[fr] * job.column_axis.w + rows[fr].taps * column_base[fc];
+  index_t block_begin(index_t b) const { return job.results * b / blocks; }  // as even as possible
+  index_t band_begin(index_t b) const {
+    index_t spacing = job.row_phases(), rows = (job.out_height + spacing - 1) / spacing;
+    return min(job.out_height, rows * b / bands * spacing);
   }
-  T* panel(index_t group, index_t m0, index_t results, index_t channel) const {
-    return packed + (group * job.results * job.channels + m0 * job.channels + channel * results) * job.kernel();
+  index_t rank_of(index_t fr, index_t r, index_t fc, index_t s) const {
+    return row_base[fr] * job.column_axis.w + rows[fr].taps * column_base[fc] + r * columns[fc].taps + s;
+  }
+  T* panel(index_t group, index_t m0) const {
+    return packed + (group * job.results + m0) * job.channels * job.kernel();
   }
 };
 
@@ -182,76 +178,51 @@ void source_rows(const ImagesPlan<T>& plan, index_t low, index_t high, index_t* 
 
 template <class T>
 ImagesPlan<T> plan_images(const Gather<T>& job, int use) {
-  constexpr index_t L = lanes<T>, size = sizeof(T);
-  const index_t kSource = knob("K_SOURCE", 256) << 10, kSums = knob("K_SUMS", 512) << 10, kDepth = knob("K_DEPTH", 256);
+  constexpr index_t L = lanes<T>;
   ImagesPlan<T> plan = {};
   plan.job = job;
   index_t row_phases = job.row_phases(), column_phases = job.column_phases();
-  char* memory = static_cast<char*>(scratch(
-      kPhases, (row_phases + column_phases) * (sizeof(Line) + sizeof(index_t)) + job.out_width * sizeof(Segment) +
-                   job.kernel() * sizeof(index_t)));
+  char* memory = static_cast<char*>(
+      scratch(kPhases, (row_phases + column_phases) * (sizeof(Line) + sizeof(index_t)) +
+                           job.out_width * sizeof(Segment) + job.kernel() * sizeof(index_t)));
   plan.rows = reinterpret_cast<Line*>(memory);
   plan.columns = plan.rows + row_phases;
   plan.column_segments = reinterpret_cast<Segment*>(plan.columns + column_phases);
   plan.row_base = reinterpret_cast<index_t*>(plan.column_segments + job.out_width);
   plan.column_base = plan.row_base + row_phases;
   plan.rank = plan.column_base + column_phases;
-  index_t most_row_taps = 1, most_column_taps = 1;
-  for (index_t f = 0, taps = 0; f < row_phases; f++) {
+  for (index_t f = 0, taps = 0; f < row_phases; taps += plan.rows[f++].taps) {
     plan.rows[f] = job.row_line(f);
     plan.row_base[f] = taps;
-    taps += plan.rows[f].taps;
-    most_row_taps = max(most_row_taps, plan.rows[f].taps);
   }
-  for (index_t f = 0, taps = 0; f < column_phases; f++) {
+  for (index_t f = 0, taps = 0; f < column_phases; taps += plan.columns[f++].taps) {
     plan.columns[f] = job.column_line(f);
     plan.column_base[f] = taps;
-    taps += plan.columns[f].taps;
-    most_column_taps = max(most_column_taps, plan.columns[f].taps);
   }
   for (index_t fr = 0; fr < row_phases; fr++)
     for (index_t fc = 0; fc < column_phases; fc++)
       for (index_t r = 0; r < plan.rows[fr].taps; r++)
-        for (index_t s = 0; s < plan.columns[fc].taps; s++)
-          plan.rank[(plan.rows[fr].first + r * plan.rows[fr].every) * job.column_axis.w + plan.columns[fc].first +
-                    s * plan.columns[fc].every] =
-              plan.phase_base(fr, fc) + r * plan.columns[fc].taps + s;
+        for (index_t s = 0; s < plan.columns[fc].taps; s++) {
+          index_t row = plan.rows[fr].first + r * plan.rows[fr].every;
+          index_t column = plan.columns[fc].first + s * plan.columns[fc].every;
+          plan.rank[row * job.column_axis.w + column] = plan.rank_of(fr, r, fc, s);
+        }
   plan.column_count = find_segments(plan.columns, column_phases, 0, job.out_width, plan.column_segments);
 
-  index_t vectors = (job.images + L - 1) / L;
-  plan.vectors = vectors % 2 == 0 && vectors >= 2 * use ? knob("K_VECTORS", 1) : 1;
-  plan.chunk = plan.vectors * L;
-  plan.chunks = (vectors + plan.vectors - 1) / plan.vectors;
+  plan.chunks = (job.images + L - 1) / L;
   plan.blocks = (job.results + kImageResults - 1) / kImageResults;
-  index_t depth = max(1, kDepth / (most_row_taps * most_column_taps));
-  index_t channel_blocks = max(1, (job.channels + depth - 1) / depth);
-  plan.channel_block = max(1, (job.channels + channel_blocks - 1) / channel_blocks);
-  index_t rows = job.out_height, parts = 1;
-  auto source_bytes = [&](index_t count) {
-    index_t begin, end, most = 0;
-    for (index_t low = 0; low < job.out_height; low += count) {
-      source_rows(plan, low, min(low + count, job.out_height), &begin, &end);
-      most = max(most, end - begin);
-    }
-    return most * job.width * plan.channel_block * plan.chunk * size;
-  };
-  auto sum_bytes = [&](index_t count) {
-    index_t results = plan.channel_block >= job.channels ? kImageResults : (job.results + parts - 1) / parts;
-    return count * job.out_width * results * plan.chunk * size;
-  };
-  while (rows > 1 && source_bytes(rows) > kSource) rows = (rows + 1) / 2;
-  while (plan.channel_block > 8 && source_bytes(rows) > kSource) plan.channel_block = (plan.channel_block + 1) / 2;
-  while (sum_bytes(rows) > kSums && (job.results + parts - 1) / parts >= knob("K_PART", 192)) parts++;
-  while (rows > 1 && sum_bytes(rows) > kSums) rows = (rows + 1) / 2;
-  index_t units = plan.chunks * job.groups;
-  while (rows > 1 && units * ((job.out_height + rows - 1) / rows) < use) rows = (rows + 1) / 2;
-  plan.bands = (job.out_height + rows - 1) / rows;
-  plan.band_rows = (job.out_height + plan.bands - 1) / plan.bands;
-  units *= plan.bands;
-  if (units * parts < use) parts = (use + units - 1) / units;
-  plan.parts = min(parts, plan.blocks);
-  if (getenv("K_PRINT"))
-    __builtin_printf("V %lld chunks %lld rows %lld bands %lld cb %lld parts %lld blocks %lld source %lld K sums %lld K\n", plan.vectors, plan.chunks, plan.band_rows, plan.bands, plan.channel_block, plan.parts, plan.blocks, source_bytes(plan.band_rows) >> 10, sum_bytes(plan.band_rows) >> 10);
+  plan.parts = 1;
+  index_t row_bytes = job.width * job.channels * L * static_cast<index_t>(sizeof(T));
+  index_t most = max(1, kSourceBytes / max(1, row_bytes)), rows = (job.out_height + row_phases - 1) / row_phases;
+  auto units = [&] { return plan.chunks * job.groups * plan.bands * plan.parts; };
+  auto uneven = [&] { return units() * 10 < (units() + use - 1) / use * use * 9; };  // threads idle more than 10 %
+  plan.bands = min(rows, (job.height + most - 1) / most);
+  plan.bands = max(1, plan.bands);
+  while (uneven() && plan.bands * 4 <= rows) plan.bands++;
+  while (uneven() && plan.parts < plan.blocks) plan.parts++;
+  index_t band_rows = (rows + plan.bands - 1) / plan.bands * row_phases;
+  index_t groups = max(1, band_rows * job.out_width / kGroupPixels);
+  plan.group_rows = max(1, (band_rows / row_phases + groups - 1) / groups) * row_phases;
   return plan;
 }
 
@@ -267,163 +238,170 @@ TINYGEN_INLINE void transpose_rows(const T* __restrict from, index_t pitch, inde
   for (int i = 0; i < L; i++) store(to + i * L, rows[i]);
 }
 
-// The weights of one block of results, [channel block][tap][channel][result].
+// The weights of one block of results as [tap][channel][result].
 template <class T>
 void pack_block(const ImagesPlan<T>& plan, index_t group, index_t block) {
   constexpr index_t L = lanes<T>;
   const Gather<T>& job = plan.job;
   index_t kernel = job.kernel(), m0 = plan.block_begin(block), results = plan.block_begin(block + 1) - m0;
-  const T* from = job.weights + group * job.results * job.channels * kernel + m0 * job.result_pitch();
   index_t pitch = job.result_pitch();
-  for (index_t c0 = 0; c0 < job.channels; c0 += plan.channel_block) {
-    index_t channels = min(plan.channel_block, job.channels - c0);
-    T* to = plan.panel(group, m0, results, c0);
-    // A stretch of weights of one result is contiguous: all channels of a conv, one of a conv_transpose.
-    index_t length = job.transposed ? kernel : channels * kernel, stretches = job.transposed ? channels : 1;
-    for (index_t stretch = 0; stretch < stretches; stretch++) {
-      const T* source = from + (c0 + stretch) * job.channel_pitch();
-      index_t c = stretch, t = 0;
-      if (length < L) {
-        for (; t < length; t++)
-          for (index_t m = 0; m < results; m++) to[(plan.rank[t % kernel] * channels + c + t / kernel) * results + m] = source[m * pitch + t];
-        continue;
-      }
-      for (index_t e = 0; e < length; e += L)
-        for (index_t m = 0; m < results; m += L) {
-          e = min(e, length - L);  // the last vector repeats what the one before has done
-          index_t count = min(L, results - m);
-          alignas(64) T turned[L * L];
-          transpose_rows(source + m * pitch + e, pitch, count, turned);
-          c = stretch + e / kernel;
-          t = e % kernel;
-          // A whole vector where its excess falls on channels that come later.
-          index_t last = results <= L ? channels - (L + results - 1) / results : -1;
-          for (index_t i = 0; i < L; i++) {
-            T* place = to + (plan.rank[t] * channels + c) * results + m;
-            if (c <= last)
-              store(place, load(turned + i * L));
-            else
-              copy_exactly(place, turned + i * L, count);
-            if (++t == kernel) t = 0, c++;
-          }
-        }
+  const T* from = job.weights + group * job.results * job.channels * kernel + m0 * pitch;
+  T* to = plan.panel(group, m0);
+  auto place = [&](index_t c, index_t t) { return to + (plan.rank[t] * job.channels + c) * results; };
+  // A stretch of weights of one result is contiguous: all channels of a conv, one of a conv_transpose.
+  index_t length = job.transposed ? kernel : job.channels * kernel, stretches = job.transposed ? job.channels : 1;
+  // Vectors are stored whole where the excess falls on channels that come later.
+  index_t last_whole = results <= L ? job.channels - (L + results - 1) / results : -1;
+  for (index_t stretch = 0; stretch < stretches; stretch++, from += job.channel_pitch()) {
+    if (length < L) {
+      for (index_t e = 0; e < length; e++)
+        for (index_t m = 0; m < results; m++) place(stretch + e / kernel, e % kernel)[m] = from[m * pitch + e];
+      continue;
     }
+    for (index_t e = 0; e < length; e += L)
+      for (index_t m = 0; m < results; m += L) {
+        e = min(e, length - L);  // the last vector repeats what the one before has done
+        index_t count = min(L, results - m), c = stretch + e / kernel, t = e % kernel;
+        alignas(64) T turned[L * L];
+        transpose_rows(from + m * pitch + e, pitch, count, turned);
+        for (index_t i = 0; i < L; i++) {
+          if (c <= last_whole)
+            store(place(c, t), load(turned + i * L));
+          else
+            copy_exactly(place(c, t) + m, turned + i * L, count);
+          if (++t == kernel) t = 0, c++;
+        }
+      }
   }
 }
 
-// Offsets into [pixel][channel][image] (pitch: images) of L elements of [channel][pixel], from number e on.
+// Where L elements of [channel][pixel], from number e on, are in [pixel][channel][image].
 template <class T>
-TINYGEN_INLINE void find_places(index_t e, index_t pixels, index_t channels, index_t pitch, index_t* at) {
-  index_t channel = e / pixels, pixel = e % pixels, next = (pixel * channels + channel) * pitch;
+TINYGEN_INLINE void find_places(index_t e, index_t pixels, index_t channels, index_t* at) {
+  constexpr int L = lanes<T>;
+  index_t channel = e / pixels, pixel = e % pixels, next = (pixel * channels + channel) * L;
   TINYGEN_UNROLL
-  for (int i = 0; i < lanes<T>; i++) {
+  for (int i = 0; i < L; i++) {
     at[i] = next;
-    next += channels * pitch;
+    next += channels * L;
     if (++pixel == pixels) {
       pixel = 0;
-      next = ++channel * pitch;
+      next = ++channel * L;
     }
   }
 }
 
-// Source rows begin .. end - 1 of `channels` channels of a chunk, as [pixel][channel][image]. Lanes beyond the last
-// image hold the last image once more.
+// How many elements (1 .. lanes) behind `from` a vector is aligned.
 template <class T>
-void pack_source(const ImagesPlan<T>& plan, index_t group, index_t channel, index_t channels, index_t image,
-                 index_t begin, index_t end, T* __restrict to) {
+TINYGEN_INLINE index_t to_line(const T* from) {
+  constexpr int L = lanes<T>;
+  return L - static_cast<index_t>(reinterpret_cast<size_t>(from) / sizeof(T) % L);
+}
+
+// A part of [image][channel][pixel] that is walked in vectors of pixels: `stretches` contiguous pieces of `length`.
+struct Pieces {
+  index_t pixels, stretches, length;
+};
+inline Pieces pieces_of(index_t channels, index_t pixels, index_t plane) {  // whole planes follow each other
+  return pixels == plane ? Pieces{pixels, 1, channels * pixels} : Pieces{pixels, channels, pixels};
+}
+
+// Source rows begin .. end - 1 of all channels of a group and a chunk of images, as [pixel][channel][image]. Lanes
+// beyond the last image hold the last image once more.
+template <class T>
+void pack_source(const ImagesPlan<T>& plan, index_t group, index_t image, index_t begin, index_t end,
+                 T* __restrict to) {
   constexpr index_t L = lanes<T>;
   const Gather<T>& job = plan.job;
-  index_t plane = job.height * job.width, pixels = (end - begin) * job.width;
-  index_t image_pitch = job.groups * job.channels * plane;
-  bool whole = pixels == plane;
-  index_t stretches = whole ? 1 : channels, length = whole ? channels * pixels : pixels;
-  if (length == 0) return;
-  for (index_t v = 0; v < plan.vectors; v++, to += L) {
-    index_t first = min(image + v * L, job.images - 1);
-    const T* base = job.source + first * image_pitch + (group * job.channels + channel) * plane + begin * job.width;
-    index_t offset[L];
-    for (index_t i = 0; i < L; i++) offset[i] = min(i, job.images - 1 - first) * image_pitch;
-    for (index_t stretch = 0; stretch < stretches; stretch++, base += plane) {
-      if (length < L) {
-        for (index_t e = 0; e < length; e++)
-          for (index_t i = 0; i < L; i++) {
-            index_t c = stretch + e / pixels;
-            to[(e % pixels * channels + c) * plan.chunk + i] = base[offset[i] + e];
-          }
-        continue;
-      }
-      for (index_t e = 0; e < length; e += L) {
-        e = min(e, length - L);  // the last vector repeats what the one before has done
-        Vector<T> rows[L];
-        index_t at[L];
-        TINYGEN_UNROLL
-        for (int i = 0; i < L; i++) rows[i] = load(base + offset[i] + e);
-        find_places<T>(stretch * pixels + e, pixels, channels, plan.chunk, at);
-        transpose<T>(rows);
-        TINYGEN_UNROLL
-        for (int i = 0; i < L; i++) store(to + at[i], rows[i]);
-      }
+  index_t plane = job.height * job.width, channels = job.channels, image_pitch = job.groups * channels * plane;
+  const Pieces pieces = pieces_of(channels, (end - begin) * job.width, plane);
+  const T* base = job.source + image * image_pitch + group * channels * plane + begin * job.width;
+  index_t offset[L];
+  for (index_t i = 0; i < L; i++) offset[i] = min(i, job.images - 1 - image) * image_pitch;
+  for (index_t stretch = 0; stretch < pieces.stretches; stretch++, base += plane) {
+    index_t start = stretch * pieces.pixels;
+    if (pieces.length < L) {
+      for (index_t e = 0; e < pieces.length; e++)
+        for (index_t i = 0; i < L; i++) {
+          index_t c = (start + e) / pieces.pixels, pixel = (start + e) % pieces.pixels;
+          to[(pixel * channels + c) * L + i] = base[offset[i] + e];
+        }
+      continue;
+    }
+    // From the second vector on they are aligned, so that no line is read twice: the images of a chunk are often a
+    // multiple of 4 KB apart, and a line would not survive until its second half is wanted.
+    for (index_t e = 0, next; e < pieces.length; e = next) {
+      next = e + (e == 0 ? to_line(base) : L);
+      e = min(e, pieces.length - L);  // the last vector repeats what the one before has done
+      index_t ahead = next < pieces.length ? next : next + plane - pieces.length;
+      Vector<T> rows[L];
+      index_t at[L];
+      TINYGEN_UNROLL
+      for (int i = 0; i < L; i++) __builtin_prefetch(base + offset[i] + ahead);
+      TINYGEN_UNROLL
+      for (int i = 0; i < L; i++) rows[i] = load(base + offset[i] + e);
+      find_places<T>(start + e, pieces.pixels, channels, at);
+      transpose<T>(rows);
+      TINYGEN_UNROLL
+      for (int i = 0; i < L; i++) store(to + at[i], rows[i]);
     }
   }
 }
 
-// The sums [pixel][result of `width`][image] of results m0 .. m0 + results - 1 and output rows low .. high - 1 to the
-// output.
+// Results [pixel][result of a block][image] of output rows low .. high - 1 to the output; the block begins with m0.
 template <class T>
 void write_results(const ImagesPlan<T>& plan, index_t group, index_t m0, index_t results, index_t image, index_t low,
-                   index_t high, const T* __restrict sums, index_t width) {
+                   index_t high, const T* __restrict from) {
   constexpr index_t L = lanes<T>;
   const Gather<T>& job = plan.job;
-  index_t plane = job.out_height * job.out_width, pixels = (high - low) * job.out_width;
-  index_t image_pitch = job.groups * job.results * plane;
-  bool whole = pixels == plane;
-  index_t stretches = whole ? 1 : results, length = whole ? results * pixels : pixels;
-  for (index_t v = 0; v < plan.vectors; v++, sums += L) {
-    index_t first = image + v * L, count = min(L, job.images - first);
-    T* base = job.out + first * image_pitch + (group * job.results + m0) * plane + low * job.out_width;
-    for (index_t stretch = 0; stretch < stretches; stretch++, base += plane) {
-      if (length < L) {
-        for (index_t e = 0; e < length; e++)
-          for (index_t i = 0; i < count; i++) {
-            index_t m = stretch + e / pixels;
-            base[i * image_pitch + e] = sums[(e % pixels * width + m) * plan.chunk + i];
-          }
-        continue;
-      }
-      for (index_t e = 0; e < length; e += L) {
-        e = min(e, length - L);
-        Vector<T> rows[L];
-        index_t at[L];
-        find_places<T>(stretch * pixels + e, pixels, width, plan.chunk, at);
-        TINYGEN_UNROLL
-        for (int i = 0; i < L; i++) rows[i] = load(sums + at[i]);
-        transpose<T>(rows);
-        TINYGEN_UNROLL
-        for (int i = 0; i < L; i++)
-          if (i < count) store(base + i * image_pitch + e, rows[i]);
-      }
+  index_t plane = job.out_height * job.out_width, image_pitch = job.groups * job.results * plane;
+  const Pieces pieces = pieces_of(results, (high - low) * job.out_width, plane);
+  index_t count = min(L, job.images - image);
+  T* base = job.out + image * image_pitch + (group * job.results + m0) * plane + low * job.out_width;
+  for (index_t stretch = 0; stretch < pieces.stretches; stretch++, base += plane) {
+    index_t start = stretch * pieces.pixels;
+    if (pieces.length < L) {
+      for (index_t e = 0; e < pieces.length; e++)
+        for (index_t i = 0; i < count; i++) {
+          index_t m = (start + e) / pieces.pixels, pixel = (start + e) % pieces.pixels;
+          base[i * image_pitch + e] = from[(pixel * results + m) * L + i];
+        }
+      continue;
+    }
+    for (index_t e = 0, next; e < pieces.length; e = next) {
+      next = e + (e == 0 ? to_line(base) : L);
+      e = min(e, pieces.length - L);
+      Vector<T> rows[L];
+      index_t at[L];
+      find_places<T>(start + e, pieces.pixels, results, at);
+      TINYGEN_UNROLL
+      for (int i = 0; i < L; i++) rows[i] = load(from + at[i]);
+      transpose<T>(rows);
+      TINYGEN_UNROLL
+      for (int i = 0; i < L; i++)
+        if (i < count) store(base + i * image_pitch + e, rows[i]);
     }
   }
 }
 
-// All outputs of one class, for the results of one block.
+// All outputs of one class, for one block of results. The packed source begins with row source_low, `to` with row low.
 template <class T>
-void compute_class(const ImagesPlan<T>& plan, const Segment& row, const Segment& column, index_t channels,
-                   index_t source_low, index_t low, const T* source, const T* weights, index_t results, const T* bias,
-                   bool first, T* sums, index_t width, Run* runs) {
+void compute_class(const ImagesPlan<T>& plan, const Segment& row, const Segment& column, const T* source,
+                   index_t source_low, const T* weights, index_t results, const T* bias, index_t low, T* to,
+                   Run* runs) {
   constexpr index_t L = lanes<T>;
   const Gather<T>& job = plan.job;
   const Line &rows = plan.rows[row.phase], &columns = plan.columns[column.phase];
-  index_t pixel = channels * plan.chunk, count = 0;  // pixel: elements of the source
+  index_t pixel = job.channels * L, count = 0;  // pixel: elements of the packed source
   for (index_t r = 0; r < row.taps; r++)
     for (index_t s = 0; s < column.taps; s++) {
       index_t at = (r * rows.move * job.width + s * columns.move) * pixel;
-      index_t step = (plan.phase_base(row.phase, column.phase) + (row.tap + r) * columns.taps + column.tap + s) * channels;
+      index_t step = plan.rank_of(row.phase, row.tap + r, column.phase, column.tap + s) * job.channels;
       Run* last = runs + count - 1;
-      if (count > 0 && last->source + last->length * plan.chunk == at && last->weights + last->length == step)
-        last->length += channels;
+      if (count > 0 && last->source + last->length * L == at && last->weights + last->length == step)
+        last->length += job.channels;
       else
-        runs[count++] = {at, step, channels};
+        runs[count++] = {at, step, job.channels};
     }
   index_t most = most_spots(results), waiting = 0, taken;
   Spot spots[kMostSpots];
@@ -431,71 +409,60 @@ void compute_class(const ImagesPlan<T>& plan, const Segment& row, const Segment&
     index_t source_row = (rows.step * j + rows.start + row.tap * rows.move - source_low) * job.width;
     index_t out_row = (rows.origin + rows.spacing * j - low) * job.out_width;
     for (index_t q = column.begin; q < column.end; q++) {
-      index_t from = (source_row + columns.step * q + columns.start + column.tap * columns.move) * pixel;
-      index_t to = (out_row + columns.origin + columns.spacing * q) * width * plan.chunk;
-      for (index_t v = 0; v < plan.vectors; v++) {
-        spots[waiting++] = {count > 0 ? from + v * L : 0, to + v * L};
-        if (waiting < most) continue;
-        pick_multiply<T>(results, most, &taken)(source, weights, runs, count, spots, plan.chunk, bias, first, sums);
-        waiting = 0;
-      }
+      index_t source_column = columns.step * q + columns.start + column.tap * columns.move;
+      index_t out_column = columns.origin + columns.spacing * q;
+      spots[waiting++] = {count > 0 ? (source_row + source_column) * pixel : 0, (out_row + out_column) * results * L};
+      if (waiting < most) continue;
+      pick_multiply<T>(results, most, &taken)(source, weights, runs, count, spots, bias, to);
+      waiting = 0;
     }
   }
   for (index_t i = 0; i < waiting; i += taken)
-    pick_multiply<T>(results, waiting - i, &taken)(source, weights, runs, count, spots + i, plan.chunk, bias, first,
-                                                   sums);
+    pick_multiply<T>(results, waiting - i, &taken)(source, weights, runs, count, spots + i, bias, to);
 }
 
-// Output rows low .. high - 1 of one chunk and group, blocks b0 .. b1 - 1.
+// Band `band` of one chunk (from `image` on) and group, blocks b0 .. b1 - 1.
 template <class T>
-void compute_images(const ImagesPlan<T>& plan, index_t group, index_t image, index_t low, index_t high, index_t b0,
-                    index_t b1) {
+void compute_images(const ImagesPlan<T>& plan, index_t group, index_t image, index_t band, index_t b0, index_t b1) {
+  constexpr index_t L = lanes<T>;
   const Gather<T>& job = plan.job;
-  index_t begin, end, pixels = (high - low) * job.out_width;
-  source_rows(plan, low, high, &begin, &end);
-  bool single = plan.channel_block >= job.channels;  // then a block of results is finished at once
-  index_t part_begin = plan.block_begin(b0), width = single ? 0 : plan.block_begin(b1) - part_begin;
-  T* source = static_cast<T*>(
-      scratch(kWindow, (end - begin) * job.width * plan.channel_block * plan.chunk * sizeof(T)));
-  T* sums = static_cast<T*>(scratch(kTile, pixels * (single ? kImageResults : width) * plan.chunk * sizeof(T)));
+  index_t begin, end, band_low = plan.band_begin(band), band_high = plan.band_begin(band + 1);
+  source_rows(plan, band_low, band_high, &begin, &end);
+  T* source = static_cast<T*>(scratch(kWindow, (end - begin) * job.width * job.channels * L * sizeof(T)));
+  T* to = static_cast<T*>(scratch(kTile, plan.group_rows * job.out_width * kImageResults * L * sizeof(T)));
   Run* runs = static_cast<Run*>(scratch(kTaps, job.kernel() * sizeof(Run)));
-  Segment* row_segments = static_cast<Segment*>(scratch(kPixelOffsets, (high - low) * sizeof(Segment)));
-  index_t row_count = find_segments(plan.rows, job.row_phases(), low, high, row_segments);
-  index_t channel = 0;
-  do {  // at least once: without channels the result is the bias
-    index_t channels = min(plan.channel_block, job.channels - channel);
-    pack_source(plan, group, channel, channels, image, begin, end, source);
-    for (index_t b = b0; b < b1; b++) {
-      index_t m0 = plan.block_begin(b), results = plan.block_begin(b + 1) - m0;
-      const T* weights = plan.panel(group, m0, results, channel);
-      const T* bias = job.bias ? job.bias + group * job.results + m0 : nullptr;
-      if (single) width = results;
-      T* block = sums + (single ? 0 : (m0 - part_begin) * plan.chunk);
+  Segment* segments = static_cast<Segment*>(scratch(kPixelOffsets, plan.group_rows * sizeof(Segment)));
+  pack_source(plan, group, image, begin, end, source);
+  for (index_t b = b0; b < b1; b++) {
+    index_t m0 = plan.block_begin(b), results = plan.block_begin(b + 1) - m0;
+    const T* bias = job.bias ? job.bias + group * job.results + m0 : nullptr;
+    for (index_t low = band_low; low < band_high; low += plan.group_rows) {
+      index_t high = min(band_high, low + plan.group_rows);
+      index_t row_count = find_segments(plan.rows, job.row_phases(), low, high, segments);
       for (index_t r = 0; r < row_count; r++)
         for (index_t s = 0; s < plan.column_count; s++)
-          compute_class(plan, row_segments[r], plan.column_segments[s], channels, begin, low, source, weights, results,
-                        bias, channel == 0, block, width, runs);
-      if (channel + channels == job.channels) write_results(plan, group, m0, results, image, low, high, block, width);
+          compute_class(plan, segments[r], plan.column_segments[s], source, begin, plan.panel(group, m0), results, bias,
+                        low, to, runs);
+      write_results(plan, group, m0, results, image, low, high, to);
     }
-    channel += channels;
-  } while (channel < job.channels);
+  }
 }
 
 template <class T>
 void gather_images(const Gather<T>& job, int use) {
   ImagesPlan<T> plan = plan_images(job, use);
-  plan.packed = static_cast<T*>(
-      scratch(kPackedWeights, (job.groups * job.results * job.channels * job.kernel() + 1) * sizeof(T)));
+  index_t weights = job.groups * job.results * job.channels * job.kernel();
+  plan.packed = static_cast<T*>(scratch(kPackedWeights, (weights + 1) * sizeof(T)));
   index_t blocks = job.groups * plan.blocks, units = plan.chunks * job.groups * plan.bands * plan.parts;
   parallel(use, [&](int thread, int all) {
     for (index_t b = blocks * thread / all; b < blocks * (thread + 1) / all; b++)
       pack_block(plan, b / plan.blocks, b % plan.blocks);
     barrier(all);
     for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
-      index_t part = u % plan.parts, band = u / plan.parts % plan.bands, group = u / plan.parts / plan.bands % job.groups;
-      index_t chunk = u / plan.parts / plan.bands / job.groups, low = band * plan.band_rows;
-      compute_images(plan, group, chunk * plan.chunk, low, min(low + plan.band_rows, job.out_height),
-                     plan.blocks * part / plan.parts, plan.blocks * (part + 1) / plan.parts);
+      index_t part = u % plan.parts, rest = u / plan.parts, band = rest % plan.bands;
+      index_t group = rest / plan.bands % job.groups, chunk = rest / plan.bands / job.groups;
+      compute_images(plan, group, chunk * lanes<T>, band, plan.blocks * part / plan.parts,
+                     plan.blocks * (part + 1) / plan.parts);
     }
   });
 }

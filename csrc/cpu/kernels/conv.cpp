@@ -25,6 +25,7 @@
 //            of a generator, depthwise, gradient of an image. Up to kRows where that leaves few lanes idle.
 // Cost       2 * taps * channels flops per output; bytes: source once per band (plus halo), weights once per thread,
 // output once.
+#include <cstdlib>
 #include "cpu/parallel.h"
 #include "cpu/conv/images.h"
 #include "cpu/conv/gather.h"
@@ -532,7 +533,7 @@ void gather(const Gather<T>& job) {
   double flops = 2.0 * job.images * job.groups * job.results * job.channels * job.row_axis.w * job.column_axis.w *
                  job.row_axis.y * job.column_axis.y;
   if (flops < 2e5) use = 1;  // waking the threads would take longer
-  if (knob("K_MODE", 1) && job.images * 5 >= (job.images + lanes<T> - 1) / lanes<T> * lanes<T> * 4) return gather_images(job, use);
+  if ((getenv("K_MODE") ? atoi(getenv("K_MODE")) : 1) && job.images * 5 >= (job.images + lanes<T> - 1) / lanes<T> * lanes<T> * 4) return gather_images(job, use);
   const Plan plan = make_plan(job, phases, use);
   T* packed = static_cast<T*>(scratch(kPackedWeights, (job.groups * plan.group_weights + 1) * sizeof(T)));
   index_t blocks = job.groups * plan.result_blocks;
