@@ -27,7 +27,7 @@
 // output once.
 #include <cstdlib>
 #include "cpu/parallel.h"
-#include "cpu/conv/images.h"
+#include "cpu/conv/exact.h"
 #include "cpu/conv/gather.h"
 #include "cpu/conv/tile.h"
 #include "cpu/conv/window.h"
@@ -38,6 +38,10 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
+static index_t knob(const char* name, index_t other) {
+  const char* v = getenv(name);
+  return v ? atoll(v) : other;
+}
 enum class Mode { kFew, kPanel, kSpread };
 
 constexpr index_t kFewResults = kRows;  // the most output channels per group that kFew takes
@@ -56,7 +60,7 @@ struct Phase {
 };
 
 // Sizes of the blocks, chosen once per call.
-struct Plan {
+struct OldPlan {
   index_t phases, row_phases, column_phases;
   index_t band_images, band_rows, image_bands, row_bands;  // band_rows counts rows of a phase
   index_t channel_block;
@@ -74,6 +78,8 @@ struct Plan {
 template <class T>
 Mode choose_mode(const Gather<T>& job, index_t depth, index_t columns, index_t column_extent) {
   constexpr index_t L = lanes<T>;
+  if (knob("K_MODE", 0) == 2) return Mode::kPanel;
+  if (knob("K_MODE", 0) == 3) return Mode::kSpread;
   index_t padded = (columns + L - 1) / L * L;
   index_t walked = job.transposed || job.row_axis.stride * job.column_axis.stride == 1
                        ? min(padded, columns + column_extent)
@@ -84,8 +90,8 @@ Mode choose_mode(const Gather<T>& job, index_t depth, index_t columns, index_t c
 }
 
 template <class T>
-Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
-  Plan plan = {};
+OldPlan make_old_plan(const Gather<T>& job, Phase* phases, int use) {
+  OldPlan plan = {};
   plan.row_phases = job.row_phases();
   plan.column_phases = job.column_phases();
   plan.phases = plan.row_phases * plan.column_phases;
@@ -172,7 +178,7 @@ Plan make_plan(const Gather<T>& job, Phase* phases, int use) {
 // The weights of blocks [begin, end) of all groups, reordered to [block][channel, tap][result of the block], padded
 // with zeros.
 template <class T>
-void pack_weights(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict w,
+void pack_weights(const Gather<T>& job, const OldPlan& plan, const Phase* phases, const T* __restrict w,
                   T* __restrict packed, index_t begin, index_t end) {
   index_t kernel = job.kernel(), step_m = job.result_pitch(), step_c = job.channel_pitch();
   T* turned = job.transposed ? static_cast<T*>(scratch(kPanel, kernel * plan.block * sizeof(T))) : nullptr;
@@ -338,7 +344,7 @@ void slide_along(index_t results, const T* window, index_t channel_pitch, index_
 
 // Copies the sums of a band (result m0 .. m1 of a group) to their places in the output.
 template <class T>
-void finish(const Gather<T>& job, const Plan& plan, const Phase* phases, const T* __restrict sums, index_t group,
+void finish(const Gather<T>& job, const OldPlan& plan, const Phase* phases, const T* __restrict sums, index_t group,
             index_t m0, index_t m1, index_t image, index_t images, index_t j0, index_t j1) {
   constexpr int L = lanes<T>;
   index_t plane = job.out_height * job.out_width;
@@ -386,7 +392,7 @@ void finish(const Gather<T>& job, const Plan& plan, const Phase* phases, const T
 
 // One band, result blocks [b0, b1).
 template <class T>
-void compute_band(const Gather<T>& job, const Plan& plan, Phase* phases, const T* packed, index_t group, index_t image,
+void compute_band(const Gather<T>& job, const OldPlan& plan, Phase* phases, const T* packed, index_t group, index_t image,
                   index_t j0, index_t b0, index_t b1) {
   constexpr index_t L = lanes<T>;
   index_t images = min(plan.band_images, job.images - image), j1 = min(j0 + plan.band_rows, plan.most_rows);
@@ -533,8 +539,9 @@ void gather(const Gather<T>& job) {
   double flops = 2.0 * job.images * job.groups * job.results * job.channels * job.row_axis.w * job.column_axis.w *
                  job.row_axis.y * job.column_axis.y;
   if (flops < 2e5) use = 1;  // waking the threads would take longer
-  if ((getenv("K_MODE") ? atoi(getenv("K_MODE")) : 1) && job.images * 5 >= (job.images + lanes<T> - 1) / lanes<T> * lanes<T> * 4) return gather_images(job, use);
-  const Plan plan = make_plan(job, phases, use);
+  if (knob("K_MODE", 1) == 1) return gather_exactly(job, true, use);
+  if (knob("K_MODE", 1) == 4) return gather_exactly(job, false, use);
+  const OldPlan plan = make_old_plan(job, phases, use);
   T* packed = static_cast<T*>(scratch(kPackedWeights, (job.groups * plan.group_weights + 1) * sizeof(T)));
   index_t blocks = job.groups * plan.result_blocks;
   index_t bands = plan.image_bands * plan.row_bands, units = job.groups * bands * plan.result_parts;
