@@ -15,6 +15,7 @@
 // Cost       2 flops per tap inside the source; packing takes about one cycle per element of the source.
 #pragma once
 
+#include "../parallel.h"
 #include "gather.h"
 #include "tile.h"
 
@@ -24,10 +25,11 @@ namespace {
 
 #if TINYGEN_VECTOR_BYTES == 64
 constexpr int kImageResults = 12;  // times two vectors: 24 of 32 registers
+constexpr int kResultVectors = 4;  // times six spots
 #elif TINYGEN_VECTOR_BYTES == 32
-constexpr int kImageResults = 6;
+constexpr int kImageResults = 6, kResultVectors = 2;
 #else
-constexpr int kImageResults = 4;
+constexpr int kImageResults = 4, kResultVectors = 2;
 #endif
 constexpr index_t kSourceBytes = 4 << 20;  // of a packed band: a thread's share of L3, about
 constexpr index_t kUnitPixels = 128;       // a unit has at least so many outputs, if images suffice: weights are reused
@@ -44,8 +46,8 @@ struct Spot {  // an output: where its source begins and where its sums belong
 // `lanes` images; bias are the first M weights. Steps of the source and sums of a spot are one vector apart.
 template <class T, int M, int N>
 __attribute__((noinline)) void multiply_images(const T* __restrict source, const T* __restrict weights,
-                                               const Run* __restrict runs, index_t count,
-                                               const Spot* __restrict spots, T* __restrict sums) {
+                                               const Run* __restrict runs, index_t count, const Spot* __restrict spots,
+                                               T* __restrict sums) {
   constexpr int L = lanes<T>;
   const T* from[N];
   Vector<T> sum[M][N];
@@ -84,8 +86,8 @@ __attribute__((noinline)) void multiply_images(const T* __restrict source, const
 // The same for M spots of one image and N vectors of results: weights and sums are N vectors a step and a spot.
 template <class T, int M, int N>
 __attribute__((noinline)) void multiply_results(const T* __restrict source, const T* __restrict weights,
-                                                const Run* __restrict runs, index_t count,
-                                                const Spot* __restrict spots, T* __restrict sums) {
+                                                const Run* __restrict runs, index_t count, const Spot* __restrict spots,
+                                                T* __restrict sums) {
   constexpr int L = lanes<T>;
   const T* from[M];
   Vector<T> sum[M][N];
@@ -147,21 +149,34 @@ inline MultiplyFunction<T> pick_images(index_t results, index_t spots, index_t* 
   return pick_images_width<T, M, most_spots(M)>(spots, taken);
 }
 
-template <class T, int M>
-inline MultiplyFunction<T> pick_results_width(index_t vectors) {
-#if TINYGEN_VECTOR_BYTES == 64
-  if (vectors == 3) return multiply_results<T, M, 3>;
-#endif
-  return vectors == 2 ? multiply_results<T, M, 2> : multiply_results<T, M, 1>;
+// How many spots multiply_results takes at most, so that the sums stay in registers.
+constexpr int most_result_spots(int vectors) {
+  int n = kRows * kVectors / vectors;
+  return n < kMostSpots ? n : kMostSpots;
+}
+
+template <class T, int M, int N>
+inline MultiplyFunction<T> pick_results_spots(index_t spots, index_t* taken) {
+  if constexpr (M > 1)
+    if (spots < M) return pick_results_spots<T, M == 6 ? 4 : M / 2, N>(spots, taken);
+  *taken = M;
+  return multiply_results<T, M, N>;
 }
 
 // multiply_results<T, ., vectors> for at most `spots` spots; `taken` is how many.
-template <class T>
+template <class T, int N = kResultVectors>
 inline MultiplyFunction<T> pick_results(index_t vectors, index_t spots, index_t* taken) {
-  *taken = spots >= kRows ? kRows : spots >= 4 ? 4 : spots >= 2 ? 2 : 1;
-  if (spots >= kRows) return pick_results_width<T, kRows>(vectors);
-  if (spots >= 4) return pick_results_width<T, 4>(vectors);
-  return spots >= 2 ? pick_results_width<T, 2>(vectors) : pick_results_width<T, 1>(vectors);
+  if constexpr (N > 1)
+    if (vectors < N) return pick_results<T, N - 1>(vectors, spots, taken);
+  return pick_results_spots<T, most_result_spots(N), N>(spots, taken);
+}
+
+// How many vectors of results a block gets, for `vectors` in all: as many as registers allow without idle lanes.
+inline index_t result_vectors(index_t vectors) {
+  index_t best = 1;
+  for (index_t n = 2; n <= kResultVectors; n++)
+    if ((vectors + n - 1) / n * n * 15 <= (vectors + best - 1) / best * best * 16) best = n;
+  return best;
 }
 
 // Neighbouring outputs of one phase along one axis (begin .. end - 1) that meet the same taps (tap .. tap + taps - 1).
@@ -193,12 +208,12 @@ inline index_t find_segments(const Line* lines, index_t phases, index_t low, ind
 template <class T>
 struct Plan {
   Gather<T> job;
-  bool over_images;               // else over results
-  index_t element, slot_images;   // elements per (pixel, channel), images per slot: both `lanes` or both 1
-  index_t slots, chunks;          // slots of a chunk
-  index_t bands, group_rows;      // bands of output rows; how many rows are computed before their sums are transposed
-  index_t blocks, parts, vectors; // blocks of results, in how many parts; lanes over results: vectors of a block
-  Line *rows, *columns;           // of each phase
+  bool over_images;                 // else over results
+  index_t element, slot_images;     // elements per (pixel, channel), images per slot: both `lanes` or both 1
+  index_t slots, chunks;            // slots of a chunk
+  index_t bands, group_rows;        // bands of output rows; how many rows are computed before their sums are transposed
+  index_t blocks, parts, vectors;   // blocks of results, in how many parts; lanes over results: vectors of a block
+  Line *rows, *columns;             // of each phase
   index_t *row_base, *column_base;  // how many taps the phases before have
   Segment* column_segments;
   index_t column_count;
@@ -212,7 +227,7 @@ struct Plan {
     return over_images ? block_begin(b + 1) - block_begin(b) : vectors * lanes<T>;
   }
   index_t group_weights() const {  // of one group, each block with its biases in front
-    return (over_images ? job.results : blocks * vectors * lanes<T>) * (job.channels * job.kernel() + 1);
+    return (over_images ? job.results : blocks * vectors * lanes<T>)*(job.channels * job.kernel() + 1);
   }
   T* panel(index_t group, index_t b) const {
     index_t before = over_images ? block_begin(b) : b * vectors * lanes<T>;
@@ -250,9 +265,9 @@ void plan_lines(Plan<T>& plan) {
   const Gather<T>& job = plan.job;
   index_t row_phases = job.row_phases(), column_phases = job.column_phases();
   size_t per_phase = sizeof(Line) + sizeof(index_t);
-  char* memory = static_cast<char*>(scratch(kPhases, (row_phases + column_phases) * per_phase +
-                                                         job.out_width * sizeof(Segment) +
-                                                         job.kernel() * sizeof(index_t)));
+  char* memory =
+      static_cast<char*>(scratch(kPhases, (row_phases + column_phases) * per_phase + job.out_width * sizeof(Segment) +
+                                              job.kernel() * sizeof(index_t)));
   plan.rows = reinterpret_cast<Line*>(memory);
   plan.columns = plan.rows + row_phases;
   plan.column_segments = reinterpret_cast<Segment*>(plan.columns + column_phases);
@@ -286,14 +301,15 @@ Plan<T> make_plan(const Gather<T>& job, bool over_images, int use) {
   plan_lines(plan);
   plan.over_images = over_images;
   plan.element = plan.slot_images = over_images ? L : 1;
-  plan.vectors = vectors_per_block((job.results + L - 1) / L);
+  plan.vectors = result_vectors((job.results + L - 1) / L);
   index_t most_block = over_images ? kImageResults : plan.vectors * L;
   plan.blocks = (job.results + most_block - 1) / most_block;
 
   index_t spacing = job.row_phases(), rows = (job.out_height + spacing - 1) / spacing;  // counted in `spacing` rows
   index_t all_slots = (job.images + plan.slot_images - 1) / plan.slot_images;
   index_t row_bytes = max(1, job.width * job.channels * plan.element * static_cast<index_t>(sizeof(T)));
-  index_t most_slots = min(kUnitPixels / (job.out_height * job.out_width), kSourceBytes / (row_bytes * max(1, job.height)));
+  index_t most_slots =
+      min(kUnitPixels / (job.out_height * job.out_width), kSourceBytes / (row_bytes * max(1, job.height)));
   plan.slots = max(1, min(most_slots, all_slots / use));
   plan.chunks = (all_slots + plan.slots - 1) / plan.slots;
   plan.bands = max(1, min(rows, job.height * row_bytes / kSourceBytes));
@@ -331,8 +347,7 @@ void pack_block(const Plan<T>& plan, index_t group, index_t block) {
   index_t m0 = plan.block_begin(block), results = plan.block_begin(block + 1) - m0;
   const T* from = job.weights + group * job.results * job.channels * kernel + m0 * pitch;
   T* to = plan.panel(group, block);
-  for (index_t m = 0; m < width; m++)
-    *to++ = job.bias && m < results ? job.bias[group * job.results + m0 + m] : T(0);
+  for (index_t m = 0; m < width; m++) *to++ = job.bias && m < results ? job.bias[group * job.results + m0 + m] : T(0);
   auto place = [&](index_t c, index_t t) { return to + (plan.rank[t] * job.channels + c) * width; };
   // A stretch of weights of one result is contiguous: all channels of a conv, one of a conv_transpose.
   index_t length = job.transposed ? kernel : job.channels * kernel, stretches = job.transposed ? job.channels : 1;
@@ -499,7 +514,9 @@ void compute_class(const Plan<T>& plan, const Group<T>& group, const Segment& ro
       else
         runs[count++] = {at, step * group.width, job.channels};
     }
-  index_t most = plan.over_images ? most_spots(static_cast<int>(group.width)) : kRows, waiting = 0, taken;
+  index_t most = plan.over_images ? most_spots(static_cast<int>(group.width))
+                                  : most_result_spots(static_cast<int>(plan.vectors)),
+          waiting = 0, taken;
   index_t sums = group.width * plan.element;  // of one output
   Spot spots[kMostSpots];
   auto multiply = [&](const Spot* some, index_t number) {
@@ -544,8 +561,8 @@ void compute_unit(const Plan<T>& plan, index_t group, index_t chunk, index_t ban
     for (index_t low = band_low; low < band_high; low += plan.group_rows) {
       index_t high = min(band_high, low + plan.group_rows), m0 = plan.block_begin(b), width = plan.block_width(b);
       index_t slot_sums = (high - low) * job.out_width * width * plan.element;
-      const Group<T> here = {source, plan.panel(group, b), sums,  slots, slot_source,
-                             slot_sums, begin, low, width, plan.block_begin(b + 1) - m0};
+      const Group<T> here = {source, plan.panel(group, b),        sums, slots, slot_source, slot_sums, begin, low,
+                             width,  plan.block_begin(b + 1) - m0};
       index_t row_count = find_segments(plan.rows, job.row_phases(), low, high, segments);
       for (index_t r = 0; r < row_count; r++)
         for (index_t s = 0; s < plan.column_count; s++)
