@@ -16,6 +16,7 @@
   /* kernels/conv.cpp */                                                                                                 \
   KERNEL(conv, (const Geometry& geo, const T* x, const T* w, const T* bias, T* y))                                       \
   KERNEL(conv_transpose, (const Geometry& geo, const T* y, const T* w, const T* bias, T* x))                             \
+  KERNEL(conv_plan, (const Geometry& geo, bool transposed, const char** plan))                                           \
   /* kernels/conv_weight.cpp */                                                                                          \
   KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
   /* kernels/winograd.cpp */                                                                                             \

@@ -60,6 +60,16 @@ TINYGEN_BINDINGS(conv) {
       pick<T>(table().conv_winograd)(geo, ps, pw, pb, transposed, po);
     });
   });
+  m.def(
+      "conv_plan",
+      [](const Geometry& geo, bool transposed, int itemsize) {
+        const char* plan = nullptr;
+        (itemsize == sizeof(double) ? table().conv_plan.f64 : table().conv_plan.f32)(geo, transposed, &plan);
+        return std::string(plan);
+      },
+      py::arg("geometry"), py::arg("transposed"), py::arg("itemsize") = sizeof(float),
+      "what the lanes of conv or conv_transpose run over: \"images\", \"results\" (output channels) or \"pixels\"; two of "
+      "them where the last images are computed in another way");
   m.def("conv_weight", [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
     by_dtype(x, "conv_weight", [&](auto type) {
       using T = decltype(type);
