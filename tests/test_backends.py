@@ -185,9 +185,10 @@ def channel_cases(rng):
     for n, c, s in sizes:
         x = rng.standard_normal((n, c, s)) * rng.uniform(0.5, 2, (c, 1)) + rng.standard_normal((c, 1))
         weight, bias = rng.standard_normal(c), rng.standard_normal(c)
-        yield "channel_norm", (x, weight, bias, 1e-5)
         mean, rstd = reference.channel_norm(x, weight, bias, 1e-5)[1:]
-        yield "channel_norm_backward", (rng.standard_normal(x.shape), x, weight, mean, rstd)
+        for slope in (1.0, 0.0, 0.2):
+            yield "channel_norm", (x, weight, bias, 1e-5, slope)
+            yield "channel_norm_backward", (rng.standard_normal(x.shape), x, weight, bias, mean, rstd, slope)
 
 
 def plane_cases(rng):

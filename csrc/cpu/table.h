@@ -26,10 +26,10 @@
   KERNEL(scatter_add, (long long count, long long width, long long length, const T* values, const long long* index,     \
          T* out))                                                                                                       \
   /* kernels/norm.cpp */                                                                                                \
-  KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight, const T* bias, double eps, T* y, T* mean,    \
-         T* rstd))                                                                                                      \
-  KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T* x, const T* weight, const T* mean,          \
-         const T* rstd, T* gx, T* gweight, T* gbias))                                                                   \
+  KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight, const T* bias, double eps, double slope,     \
+         T* y, T* mean, T* rstd))                                                                                       \
+  KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T* x, const T* weight, const T* bias,          \
+         const T* mean, const T* rstd, double slope, T* gx, T* gweight, T* gbias))                                      \
   KERNEL(row_norm, (long long rows, long long width, const T* x, double eps, T* y, T* rstd))                            \
   KERNEL(row_norm_backward, (long long rows, long long width, const T* g, const T* y, const T* rstd, T* gx))            \
   KERNEL(softmax, (long long rows, long long width, const T* x, T* y))                                                  \

@@ -51,11 +51,14 @@ class Kernels(Protocol):
     def matmul(self, a: Array, b: Array) -> Array: ...  # as numpy.matmul, batch axes broadcast
 
     # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x -
-    # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). row_norm: x (M, D),
-    # statistics over D: (y, rstd), y = (x - mean) * rstd. The backward kernels return (gx, gweight, gbias) and gx.
-    def channel_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]: ...
+    # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). With a slope other than 1 y
+    # passes leaky_relu (the backward kernel finds its sign again from x). row_norm: x (M, D), statistics over D: (y,
+    # rstd), y = (x - mean) * rstd. The backward kernels return (gx, gweight, gbias) and gx.
+    def channel_norm(
+        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+    ) -> tuple[Array, Array, Array]: ...
     def channel_norm_backward(
-        self, g: Array, x: Array, weight: Array, mean: Array, rstd: Array
+        self, g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
     ) -> tuple[Array, Array, Array]: ...
     def row_norm(self, x: Array, eps: float) -> tuple[Array, Array]: ...
     def row_norm_backward(self, g: Array, y: Array, rstd: Array) -> Array: ...

@@ -224,17 +224,21 @@ def scatter_add(values: Array, index: Array, length: int) -> Array:
 # Normalisation --------------------------------------------------------------------------------------------------------
 
 
-def channel_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+def channel_norm(
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
     x, weight, bias = _inputs("channel_norm", x, weight, bias)
     y, mean, rstd = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
-    _cpu.channel_norm(x, weight, bias, eps, y, mean, rstd)
+    _cpu.channel_norm(x, weight, bias, eps, slope, y, mean, rstd)
     return y, mean, rstd
 
 
-def channel_norm_backward(g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> tuple[Array, Array, Array]:
-    g, x, weight, mean, rstd = _inputs("channel_norm_backward", g, x, weight, mean, rstd)
+def channel_norm_backward(
+    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
+    g, x, weight, bias, mean, rstd = _inputs("channel_norm_backward", g, x, weight, bias, mean, rstd)
     gx, gweight, gbias = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
-    _cpu.channel_norm_backward(g, x, weight, mean, rstd, gx, gweight, gbias)
+    _cpu.channel_norm_backward(g, x, weight, bias, mean, rstd, slope, gx, gweight, gbias)
     return gx, gweight, gbias
 
 

@@ -177,17 +177,30 @@ def matmul(a: Array, b: Array) -> Array:
 # ---------------------------------------------------------------- normalisation
 
 
-def channel_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
-    """(y, mean, rstd) of x (N, C, S): y = (x - mean) * rstd * weight + bias, statistics per channel c over n and s."""
+def channel_norm(
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
+    """(y, mean, rstd) of x (N, C, S): y = (x - mean) * rstd * weight + bias, statistics per channel c over n and s.
+
+    Behind it comes leaky_relu with this slope (1: nothing, 0: ReLU).
+    """
     mean = x.mean((0, 2))
     centred = x - mean[:, None]
     rstd = 1 / np.sqrt((centred * centred).mean((0, 2)) + eps)
-    return centred * (rstd * weight)[:, None] + bias[:, None], mean, rstd
+    y = centred * (rstd * weight)[:, None] + bias[:, None]
+    return y if slope == 1 else leaky_relu(y, slope), mean, rstd
 
 
-def channel_norm_backward(g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> tuple[Array, Array, Array]:
-    """(gx, gweight, gbias): with h = (x - mean) * rstd, gx = weight * rstd * (g - avg(g) - h * avg(g * h))."""
+def channel_norm_backward(
+    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
+    """(gx, gweight, gbias): with h = (x - mean) * rstd, gx = weight * rstd * (g - avg(g) - h * avg(g * h)).
+
+    With a slope other than 1, g has first passed leaky_relu_backward at h * weight + bias.
+    """
     h = (x - mean[:, None]) * rstd[:, None]
+    if slope != 1:
+        g = leaky_relu_backward(g, h * weight[:, None] + bias[:, None], slope)
     gweight, gbias = (g * h).sum((0, 2)), g.sum((0, 2))
     count = max(1, x.shape[0] * x.shape[2])
     gx = (g - (gbias[:, None] + h * gweight[:, None]) / count) * (weight * rstd)[:, None]
