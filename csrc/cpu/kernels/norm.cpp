@@ -233,22 +233,35 @@ inline void sum_part(const Channels& size, const Cut& work, const Part& part, co
     return partial.put(part, 1, sums, others);
   }
   const int columns = (int)(part.channels() * size.s);
-  for (long long n0 = part.begin; n0 < part.end; n0 += kImages)
+  auto add_images = [&](long long n, int count, T* sum, T* other) {  // a run of columns in `count` images at once
     for (int i = 0; i < columns; i += L) {
       const int rest = columns - i;
-      Vector<T> sum = {}, other = {};
+      Vector<T> s = load(sum + i), o = load(other + i);
       k.of_columns(i, constant);
-      for (long long n = n0; n < min(part.end, n0 + kImages); n++) {
+      for (int j = 0; j < count; j++) {
         if (rest >= L)
-          load_all(in, n * pitch + first + i, v);
+          load_all(in, (n + j) * pitch + first + i, v);
         else
-          load_all(in, n * pitch + first + i, rest, v);
+          load_all(in, (n + j) * pitch + first + i, rest, v);
         f(v, constant, a, b);
-        sum += a, other += b;
+        s += a, o += b;
       }
-      add_wide<T>(sum, sums + i);
-      add_wide<T>(other, others + i);
+      store(sum + i, s);
+      store(other + i, o);
     }
+  };
+  constexpr int kAtOnce = 4 / inputs;
+  for (long long n0 = part.begin; n0 < part.end; n0 += kImages) {
+    alignas(64) T sum[kColumns + 16] = {}, other[kColumns + 16] = {};
+    const long long end = min(part.end, n0 + kImages);
+    long long n = n0;
+    for (; n + kAtOnce <= end; n += kAtOnce) add_images(n, kAtOnce, sum, other);
+    for (; n < end; n++) add_images(n, 1, sum, other);
+    for (int i = 0; i < columns; i += L) {
+      add_wide<T>(load(sum + i), sums + i);
+      add_wide<T>(load(other + i), others + i);
+    }
+  }
   partial.put(part, size.s, sums, others);
 }
 
@@ -351,17 +364,20 @@ TINYGEN_KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight,
     const Part part(size, work, group, block);
     double average[kColumns], square[kColumns];
     partial.total(work.blocks, part, average, square);
+    for (int c = 0; c < part.channels(); c += lanes<double>) {
+      const VecD from_shift = load(average + c) * share;
+      store(average + c, from_shift);
+      store(square + c, 1 / sqrt(max(VecD{}, load(square + c) * share - from_shift * from_shift) + eps));
+    }
     Constants<T, 3> k;  // y = (x - k0) * k1 + k2
     for (int c = 0; c < part.channels(); c++) {
       const long long channel = part.c0 + c;
-      const double from_shift = average[c] * share, variance = square[c] * share - from_shift * from_shift;
-      const double r = 1 / __builtin_sqrt((variance < 0 ? 0 : variance) + eps), a = r * weight[channel];
-      const double exact = shift_of(channel) + from_shift;
+      const double exact = shift_of(channel) + average[c], a = square[c] * weight[channel];
       const T centre = (T)exact;
       k.value[0][c] = centre;
       k.value[1][c] = (T)a;
       k.value[2][c] = (T)(bias[channel] - (exact - centre) * a);
-      if (block == 0) mean[channel] = centre, rstd[channel] = (T)r;
+      if (block == 0) mean[channel] = centre, rstd[channel] = (T)square[c];
     }
     if (!work.wide) k.spread(part.channels(), size.s);
     const Vector<T> below = splat((T)slope);
