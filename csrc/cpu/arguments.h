@@ -12,6 +12,10 @@ struct Taps {
   const double* weight;
 };
 
+struct Extents {
+  long long r0, k0, r1, k1;  // of a sum: reduced, kept, reduced, kept, from the outermost axis to the innermost
+};
+
 struct Channels {
   long long n, c, s;  // x is (n, c, s), statistics per c
 };

@@ -25,6 +25,12 @@
   KERNEL(put_plane, (long long planes, long long size, long long count, const T* y, const long long* index, T* x))      \
   KERNEL(scatter_add, (long long count, long long width, long long length, const T* values, const long long* index,     \
          T* out))                                                                                                       \
+  /* kernels/reduce.cpp */                                                                                              \
+  KERNEL(sum, (const Extents& size, double scale, const T* x, T* y))                                                    \
+  KERNEL(squared_error, (long long count, const T* x, const T* target, double scale, T* y, T* slope))                   \
+  KERNEL(bernoulli_loss, (long long count, const T* x, const T* target, double scale, T* y, T* slope))                  \
+  KERNEL(class_loss, (long long rows, long long width, const T* x, const long long* labels, double scale, T* y,         \
+         T* slope))                                                                                                     \
   /* kernels/norm.cpp */                                                                                                \
   KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight, const T* bias, double eps, double slope,     \
          T* y, T* mean, T* rstd))                                                                                       \

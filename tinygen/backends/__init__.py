@@ -50,6 +50,16 @@ class Kernels(Protocol):
 
     def matmul(self, a: Array, b: Array) -> Array: ...  # as numpy.matmul, batch axes broadcast
 
+    # sum: scale * the sum over `axes` (ascending, not negative), which the result lacks.
+    def sum(self, x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array: ...
+
+    # Losses: (scale * sum of the loss of every element or row, 0-d; scale * its derivative by x, or None unless
+    # `slope`). Of (x - target)^2; of binary cross entropy of sigmoid(x), as bce_with_logits; of cross entropy of
+    # softmax(x), x (M, classes), labels (M,) int64 in [0, classes).
+    def squared_error(self, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]: ...
+    def bernoulli_loss(self, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]: ...
+    def class_loss(self, x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]: ...
+
     # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x -
     # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). With a slope other than 1 y
     # passes leaky_relu (the backward kernel finds its sign again from x). row_norm: x (M, D), statistics over D: (y,

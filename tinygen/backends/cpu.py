@@ -221,6 +221,57 @@ def scatter_add(values: Array, index: Array, length: int) -> Array:
     return out
 
 
+# Sums and losses ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _extents(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[list[int], tuple[int, ...]]:
+    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape."""
+    lengths = [1]
+    for i, n in enumerate(shape):
+        if n != 1:
+            if (i in axes) == bool(len(lengths) % 2):
+                lengths[-1] *= n
+            else:
+                lengths.append(n)
+    if len(lengths) == 1:
+        lengths = [1, 1, *lengths]  # one long row, not many short ones
+    return lengths + [1] * (4 - len(lengths)), tuple([n for i, n in enumerate(shape) if i not in axes])
+
+
+def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+    (x,) = _inputs("sum", x)
+    lengths, shape = _extents(x.shape, axes)
+    if x.size == 0:
+        return np.zeros(shape, x.dtype)
+    if len(lengths) > 4:  # more than two separate runs of reduced axes
+        return sum(sum(x, axes[-1:]), axes[:-1], scale)
+    y = _empty(shape, x.dtype)
+    _cpu.sum(x, lengths, scale, y)
+    return y
+
+
+def _loss(name: str, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    y, derivative = _empty((), x.dtype), _empty(x.shape, x.dtype) if slope else None
+    getattr(_cpu, name)(x, target, scale, y, derivative)
+    return y, derivative
+
+
+def squared_error(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    x, target = _inputs("squared_error", x, target)
+    return _loss("squared_error", x, target, scale, slope)
+
+
+def bernoulli_loss(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    x, target = _inputs("bernoulli_loss", x, target)
+    return _loss("bernoulli_loss", x, target, scale, slope)
+
+
+def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    (x,) = _inputs("class_loss", x)
+    return _loss("class_loss", x, _index(labels), scale, slope)
+
+
 # Normalisation --------------------------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,8 @@
 // not depend on the number of threads. channel_norm reads x once from memory where a channel fits the cache: the second read,
 // which normalises, follows at once on the same channel in the same thread.
 #include "cpu/parallel.h"
+#include "cpu/sums.h"
 #include "cpu/table.h"
-#include "cpu/vectormath.h"
 
 namespace tinygen {
 namespace TINYGEN_ISA {
@@ -16,38 +16,6 @@ constexpr long long kGrain = 16384;  // elements per thread below which a second
 constexpr long long grain_of(long long elements_per_item) {
   return elements_per_item >= kGrain ? 1 : kGrain / (elements_per_item > 0 ? elements_per_item : 1);
 }
-
-// ---- sums in double: a float vector is two double vectors
-
-template <class T>
-constexpr int kParts = sizeof(double) / sizeof(T);
-
-TINYGEN_INLINE void widen(VecF v, VecD (&out)[2]) {
-  HalfF half[2];
-  __builtin_memcpy(half, &v, sizeof v);
-  for (int i = 0; i < 2; i++) {
-#if defined(__AVX512F__)  // GCC 12 would convert by quarters
-    out[i] = (VecD)_mm512_maskz_cvtps_pd(0xff, (__m256)half[i]);
-#else
-    out[i] = __builtin_convertvector(half[i], VecD);
-#endif
-  }
-}
-TINYGEN_INLINE void widen(VecD v, VecD (&out)[1]) { out[0] = v; }
-template <class T>
-struct Sum {
-  VecD part[kParts<T>] = {};
-  TINYGEN_INLINE void add(Vector<T> v) {
-    VecD wide[kParts<T>];
-    widen(v, wide);
-    for (int i = 0; i < kParts<T>; i++) part[i] += wide[i];
-  }
-  TINYGEN_INLINE double total() const {
-    VecD v = part[0];
-    for (int i = 1; i < kParts<T>; i++) v += part[i];
-    return sum_lanes(v);
-  }
-};
 
 // body(v) for every vector of a row; the last, partial one holds `beyond` beyond the row.
 template <class T, class Body>
@@ -83,8 +51,6 @@ TINYGEN_INLINE void map_row(const T* a, const T* b, T* y, long long width, const
 // lie side by side in every n. Few channels: n is cut into blocks as well, and statistics and normalisation are two rounds.
 constexpr int kColumns = 1024;        // most columns of a group
 constexpr long long kCached = 200000;  // bytes of one input that a group may keep in cache
-constexpr long long kRun = 2048;      // elements added up in T before their sum is widened to double
-constexpr int kImages = 16;           // the same for a column
 struct Cut {
   long long group, groups, blocks;
   bool wide;
@@ -144,13 +110,6 @@ template <class T, int inputs>
 TINYGEN_INLINE void load_all(const T* const (&in)[inputs], long long at, int rest, Vector<T> (&v)[inputs]) {
   for (int i = 0; i < inputs; i++) v[i] = load_part(in[i] + at, rest);
 }
-template <class T>
-TINYGEN_INLINE Vector<T> first_lanes(Vector<T> v, int count) {
-  typename VectorOf<T>::mask lane;
-  for (int i = 0; i < lanes<T>; i++) lane[i] = i;
-  return select(lane < count, v, Vector<T>{});
-}
-
 // Two sums per block and channel, kept in double between the rounds.
 struct Partial {
   double *first, *second;
@@ -179,20 +138,6 @@ struct Partial {
     }
   }
 };
-
-template <class T>
-TINYGEN_INLINE void add_wide(Vector<T> v, double* to) {  // lane by lane
-  VecD wide[kParts<T>];
-  widen(v, wide);
-  for (int i = 0; i < kParts<T>; i++) store(to + i * lanes<double>, load(to + i * lanes<double>) + wide[i]);
-}
-template <class T>
-TINYGEN_INLINE double sum_wide(Vector<T> v) {
-  VecD wide[kParts<T>];
-  widen(v, wide);
-  for (int i = 1; i < kParts<T>; i++) wide[0] += wide[i];
-  return sum_lanes(wide[0]);
-}
 
 // The sums per channel of the two terms f(inputs, constants, term, term), into `partial`.
 template <class T, int inputs, int constants, class F>
@@ -251,9 +196,9 @@ inline void sum_part(const Channels& size, const Cut& work, const Part& part, co
     }
   };
   constexpr int kAtOnce = 4 / inputs;
-  for (long long n0 = part.begin; n0 < part.end; n0 += kImages) {
+  for (long long n0 = part.begin; n0 < part.end; n0 += kColumnRun) {
     alignas(64) T sum[kColumns + 16] = {}, other[kColumns + 16] = {};
-    const long long end = min(part.end, n0 + kImages);
+    const long long end = min(part.end, n0 + kColumnRun);
     long long n = n0;
     for (; n + kAtOnce <= end; n += kAtOnce) add_images(n, kAtOnce, sum, other);
     for (; n < end; n++) add_images(n, 1, sum, other);
