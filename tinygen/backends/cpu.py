@@ -243,7 +243,7 @@ def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
     (x,) = _inputs("sum", x)
     lengths, shape = _extents(x.shape, axes)
     if x.size == 0:
-        return np.zeros(shape, x.dtype)
+        return np.full(shape, scale * 0.0, x.dtype)
     if len(lengths) > 4:  # more than two separate runs of reduced axes
         return sum(sum(x, axes[-1:]), axes[:-1], scale)
     y = _empty(shape, x.dtype)
@@ -359,8 +359,13 @@ def tanh_backward(g: Array, out: Array) -> Array:
     return _gradient("tanh_backward", g, out)
 
 
-def leaky_relu(x: Array, slope: float) -> Array:
-    return _unary("leaky_relu", x, slope)
+def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
+    if out is None:
+        return _unary("leaky_relu", x, slope)
+    _in_place("leaky_relu", out)
+    (x, out) = _inputs("leaky_relu", x, out)
+    _cpu.leaky_relu(x, out, slope)
+    return out
 
 
 def leaky_relu_backward(g: Array, x: Array, slope: float) -> Array:

@@ -286,9 +286,13 @@ def tanh_backward(g: Array, out: Array) -> Array:
     return g * (1 - out * out)
 
 
-def leaky_relu(x: Array, slope: float) -> Array:
-    """x where x > 0, else slope * x; slope 0 gives 0 even at -inf."""
-    return np.maximum(x, 0) if slope == 0 else np.where(x > 0, x, slope * x)
+def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
+    """x where x > 0, else slope * x; slope 0 gives 0 even at -inf. Written into `out` if that is given."""
+    y = np.maximum(x, 0) if slope == 0 else np.where(x > 0, x, slope * x)
+    if out is None:
+        return y
+    out[...] = y
+    return out
 
 
 def leaky_relu_backward(g: Array, x: Array, slope: float) -> Array:
