@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tinygen.backends import KERNEL_NAMES, Kernels, reference
-from tinygen.backends.geometry import Taps
+from tinygen.backends.geometry import Pieces, Taps
 
 F32, F64 = np.float32, np.float64
 TOLERANCE = {F32: 4e-6, F64: 2e-13}
@@ -503,8 +503,11 @@ def run_steps(k, kind: str, options: dict, p: np.ndarray, gradients: list[np.nda
     """Updates p in place with the kernels, one step per gradient."""
     state = [np.zeros_like(p) for _ in range(3)]
     lr, decay = np.array(options["lr"]), options.get("weight_decay", 0.0)
-    for number, g in enumerate(gradients, 1):
+    cut = min(len(p), 5)  # a scalar piece, a piece that begins unaligned, and the rest
+    for number, whole in enumerate(gradients, 1):
         step = np.array(float(number))
+        parts = [whole[0], whole[1:cut], whole[cut:].reshape(-1, 1)]
+        g = Pieces([np.asarray(part) for part in parts], [0, 1, cut])
         if kind == "SGD":
             momentum = options.get("momentum", 0.0)
             buffer = state[0] if momentum else None
@@ -530,6 +533,29 @@ def test_three_steps_equal_the_reference(k, rng, case, count):
         run_steps(reference, kind, options, want, [g.astype(dtype).astype(F64) for g in gradients])
         run_steps(k, kind, options, got, [g.astype(dtype) for g in gradients])
         np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def test_pieces_must_lie_side_by_side_within_the_parameters():
+    if CPU is None:
+        pytest.skip("built without a compiler")
+    for pieces in (Pieces([np.ones(3)], [4]), Pieces([np.ones(3), np.ones(3)], [0, 2]), Pieces([np.ones(3)], [-1])):
+        with pytest.raises(ValueError, match="sgd_step: g: the pieces should lie side by side within p"):
+            CPU.sgd_step(np.ones(6), pieces, None, np.array(0.1), np.array(1.0), 0.0, 0.0, 0.0, False)
+
+
+def test_padding_between_pieces_disturbs_nobody(k, rng):
+    """Pieces far apart, at places that are no multiples of a vector: each is updated as if it were alone."""
+    sizes, starts = [1, 30, 17, 5000], [3, 16, 64, 128]
+    values = rng.standard_normal(6000)
+    parts = [rng.standard_normal(n) for n in sizes]
+    p, m, v = values.copy(), np.zeros(6000), np.zeros(6000)
+    k.adam_step(p, Pieces(parts, starts), m, v, np.array(0.1), np.array(1.0), 0.9, 0.999, 1e-8, 0.0, False)
+    for part, start in zip(parts, starts, strict=True):
+        want = values[start : start + part.size].copy()
+        alone = Pieces([part], [0])
+        rest = (np.array(0.1), np.array(1.0), 0.9, 0.999, 1e-8, 0.0, False)
+        reference.adam_step(want, alone, np.zeros_like(want), np.zeros_like(want), *rest)
+        np.testing.assert_allclose(p[start : start + part.size], want, rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS)
@@ -613,7 +639,7 @@ def test_wrong_dtypes_are_refused_by_name():
 @pytest.mark.skipif(CPU is None, reason="built without a compiler")
 def test_an_update_in_place_refuses_a_view_that_it_could_only_copy():
     with pytest.raises(ValueError, match=r"sgd_step.*contiguous"):
-        CPU.sgd_step(np.ones(6)[::2], np.ones(3), None, np.array(0.1), np.array(1.0), 0.0, 0.0, 0.0, False)
+        CPU.sgd_step(np.ones(6)[::2], Pieces([np.ones(3)], [0]), None, np.array(0.1), np.array(1.0), 0.0, 0.0, 0.0, False)
 
 
 @pytest.mark.parametrize("module", [reference, *([CPU] if CPU else [])], ids=lambda m: m.name)

@@ -20,6 +20,15 @@ struct Channels {
   long long n, c, s;  // x is (n, c, s), statistics per c
 };
 
+// An array of `all` elements given in pieces: piece i stands for the elements [start[i], start[i] + size[i]), in ascending
+// order; elements in between belong to nobody.
+template <class T>
+struct Pieces {
+  long long all, count;
+  const T* const* piece;
+  const long long *start, *size;
+};
+
 struct Sgd {
   double momentum, dampening, weight_decay;
   bool nesterov;

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Geometry, Shape, Taps
+from .geometry import Geometry, Pieces, Shape, Taps
 
 # OpenMP reads its waiting policy when it is loaded, with the extension. By default its idle threads spin, as those of
 # NumPy's BLAS do; on as many cores as threads the two then starve each other. A step of an MLP VAE (784-400-20, 128
@@ -433,30 +433,30 @@ def _in_place(kernel: str, *arrays: Array | None) -> None:
 
 
 def sgd_step(
-    p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+    p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
     momentum: float, dampening: float, weight_decay: float, nesterov: bool,
 ) -> None:  # fmt: skip
     _in_place("sgd_step", p, buffer)
-    p, g, buffer = _inputs("sgd_step", p, g, buffer)
-    _cpu.sgd_step(p, g, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
+    p, buffer, *pieces = _inputs("sgd_step", p, buffer, *g.arrays)
+    _cpu.sgd_step(p, pieces, g.starts, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
 
 
 def adam_step(
-    p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+    p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
     beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
     _in_place("adam_step", p, m, v)
-    p, g, m, v = _inputs("adam_step", p, g, m, v)
-    _cpu.adam_step(p, g, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
+    p, m, v, *pieces = _inputs("adam_step", p, m, v, *g.arrays)
+    _cpu.adam_step(p, pieces, g.starts, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
 
 
 def rmsprop_step(
-    p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+    p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
     alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> None:  # fmt: skip
     _in_place("rmsprop_step", p, v, buffer, mean)
-    p, g, v, buffer, mean = _inputs("rmsprop_step", p, g, v, buffer, mean)
-    _cpu.rmsprop_step(p, g, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
+    p, v, buffer, mean, *pieces = _inputs("rmsprop_step", p, v, buffer, mean, *g.arrays)
+    _cpu.rmsprop_step(p, pieces, g.starts, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
 
 
 # Random numbers -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Geometry, Shape, Taps
+from .geometry import Geometry, Pieces, Shape, Taps
 
 Array = np.ndarray
 
@@ -376,14 +376,16 @@ def bce_with_logits_backward(g: Array, x: Array, target: Array) -> Array:
 
 
 def sgd_step(
-    p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+    p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
     momentum: float, dampening: float, weight_decay: float, nesterov: bool,
 ) -> None:  # fmt: skip
     """p -= lr * d with d = g + weight_decay * p, or with momentum d = buffer = momentum * buffer + (1 - dampening) * d.
 
     The first step sets buffer = d (no dampening); nesterov looks ahead: d + momentum * buffer. (torch.optim.SGD)
     """
-    d = g + weight_decay * p if weight_decay else g
+    d = g.joined(p)
+    if weight_decay:
+        d += weight_decay * p
     if buffer is not None:
         buffer[...] = d if int(step) == 1 else momentum * buffer + (1 - dampening) * d
         d = d + momentum * buffer if nesterov else buffer
@@ -391,26 +393,26 @@ def sgd_step(
 
 
 def adam_step(
-    p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+    p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
     beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
     """Running means m of g and v of g^2; p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
 
     Weight decay is added to the gradient (Adam) or, decoupled, shrinks p by 1 - lr * weight_decay (AdamW).
     """
-    rate, t = float(lr), int(step)
+    rate, t, d = float(lr), int(step), g.joined(p)
     if weight_decay and decoupled:
         p *= 1 - rate * weight_decay
     elif weight_decay:
-        g = g + weight_decay * p
-    m += (1 - beta1) * (g - m)
+        d += weight_decay * p
+    m += (1 - beta1) * (d - m)
     v *= beta2
-    v += (1 - beta2) * (g * g)
+    v += (1 - beta2) * (d * d)
     p -= (rate / (1 - beta1**t)) * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps)
 
 
 def rmsprop_step(
-    p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+    p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
     alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> None:  # fmt: skip
     """p -= lr * d with d = g / (sqrt(v) + eps), v the running mean of g^2.
@@ -419,15 +421,16 @@ def rmsprop_step(
     buffer = momentum * buffer + d.
     (torch.optim.RMSprop)
     """
+    d = g.joined(p)
     if weight_decay:
-        g = g + weight_decay * p
+        d += weight_decay * p
     v *= alpha
-    v += (1 - alpha) * (g * g)
+    v += (1 - alpha) * (d * d)
     variance = v
     if mean is not None:
-        mean += (1 - alpha) * (g - mean)
+        mean += (1 - alpha) * (d - mean)
         variance = v - mean * mean
-    d = g / (np.sqrt(variance) + eps)
+    d /= np.sqrt(variance) + eps
     if buffer is not None:
         buffer *= momentum
         buffer += d
