@@ -239,6 +239,7 @@ def plane_cases(rng):
     for shape, rows, cols in [
         ((2, 3, 7, 9), window(7, 3, 2, 1), window(9, 2, 2)),
         ((2, 3, 8, 8), window(8, 2, 2), window(8, 2, 2)),
+        *[((2, 3, h, w), window(h, 2, 2), window(w, 2, 2)) for h, w in [(2, 2), (5, 15), (6, 10), (9, 34), (4, 65)]],
         ((1, 1, 1, 1), window(1, 1), window(1, 1)),
         ((2, 3, 7, 7), window(7, 3, 1, 1), window(7, 3, 2, 1, ceil=True)),
         ((2, 3, 12, 13), window(12, 3, 2, 1, 2), window(13, 2, 3, 0, 3)),
