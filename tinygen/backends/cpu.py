@@ -19,7 +19,7 @@ import numpy as np
 
 import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
 
-from .geometry import Geometry, Shape, Taps
+from .geometry import Geometry, Pieces, Shape, Taps
 
 Array = np.ndarray
 
@@ -257,20 +257,75 @@ def scatter_add(values: Array, index: Array, length: int) -> Array:
     return out
 
 
+# Sums and losses ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _extents(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[list[int], tuple[int, ...]]:
+    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape."""
+    lengths = [1]
+    for i, n in enumerate(shape):
+        if n != 1:
+            if (i in axes) == bool(len(lengths) % 2):
+                lengths[-1] *= n
+            else:
+                lengths.append(n)
+    if len(lengths) == 1:
+        lengths = [1, 1, *lengths]  # one long row, not many short ones
+    return lengths + [1] * (4 - len(lengths)), tuple([n for i, n in enumerate(shape) if i not in axes])
+
+
+def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+    (x,) = _inputs("sum", x)
+    lengths, shape = _extents(x.shape, axes)
+    if x.size == 0:
+        return np.full(shape, scale * 0.0, x.dtype)
+    if len(lengths) > 4:  # more than two separate runs of reduced axes
+        return sum(sum(x, axes[-1:]), axes[:-1], scale)
+    y = _empty(shape, x.dtype)
+    _cpu.sum(x, lengths, scale, y)
+    return y
+
+
+def _loss(name: str, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    y, derivative = _empty((), x.dtype), _empty(x.shape, x.dtype) if slope else None
+    getattr(_cpu, name)(x, target, scale, y, derivative)
+    return y, derivative
+
+
+def squared_error(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    x, target = _inputs("squared_error", x, target)
+    return _loss("squared_error", x, target, scale, slope)
+
+
+def bernoulli_loss(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    x, target = _inputs("bernoulli_loss", x, target)
+    return _loss("bernoulli_loss", x, target, scale, slope)
+
+
+def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    (x,) = _inputs("class_loss", x)
+    return _loss("class_loss", x, _index(labels), scale, slope)
+
+
 # Normalisation --------------------------------------------------------------------------------------------------------
 
 
-def channel_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+def channel_norm(
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
     x, weight, bias = _inputs("channel_norm", x, weight, bias)
     y, mean, rstd = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
-    _cpu.channel_norm(x, weight, bias, eps, y, mean, rstd)
+    _cpu.channel_norm(x, weight, bias, eps, slope, y, mean, rstd)
     return y, mean, rstd
 
 
-def channel_norm_backward(g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> tuple[Array, Array, Array]:
-    g, x, weight, mean, rstd = _inputs("channel_norm_backward", g, x, weight, mean, rstd)
+def channel_norm_backward(
+    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
+    g, x, weight, bias, mean, rstd = _inputs("channel_norm_backward", g, x, weight, bias, mean, rstd)
     gx, gweight, gbias = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
-    _cpu.channel_norm_backward(g, x, weight, mean, rstd, gx, gweight, gbias)
+    _cpu.channel_norm_backward(g, x, weight, bias, mean, rstd, slope, gx, gweight, gbias)
     return gx, gweight, gbias
 
 
@@ -340,8 +395,13 @@ def tanh_backward(g: Array, out: Array) -> Array:
     return _gradient("tanh_backward", g, out)
 
 
-def leaky_relu(x: Array, slope: float) -> Array:
-    return _unary("leaky_relu", x, slope)
+def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
+    if out is None:
+        return _unary("leaky_relu", x, slope)
+    _in_place("leaky_relu", out)
+    (x, out) = _inputs("leaky_relu", x, out)
+    _cpu.leaky_relu(x, out, slope)
+    return out
 
 
 def leaky_relu_backward(g: Array, x: Array, slope: float) -> Array:
@@ -409,30 +469,30 @@ def _in_place(kernel: str, *arrays: Array | None) -> None:
 
 
 def sgd_step(
-    p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+    p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
     momentum: float, dampening: float, weight_decay: float, nesterov: bool,
 ) -> None:  # fmt: skip
     _in_place("sgd_step", p, buffer)
-    p, g, buffer = _inputs("sgd_step", p, g, buffer)
-    _cpu.sgd_step(p, g, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
+    p, buffer, *pieces = _inputs("sgd_step", p, buffer, *g.arrays)
+    _cpu.sgd_step(p, pieces, g.starts, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
 
 
 def adam_step(
-    p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+    p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
     beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
     _in_place("adam_step", p, m, v)
-    p, g, m, v = _inputs("adam_step", p, g, m, v)
-    _cpu.adam_step(p, g, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
+    p, m, v, *pieces = _inputs("adam_step", p, m, v, *g.arrays)
+    _cpu.adam_step(p, pieces, g.starts, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
 
 
 def rmsprop_step(
-    p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+    p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
     alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> None:  # fmt: skip
     _in_place("rmsprop_step", p, v, buffer, mean)
-    p, g, v, buffer, mean = _inputs("rmsprop_step", p, g, v, buffer, mean)
-    _cpu.rmsprop_step(p, g, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
+    p, v, buffer, mean, *pieces = _inputs("rmsprop_step", p, v, buffer, mean, *g.arrays)
+    _cpu.rmsprop_step(p, pieces, g.starts, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
 
 
 # Random numbers -------------------------------------------------------------------------------------------------------
