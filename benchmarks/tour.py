@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -107,23 +108,23 @@ def build(names: list[str], isa: str = "") -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     compiler = [*find_compiler(), "-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wall", "-Wextra"]
     newest = max(p.stat().st_mtime for p in [*SOURCES.iterdir(), SOURCES.parent / "vector.h"])
-    found = {}
-    for name in names:
+
+    def one(name: str) -> Path:
         target = folder / f"{name}.so"
         command = [*compiler, *FLAGS[isa], f"-DTINYGEN_ISA={isa}", str(SOURCES / f"{name}.cpp")]
         told = target.with_suffix(".command")
-        if not (target.exists() and told.exists() and told.read_text() == shlex.join(command)) or (
-            target.stat().st_mtime < newest
-        ):
-            print(f"  compiling {name}", file=sys.stderr)
+        known = target.exists() and told.exists() and told.read_text() == shlex.join(command)
+        if not known or target.stat().st_mtime < newest:
             part = folder / f"{name}.{os.getpid()}.part"  # renamed when complete: another run may have it open
             done = subprocess.run([*command, "-o", str(part)], capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"benchmarks: {name}.cpp does not compile\n{shlex.join(command)}\n{done.stderr}")
             told.write_text(shlex.join(command))
             part.replace(target)
-        found[name] = target
-    return found
+        return target
+
+    with ThreadPoolExecutor(machine.cores()) as jobs:
+        return dict(zip(names, jobs.map(one, names)))
 
 
 def applies(name: str, layer: Layer) -> bool:

@@ -1,8 +1,9 @@
 // Step 1: the definition, seven loops.
 //
-// One output after the other; each is a sum over channels and taps. The sum is one chain of dependent additions (the
-// next waits four cycles for the last), one number wide, and each product is preceded by the question whether the tap
-// lies on padding.
+// One output after the other; each is a sum over channels and taps. The sum is a chain of dependent additions, each of
+// which waits four cycles for the one before, one number wide; and before each product stands the question whether the
+// tap lies on padding.
+// Reaches, on Zen 4: 1.9 of the 118 GFLOP/s of a core, on the layer 64,64,32,32,128,4,2,1.
 #include "tour.h"
 
 extern "C" void convolution(const Layer& l, const float* x, const float* w, float* y, int) {

@@ -1,8 +1,11 @@
-// Step 2: the same loops in another order: the innermost one runs along a row.
+// Step 2: the same loops in another order: along a row.
 //
-// Before: the innermost loops ran over taps. Now a tap stays fixed while its products are added to a whole row of
-// outputs. Why: the additions of a row do not depend on each other, so the compiler may do 16 at once, and which
-// outputs of a row reach the image with this tap is known before the loop: no question is left inside it.
+// Before: the innermost loops ran over the taps of one output. Now a tap stays fixed while its products are added to a
+// whole row of outputs.
+// Why: the sums of a row do not depend on each other, so nothing waits, and the compiler takes several at once (what a
+// stride larger than 1 sets apart it must still collect one by one). Which outputs of a row reach the image with this
+// tap is known before the loop starts: no question is left inside.
+// Gained, on Zen 4: x 3.0, to 5.7 GFLOP/s. Rows of 7 pixels gain x 1.2 only: too short to be worth a loop.
 #include "tour.h"
 
 // The outputs p of `count` that read inside an axis of length `length` with a tap at offset `at`: begin <= p < end.

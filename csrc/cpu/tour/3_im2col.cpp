@@ -1,10 +1,12 @@
-// Step 3: im2col: the convolution becomes a matrix product.
+// Step 3: im2col, the convolution as a matrix product.
 //
-// Before: rows were as short as the image is wide, and read with gaps where the stride is not 1. Now what an image's
-// outputs read is first copied into a matrix with a row for each (channel, tap) and a column for each output, zeros
-// where taps lie on padding:  y[k, j] = sum over i of  w[k, i] * patches[i, j]. Why: the innermost loop is as long as
-// the image has pixels, contiguous, the same for every stride, pad and size; and everything that is known about matrix
-// products applies from here on. The price: size * size times the image's memory.
+// Before: rows were as short as the image is wide, and read with gaps where the stride is not 1. Now what the outputs
+// of an image read is first copied into a matrix with a row for each (channel, tap) and a column for each output,
+// zeros where taps lie on padding:  y[k, j] = sum over i of  w[k, i] * patches[i, j].
+// Why: the innermost loop is as long as the image has pixels, contiguous, and the same for every stride, pad and size:
+// whole vectors for the compiler. From here on the problem is a matrix product. The price: size * size times the
+// memory of the image.
+// Gained, on Zen 4: x 4.3, to 24 GFLOP/s.
 #include "tour.h"
 
 static void im2col(const Layer& l, const float* image, float* patches) {

@@ -1,12 +1,12 @@
-// Step 6: lanes run over images instead of pixels.
+// Step 6: lanes over images instead of pixels.
 //
-// Before: the panels cost a copy of every input element for each of its taps, gathered with the gaps of the stride, in
-// which zeros for the padding were multiplied like everything else. Now x is copied once, transposed, into
-// [channel][row][column][image]: the same pixel of 32 images is contiguous. A tile is 8 filters x 2 vectors of images
-// of one output pixel, and walks over that pixel's own list of taps.
-// Why: what a tap reads is now a vector in the array itself, whatever the stride: nothing is packed per tap, nothing
-// multiplied by padding (of a 4 x 4 kernel on an 8 x 8 output, one tap in eight), and no shape needs masks: only the
-// last block of images may be ragged. It needs a batch, which training has.
+// Before: panels cost a copy of every input for each of its taps, and zeros of the padding were multiplied like
+// everything else. Now x is copied once, transposed to [channel][row][column][image]: the same pixel of 32 images is
+// contiguous. A tile is 8 filters x 2 vectors of images, of one output pixel, and walks over that pixel's own taps.
+// Why: what a tap reads is now a vector in the array itself, whatever the stride. Nothing is packed per tap, no tap on
+// padding is multiplied, and no row is too short. It needs a batch, which training has: only the last images may leave
+// lanes idle.
+// Gained, on Zen 4: x 1.2, to 111 GFLOP/s; on 7 x 7 images (128,64,7,7,128,3,1,1) x 1.9.
 #include <cstring>
 #include <vector>
 
@@ -56,11 +56,10 @@ void tile(long channels, long taps, const Tap* tap, const float* at, long plane,
 extern "C" void convolution(const Layer& l, const float* x, const float* w, float* y, int) {
   using namespace tinygen::TINYGEN_ISA;
   const long window = l.size * l.size, plane = l.height * l.width, out = l.out_height * l.out_width;
-  const long pitch = (plane + 1) * kImages;  // not a power of two: channels would meet in the same sets of the cache
   const long blocks = (l.filters + kFilters - 1) / kFilters;
   static Scratch memory[3];
   float* packed = memory[0].floats(blocks * l.depth() * kFilters);            // [block][channel][tap][filter]
-  float* source = memory[1].floats(l.channels * pitch);                       // [channel][row][column][image], gap
+  float* source = memory[1].floats(l.channels * plane * kImages);             // [channel][row][column][image]
   float* sums = memory[2].floats(blocks * kFilters * l.out_width * kImages);  // [filter][column][image], of a row
   std::vector<Tap> taps(window);
 
@@ -70,9 +69,10 @@ extern "C" void convolution(const Layer& l, const float* x, const float* w, floa
 
   for (long n = 0; n < l.images; n += kImages) {
     const long images = min(kImages, l.images - n), per_image = l.channels * plane;
-    if (images < kImages) std::memset(source, 0, l.channels * pitch * sizeof(float));  // lanes without an image
+    if (images < kImages)
+      std::memset(source, 0, l.channels * plane * kImages * sizeof(float));  // lanes without an image
     for (long c = 0; c < l.channels; c++)
-      transpose_copy(x + n * per_image + c * plane, per_image, images, plane, source + c * pitch, kImages);
+      transpose_copy(x + n * per_image + c * plane, per_image, images, plane, source + c * plane * kImages, kImages);
     for (long p = 0; p < l.out_height; p++) {
       for (long q = 0; q < l.out_width; q++) {
         long count = 0;  // taps of this pixel that lie on the image
@@ -82,8 +82,8 @@ extern "C" void convolution(const Layer& l, const float* x, const float* w, floa
             taps[count++] = {(row * l.width + column) * kImages, t * kFilters};
         }
         for (long b = 0; b < blocks; b++)
-          tile(l.channels, count, taps.data(), source, pitch, packed + b * l.depth() * kFilters, window * kFilters,
-               sums + (b * kFilters * l.out_width + q) * kImages, l.out_width * kImages);
+          tile(l.channels, count, taps.data(), source, plane * kImages, packed + b * l.depth() * kFilters,
+               window * kFilters, sums + (b * kFilters * l.out_width + q) * kImages, l.out_width * kImages);
       }
       for (long k = 0; k < l.filters; k++)
         transpose_copy(sums + k * l.out_width * kImages, kImages, l.out_width, images,
