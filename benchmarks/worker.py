@@ -17,7 +17,19 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+
+def queued() -> float:
+    """Seconds that this process's threads have spent ready to run while something else did (Linux; else 0)."""
+    total = 0
+    try:
+        for task in os.listdir("/proc/self/task"):
+            total += int(Path(f"/proc/self/task/{task}/schedstat").read_text().split()[1])
+    except (OSError, IndexError):
+        pass
+    return total / 1e9
 
 
 def settle(limit: float = 0.25) -> None:
@@ -44,7 +56,7 @@ class Worker:
     def __init__(self) -> None:
         self.jobs: dict[str, Callable[[], Callable[[], Any]]] = {}  # pass: prepare() -> what is timed
         self.repeats: dict[str, int] = {}
-        self.filled: dict[str, bool] = {}  # whether a call is so long that the caches before it mean nothing
+        self.fill: dict[str, float] = {}  # seconds of calls before a sample; 0 where a call is longer than all that
 
     def start(self, library: str, **options: Any) -> dict:
         from .libraries import LIBRARIES
@@ -109,20 +121,26 @@ class Worker:
         end, best, calls = time.perf_counter() + 3e-3 * milliseconds, float("inf"), 0
         while calls < 1 or (calls < 2 and best < 1.0) or (time.perf_counter() < end and calls < 10_000):
             best, calls = min(best, self._run(prepare, 1)), calls + 1
-        self.filled[name] = best > 5e-3 * milliseconds
+        self.fill[name] = 0.5e-3 * milliseconds if best < 0.2 else 0.0
         self.repeats[name] = max(1, min(10_000, round(1e-3 * milliseconds / max(best, 1e-7))))
         gc.collect()
         settle()
         return {"repeats": self.repeats[name], "seconds": best}
 
     def sample(self, **message: Any) -> dict:
-        """One call to fill the caches, if calls are short, then the calls that count."""
+        """Calls that fill the caches and spread the threads over the cores, then the calls that count.
+
+        Linux wakes threads on the core of the one that wakes them, and moves them at its next tick, up to 4 ms later.
+        """
         name = message["pass"]
-        if not self.filled[name]:
+        began = time.perf_counter()
+        while time.perf_counter() - began < self.fill[name]:
             self._run(self.jobs[name], 1)
+        waited, began = queued(), time.perf_counter()
         seconds = self._run(self.jobs[name], self.repeats[name])
+        share = (queued() - waited) / (time.perf_counter() - began)
         settle()
-        return {"seconds": seconds}
+        return {"seconds": seconds, "waited": share}
 
     def probe(self, milliseconds: float, threads: int = 0) -> dict:
         """The FMA peak now, of this many threads (0: those in use); None where nothing can measure it."""
