@@ -16,6 +16,9 @@
   /* kernels/conv.cpp */                                                                                                 \
   KERNEL(conv, (const Geometry& geo, const T* x, const T* w, const T* bias, T* y))                                       \
   KERNEL(conv_transpose, (const Geometry& geo, const T* y, const T* w, const T* bias, T* x))                             \
+  /* kernels/winograd.cpp */                                                                                            \
+  KERNEL(conv_winograd,                                                                                                 \
+         (const Geometry& geo, bool transposed, const T* source, const T* w, const T* bias, T* out))                    \
   /* kernels/conv_weight.cpp */                                                                                          \
   KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
   /* kernels/planes.cpp */                                                                                              \
