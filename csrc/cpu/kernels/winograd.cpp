@@ -26,6 +26,7 @@ namespace TINYGEN_ISA {
 namespace {
 
 constexpr int kSide = 4, kPatch = 6, kFrequencies = kPatch * kPatch;
+constexpr index_t kPanelTiles = 32;  // 16 to 96 are within a tenth of each other (Zen 4, 16 to 512 channels)
 
 // The six 1-D polynomials: points 0, +-p, +-q, infinity, where p q = 1.
 constexpr double p = 2. / 3, q = 3. / 2;
@@ -98,14 +99,9 @@ index_t odd_pitch(index_t count) {
   return ((count + lanes<T> - 1) / lanes<T> | 1) * lanes<T>;
 }
 
-extern "C" char* getenv(const char*);
-extern "C" int atoi(const char*);
-
 template <class T>
 Plan make_plan(const Layer<T>& layer, int use) {
   constexpr index_t L = lanes<T>;
-  static const index_t most = getenv("WT") ? atoi(getenv("WT")) : 32;
-  static const index_t nv = getenv("WN") ? atoi(getenv("WN")) : 0;
   Plan plan = {};
   plan.tile_rows = (layer.out_height + kSide - 1) / kSide;
   plan.tile_columns = (layer.out_width + kSide - 1) / kSide;
@@ -113,18 +109,19 @@ Plan make_plan(const Layer<T>& layer, int use) {
     index_t shares = (count + limit - 1) / limit;
     return (count + shares - 1) / shares;
   };
-  plan.panel_columns = share(plan.tile_columns, most);
-  plan.panel_rows = share(plan.tile_rows, max(1, most / plan.panel_columns));
+  plan.panel_columns = share(plan.tile_columns, kPanelTiles);
+  plan.panel_rows = share(plan.tile_rows, max(1, kPanelTiles / plan.panel_columns));
   index_t tiles = plan.tile_rows * plan.tile_columns;
-  plan.panel_images = share(layer.images, max(1, min(most / tiles, layer.images / use)));
+  plan.panel_images = share(layer.images, max(1, kPanelTiles / tiles));
   plan.image_panels = (layer.images + plan.panel_images - 1) / plan.panel_images;
   plan.row_panels = (plan.tile_rows + plan.panel_rows - 1) / plan.panel_rows;
   plan.column_panels = (plan.tile_columns + plan.panel_columns - 1) / plan.panel_columns;
-  plan.vectors = nv ? nv : vectors_per_block((layer.results + L - 1) / L);
+  plan.vectors = vectors_per_block((layer.results + L - 1) / L);
   plan.block = plan.vectors * L;
   plan.blocks = (layer.results + plan.block - 1) / plan.block;
   index_t panels = plan.image_panels * plan.row_panels * plan.column_panels;
-  plan.parts = panels < use ? min(plan.blocks, (use + panels - 1) / panels) : 1;
+  // Few panels: threads share the filters too, though each share transforms its inputs again.
+  plan.parts = min(min(plan.blocks, use), max(1, 4 * use / panels));
   plan.depth = (layer.channels + L - 1) / L * L;
   plan.filter_pitch = odd_pitch<T>(layer.channels * plan.block);
   return plan;
@@ -375,7 +372,7 @@ void correlate(const Layer<T>& layer) {
     transform_filters(layer, plan, packed, filters * thread / all, filters * (thread + 1) / all);
     barrier(all);
     for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
-      index_t part = u % plan.parts, i = u / plan.parts;
+      index_t part = u / panels, i = u % panels;
       index_t column = i % plan.column_panels * plan.panel_columns;
       index_t row = i / plan.column_panels % plan.row_panels * plan.panel_rows;
       index_t image = i / plan.column_panels / plan.row_panels * plan.panel_images;
