@@ -5,8 +5,7 @@ A C++ compiler that works here must compile all of it without error; where there
 package is installed without the extension and computes with NumPy (`tinygen.backends.reference`). Settings:
 
     CXX               the compiler                             TINYGEN_JOBS      compilations at a time (default: cores)
-    TINYGEN_SANITIZE  address,undefined: build with sanitizers; run with LD_PRELOAD="$(g++ -print-file-name=libasan.so)
-                      $(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 python ...
+    TINYGEN_SANITIZE  address,undefined or thread: build with sanitizers; how to run that is in csrc/cpu/README.md
 """
 
 from __future__ import annotations
@@ -52,20 +51,15 @@ def run(command: list[str]) -> str | None:
     return None if done.returncode == 0 else done.stdout
 
 
-def compiles(command: list[str], program: str, link: bool = False) -> bool:
+def compiles(command: list[str], program: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         source = os.path.join(folder, "probe.cpp")
         with open(source, "w") as file:
             file.write(program)
-        stage = ["-shared"] if link else ["-c"]
-        return run([*command, *stage, source, "-o", os.path.join(folder, "probe.o")]) is None
+        return run([*command, "-c", source, "-o", os.path.join(folder, "probe.o")]) is None
 
 
 VECTOR_PROBE = "typedef float v __attribute__((vector_size(16))); v f(v a) { return a + a; }"
-OPENMP_PROBE = """#include <omp.h>
-int f() { int n = 0;
-#pragma omp parallel reduction(+ : n)
-  n += omp_get_num_threads(); return n; }"""
 
 
 def find_compiler() -> list[str] | None:
@@ -101,7 +95,7 @@ class BuildKernels(build_ext):
 
         cxx = self.compiler_command
         sanitize = os.environ.get("TINYGEN_SANITIZE", "")
-        flags = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-MMD", "-Icsrc"]
+        flags = ["-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-MMD", "-Icsrc"]
         if sanitize:
             flags += [
                 "-O1",
@@ -112,20 +106,19 @@ class BuildKernels(build_ext):
             ]
         else:
             flags += ["-O3", "-g0", "-DNDEBUG"]
-        openmp = ["-fopenmp"] if compiles([*cxx, "-fopenmp", "-fPIC"], OPENMP_PROBE, link=True) else []
-        print(f"tinygen: compiler {' '.join(cxx)}, OpenMP {'yes' if openmp else 'no (one thread)'}", flush=True)
+        print(f"tinygen: compiler {' '.join(cxx)}", flush=True)
         headers = [*self.python_headers, "-isystem", pybind11.get_include()]
 
         folder = os.path.join(self.build_temp, "sanitized" if sanitize else "plain")
         os.makedirs(folder, exist_ok=True)
         with one_build_at_a_time(folder):
-            objects = self.compile_all(folder, [*cxx, *flags, *openmp], headers, weak_allowed=bool(sanitize))
+            objects = self.compile_all(folder, [*cxx, *flags], headers, weak_allowed=bool(sanitize))
             output = self.get_ext_fullpath(ext.name)
             os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
             shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
-            extra = ["-fsanitize=" + sanitize] if sanitize else []
+            extra = ["-pthread", *(["-fsanitize=" + sanitize] if sanitize else [])]
             part = output + ".part"  # renamed when complete: a running Python keeps the file it has
-            failure = run([*cxx, *shared, *extra, *openmp, *objects, "-o", part])
+            failure = run([*cxx, *shared, *extra, *objects, "-o", part])
             if failure is not None:
                 raise SystemExit(f"tinygen: linking {output} failed\n{failure}")
             os.replace(part, output)

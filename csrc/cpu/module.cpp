@@ -57,7 +57,6 @@ PYBIND11_MODULE(_cpu, m) {
       py::arg("name"), "uses the kernels of one instruction set; the empty string means the best");
   m.def("get_num_threads", &threads);
   m.def("set_num_threads", &set_threads, py::arg("count"));
-  m.def("has_openmp", &has_openmp);
   m.def(
       "sources",
       [] {

@@ -7,36 +7,20 @@
 
 #include "runtime.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
 template <class Body>
 inline void parallel(int count, const Body& body) {
-#ifdef _OPENMP
-  if (count > 1) {
-#pragma omp parallel num_threads(count)
-    body(omp_get_thread_num(), omp_get_num_threads());
-    return;
-  }
-#endif
-  (void)count;
-  body(0, 1);
+  run_region(
+      count,
+      [](const void* context, int thread, int threads) { (*static_cast<const Body*>(context))(thread, threads); },
+      &body);
 }
 
 // Waits for all threads of the surrounding parallel().
-inline void barrier(int threads) {
-  (void)threads;
-#ifdef _OPENMP
-  if (threads > 1) {
-#pragma omp barrier
-  }
-#endif
-}
+inline void barrier(int threads) { wait_for_region(threads); }
 
 template <class Body>
 inline void split(long long count, long long grain, const Body& body) {

@@ -1,4 +1,4 @@
-// Chooses the instruction set, counts threads, keeps scratch memory. Compiled once, for the baseline.
+// Chooses the instruction set, keeps scratch memory. Compiled once, for the baseline.
 #include "runtime.h"
 
 #include <atomic>
@@ -7,10 +7,6 @@
 #include <new>
 
 #include "table.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 namespace tinygen {
 
@@ -76,7 +72,6 @@ Isa* isas() {
 constexpr int kIsas = 3;
 
 std::atomic<const Isa*> current{nullptr};
-std::atomic<int> thread_count{1};
 
 struct Arena {
   void* memory[kSlots] = {};
@@ -106,24 +101,6 @@ const char* select_isa(const char* name) {
     return nullptr;
   }
   return "no such instruction set";
-}
-
-int threads() { return thread_count.load(std::memory_order_relaxed); }
-
-void set_threads(int count) {
-#ifdef _OPENMP
-  thread_count = count < 1 ? 1 : count;
-#else
-  (void)count;
-#endif
-}
-
-bool has_openmp() {
-#ifdef _OPENMP
-  return true;
-#else
-  return false;
-#endif
 }
 
 void* scratch(Slot slot, size_t bytes) {

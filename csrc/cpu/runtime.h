@@ -15,9 +15,16 @@ const char* select_isa(const char* name);
 const char* isa();
 bool isa_supported(const char* name);
 
-int threads();
-void set_threads(int count);  // at least 1; stays 1 without OpenMP
-bool has_openmp();
+// Threads, see threads.cpp; kernels reach them through parallel.h.
+int threads();                // how many a kernel should use at most
+void set_threads(int count);  // at least 1
+
+// Calls body(context, share, shares) once for each share < shares, in `count` threads at a time; returns when all have
+// returned. shares = count, unless the system has no more threads or this is called from inside a region (then 1).
+// Regions of several callers wait for each other.
+typedef void RegionBody(const void* context, int share, int shares);
+void run_region(int count, RegionBody* body, const void* context);
+void wait_for_region(int shares);  // inside body: until all shares have come here
 
 // `bytes` of memory with arbitrary contents, aligned to 64 bytes, that stay valid until this thread asks for the same
 // slot again. It is kept between calls, so that kernels do not page-fault the same memory into existence over and over.

@@ -2,7 +2,8 @@
 
 Each function checks dtypes, makes its arrays contiguous, allocates the result and calls one C++ kernel, which releases
 the GIL. The kernels exist for several instruction sets; the best one that the machine has is used unless TINYGEN_CPU
-names another (baseline, avx2, avx512, or `reference` for plain NumPy). matmul is NumPy's, whose BLAS is hard to beat.
+names another (baseline, avx2, avx512, or `reference` for plain NumPy). NumPy's BLAS is not used: after each product its
+idle threads spin for milliseconds on the cores that the kernels need.
 
 Threads: `set_num_threads` sets the kernels and NumPy's BLAS together; a fixed number gives bit-identical results.
 """
@@ -16,19 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Geometry, Shape, Taps
+import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
 
-# OpenMP reads its waiting policy when it is loaded, with the extension. By default its idle threads spin, as those of
-# NumPy's BLAS do; on as many cores as threads the two then starve each other. A step of an MLP VAE (784-400-20, 128
-# images, 2 threads of a 2-core Xeon) took 47 ms with spinning threads, 4 ms with sleeping ones.
-_spins = "OMP_WAIT_POLICY" not in os.environ
-if _spins:
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-try:
-    import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
-finally:
-    if _spins:
-        del os.environ["OMP_WAIT_POLICY"]
+from .geometry import Geometry, Pieces, Shape, Taps
 
 Array = np.ndarray
 
@@ -61,8 +52,6 @@ def _default_threads() -> int:
 
 _select_isa()
 _cpu.set_num_threads(_default_threads())
-if hasattr(os, "register_at_fork"):  # a forked child has no OpenMP workers, and would wait for them for ever
-    os.register_at_fork(after_in_child=lambda: _cpu.set_num_threads(1))
 
 
 def set_num_threads(count: int) -> None:
@@ -78,7 +67,7 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The number of threads of the C++ kernels (1 if they were built without OpenMP)."""
+    """The number of threads of the C++ kernels."""
     return _cpu.get_num_threads()
 
 
@@ -89,7 +78,8 @@ def isa() -> str:
 
 def sources() -> dict[str, str]:
     """Kernel name -> "csrc/cpu/kernels/file.cpp:line", where it is defined."""
-    return _cpu.sources()
+    where = _cpu.sources()
+    return {**where, "linear": where["matmul"]}
 
 
 def _inputs(kernel: str, *arrays: Any) -> list[Any]:
@@ -127,6 +117,38 @@ def _is_dense(geo: Geometry) -> bool:
     return whole and all(d == 1 or size == 1 for d, size in zip(geo.dilation, geo.w_shape[2:]))
 
 
+_winograd = os.environ.get("TINYGEN_WINOGRAD", "1") != "0"
+
+
+def set_winograd(enabled: bool) -> None:
+    """See tinygen.set_winograd."""
+    global _winograd
+    if not isinstance(enabled, bool):
+        raise TypeError(f"set_winograd: expected True or False, got {enabled!r}")
+    _winograd = enabled
+
+
+def get_winograd() -> bool:
+    return _winograd
+
+
+@lru_cache(maxsize=4096)
+def _winograd_wins(geo: Geometry) -> bool:
+    """Whether Winograd's F(4x4, 3x3) computes `conv` and `conv_transpose` faster than their definition.
+
+    Measured on a Zen 4 with 1 and 2 threads, time of the direct kernels / Winograd: 2.5 with 64 channels of 56x56, 1.3
+    with 12, 0.9 with 8, where transforming costs more than it saves; 2.2 with 14x14 pixels, 0.9 with 5x5, most of whose
+    4x4 tiles lie outside; 1.2 with 32 tiles in all, 0.9 with 16, over which transforming the filters does not pay.
+    """
+    if geo.groups != 1 or geo.w_shape[2:] != (3, 3) or geo.stride != (1, 1) or geo.dilation != (1, 1):
+        return False
+    both = []
+    for n, _, h, w in (geo.x_shape, geo.y_shape):
+        tiles = n * -(-h // 4) * -(-w // 4)
+        both.append(tiles >= 32 and 16 * tiles <= 1.5 * n * h * w)
+    return min(geo.w_shape[:2]) >= 12 and all(both)
+
+
 def _as_matrices(*arrays: Array) -> list[Array]:
     return [a.reshape(len(a), math.prod(a.shape[1:])) for a in arrays]
 
@@ -136,9 +158,9 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
     y = _empty(geo.y_shape, x.dtype)
     if _is_dense(geo):
         mx, mw, my = _as_matrices(x, w, y)
-        np.matmul(mx, mw.T, out=my)
-        if bias is not None:
-            my += bias
+        _cpu.matmul(mx, mw.T, bias, 1.0, my)
+    elif _winograd and x.dtype == np.float32 and _winograd_wins(geo):
+        _cpu.conv_winograd(_geometry(geo), x, w, bias, False, y)
     else:
         _cpu.conv(_geometry(geo), x, w, bias, y)
     return y
@@ -149,9 +171,9 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None)
     x = _empty(geo.x_shape, y.dtype)
     if _is_dense(geo):
         mx, mw, my = _as_matrices(x, w, y)
-        np.matmul(my, mw, out=mx)
-        if bias is not None:
-            x += bias[:, None, None]
+        _cpu.matmul(my, mw, None if bias is None else bias.repeat(mx.shape[1] // len(bias)), 1.0, mx)
+    elif _winograd and y.dtype == np.float32 and _winograd_wins(geo):
+        _cpu.conv_winograd(_geometry(geo), y, w, bias, True, x)
     else:
         _cpu.conv_transpose(_geometry(geo), y, w, bias, x)
     return x
@@ -162,14 +184,28 @@ def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     w = _empty(geo.w_shape, x.dtype)
     if _is_dense(geo):
         mx, mw, my = _as_matrices(x, w, y)
-        np.matmul(my.T, mx, out=mw)
+        _cpu.matmul(my.T, mx, None, 1.0, mw)
     else:
         _cpu.conv_weight(_geometry(geo), x, y, w)
     return w
 
 
+# Products -------------------------------------------------------------------------------------------------------------
+
+
 def matmul(a: Array, b: Array) -> Array:
-    return np.matmul(a, b)
+    shape = (*a.shape[:-1], b.shape[-1])
+    if a.ndim > 2 or b.ndim > 2:
+        shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *shape[-2:])
+    c = _empty(shape, a.dtype)
+    _cpu.matmul(a, b, None, 1.0, c)
+    return c
+
+
+def linear(x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
+    y = _empty((len(x), len(w)), x.dtype)
+    _cpu.matmul(x, w.T, bias, slope, y)
+    return y
 
 
 # Planes ---------------------------------------------------------------------------------------------------------------
@@ -221,20 +257,75 @@ def scatter_add(values: Array, index: Array, length: int) -> Array:
     return out
 
 
+# Sums and losses ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _extents(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[list[int], tuple[int, ...]]:
+    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape."""
+    lengths = [1]
+    for i, n in enumerate(shape):
+        if n != 1:
+            if (i in axes) == bool(len(lengths) % 2):
+                lengths[-1] *= n
+            else:
+                lengths.append(n)
+    if len(lengths) == 1:
+        lengths = [1, 1, *lengths]  # one long row, not many short ones
+    return lengths + [1] * (4 - len(lengths)), tuple([n for i, n in enumerate(shape) if i not in axes])
+
+
+def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+    (x,) = _inputs("sum", x)
+    lengths, shape = _extents(x.shape, axes)
+    if x.size == 0:
+        return np.full(shape, scale * 0.0, x.dtype)
+    if len(lengths) > 4:  # more than two separate runs of reduced axes
+        return sum(sum(x, axes[-1:]), axes[:-1], scale)
+    y = _empty(shape, x.dtype)
+    _cpu.sum(x, lengths, scale, y)
+    return y
+
+
+def _loss(name: str, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    y, derivative = _empty((), x.dtype), _empty(x.shape, x.dtype) if slope else None
+    getattr(_cpu, name)(x, target, scale, y, derivative)
+    return y, derivative
+
+
+def squared_error(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    x, target = _inputs("squared_error", x, target)
+    return _loss("squared_error", x, target, scale, slope)
+
+
+def bernoulli_loss(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    x, target = _inputs("bernoulli_loss", x, target)
+    return _loss("bernoulli_loss", x, target, scale, slope)
+
+
+def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    (x,) = _inputs("class_loss", x)
+    return _loss("class_loss", x, _index(labels), scale, slope)
+
+
 # Normalisation --------------------------------------------------------------------------------------------------------
 
 
-def channel_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+def channel_norm(
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
     x, weight, bias = _inputs("channel_norm", x, weight, bias)
     y, mean, rstd = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
-    _cpu.channel_norm(x, weight, bias, eps, y, mean, rstd)
+    _cpu.channel_norm(x, weight, bias, eps, slope, y, mean, rstd)
     return y, mean, rstd
 
 
-def channel_norm_backward(g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> tuple[Array, Array, Array]:
-    g, x, weight, mean, rstd = _inputs("channel_norm_backward", g, x, weight, mean, rstd)
+def channel_norm_backward(
+    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
+    g, x, weight, bias, mean, rstd = _inputs("channel_norm_backward", g, x, weight, bias, mean, rstd)
     gx, gweight, gbias = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
-    _cpu.channel_norm_backward(g, x, weight, mean, rstd, gx, gweight, gbias)
+    _cpu.channel_norm_backward(g, x, weight, bias, mean, rstd, slope, gx, gweight, gbias)
     return gx, gweight, gbias
 
 
@@ -304,8 +395,13 @@ def tanh_backward(g: Array, out: Array) -> Array:
     return _gradient("tanh_backward", g, out)
 
 
-def leaky_relu(x: Array, slope: float) -> Array:
-    return _unary("leaky_relu", x, slope)
+def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
+    if out is None:
+        return _unary("leaky_relu", x, slope)
+    _in_place("leaky_relu", out)
+    (x, out) = _inputs("leaky_relu", x, out)
+    _cpu.leaky_relu(x, out, slope)
+    return out
 
 
 def leaky_relu_backward(g: Array, x: Array, slope: float) -> Array:
@@ -373,30 +469,30 @@ def _in_place(kernel: str, *arrays: Array | None) -> None:
 
 
 def sgd_step(
-    p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+    p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
     momentum: float, dampening: float, weight_decay: float, nesterov: bool,
 ) -> None:  # fmt: skip
     _in_place("sgd_step", p, buffer)
-    p, g, buffer = _inputs("sgd_step", p, g, buffer)
-    _cpu.sgd_step(p, g, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
+    p, buffer, *pieces = _inputs("sgd_step", p, buffer, *g.arrays)
+    _cpu.sgd_step(p, pieces, g.starts, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
 
 
 def adam_step(
-    p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+    p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
     beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
     _in_place("adam_step", p, m, v)
-    p, g, m, v = _inputs("adam_step", p, g, m, v)
-    _cpu.adam_step(p, g, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
+    p, m, v, *pieces = _inputs("adam_step", p, m, v, *g.arrays)
+    _cpu.adam_step(p, pieces, g.starts, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
 
 
 def rmsprop_step(
-    p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+    p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
     alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> None:  # fmt: skip
     _in_place("rmsprop_step", p, v, buffer, mean)
-    p, g, v, buffer, mean = _inputs("rmsprop_step", p, g, v, buffer, mean)
-    _cpu.rmsprop_step(p, g, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
+    p, v, buffer, mean, *pieces = _inputs("rmsprop_step", p, v, buffer, mean, *g.arrays)
+    _cpu.rmsprop_step(p, pieces, g.starts, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
 
 
 # Random numbers -------------------------------------------------------------------------------------------------------
