@@ -1,4 +1,4 @@
-// Python bindings of the convolution kernels (kernels/conv.cpp, kernels/conv_weight.cpp, kernels/winograd.cpp).
+// Python bindings of the convolution kernels (kernels/conv.cpp, kernels/conv_weight.cpp).
 #include <array>
 
 #include "bindings.h"
