@@ -6,8 +6,8 @@
 At its first step an optimizer lays the parameters of a group side by side in one array, of which each parameter's
 array is from then on a view; Adam's m and v are two more such arrays. The kernel reads the gradients where backward
 left them. Parameters without a gradient are left alone, with their state, as in torch. Assigning `p.data` later is
-noticed and taken over. Formulas, defaults and state_dict layout are torch.optim's. Also here: learning-rate schedules, gradient clipping,
-EMA, LBFGS (SciPy's L-BFGS-B).
+noticed and taken over. Formulas, defaults and state_dict layout are torch.optim's. Also here: learning-rate schedules,
+gradient clipping, EMA, LBFGS (SciPy's L-BFGS-B).
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ class Kernels(Protocol):
     # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x -
     # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). With a slope other than 1 y
     # passes leaky_relu (the backward kernel finds its sign again from x); gx is written to `out`, which may be g, if
-    # that is given. row_norm: x (M, D), statistics over D: (y, rstd), y = (x - mean) * rstd. The backward kernels return
-    # (gx, gweight, gbias) and gx.
+    # that is given. row_norm: x (M, D), statistics over D: (y, rstd), y = (x - mean) * rstd. The backward kernels
+    # return (gx, gweight, gbias) and gx.
     def channel_norm(
         self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
     ) -> tuple[Array, Array, Array]: ...
