@@ -2,7 +2,7 @@
 
 A step is forward, backward and Adam on one batch, with the noise that the model draws. The same source runs on both
 sides (`networks`). Variants of torch: -fused also uses the fused Adam and freezes the discriminator in the generator's
-update, as tinygen does; -compile adds torch.compile to that. Left out by default, since the same with -fused is measured:
+update, as tinygen does; -compile adds torch.compile to that. Left out by default, as the same with -fused is measured:
 nchw-tuned, channels_last-default. Each model starts new processes, so that peak memory is that model's.
 
 `deviation` of a GAN: its generator's gradient comes after Adam's first step on the discriminator, which is lr times the
