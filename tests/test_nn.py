@@ -294,7 +294,9 @@ def _net(kind):
     layers = {
         "norm": [nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.LeakyReLU(0.2)],
         "rows": [nn.Flatten(), nn.Linear(36, 5), nn.BatchNorm1d(5), nn.ReLU(True)],
-        "plain": [nn.ConvTranspose2d(1, 2, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 4), nn.LeakyReLU()],
+        "plain": [
+            nn.ConvTranspose2d(1, 2, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 4), nn.LeakyReLU()
+        ],
         "nothing": [nn.Conv2d(1, 2, 3), nn.LeakyReLU(-0.1), nn.LeakyReLU(1.5), nn.Sigmoid(), nn.ReLU()],
     }  # fmt: skip
     return layers[kind]

@@ -4,10 +4,10 @@
     optimizer.zero_grad(); loss.backward(); optimizer.step()
 
 At its first step an optimizer lays the parameters of a group side by side in one array, of which each parameter's
-array is from then on a view; Adam's m and v are two more such arrays. The kernel reads the gradients where backward left
-them. Parameters without a gradient are left alone, with their state, as in torch. Assigning `p.data` later is noticed and taken over.
-Formulas, defaults and state_dict layout are torch.optim's. Also here: learning-rate schedules, gradient clipping,
-EMA, LBFGS (SciPy's L-BFGS-B).
+array is from then on a view; Adam's m and v are two more such arrays. The kernel reads the gradients where backward
+left them. Parameters without a gradient are left alone, with their state, as in torch. Assigning `p.data` later is
+noticed and taken over. Formulas, defaults and state_dict layout are torch.optim's. Also here: learning-rate schedules,
+gradient clipping, EMA, LBFGS (SciPy's L-BFGS-B).
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class Optimizer:
     def _update(
         self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
-        """Changes p in place, given its gradient in pieces, `state(name)` arrays like p, and lr and step as 0-d arrays."""
+        """Changes p in place, given its gradient in pieces, `state(name)` arrays like p, lr and step as 0-d arrays."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from . import memory
 from .backends import Device
 from .backends import device as get_device
 from .surface import Surface
@@ -358,7 +359,7 @@ def _leading_to(targets: set, roots: Iterable) -> set:
 def _propagate(roots: list, targets: set | None, create_graph: bool, retain: bool | None) -> dict:
     """Gradients {node: (tensor, owned)} of the targets (or of all leaves), from (node, g) roots.
 
-    `owned` says that the array was allocated here and nothing else refers to it.
+    `owned` says that nothing else refers to the array.
     """
     gradients: dict[Any, Any] = {}
     heap: list[tuple[int, int, Any]] = []  # (-rank, arrival, node): sums in a reproducible order
@@ -382,6 +383,9 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
         while heap:
             node = heapq.heappop(heap)[2]
             if type(node) is Leaf:
+                first, owned = gradients[node]
+                sole = memory.is_unshared(first)
+                gradients[node] = first, owned or sole
                 continue
             g = (gradients[node] if targets and node in targets else gradients.pop(node))[0]
             if type(node) is Output:
@@ -390,8 +394,12 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
                     receive(producer, [None] * producer.count)
                 gradients[producer][0][node.index] = g
                 continue
+            first = g[0] if node.count else g
+            sole = first is not None and not create_graph and memory.is_unshared(first)
+            memory.spare = first.array if sole else None
             for parent, h in node.pull(tuple(g) if node.count else g, needed):
                 receive(parent, h)
+            h = memory.spare = None
             if not (create_graph if retain is None else retain):
                 node.release()
     return gradients

@@ -65,14 +65,16 @@ class Kernels(Protocol):
 
     # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x -
     # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). With a slope other than 1 y
-    # passes leaky_relu (the backward kernel finds its sign again from x). row_norm: x (M, D), statistics over D: (y,
-    # rstd), y = (x - mean) * rstd. The backward kernels return (gx, gweight, gbias) and gx.
+    # passes leaky_relu (the backward kernel finds its sign again from x); gx is written to `out`, which may be g, if
+    # that is given. row_norm: x (M, D), statistics over D: (y, rstd), y = (x - mean) * rstd. The backward kernels
+    # return (gx, gweight, gbias) and gx.
     def channel_norm(
         self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
     ) -> tuple[Array, Array, Array]: ...
     def channel_norm_backward(
-        self, g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
-    ) -> tuple[Array, Array, Array]: ...
+        self, g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0,
+        out: Array | None = None,
+    ) -> tuple[Array, Array, Array]: ...  # fmt: skip
     def row_norm(self, x: Array, eps: float) -> tuple[Array, Array]: ...
     def row_norm_backward(self, g: Array, y: Array, rstd: Array) -> Array: ...
 
@@ -80,14 +82,15 @@ class Kernels(Protocol):
     def softmax(self, x: Array) -> Array: ...
     def log_softmax(self, x: Array) -> Array: ...
 
-    # Pointwise, any shape; each *_backward multiplies the incoming gradient g by the derivative.
+    # Pointwise, any shape; each *_backward multiplies the incoming gradient g by the derivative. Given `out`, which may
+    # be the first argument, the result is written there.
     def sigmoid(self, x: Array) -> Array: ...
     def sigmoid_backward(self, g: Array, out: Array) -> Array: ...
     def tanh(self, x: Array) -> Array: ...
     def tanh_backward(self, g: Array, out: Array) -> Array: ...
-    # leaky_relu: relu has slope 0 (0, not NaN, at -inf); NaN stays NaN. Given `out`, which may be x, it writes there.
+    # leaky_relu: relu has slope 0 (0, not NaN, at -inf); NaN stays NaN; the derivative is `slope` where x <= 0.
     def leaky_relu(self, x: Array, slope: float, out: Array | None = None) -> Array: ...
-    def leaky_relu_backward(self, g: Array, x: Array, slope: float) -> Array: ...  # slope where x <= 0
+    def leaky_relu_backward(self, g: Array, x: Array, slope: float, out: Array | None = None) -> Array: ...
     def elu(self, x: Array, alpha: float, scale: float) -> Array: ...  # scale * (x if x > 0 else alpha * expm1(x))
     def elu_backward(self, g: Array, x: Array, alpha: float, scale: float) -> Array: ...
     def softplus(self, x: Array) -> Array: ...  # log(1 + exp(x)), finite at any x
@@ -101,7 +104,7 @@ class Kernels(Protocol):
     def bce_with_logits(self, x: Array, target: Array) -> Array: ...
     def bce_with_logits_backward(self, g: Array, x: Array, target: Array) -> Array: ...  # g * (sigmoid(x) - target)
 
-    # Optimizer steps, in place on flat contiguous arrays; what lies between the pieces of g is padding, and free to change.
+    # Optimizer steps, in place on flat contiguous arrays; what lies between the pieces of g is padding, free to change.
     # `lr` and `step` (the count, from 1) are 0-d float64 arrays, so that a captured training step can change them.
     # Formulas as in torch.optim; buffers a backend must not touch are None.
     def sgd_step(

@@ -322,10 +322,12 @@ def channel_norm(
 
 
 def channel_norm_backward(
-    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
-) -> tuple[Array, Array, Array]:
+    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0,
+    out: Array | None = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
     g, x, weight, bias, mean, rstd = _inputs("channel_norm_backward", g, x, weight, bias, mean, rstd)
-    gx, gweight, gbias = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
+    gx = _result("channel_norm_backward", x, out)
+    gweight, gbias = _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
     _cpu.channel_norm_backward(g, x, weight, bias, mean, rstd, slope, gx, gweight, gbias)
     return gx, gweight, gbias
 
@@ -360,6 +362,26 @@ def log_softmax(x: Array) -> Array:
     return _along_rows("log_softmax", x)
 
 
+def _in_place(kernel: str, *arrays: Array | None) -> None:
+    """Refuses arrays that an update in place could not reach: a contiguous copy would be updated and thrown away."""
+    for a in arrays:
+        if a is not None and not (a.flags.c_contiguous and a.flags.writeable):
+            raise ValueError(
+                f"{kernel}: an update in place needs contiguous, writeable arrays, got strides {a.strides}; "
+                "copy them with numpy.ascontiguousarray first"
+            )
+
+
+def _result(kernel: str, x: Array, out: Array | None) -> Array:
+    """`out`, if it was given, or else a new array like x."""
+    if out is None:
+        return _empty(x.shape, x.dtype)
+    _in_place(kernel, out)
+    if out.shape != x.shape or out.dtype != x.dtype:
+        raise ValueError(f"{kernel}: out is {out.shape} {out.dtype}, the result {x.shape} {x.dtype}")
+    return out
+
+
 # Pointwise ------------------------------------------------------------------------------------------------------------
 
 
@@ -370,12 +392,14 @@ def _unary(name: str, x: Array, *settings: Any) -> Array:
     return y
 
 
-def _gradient(name: str, g: Array, *operands: Array, settings: tuple[Any, ...] = ()) -> Array:
+def _gradient(
+    name: str, g: Array, *operands: Array, settings: tuple[Any, ...] = (), out: Array | None = None
+) -> Array:
     one = g.size > 1 and not any(g.strides)  # one value seen as an array: what a sum or a mean passes down
     if one:
         g = g[(slice(0, 1),) * g.ndim]
     g, *operands = _inputs(name, g, *operands)  # type: ignore[assignment]
-    gx = _empty(operands[0].shape, g.dtype)
+    gx = _result(name, operands[0], out)
     getattr(_cpu, name)(g, one, *operands, gx, *settings)
     return gx
 
@@ -397,16 +421,14 @@ def tanh_backward(g: Array, out: Array) -> Array:
 
 
 def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
-    if out is None:
-        return _unary("leaky_relu", x, slope)
-    _in_place("leaky_relu", out)
-    (x, out) = _inputs("leaky_relu", x, out)
-    _cpu.leaky_relu(x, out, slope)
-    return out
+    (x,) = _inputs("leaky_relu", x)
+    y = _result("leaky_relu", x, out)
+    _cpu.leaky_relu(x, y, slope)
+    return y
 
 
-def leaky_relu_backward(g: Array, x: Array, slope: float) -> Array:
-    return _gradient("leaky_relu_backward", g, x, settings=(slope,))
+def leaky_relu_backward(g: Array, x: Array, slope: float, out: Array | None = None) -> Array:
+    return _gradient("leaky_relu_backward", g, x, settings=(slope,), out=out)
 
 
 def elu(x: Array, alpha: float, scale: float) -> Array:
@@ -457,16 +479,6 @@ def bce_with_logits_backward(g: Array, x: Array, target: Array) -> Array:
 
 
 # Optimizer steps ------------------------------------------------------------------------------------------------------
-
-
-def _in_place(kernel: str, *arrays: Array | None) -> None:
-    """Refuses arrays that an update in place could not reach: a contiguous copy would be updated and thrown away."""
-    for a in arrays:
-        if a is not None and not (a.flags.c_contiguous and a.flags.writeable):
-            raise ValueError(
-                f"{kernel}: an update in place needs contiguous, writeable arrays, got strides {a.strides}; "
-                "copy them with numpy.ascontiguousarray first"
-            )
 
 
 def sgd_step(

@@ -9,7 +9,9 @@ ragged strides and asymmetric padding are no special cases: only the padding *be
 follows the last element is implied by `y_shape`.
 
 `Taps` describes a linear map along one axis by a few weighted taps per output: interpolation, average pooling, adaptive
-pooling and reflecting pads are all such maps, and the adjoint of each is another one. `Pieces` is a flat array in parts.
+pooling and reflecting pads are all such maps, and the adjoint of each is another one.
+
+`Pieces` is a flat array in parts: the gradients of an optimizer's parameters.
 """
 
 from __future__ import annotations

@@ -239,8 +239,9 @@ def channel_norm(
 
 
 def channel_norm_backward(
-    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
-) -> tuple[Array, Array, Array]:
+    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0,
+    out: Array | None = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
     """(gx, gweight, gbias): with h = (x - mean) * rstd, gx = weight * rstd * (g - avg(g) - h * avg(g * h)).
 
     With a slope other than 1, g has first passed leaky_relu_backward at h * weight + bias.
@@ -251,7 +252,7 @@ def channel_norm_backward(
     gweight, gbias = (g * h).sum((0, 2)), g.sum((0, 2))
     count = max(1, x.shape[0] * x.shape[2])
     gx = (g - (gbias[:, None] + h * gweight[:, None]) / count) * (weight * rstd)[:, None]
-    return gx, gweight, gbias
+    return _into(out, gx), gweight, gbias
 
 
 def row_norm(x: Array, eps: float) -> tuple[Array, Array]:
@@ -304,16 +305,20 @@ def tanh_backward(g: Array, out: Array) -> Array:
 
 def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
     """x where x > 0, else slope * x; slope 0 gives 0 even at -inf. Written into `out` if that is given."""
-    y = np.maximum(x, 0) if slope == 0 else np.where(x > 0, x, slope * x)
+    return _into(out, np.maximum(x, 0) if slope == 0 else np.where(x > 0, x, slope * x))
+
+
+def leaky_relu_backward(g: Array, x: Array, slope: float, out: Array | None = None) -> Array:
+    """g where x > 0, else slope * g (0 if slope is 0, whatever g is). Written into `out` if that is given."""
+    return _into(out, np.where(x <= 0, np.zeros_like(g) if slope == 0 else slope * g, g))
+
+
+def _into(out: Array | None, values: Array) -> Array:
+    """`values`, in the memory of `out` if that is given."""
     if out is None:
-        return y
-    out[...] = y
+        return values
+    out[...] = values
     return out
-
-
-def leaky_relu_backward(g: Array, x: Array, slope: float) -> Array:
-    """g where x > 0, else slope * g (0 if slope is 0, whatever g is)."""
-    return np.where(x <= 0, np.zeros_like(g) if slope == 0 else slope * g, g)
 
 
 def elu(x: Array, alpha: float, scale: float) -> Array:

@@ -3,9 +3,9 @@
 encoder = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 32))
 encoder[0].weight, encoder[:2], len(encoder)
 
-Where nobody can see the values in between, Sequential saves passes over memory: BatchNorm and the ReLU or LeakyReLU behind it
-are one kernel, behind a convolution or a linear layer the activation overwrites its input, and ReLU and MaxPool2d, whose
-order does not matter, are exchanged, so that fewer values are rectified.
+Where nobody can see the values in between, Sequential saves passes over memory: BatchNorm and the ReLU or LeakyReLU
+behind it are one kernel; behind a convolution or a linear layer the activation overwrites its input; ReLU and
+MaxPool2d, whose order does not matter, are exchanged, so that fewer values are rectified.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _LAYERS = (Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear)  # they ret
 
 
 def _is_plain(module: Module, kinds: tuple[type, ...], hooks_before: bool = False) -> bool:
-    """Whether a module is exactly of one of these classes, and neither hooks nor a forward of its own watch its values."""
+    """Whether a module is exactly of one of these classes, and no hook and no forward of its own sees its values."""
     if type(module) not in kinds or module._forward_hooks or "forward" in module.__dict__:
         return False
     return hooks_before or not module._forward_pre_hooks
@@ -89,6 +89,10 @@ def _slope(module: Module) -> float | None:
         return None
     slope = 0.0 if type(module) is ReLU else module.negative_slope
     return slope if 0 <= slope < 1 else None
+
+
+def _pools_values(module: Module) -> bool:
+    return _is_plain(module, (MaxPool2d,)) and not module._options["return_indices"]
 
 
 class Sequential(_Ordered):
@@ -112,7 +116,7 @@ class Sequential(_Ordered):
     def forward(self, x: Any) -> Any:
         modules = list(self._modules.values())
         for i in range(len(modules) - 1):
-            if _slope(modules[i]) == 0 and _is_plain(modules[i + 1], (MaxPool2d,)) and not modules[i + 1]._options["return_indices"]:
+            if _slope(modules[i]) == 0 and _pools_values(modules[i + 1]):
                 modules[i : i + 2] = modules[i + 1], modules[i]
         i = 0
         while i < len(modules):

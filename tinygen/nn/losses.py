@@ -300,9 +300,9 @@ def _plain(input: Tensor, target: Tensor, ignore_index: int) -> bool:
     if input.ndim != 2 or not input.array.size or tuple(target.shape) != tuple(input.shape[:1]):
         return False
     labels, count = target.array, input.shape[1]
-    if labels.dtype.kind not in "iu" or not isinstance(labels, np.ndarray):  # elsewhere looking would wait for the device
+    if labels.dtype.kind not in "iu" or not isinstance(labels, np.ndarray):  # looking would wait for the device
         return False
-    return 0 <= labels.min() and labels.max() < count and not 0 <= ignore_index < count
+    return labels.min() >= 0 and labels.max() < count and not 0 <= ignore_index < count
 
 
 def hinge_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:

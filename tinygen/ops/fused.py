@@ -5,9 +5,9 @@ All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. Th
     batch_norm     batch and space, one mean per channel      instance_norm  space, per image and channel
     layer_norm     the last axes, per row                     group_norm     space and a group of channels
 
-`batch_norm` is a fused op, and `_batch_norm_composite` is its definition; so are the losses, which end in one number and
-make their derivative on the way. The other three norms are one op on rows, `row_norm`, and an affine map; its derivative
-needs only its results, so the tape does not keep x. Running averages are the business of nn.
+`batch_norm` is a fused op, and `_batch_norm_composite` is its definition; so are the losses, which end in one number
+and make their derivative on the way. The other three norms are one op on rows, `row_norm`, and an affine map; its
+derivative needs only its results, so the tape does not keep x. Running averages are the business of nn.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..memory import may_overwrite
 from ..tape import Tensor, is_grad_enabled, op
 from .pointwise import _leaky_relu_backward, _real, _sigmoid_backward, exp, leaky_relu, rsqrt, sigmoid
 from .reduce import log_softmax
@@ -80,7 +81,9 @@ def _batch_norm(k, x, weight, bias, *, eps, slope=1.0, kept=None):
 def _(k, g, x, weight, bias, slope, kept):
     if g[0] is None or g[1] is not None or g[2] is not None or not kept:
         return NotImplemented
-    gx, gweight, gbias = k.channel_norm_backward(_images(g[0]), _images(x), weight, bias, *kept, slope)
+    images = _images(g[0])
+    out = images if may_overwrite(g[0]) else None
+    gx, gweight, gbias = k.channel_norm_backward(images, _images(x), weight, bias, *kept, slope, out)
     return gx.reshape(x.shape), gweight, gbias
 
 
@@ -95,7 +98,8 @@ def batch_norm(
     """(y, mean, var): y = (x - mean) / sqrt(var + eps) * weight + bias, statistics per channel over batch and space.
 
     input (N, C, ...), weight and bias (C,) (None: ones and zeros); y as input, mean and the biased variance var (C,),
-    both differentiable. With a slope other than 1, y is leaky_relu(y, slope) (0: ReLU) in the same kernel. Raises ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
+    both differentiable. With a slope other than 1, y is leaky_relu(y, slope) (0: ReLU) in the same kernel. Raises
+    ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
     """
     _check_channels("batch_norm", input, weight, bias, 2)
     xp, channels = input.device.kernels.xp, input.array.shape[1]
@@ -264,8 +268,8 @@ def bce_with_logits(input: Tensor, target: Tensor) -> Tensor:
     return _bce_with_logits(input, target)
 
 
-# A loss that ends in one number: its derivative by x shares nearly all of the work with its value, so the forward pass makes
-# both where a gradient by x alone can be wanted, and leaves the derivative in the list `kept`.
+# A loss that ends in one number: its derivative by x shares nearly all of the work with its value, so the forward pass
+# makes both where a gradient by x alone can be wanted, and leaves the derivative in the list `kept`.
 
 
 def _kept_for(x: Tensor, *constants: Tensor) -> list | None:
@@ -345,7 +349,8 @@ def class_loss(input: Tensor, labels: Tensor, scale: float = 1.0) -> Tensor:
     """
     if input.array.ndim != 2 or labels.array.shape != input.array.shape[:1]:
         raise ValueError(
-            f"class_loss: input should be (N, classes) and labels (N,), got {input.array.shape} and {labels.array.shape}"
+            f"class_loss: input should be (N, classes) and labels (N,), got {input.array.shape} and "
+            f"{labels.array.shape}"
         )
     return _class_loss(input, labels=labels, scale=float(scale), kept=_kept_for(input))
 
@@ -372,7 +377,8 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     """
     if not mu.array.ndim or mu.array.shape != logvar.array.shape:
         raise ValueError(
-            f"gaussian_kl: mu {mu.array.shape} and logvar {logvar.array.shape} should have one shape, of one axis or more"
+            f"gaussian_kl: mu {mu.array.shape} and logvar {logvar.array.shape} should have one shape, of one axis or "
+            "more"
         )
     return _gaussian_kl(mu, logvar)
 
