@@ -290,7 +290,7 @@ class Contenders:
             spent = time.perf_counter() - began
             if done >= least and (all(times[name].steady for name in rest) or spent > budget):
                 break
-            if done >= 3 and spent > 2 * budget:
+            if done >= 3 and spent > 1.5 * budget:
                 break
             peaks.append(self.round(what, rest, times))
         known = [p for p in peaks if p]

@@ -355,7 +355,7 @@ def test_any_number_of_threads():
         tg.set_num_threads(before)
 
 
-# -------------------------------------------------------------------------------- what lanes of the C++ kernels run over
+# ------------------------------------------------------------------------------- what lanes of the C++ kernels run over
 
 LANE_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
 RAGGED = [  # channels, filters, groups, size, kernel, stride, dilation, padding (negative: a crop)
@@ -398,7 +398,7 @@ def isas():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("isa", isas())
 def test_every_way_of_the_cpu_kernels(isa, dtype):
-    """Lanes over images, results and pixels, full and partly idle, on shapes that fit nothing; several thread counts."""
+    """Lanes over images, results and pixels, full and partly idle, on shapes that fit nothing; 1 to 3 threads."""
     from tinygen import _cpu
     from tinygen.backends import cpu
 
