@@ -368,8 +368,11 @@ RAGGED = [  # channels, filters, groups, size, kernel, stride, dilation, padding
     (35, 3, 1, (3, 3), (2, 2), (1, 1), (1, 1), ((0, 0), (0, 0))),
     (3, 19, 1, (2, 1), (1, 1), (1, 1), (1, 1), ((0, 0), (3, 0))),
     (1, 25, 1, (5, 4), (3, 3), (3, 3), (1, 1), ((4, 4), (1, 2))),
+    (9, 17, 1, (9, 7), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))),
+    (6, 20, 2, (32, 1), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))),
+    (3, 5, 1, (11, 35), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))),
 ]
-WAYS = {"images", "results", "pixels", "images, results", "images, pixels"}
+WAYS = {"pointwise", "images", "results", "pixels", "images, results", "images, pixels"}
 
 
 def ragged(case, n):

@@ -69,7 +69,7 @@ TINYGEN_BINDINGS(conv) {
       },
       py::arg("geometry"), py::arg("transposed"), py::arg("itemsize") = sizeof(float),
       "what the lanes of conv or conv_transpose run over: \"images\", \"results\" (output channels) or \"pixels\"; two of "
-      "them where the last images are computed in another way");
+      "them where the last images are computed in another way; \"pointwise\" for 1x1 kernels, over pixels");
   m.def("conv_weight", [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
     by_dtype(x, "conv_weight", [&](auto type) {
       using T = decltype(type);
