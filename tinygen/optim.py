@@ -4,10 +4,10 @@
     optimizer.zero_grad(); loss.backward(); optimizer.step()
 
 At its first step an optimizer lays the parameters of a group side by side in one array, of which each parameter's
-array is from then on a view; their gradients are gathered into another, and Adam's m and v are two more. Parameters
-without a gradient are left alone, with their state, as in torch. Assigning `p.data` later is noticed and taken over.
-Formulas, defaults and state_dict layout are torch.optim's. Also here: learning-rate schedules, gradient clipping,
-EMA, LBFGS (SciPy's L-BFGS-B).
+array is from then on a view; their gradients are gathered into another (on a CPU large ones are read where they are),
+and Adam's m and v are two more. Parameters without a gradient are left alone, with their state, as in torch. Assigning
+`p.data` later is noticed and taken over. Formulas, defaults and state_dict layout are torch.optim's. Also here:
+learning-rate schedules, gradient clipping, EMA, LBFGS (SciPy's L-BFGS-B).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 _ALIGN = 64  # bytes; every parameter begins at a multiple of it, so that kernels may load vectors from weights
+_LARGE = 1 << 15  # elements; to copy the gradient of so many takes a CPU longer than one more kernel call
 
 
 class _Flat:
@@ -47,6 +48,8 @@ class _Flat:
         self.values = self.xp.zeros(self.starts[-1], self.dtype)
         self.gradients = self.xp.zeros(self.starts[-1], self.dtype)
         self.gaps = [self.xp.zeros(n - p.array.size, self.dtype) for n, p in zip(padded, params, strict=True)]
+        on_cpu = self.xp is np
+        self.alone = [on_cpu and _LARGE <= n == p.array.size for p, n in zip(params, padded, strict=True)]
         self.state: dict[str, Any] = {}  # name -> flat array
         self.counts = [0] * len(params)  # steps taken by each parameter, and the same for the kernels
         self.steps = self.xp.zeros(len(params), np.float64)
@@ -76,8 +79,14 @@ class _Flat:
         return self.state[name]
 
     def runs(self) -> Iterator[tuple[int, int]]:
-        """Index ranges of neighbours that have gradients and have taken equally many steps: one kernel call each."""
-        kinds = [None if p.grad is None else count for p, count in zip(self.params, self.counts, strict=True)]
+        """Index ranges of parameters that have gradients, one kernel call each.
+
+        They are neighbours that have taken equally many steps, or one large parameter.
+        """
+        kinds = [
+            None if p.grad is None else (count, i if self.alone[i] else -1)
+            for i, (p, count) in enumerate(zip(self.params, self.counts, strict=True))
+        ]
         start = 0
         for kind, run in itertools.groupby(kinds):
             stop = start + len(list(run))
@@ -86,7 +95,7 @@ class _Flat:
             start = stop
 
     def gather(self, start: int, stop: int) -> Any:
-        """The gradients of a run, copied into their part of the flat array."""
+        """The gradients of a run, copied into their part of the flat array, or a large one as it is."""
         pieces = []
         for p, gap in zip(self.params[start:stop], self.gaps[start:stop], strict=True):
             g: Any = p.grad.array if p.grad is not None else None
@@ -96,6 +105,8 @@ class _Flat:
                     f"{tuple(g.shape)} {g.dtype}; was the parameter converted after backward()?"
                 )
             pieces += [g.reshape(-1), gap] if gap.size else [g.reshape(-1)]
+        if self.alone[start]:
+            return pieces[0]
         return self.xp.concatenate(pieces, out=self.gradients[self.starts[start] : self.starts[stop]])
 
 
@@ -210,7 +221,7 @@ class Optimizer:
     def _run(self, group: dict[str, Any], flat: _Flat, start: int, stop: int) -> None:
         g = flat.gather(start, stop)
         if group.get("maximize"):
-            flat.xp.negative(g, out=g)
+            g = -g
         flat.steps[start:stop] += 1
         for i in range(start, stop):
             flat.counts[i] += 1
