@@ -30,6 +30,7 @@ from .backends import device as get_device
 from .surface import Surface
 
 _recording = True
+Scalar = np.generic  # 
 observers: list[Callable] = []  # each is called as f(op, inputs, output, node) after every op
 
 
@@ -97,7 +98,9 @@ class Op:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.rules: dict[str, tuple[Callable, list[str]]] = {}
         self.fast: tuple[Callable, list[str]] | None = None
-        self._plans: dict[tuple[int, ...], tuple[list, bool]] = {}
+        whole = self.variadic or composite  # all gradients come from one function
+        self._constant = set() if whole else set(range(len(self.args)))  # inputs without a VJP
+        self._plans: dict[tuple[int, ...], tuple[list, bool, list]] = {}
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:  # assigned to a class: a method
         return self if instance is None else MethodType(self, instance)
@@ -111,6 +114,7 @@ class Op:
             if arg not in self.args or not legal.issuperset(reads):
                 raise TypeError(f"{self.name}: VJP of {arg} reads {reads}; it may {sorted(legal)}")
             self.rules[arg] = (rule, reads)
+            self._constant.discard(self.args.index(arg))
             return rule
 
         return register
@@ -124,58 +128,70 @@ class Op:
         self.fast = (rule, list(inspect.signature(rule).parameters)[2:])
         return rule
 
-    def _plan(self, wanted: tuple[int, ...]) -> tuple[list, bool]:
-        """What a node keeps if these arguments want gradients: [(name, index, shape only)], out?"""
+    def _plan(self, wanted: tuple[int, ...]) -> tuple[list, bool, list]:
+        """For the gradients of these inputs: what a node keeps, out too?, and the VJPs to call."""
+        rules = []
         if self.composite:
             reads = {*self.args, *(self.fast[1] if self.fast else ())}
         else:
-            ruled = [self.args[0 if self.variadic else i] for i in wanted]
-            reads = {name for arg in ruled for name in self.rules[arg][1]}
+            rules = [self.rules[self.args[0 if self.variadic else i]] for i in wanted]
+            reads = {name for _, names in rules for name in names}
         keeps = [(a, i, False) for i, a in enumerate(self.args) if a in reads]
         keeps += [(f"{a}_shape", i, True) for i, a in enumerate(self.args) if f"{a}_shape" in reads]
-        self._plans[wanted] = keeps, "out" in reads
-        return self._plans[wanted]
+        self._plans[wanted] = plan = keeps, "out" in reads, rules
+        return plan
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
-        arrays, wanted, device, dtype, uniform = [], [], None, np.dtype(float), True
-        for i, t in enumerate(inputs):
+        arrays: list[Any] = []
+        wanted: tuple[int, ...] = ()
+        device = dtype = None
+        uniform = True
+        for t in inputs:
             if isinstance(t, Tensor):
-                arrays.append(t.array)
+                array = t.array
                 if device is None:
-                    device, dtype = t.device, t.array.dtype
-                elif t.device is not device or t.array.dtype is not dtype:
+                    device, dtype = t.device, array.dtype
+                elif array.dtype is not dtype or t.device is not device:
                     uniform = False
-                if t.node and (self.variadic or self.composite or self.args[i] in self.rules):
-                    wanted.append(i)
+                if t.node is not None and len(arrays) not in self._constant:
+                    wanted += (len(arrays),)
+                arrays.append(array)
             elif t is None or type(t) in (int, float, bool):
                 arrays.append(t)
-            elif isinstance(t, np.generic):  # would impose its dtype; a Python scalar does not
-                return self(*inputs[:i], t.item(), *inputs[i + 1 :], **attributes)
+            elif isinstance(t, Scalar):  # would impose its dtype; a Python scalar does not
+                return self(*inputs[: len(arrays)], t.item(), *inputs[len(arrays) + 1 :], **attributes)
             else:
-                kind = type(t).__name__
-                raise TypeError(f"{self.name}: argument {i + 1} is a {kind}; wrap it in tensor()")
+                which = f"argument {len(arrays) + 1} is a {type(t).__name__}"
+                raise TypeError(f"{self.name}: {which}; wrap it in tensor()")
         if device is None:
             raise TypeError(f"{self.name}: no argument is a tensor; pass tensor(...) of one")
         if not uniform or dtype.kind != "f":
             self._reconcile(inputs, arrays)
+        forward, kernels = self.forward, device.kernels
         try:
-            out = self.forward(device.kernels, *arrays, **attributes)
+            if attributes:
+                out = forward(kernels, *arrays, **attributes)
+            elif len(arrays) == 2:
+                out = forward(kernels, arrays[0], arrays[1])
+            else:
+                out = forward(kernels, *arrays)
         except ValueError as error:  # NumPy's "could not be broadcast" does not name the op
             why = str(error).strip().removeprefix(f"{self.name}: ")
             raise ValueError(f"{self.name}: {why}") from error
         node = None
-        if _recording and wanted:
-            node = Node(self, inputs, attributes, out, tuple(wanted), device)
+        if wanted and _recording:
+            node = Node(self, inputs, attributes, out, wanted, device)
         if type(out) is tuple:
             links = [node and Output(node, i) for i in range(len(out))]
             result: Any = tuple(map(Tensor, out, links, itertools.repeat(device)))
         else:
-            out = np.asarray(out) if isinstance(out, np.generic) else out
+            out = np.asarray(out) if isinstance(out, Scalar) else out
             result = Tensor(out, node, device)
             if self.view:
                 result._version = inputs[0]._version
-        for f in observers:
-            f(self, inputs, result, node)
+        if observers:
+            for f in observers:
+                f(self, inputs, result, node)
         return result
 
     def _reconcile(self, inputs: Sequence, arrays: list) -> None:
@@ -236,15 +252,19 @@ class Node:
     It never refers to its own output tensor, so a graph is freed by reference counts alone.
     """
 
-    __slots__ = ("attributes", "count", "device", "op", "out", "parents", "rank", "saved", "shapes",
-                 "wanted")  # fmt: skip
+    __slots__ = ("attributes", "count", "device", "op", "out", "parents", "rank", "rules", "saved",
+                 "shapes", "wanted")  # fmt: skip
 
     def __init__(self, op: Op, inputs: Any, attributes: dict, out: Any, wanted: tuple, device: Any):
         self.op, self.attributes, self.wanted, self.device = op, attributes, wanted, device
-        self.parents = tuple([inputs[i].node for i in wanted])
-        self.shapes = tuple([inputs[i].array.shape for i in wanted])
-        self.rank = 1 + max([p.rank for p in self.parents])
-        keeps, keeps_out = op._plans.get(wanted) or op._plan(wanted)
+        self.parents, self.shapes, self.rank = [], [], 0
+        for i in wanted:
+            parent = inputs[i].node
+            self.parents.append(parent)
+            self.shapes.append(inputs[i].array.shape)
+            if parent.rank >= self.rank:
+                self.rank = parent.rank + 1
+        keeps, keeps_out, self.rules = op._plans.get(wanted) or op._plan(wanted)
         self.count = len(out) if type(out) is tuple else 0
         self.out: Any = out if keeps_out else None
         self.saved: Any = {}  # name: (value, its version now)
@@ -258,58 +278,58 @@ class Node:
         if self.saved or self.out is not None:
             self.saved = self.out = None
 
-    def _values(self) -> dict[str, Any]:
-        """All that a VJP may ask for, by name; raises if it was freed, or changed since."""
-        if self.saved is None:
-            why = "this part of the graph was freed by an earlier backward"
-            raise RuntimeError(f"{self.op.name}: {why}; pass retain_graph=True to that one")
-        values = {**self.op.attributes, **self.attributes}
-        for name, (value, version) in self.saved.items():
+    def _value(self, name: str) -> Any:
+        """What a VJP's parameter `name` stands for; raises if that was changed since."""
+        if name in self.saved:
+            value, version = self.saved[name]
             if _version(value) != version:
                 name = getattr(value, "name", None) or name
                 why = f"its input '{name}' {_shape(value) or ''} was changed in place since"
                 remedy = "call backward() before optimizer.step(), or compute the loss again"
                 raise RuntimeError(f"{self.op.name}: {why} the forward pass; {remedy}")
-            values[name] = value
-        if self.count and self.out is not None:
+            return value
+        if name != "out":
+            return self.attributes.get(name, self.op.attributes[name])
+        if self.count:
             links = [Output(self, i) for i in range(self.count)]
-            values["out"] = tuple(map(Tensor, self.out, links, [self.device] * self.count))
-        elif self.out is not None:
-            values["out"] = Tensor(self.out, self, self.device)
-        return values
+            return tuple(map(Tensor, self.out, links, [self.device] * self.count))
+        return Tensor(self.out, self, self.device)
 
-    def pull(self, g: Any, needed: Any) -> Iterable[tuple[Any, Tensor]]:
+    def pull(self, g: Any, needed: Any) -> Iterator[tuple[Any, Tensor]]:
         """Pairs (parent, gradient) for g, the output's (or outputs'); of `needed` parents only."""
-        op, values = self.op, self._values()
-        if op.composite:
-            gradients: Any = self._pull_fused(g, values)
-        elif op.variadic:
-            rule, reads = op.rules[op.args[0]]
-            every = rule(g, **{r: values[r] for r in reads})
-            gradients = [every[i] for i in self.wanted]
-        else:
-            gradients = []
-            for i, parent in zip(self.wanted, self.parents, strict=True):
-                rule, reads = op.rules[op.args[i]]
-                wants = needed is None or parent in needed
-                gradients.append(rule(g, **{r: values[r] for r in reads}) if wants else None)
-        return [
-            (parent, h if h.array.shape == shape else sum_to(h, shape=shape))
-            for parent, h, shape in zip(self.parents, gradients, self.shapes, strict=True)
-            if h is not None and (needed is None or parent in needed)
-        ]
+        if self.saved is None:
+            why = "this part of the graph was freed by an earlier backward"
+            raise RuntimeError(f"{self.op.name}: {why}; pass retain_graph=True to that one")
+        whole: Any = None
+        if self.op.composite:
+            whole = self._pull_fused(g)
+        elif self.op.variadic:
+            rule, reads = self.rules[0]
+            every = rule(g, *[self._value(name) for name in reads])
+            whole = [every[i] for i in self.wanted]
+        for i, parent in enumerate(self.parents):
+            if needed is not None and parent not in needed:
+                continue
+            if whole is None:
+                rule, reads = self.rules[i]
+                h = rule(g, *[self._value(name) for name in reads])
+            else:
+                h = whole[i]
+            if h is not None:
+                yield parent, h if h.array.shape == self.shapes[i] else sum_to(h, shape=self.shapes[i])
 
-    def _pull_fused(self, g: Any, values: dict) -> Sequence[Tensor | None]:
+    def _pull_fused(self, g: Any) -> Sequence[Tensor | None]:
         """A fused op's gradients: by its fast VJP or, if backward is recorded, its composite."""
         op, create_graph = self.op, _recording
         if op.fast and not create_graph:
             rule, reads = op.fast
-            every = rule(self.device.kernels, _arrays(g), **{r: _arrays(values[r]) for r in reads})
+            kept = [_arrays(self._value(name)) for name in reads]
+            every = rule(self.device.kernels, _arrays(g), *kept)
             if every is not NotImplemented:
                 picked = [_as_tuple(every)[i] for i in self.wanted]
                 return [None if h is None else Tensor(h, None, self.device) for h in picked]
         # Through fresh identity nodes: inputs that depend on each other would be counted twice.
-        inputs = [values[a] for a in op.args]
+        inputs = [self._value(a) for a in op.args]
         with enable_grad():
             for i in self.wanted:
                 constant = Tensor(inputs[i].array, None, self.device)
@@ -364,6 +384,7 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
     heap: list[tuple[int, int, Any]] = []  # (-rank, arrival, node): sums in a reproducible order
     needed = None if targets is None else _leading_to(targets, {node for node, _ in roots})
     arrival = itertools.count()
+    release = not (create_graph if retain is None else retain)
 
     def receive(node: Any, g: Any) -> None:
         held = gradients.get(node)
@@ -392,7 +413,7 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
                 continue
             for parent, h in node.pull(tuple(g) if node.count else g, needed):
                 receive(parent, h)
-            if not (create_graph if retain is None else retain):
+            if release:
                 node.release()
     return gradients
 
@@ -467,7 +488,7 @@ def backward(
 @op
 def add(k, x, y):
     """x + y, broadcast."""
-    return k.xp.add(x, y)
+    return x + y
 
 
 @op(view=True)

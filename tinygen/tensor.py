@@ -39,14 +39,20 @@ for _module, _names in {
         setattr(Tensor, _name, getattr(_module, _name))
 
 
+_OPERANDS = (Tensor, int, float, np.generic)
+
+
 def _operator(function: Callable, reflected: bool = False) -> Callable:
     """An operator's method: NumPy arrays become constants, what is unknown is left to Python."""
 
+    if isinstance(function, tape.Op):
+        function = function.__call__
+
     def apply(self: Tensor, other: Any) -> Any:
-        if isinstance(other, np.ndarray):
+        if not isinstance(other, _OPERANDS):
+            if not isinstance(other, np.ndarray):
+                return NotImplemented
             other = Tensor(other, None, self.device)
-        elif not isinstance(other, Tensor | int | float | np.generic):
-            return NotImplemented
         return function(other, self) if reflected else function(self, other)
 
     return apply
