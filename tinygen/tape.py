@@ -30,7 +30,7 @@ from .backends import device as get_device
 from .surface import Surface
 
 _recording = True
-Scalar = np.generic  # 
+NumpyScalar = np.generic  # as a global it is found 0.03 us faster
 observers: list[Callable] = []  # each is called as f(op, inputs, output, node) after every op
 
 
@@ -158,23 +158,24 @@ class Op:
                 arrays.append(array)
             elif t is None or type(t) in (int, float, bool):
                 arrays.append(t)
-            elif isinstance(t, Scalar):  # would impose its dtype; a Python scalar does not
-                return self(*inputs[: len(arrays)], t.item(), *inputs[len(arrays) + 1 :], **attributes)
+            elif isinstance(t, NumpyScalar):  # would impose its dtype; a Python scalar does not
+                arrays.append(t.item())
             else:
-                which = f"argument {len(arrays) + 1} is a {type(t).__name__}"
-                raise TypeError(f"{self.name}: {which}; wrap it in tensor()")
+                what = f"argument {len(arrays) + 1} is a {type(t).__name__}"
+                raise TypeError(f"{self.name}: {what}; wrap it in tensor()")
         if device is None:
             raise TypeError(f"{self.name}: no argument is a tensor; pass tensor(...) of one")
         if not uniform or dtype.kind != "f":
             self._reconcile(inputs, arrays)
         forward, kernels = self.forward, device.kernels
         try:
-            if attributes:
-                out = forward(kernels, *arrays, **attributes)
-            elif len(arrays) == 2:
-                out = forward(kernels, arrays[0], arrays[1])
-            else:
-                out = forward(kernels, *arrays)
+            match arrays:  # spelled out, since CPython 3.11 needs 0.15 us more for a call with stars
+                case [x] if not attributes:
+                    out = forward(kernels, x)
+                case [x, y] if not attributes:
+                    out = forward(kernels, x, y)
+                case _:
+                    out = forward(kernels, *arrays, **attributes)
         except ValueError as error:  # NumPy's "could not be broadcast" does not name the op
             why = str(error).strip().removeprefix(f"{self.name}: ")
             raise ValueError(f"{self.name}: {why}") from error
@@ -182,10 +183,9 @@ class Op:
         if wanted and _recording:
             node = Node(self, inputs, attributes, out, wanted, device)
         if type(out) is tuple:
-            links = [node and Output(node, i) for i in range(len(out))]
-            result: Any = tuple(map(Tensor, out, links, itertools.repeat(device)))
+            result: Any = _tensors(out, node, device)
         else:
-            out = np.asarray(out) if isinstance(out, Scalar) else out
+            out = np.asarray(out) if isinstance(out, NumpyScalar) else out
             result = Tensor(out, node, device)
             if self.view:
                 result._version = inputs[0]._version
@@ -203,7 +203,7 @@ class Op:
         floats = sorted({t.array.dtype.name for t in tensors if t.array.dtype.kind == "f"})
         if len(floats) > 1:
             raise TypeError(f"{self.name}: mixed dtypes {' and '.join(floats)}; use .float()")
-        if floats or any(type(t) is float for t in inputs):
+        if floats or float in map(type, arrays):
             for i, t in enumerate(inputs):
                 if isinstance(t, Tensor):
                     arrays[i] = t.array.astype(floats[0] if floats else "float32", copy=False)
@@ -214,11 +214,17 @@ def op(forward: Callable | None = None, **options: Any) -> Any:
     return Op(forward, **options) if forward is not None else lambda f: Op(f, **options)
 
 
+def _tensors(arrays: tuple, node: Node | None, device: Device) -> tuple[Tensor, ...]:
+    """The results of an op with several outputs."""
+    links = [node and Output(node, i) for i in range(len(arrays))]
+    return tuple(map(Tensor, arrays, links, itertools.repeat(device)))
+
+
 def _version(value: Any) -> int:
     """How often a tensor, or any tensor of a tuple, was changed in place."""
-    if type(value) is tuple:
-        return sum([_version(v) for v in value])
-    return value._version[0] if isinstance(value, Tensor) else 0
+    if isinstance(value, Tensor):
+        return value._version[0]
+    return sum([_version(v) for v in value]) if type(value) is tuple else 0
 
 
 class Leaf:
@@ -279,7 +285,7 @@ class Node:
             self.saved = self.out = None
 
     def _value(self, name: str) -> Any:
-        """What a VJP's parameter `name` stands for; raises if that was changed since."""
+        """What a VJP's parameter `name` stands for; raises if it was changed since the forward."""
         if name in self.saved:
             value, version = self.saved[name]
             if _version(value) != version:
@@ -288,12 +294,15 @@ class Node:
                 remedy = "call backward() before optimizer.step(), or compute the loss again"
                 raise RuntimeError(f"{self.op.name}: {why} the forward pass; {remedy}")
             return value
-        if name != "out":
-            return self.attributes.get(name, self.op.attributes[name])
-        if self.count:
-            links = [Output(self, i) for i in range(self.count)]
-            return tuple(map(Tensor, self.out, links, [self.device] * self.count))
-        return Tensor(self.out, self, self.device)
+        if name == "out":
+            return (_tensors if self.count else Tensor)(self.out, self, self.device)
+        return self.attributes.get(name, self.op.attributes[name])
+
+    def _call(self, vjp: tuple[Callable, list[str]], g: Any) -> Any:
+        rule, reads = vjp
+        if len(reads) == 1:
+            return rule(g, self._value(reads[0]))
+        return rule(g, *[self._value(name) for name in reads])
 
     def pull(self, g: Any, needed: Any) -> Iterator[tuple[Any, Tensor]]:
         """Pairs (parent, gradient) for g, the output's (or outputs'); of `needed` parents only."""
@@ -304,19 +313,14 @@ class Node:
         if self.op.composite:
             whole = self._pull_fused(g)
         elif self.op.variadic:
-            rule, reads = self.rules[0]
-            every = rule(g, *[self._value(name) for name in reads])
+            every = self._call(self.rules[0], g)
             whole = [every[i] for i in self.wanted]
         for i, parent in enumerate(self.parents):
-            if needed is not None and parent not in needed:
-                continue
-            if whole is None:
-                rule, reads = self.rules[i]
-                h = rule(g, *[self._value(name) for name in reads])
-            else:
-                h = whole[i]
-            if h is not None:
-                yield parent, h if h.array.shape == self.shapes[i] else sum_to(h, shape=self.shapes[i])
+            if needed is None or parent in needed:
+                h = self._call(self.rules[i], g) if whole is None else whole[i]
+                if h is not None:
+                    shape = self.shapes[i]
+                    yield parent, h if h.array.shape == shape else sum_to(h, shape=shape)
 
     def _pull_fused(self, g: Any) -> Sequence[Tensor | None]:
         """A fused op's gradients: by its fast VJP or, if backward is recorded, its composite."""
@@ -390,7 +394,8 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
         held = gradients.get(node)
         if held is None:
             gradients[node] = (g, False)
-            heapq.heappush(heap, (-node.rank, next(arrival), node))
+            if type(node) is not Leaf:
+                heapq.heappush(heap, (-node.rank, next(arrival), node))
         elif create_graph or not held[1]:
             gradients[node] = (add(held[0], g), True)
         else:  # the sum is this call's own: accumulate in place
@@ -402,8 +407,6 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
                 receive(node, g)
         while heap:
             node = heapq.heappop(heap)[2]
-            if type(node) is Leaf:
-                continue
             g = (gradients[node] if targets and node in targets else gradients.pop(node))[0]
             if type(node) is Output:
                 producer = node.parents[0]
