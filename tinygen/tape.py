@@ -20,6 +20,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -98,9 +99,6 @@ class Op:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.rules: dict[str, tuple[Callable, list[str]]] = {}
         self.fast: tuple[Callable, list[str]] | None = None
-        whole = self.variadic or composite  # all gradients come from one function
-        self._constant = set() if whole else set(range(len(self.args)))  # inputs without a VJP
-        self._plans: dict[tuple[int, ...], tuple[list, bool, list]] = {}
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:  # assigned to a class: a method
         return self if instance is None else MethodType(self, instance)
@@ -114,7 +112,6 @@ class Op:
             if arg not in self.args or not legal.issuperset(reads):
                 raise TypeError(f"{self.name}: VJP of {arg} reads {reads}; it may {sorted(legal)}")
             self.rules[arg] = (rule, reads)
-            self._constant.discard(self.args.index(arg))
             return rule
 
         return register
@@ -128,33 +125,19 @@ class Op:
         self.fast = (rule, list(inspect.signature(rule).parameters)[2:])
         return rule
 
-    def _plan(self, wanted: tuple[int, ...]) -> tuple[list, bool, list]:
-        """For the gradients of these inputs: what a node keeps, out too?, and the VJPs to call."""
-        rules = []
-        if self.composite:
-            reads = {*self.args, *(self.fast[1] if self.fast else ())}
-        else:
-            rules = [self.rules[self.args[0 if self.variadic else i]] for i in wanted]
-            reads = {name for _, names in rules for name in names}
-        keeps = [(a, i, False) for i, a in enumerate(self.args) if a in reads]
-        keeps += [(f"{a}_shape", i, True) for i, a in enumerate(self.args) if f"{a}_shape" in reads]
-        self._plans[wanted] = plan = keeps, "out" in reads, rules
-        return plan
-
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
         arrays: list[Any] = []
-        wanted: tuple[int, ...] = ()
+        linked: tuple[int, ...] = ()  # the inputs that are on the tape
         device = dtype = None
-        uniform = True
         for t in inputs:
             if isinstance(t, Tensor):
                 array = t.array
                 if device is None:
                     device, dtype = t.device, array.dtype
                 elif array.dtype is not dtype or t.device is not device:
-                    uniform = False
-                if t.node is not None and len(arrays) not in self._constant:
-                    wanted += (len(arrays),)
+                    dtype = None  # mixed
+                if t.node is not None:
+                    linked += (len(arrays),)
                 arrays.append(array)
             elif t is None or type(t) in (int, float, bool):
                 arrays.append(t)
@@ -165,7 +148,7 @@ class Op:
                 raise TypeError(f"{self.name}: {what}; wrap it in tensor()")
         if device is None:
             raise TypeError(f"{self.name}: no argument is a tensor; pass tensor(...) of one")
-        if not uniform or dtype.kind != "f":
+        if dtype is None or dtype.kind != "f":
             self._reconcile(inputs, arrays)
         forward, kernels = self.forward, device.kernels
         try:
@@ -179,9 +162,8 @@ class Op:
         except ValueError as error:  # NumPy's "could not be broadcast" does not name the op
             why = str(error).strip().removeprefix(f"{self.name}: ")
             raise ValueError(f"{self.name}: {why}") from error
-        node = None
-        if wanted and _recording:
-            node = Node(self, inputs, attributes, out, wanted, device)
+        plan = _plan(self, linked) if linked and _recording else None
+        node = Node(self, plan, inputs, attributes, out, device) if plan else None
         if type(out) is tuple:
             result: Any = _tensors(out, node, device)
         else:
@@ -189,9 +171,8 @@ class Op:
             result = Tensor(out, node, device)
             if self.view:
                 result._version = inputs[0]._version
-        if observers:
-            for f in observers:
-                f(self, inputs, result, node)
+        for f in observers:
+            f(self, inputs, result, node)
         return result
 
     def _reconcile(self, inputs: Sequence, arrays: list) -> None:
@@ -212,6 +193,23 @@ class Op:
 def op(forward: Callable | None = None, **options: Any) -> Any:
     """Decorator that makes an `Op` of a function on arrays; options: `view`, `composite`."""
     return Op(forward, **options) if forward is not None else lambda f: Op(f, **options)
+
+
+@cache
+def _plan(op: Op, linked: tuple[int, ...]) -> tuple[list[int], list, list, bool] | None:
+    """What recording takes if these inputs are on the tape; None if no gradient can pass.
+
+    The inputs that want gradients, the VJPs to call, [(name, index, shape only)] to keep, and out?
+    """
+    wanted = [i for i in linked if op.composite or op.variadic or op.args[i] in op.rules]
+    if op.composite:
+        rules = [op.fast] if op.fast else []
+    else:
+        rules = [op.rules[op.args[0 if op.variadic else i]] for i in wanted]
+    reads = {name for _, names in rules for name in names}.union(op.args if op.composite else ())
+    keeps = [(a, i, False) for i, a in enumerate(op.args) if a in reads]
+    keeps += [(f"{a}_shape", i, True) for i, a in enumerate(op.args) if f"{a}_shape" in reads]
+    return (wanted, rules, keeps, "out" in reads) if wanted else None
 
 
 def _tensors(arrays: tuple, node: Node | None, device: Device) -> tuple[Tensor, ...]:
@@ -261,16 +259,14 @@ class Node:
     __slots__ = ("attributes", "count", "device", "op", "out", "parents", "rank", "rules", "saved",
                  "shapes", "wanted")  # fmt: skip
 
-    def __init__(self, op: Op, inputs: Any, attributes: dict, out: Any, wanted: tuple, device: Any):
-        self.op, self.attributes, self.wanted, self.device = op, attributes, wanted, device
-        self.parents, self.shapes, self.rank = [], [], 0
-        for i in wanted:
-            parent = inputs[i].node
-            self.parents.append(parent)
+    def __init__(self, op: Op, plan: Any, inputs: Any, attributes: dict, out: Any, device: Device):
+        self.op, self.attributes, self.device = op, attributes, device
+        self.wanted, self.rules, keeps, keeps_out = plan
+        self.parents, self.shapes, self.rank = [], [], 1
+        for i in self.wanted:
+            self.parents.append(inputs[i].node)
             self.shapes.append(inputs[i].array.shape)
-            if parent.rank >= self.rank:
-                self.rank = parent.rank + 1
-        keeps, keeps_out, self.rules = op._plans.get(wanted) or op._plan(wanted)
+            self.rank = max(self.rank, inputs[i].node.rank + 1)
         self.count = len(out) if type(out) is tuple else 0
         self.out: Any = out if keeps_out else None
         self.saved: Any = {}  # name: (value, its version now)
@@ -309,20 +305,19 @@ class Node:
         if self.saved is None:
             why = "this part of the graph was freed by an earlier backward"
             raise RuntimeError(f"{self.op.name}: {why}; pass retain_graph=True to that one")
-        whole: Any = None
+        whole: Any = None  # {input: gradient}, where one function computes them all
         if self.op.composite:
             whole = self._pull_fused(g)
         elif self.op.variadic:
-            every = self._call(self.rules[0], g)
-            whole = [every[i] for i in self.wanted]
+            whole = self._call(self.rules[0], g)
         for i, parent in enumerate(self.parents):
             if needed is None or parent in needed:
-                h = self._call(self.rules[i], g) if whole is None else whole[i]
+                h = self._call(self.rules[i], g) if whole is None else whole[self.wanted[i]]
                 if h is not None:
                     shape = self.shapes[i]
                     yield parent, h if h.array.shape == shape else sum_to(h, shape=shape)
 
-    def _pull_fused(self, g: Any) -> Sequence[Tensor | None]:
+    def _pull_fused(self, g: Any) -> Any:
         """A fused op's gradients: by its fast VJP or, if backward is recorded, its composite."""
         op, create_graph = self.op, _recording
         if op.fast and not create_graph:
@@ -330,8 +325,7 @@ class Node:
             kept = [_arrays(self._value(name)) for name in reads]
             every = rule(self.device.kernels, _arrays(g), *kept)
             if every is not NotImplemented:
-                picked = [_as_tuple(every)[i] for i in self.wanted]
-                return [None if h is None else Tensor(h, None, self.device) for h in picked]
+                return [h if h is None else Tensor(h, None, self.device) for h in _as_tuple(every)]
         # Through fresh identity nodes: inputs that depend on each other would be counted twice.
         inputs = [self._value(a) for a in op.args]
         with enable_grad():
@@ -342,7 +336,8 @@ class Node:
             outputs = _as_tuple(op.composite(*inputs, **self.attributes))
         used = [pair for pair in zip(outputs, _as_tuple(g), strict=True) if pair[1] is not None]
         fresh = [inputs[i] for i in self.wanted]
-        return grad([o for o, _ in used], fresh, [h for _, h in used], create_graph, None, True)
+        every = grad([o for o, _ in used], fresh, [h for _, h in used], create_graph, None, True)
+        return dict(zip(self.wanted, every, strict=True))
 
 
 def _shape(value: Any) -> tuple:
