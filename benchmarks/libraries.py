@@ -6,6 +6,7 @@ that both contenders compute the same thing; `array` turns a job's result into N
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, nullcontext
@@ -253,4 +254,47 @@ class Torch(Library):
         }
 
 
-LIBRARIES = {"tinygen": Tinygen, "torch": Torch}
+class _Gradless:
+    """The part of the module's interface that a worker asks of every contender; nothing here is ever recorded."""
+
+    __version__ = ""
+    no_grad = staticmethod(nullcontext)
+    set_grad_enabled = staticmethod(lambda enabled: nullcontext())
+
+
+class TourStep(Library):
+    """A step of csrc/cpu/tour, compiled by `benchmarks.tour` to the library at `path`: forward convolutions."""
+
+    T = _Gradless
+    isa = ""
+
+    def __init__(self, threads: int, path: str, **_: Any) -> None:
+        self.threads = threads
+        self.convolution = ctypes.CDLL(path).convolution
+        self.convolution.restype = None
+
+    def tensor(self, array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array, np.float32)
+
+    def array(self, result: np.ndarray) -> np.ndarray:
+        return result
+
+    def conv(self, layer: Layer) -> dict[str, Callable[[], Any]]:
+        x, w, _ = operands(layer)
+        return {"forward": self.job(layer, x, w)}
+
+    def job(self, layer: Layer, x: np.ndarray, w: np.ndarray) -> Callable[[], np.ndarray]:
+        """A function that computes y into the same array again and again."""
+        y = np.full(layer.y_shape, np.nan, np.float32)
+        numbers = (*layer.x_shape, layer.k, layer.size, layer.stride, layer.pad, *layer.y_shape[2:])
+        described = (ctypes.c_long * len(numbers))(*numbers)  # struct Layer of tour.h
+        pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (x, w, y)]
+
+        def run() -> np.ndarray:
+            self.convolution(described, *pointers, self.threads)
+            return y
+
+        return run
+
+
+LIBRARIES = {"tinygen": Tinygen, "torch": Torch, "tour": TourStep}

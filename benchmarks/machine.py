@@ -70,6 +70,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def idle_seconds(stat: str | None = None) -> float | None:
+    """Idle time of the cores that this process may use, together (/proc/stat, to 10 ms); None where unknown."""
+    try:
+        lines = (Path("/proc/stat").read_text() if stat is None else stat).splitlines()
+        mine = os.sched_getaffinity(0)
+        # cpu<i> user nice system idle iowait ...
+        found = [row[4:6] for row in map(str.split, lines) if row and row[0][3:].isdigit() and int(row[0][3:]) in mine]
+        return sum(int(ticks) for row in found for ticks in row) / os.sysconf("SC_CLK_TCK") if found else None
+    except (OSError, AttributeError, ValueError):
+        return None
+
+
 def has_glibc() -> bool:
     """Whether malloc can be tuned by GLIBC_TUNABLES."""
     return platform.libc_ver()[0] == "glibc"

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import machine
+from . import machine, records
 
 
 def parser(program: str, description: str, variants: tuple[str, ...]) -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def parser(program: str, description: str, variants: tuple[str, ...]) -> argpars
     p.add_argument(
         "--quick", action="store_true", help="tiny cases, two samples: tests the benchmark, measures nothing"
     )
-    p.add_argument("--compare", metavar="OLD.json", help="print old / new tinygen time for each cell")
+    p.add_argument("--compare", metavar="OLD.json", help="an earlier run's --json: print old / new time of each cell")
     p.add_argument("--json", metavar="PATH", help="write the records there")
     p.add_argument(
         "--save",
@@ -64,10 +64,25 @@ def parse(p: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namesp
             )
     if options.isa not in ("", "baseline", "avx2", "avx512", "reference"):
         p.error(f"--isa: {options.isa!r} is unknown; use baseline, avx2 or avx512")
+    if not options.seconds > 0:
+        p.error("--seconds should be positive, for example 2")
     if options.compare and not Path(options.compare).is_file():
         p.error(f"--compare: there is no file {options.compare}")
+    options.before = records.load(options.compare) if options.compare else []
+    if options.json and (problem := unwritable(Path(options.json))):  # now, not when everything has been measured
+        p.error(f"--json: {problem}")
     machine.refuse_reference(options.device, options.isa)
     if not machine.has_glibc() and any("tuned" in v for v in options.variants):
         print("benchmarks: malloc cannot be tuned here (not glibc): the tuned variants are left out", file=sys.stderr)
         options.variants = [v for v in options.variants if "tuned" not in v]
     return options
+
+
+def unwritable(path: Path) -> str | None:
+    """Why a file cannot be written there; None if it can."""
+    if path.is_dir():
+        return f"{path} is a folder; name a file in it"
+    folder = next(p for p in path.resolve().parents if p.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        return f"nothing can be written in {folder}; name another place"
+    return None

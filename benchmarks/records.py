@@ -5,7 +5,9 @@
     torch_variant             nchw or channels_last, -default or -tuned malloc, of steps -fused, -compile; or null
     tinygen_ms, torch_ms      medians; tinygen_iqr_ms, torch_iqr_ms their interquartile ranges
     ratio                     torch_ms / tinygen_ms: above 1, tinygen is faster
-    percent_of_peak           nominal operations per second of the FMA peak probed between the samples
+    percent_of_peak           nominal operations per second of the FMA peak probed between the samples; above 100 where
+                              fewer are done: taps on padding that are skipped, Winograd
+    percent_of_bandwidth      bytes that must move at least per second of the triad probed in the same run
     deviation                 max |tinygen - torch| / max |torch|
 
 and the shape, mflop, intensity, gflops, gbs, memory, machine, versions, commit, command that belong to it.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -59,9 +62,18 @@ def made_at(options: Any, field: Contenders, bandwidth: float | None) -> Record:
         "versions": machine.versions(),
         "commit": machine.commit(),
         "removed_environment": machine.removed_environment(),
-        "command": " ".join([f"python -m benchmarks.{options.program}", *sys.argv[1:]]) if options.from_shell else None,
+        "command": command(options.program, sys.argv[1:]) if options.from_shell else None,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def command(program: str, arguments: list[str]) -> str:
+    """The command line that measures the same again, without the files that were read or written."""
+    kept, files = [], ("--json", "--compare")
+    for before, word in zip(["", *arguments], arguments):
+        if before not in files and word.split("=")[0] not in files:
+            kept.append(word)
+    return " ".join([f"python -m benchmarks.{program}", *map(shlex.quote, kept)])
 
 
 def records_of(
@@ -121,7 +133,7 @@ def load(path: str | Path) -> list[Record]:
     """The records of a file; ends the program where it holds none."""
     try:
         records = json.loads(Path(path).read_text())
-        if isinstance(records, list) and all({"case", "pass", "tinygen_ms"} <= set(r) for r in records):
+        if isinstance(records, list) and all({"case", "pass", "threads", "tinygen_ms"} <= set(r) for r in records):
             return records
     except (OSError, ValueError) as error:
         sys.exit(f"benchmarks: {path} cannot be read: {error}")
@@ -144,6 +156,7 @@ def save(records: list[Record], options: Any) -> list[Path]:
 # ---------------------------------------------------------------------------------- reading records
 
 Key = tuple[str, str, int]
+NOMINAL = "operations are nominal; above 100 fewer are done (taps on padding that are skipped, Winograd)"
 
 
 def cells(records: Iterable[Record]) -> dict[Key, dict[str, Record]]:
@@ -152,6 +165,11 @@ def cells(records: Iterable[Record]) -> dict[Key, dict[str, Record]]:
     for r in records:
         found.setdefault((r["case"], r["pass"], r["threads"]), {})[r["torch_variant"] or ""] = r
     return found
+
+
+def first_of_each(records: Iterable[Record]) -> list[Record]:
+    """One record of each cell: what it says about tinygen, the others say too."""
+    return [next(iter(cell.values())) for cell in cells(records).values()]
 
 
 def best(cell: dict[str, Record], only: str = "") -> float | None:
@@ -214,11 +232,21 @@ def columns(rows: list[list[str]]) -> str:
     return "\n".join([line(rows[0]), "  ".join("-" * w for w in widths), *map(line, rows[1:])])
 
 
+def count(threads: int) -> str:
+    return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def _told(rows: list[list[str]]) -> list[int]:
+    """The columns in which something stands."""
+    return [i for i in range(len(rows[0])) if i < 3 or any(row[i] != "-" for row in rows[1:])]
+
+
 def table(records: list[Record], unit: str = "ms") -> str:
     """The cells, one a line: case, pass, tinygen, its spread, each variant of torch, ratios, % of peak, deviation."""
     scale = {"ms": 1.0, "us": 1e3}[unit]
     names = list(dict.fromkeys(r["torch_variant"] for r in records if r["torch_variant"]))
-    rows = [["case", "pass", f"tinygen {unit}", "+-", *names, "vs default", "vs best", "% peak", "GB/s", "deviation"]]
+    ratios = ["vs default", "vs best", "% peak", "% triad", "deviation"]
+    rows = [["case", "pass", f"tinygen {unit}", "+-", *names, *ratios]]
     for (case, what, _), cell in cells(records).items():
         one = next(iter(cell.values()))
         spread = 50 * one["tinygen_iqr_ms"] / one["tinygen_ms"] if one["tinygen_ms"] else math.nan
@@ -235,14 +263,13 @@ def table(records: list[Record], unit: str = "ms") -> str:
                 number(default),
                 number(best(cell)),
                 number(one["percent_of_peak"], 2),
-                number(one["gbs"], 2),
+                number(one.get("percent_of_bandwidth"), 2),
                 f"{max(deviations):.0e}" if deviations else "-",
             ]
         )
-    keep = [i for i in range(len(rows[0])) if i < 3 or any(row[i] != "-" for row in rows[1:])]
-    text = columns([[row[i] for i in keep] for row in rows])
-    if any(r["disturbed"] for r in records):
-        text += "\n* another program disturbed most samples: measure again on a quiet machine"
+    text = columns([[row[i] for i in _told(rows)] for row in rows])
+    if any((r["percent_of_peak"] or 0) > 100 for r in records):
+        text += f"\n% peak: {NOMINAL}"
     return text
 
 
@@ -281,21 +308,36 @@ def summary(records: list[Record]) -> str:
 
 
 def comparison(old: list[Record], new: list[Record]) -> str:
-    """Old tinygen time / new tinygen time for each cell that both have, slowest first, and their geometric mean."""
+    """Old / new tinygen time for each cell that both have, slowest first; means and extremes by number of threads."""
     before, after = cells(old), cells(new)
-    rows = [["case", "pass", "threads", "old ms", "new ms", "old / new"]]
-    gains = []
-    for key in after:
-        if key in before:
-            a, b = (next(iter(side[key].values()))["tinygen_ms"] for side in (before, after))
-            gains.append((a / b, [*map(str, key), number(a), number(b), number(a / b)]))
-    if not gains:
+    common = [key for key in after if key in before]
+    if not common:
         return "compare: the two runs have no cell in common (same case, pass and threads)"
-    rows += [row for _, row in sorted(gains, key=lambda item: item[0])]
-    return (
-        columns(rows)
-        + f"\nold / new, geometric mean of {len(gains)} cells: {number(geometric_mean(g for g, _ in gains))}"
-    )
+    first = lambda side, key: next(iter(side[key].values()))
+    gain = {key: first(before, key)["tinygen_ms"] / first(after, key)["tinygen_ms"] for key in common}
+    rows = [["case", "pass", "threads", "old ms", "new ms", "old / new", "old vs best", "new vs best"]]
+    for key in sorted(common, key=lambda key: gain[key]):
+        times = [number(first(side, key)["tinygen_ms"]) for side in (before, after)]
+        rows.append([*map(str, key), *times, number(gain[key]), *(number(best(side[key])) for side in (before, after))])
+    lines = [columns([[row[i] for i in _told(rows)] for row in rows])]
+    for threads in dict.fromkeys(key[2] for key in common):
+        mine = sorted((gain[key], *key[:2]) for key in common if key[2] == threads)
+        slowest, fastest = (f"{number(v)} ({case} {what})" for v, case, what in (mine[0], mine[-1]))
+        lines.append(
+            f"old / new, {count(threads)}, geometric mean of {len(mine)} cells: "
+            f"{number(geometric_mean(v for v, _, _ in mine))}; from {slowest} to {fastest}"
+        )
+    for what, name in (("isa", "instruction set"), ("machine", "machine")):
+        if old[0].get(what) != new[0].get(what):
+            lines.append(f"the {name} was another: {old[0].get(what)}, now {new[0].get(what)}")
+    return "\n".join(lines)
+
+
+def place(one: Record) -> str:
+    """Machine, threads and instruction set, versions and commit of a record, in a line."""
+    packages = ", ".join(f"{name} {version or 'not installed'}" for name, version in one["versions"].items())
+    where = f"{one['machine']['processor']}, {count(one['threads'])}, {one['isa']}"
+    return f"{where}; commit {one['commit']}, {packages}"
 
 
 def finish(
@@ -304,16 +346,22 @@ def finish(
     """Prints tables, means and notes for each number of threads, and writes the files that were asked for."""
     for threads in dict.fromkeys(r["threads"] for r in records):
         mine = [r for r in records if r["threads"] == threads]
-        one, about = mine[0], mine[0]["machine"]
+        one = mine[0]
         probes = [r["peak_gflops"] for r in mine if r["peak_gflops"]]
-        roof = f", FMA peak {max(probes):.0f} GFLOP/s" if probes else ""
-        roof += f", triad {one['bandwidth_gbs']:.0f} GB/s" if one["bandwidth_gbs"] else ""
-        packages = ", ".join(f"{name} {version or 'not installed'}" for name, version in one["versions"].items())
-        where = f"{about['processor']}, {threads} thread{'s' * (threads > 1)}, {one['isa']}"
-        print(f"\n{where}{roof}; commit {one['commit']}, {packages}\n{table(mine, unit)}")
+        roof = [f"FMA peak {max(probes):.0f} GFLOP/s"] if probes else []
+        roof += [f"triad {one['bandwidth_gbs']:.0f} GB/s"] if one["bandwidth_gbs"] else []
+        print("\n" + "; ".join([place(one), *filter(None, [", ".join(roof)])]))
+        print(table(mine, unit))
         text = extra(mine) if extra else summary(mine)
         if text:
             print("\n" + text)
+    conclude(records, options, notes)
+
+
+def conclude(records: list[Record], options: Any, notes: Iterable[str] = ()) -> None:
+    """What stands below all tables: notes, the comparison with an earlier run; and the files that were asked for."""
+    if any(r["disturbed"] for r in records):
+        print("* another program ran meanwhile: measure again on a quiet machine")
     for name, value in machine.removed_environment().items():
         print(f"not handed to the contenders: {name}={value}")
     for note in dict.fromkeys(notes):
@@ -321,5 +369,5 @@ def finish(
     if options.quick:
         print("--quick: these times mean nothing")
     if options.compare:
-        print("\n" + comparison(load(options.compare), records))
+        print("\n" + comparison(options.before, records))
     save(records, options)

@@ -4,7 +4,8 @@
     python -m benchmarks.report --write README.md    and puts the tables between its two marker lines
 
 Every table says which machine, versions and commit it is from, and which command remakes it. `roofline.png` shows what
-each kernel reaches of what the machine allows, `conv.png` and `step.png` torch's time over tinygen's, cell by cell.
+each kernel reaches of what the machine allows, `conv.png` and `step.png` torch's time over tinygen's, cell by cell,
+`tour.png` the steps of the tour. Of several machines the newest is shown, the others are linked.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import machine
 from . import records as rec
 from .cases import PASSES
+from .scaling import LINEAR
+from .tour import staircase, tables
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 COLORS = {"forward": "#2f6fb0", "input_grad": "#d1762b", "weight_grad": "#3a8a54", "step": "#2f6fb0"}
@@ -31,18 +34,16 @@ def main(argv: list[str] | None = None) -> str:
     p = argparse.ArgumentParser(
         prog="python -m benchmarks.report", description="Tables and pictures of saved benchmark results."
     )
-    p.add_argument("--machine", help="folder of benchmarks/results (default: this machine's, or the only one)")
+    p.add_argument("--machine", help="folder of benchmarks/results (default: the one with the newest results)")
     p.add_argument("--results", default=str(machine.RESULTS), help="where the folders are (default: %(default)s)")
     p.add_argument("--write", metavar="FILE", help=f"replace what is between {BEGIN} and {END} in this file")
     options = p.parse_args(argv)
-    folder = choose_folder(Path(options.results), options.machine)
+    folder, others = choose_folder(Path(options.results), options.machine)
     order = lambda path: (list(TABLES).index(path.stem.split("-")[0]), path.stem)
     found = {path.stem: rec.load(path) for path in sorted(result_files(folder), key=order)}
-    if not found:
-        sys.exit(f"benchmarks: {folder} has no results; make some with python -m benchmarks.conv --save")
     pictures = draw(found, folder)
     target = Path(options.write) if options.write else None
-    text = markdown(found, pictures, (target or machine.ROOT / "README.md").resolve().parent)
+    text = markdown(found, pictures, (target or machine.ROOT / "README.md").resolve().parent, others)
     (folder / "README.md").write_text(details(found))
     print(text)
     if target:
@@ -50,18 +51,17 @@ def main(argv: list[str] | None = None) -> str:
     return text
 
 
-def choose_folder(results: Path, name: str | None) -> Path:
-    """The folder of one machine's results; ends the program where there is none, or several to choose from."""
-    folders = sorted(p.name for p in results.glob("*") if p.is_dir())
-    wanted = name or (machine.slug() if machine.slug() in folders else folders[0] if len(folders) == 1 else None)
-    if wanted in folders:
-        return results / wanted
+def choose_folder(results: Path, name: str | None) -> tuple[Path, list[Path]]:
+    """The results of the machine of that name, or the newest; and of the others. Ends the program where it has none."""
+    folders = [path for path in sorted(results.glob("*")) if path.is_dir() and result_files(path)]
     if not folders:
         sys.exit(f"benchmarks: there are no results in {results}; make some with python -m benchmarks.conv --save")
-    sys.exit(
-        f"benchmarks: {f'no results of machine {name!r}' if name else 'say which machine with --machine'}; "
-        f"there are {', '.join(folders)}"
-    )
+    named = {path.name: path for path in folders}
+    if name and name not in named:
+        sys.exit(f"benchmarks: no results of machine {name!r}; there are {', '.join(named)}")
+    newest = lambda folder: max(r.get("time", "") for path in result_files(folder) for r in rec.load(path))
+    chosen = named[name] if name else max(folders, key=newest)
+    return chosen, [path for path in folders if path != chosen]
 
 
 def result_files(folder: Path) -> list[Path]:
@@ -98,6 +98,8 @@ def provenance(records: list[rec.Record]) -> str:
     warning += " **Made with --quick: these times mean nothing.**" if any(r.get("quick") for r in records) else ""
     counts = list(dict.fromkeys(r["threads"] for r in records))
     threads = " and ".join(map(str, counts)) + (" thread" if counts == [1] else " threads")
+    if any((r["percent_of_peak"] or 0) > 100 for r in records):
+        warning = f" % of peak: {rec.NOMINAL}." + warning
     return (
         f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, {one['isa']}, {threads}; "
         f"tinygen {versions['tinygen']} "
@@ -178,6 +180,16 @@ def step_table(records: list[rec.Record]) -> str:
     return rows_to_markdown(rows)
 
 
+def tour_table(records: list[rec.Record]) -> str:
+    """The staircase of each layer, one below the other."""
+    head, *_ = staircase(records[:1])
+    rows = [["step of the [tour](csrc/cpu/tour)", *head[1:-1]]]
+    for mine in tables(records):
+        rows.append([f"**{mine[0]['case']}** ({mine[0]['shape']})", *[""] * (len(head) - 2)])
+        rows += [row[:-1] for row in staircase(mine)[1:]]
+    return rows_to_markdown(rows)
+
+
 def overhead_table(records: list[rec.Record]) -> str:
     """Microseconds per op, tinygen / torch."""
     every = rec.cells(r for r in records if r["threads"] == records[-1]["threads"])
@@ -198,7 +210,7 @@ def overhead_table(records: list[rec.Record]) -> str:
 
 def scaling_table(records: list[rec.Record]) -> str:
     """Growth per doubling of the work, the mean and the largest of each series."""
-    rows = [["growth per doubling (1.00: linear)", "threads", "mean", "largest"]]
+    rows = [[f"growth per doubling (1.00: linear; aim: at most {LINEAR})", "threads", "mean", "largest"]]
     ones = [next(iter(cell.values())) for cell in rec.cells(records).values()]
     for key in dict.fromkeys((r["series"], r["pass"], r["threads"]) for r in ones):
         values = [r["growth"] for r in ones if (r["series"], r["pass"], r["threads"]) == key and r["growth"]]
@@ -210,13 +222,17 @@ def scaling_table(records: list[rec.Record]) -> str:
 TABLES: dict[str, tuple[str, Callable[[list[rec.Record]], str]]] = {
     "conv": ("Convolutions", conv_summary),
     "step": ("Training steps", step_table),
+    "tour": ("The tour", tour_table),
     "overhead": ("Overhead", overhead_table),
     "scaling": ("Growth", scaling_table),
 }
 
 
-def markdown(found: dict[str, list[rec.Record]], pictures: list[Path], beside: Path) -> str:
-    """All tables, each with its provenance, and the pictures, linked relative to `beside`."""
+def markdown(
+    found: dict[str, list[rec.Record]], pictures: list[Path], beside: Path, others: Sequence[Path] = ()
+) -> str:
+    """All tables, each with its provenance, the pictures, and other machines' results, linked relative to `beside`."""
+    link = lambda path: Path(os.path.relpath(path.resolve(), beside)).as_posix()
     parts = [
         "Above 1, tinygen is faster. A variant of torch is its memory layout and malloc: `default` as users run it, "
         "`tuned` "
@@ -227,7 +243,9 @@ def markdown(found: dict[str, list[rec.Record]], pictures: list[Path], beside: P
         suffix = name.partition("-")[2]
         parts += [f"**{title}{f' ({suffix})' if suffix else ''}.** {provenance(records)}", table(records)]
     for path in pictures:
-        parts.append(f"![{path.stem}]({Path(os.path.relpath(path.resolve(), beside)).as_posix()})")
+        parts.append(f"![{path.stem}]({link(path)})")
+    if others:
+        parts.append("Other machines: " + ", ".join(f"[{path.name}]({link(path / 'README.md')})" for path in others))
     return "\n\n".join(parts)
 
 
@@ -236,6 +254,10 @@ def details(found: dict[str, list[rec.Record]]) -> str:
     parts = ["# Measured here", "Written by `python -m benchmarks.report` from the JSON files beside it."]
     for name, records in found.items():
         parts += [f"## {name}", provenance(records)]
+        if records[0]["benchmark"] == "tour":
+            for mine in tables(records):
+                parts += [f"{mine[0]['case']} ({mine[0]['shape']}):", f"```\n{rec.columns(staircase(mine))}\n```"]
+            continue
         for threads in dict.fromkeys(r["threads"] for r in records):
             mine = [r for r in records if r["threads"] == threads]
             unit = "us" if records[0]["benchmark"] == "overhead" else "ms"
@@ -250,28 +272,32 @@ def details(found: dict[str, list[rec.Record]]) -> str:
 
 
 def draw(found: dict[str, list[rec.Record]], folder: Path) -> list[Path]:
-    """roofline.png and conv.png from convolutions, step.png from training steps; the paths of those that were drawn."""
+    """Draws what `found` has records for: roofline.png, conv.png, step.png, tour.png; their paths."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     made = []
-    for name, make in (("conv", roofline), ("conv", bars), ("step", bars)):
+    for picture, name, make in (
+        ("roofline", "conv", roofline),
+        ("conv", "conv", bars),
+        ("step", "step", bars),
+        ("tour", "tour", stairs),
+    ):
         if found.get(name):
             figure = make(found[name], plt)
-            path = folder / ("roofline.png" if make is roofline else f"{name}.png")
-            figure.savefig(path, dpi=130, bbox_inches="tight", metadata={"Software": ""})
+            made.append(folder / f"{picture}.png")
+            figure.savefig(made[-1], dpi=130, bbox_inches="tight", metadata={"Software": ""})
             plt.close(figure)
-            made.append(path)
     return made
 
 
-def _caption(figure: Any, records: list[rec.Record]) -> None:
+def _caption(figure: Any, records: list[rec.Record], more: str = "") -> None:
     one = records[-1]
     about, versions = one["machine"], one["versions"]
     text = f"{about['processor']}, {one['isa']}, tinygen {one['commit']}, PyTorch {versions['torch']}"
-    figure.text(0.01, -0.02, text, fontsize=7, color="#777777")
+    figure.text(0.01, -0.01, "\n".join(filter(None, [text, more])), fontsize=7, color="#777777", va="top")
 
 
 def roofline(records: list[rec.Record], plt: Any) -> Any:
@@ -288,24 +314,14 @@ def roofline(records: list[rec.Record], plt: Any) -> Any:
         rate = next((r["bandwidth_gbs"] for r in mine if r["bandwidth_gbs"]), None)
         ends = [min(r["intensity"] for r in mine) / 2, max(r["intensity"] for r in mine) * 2]
         if peak and rate:
-            x = sorted({*ends, min(max(peak / rate, ends[0]), ends[1])})
+            knee = min(max(peak / rate, ends[0]), ends[1])
+            x = sorted({*ends, knee})
             ax.plot(x, [min(peak, rate * v) for v in x], color=INK, lw=1.2)
-            ax.annotate(
-                f"FMA peak {peak:.0f} GFLOP/s",
-                (ends[1], peak),
-                (0, 5),
-                textcoords="offset points",
-                ha="right",
-                fontsize=8,
-            )
-            if ends[0] < peak / rate:
-                ax.annotate(
-                    f"triad {rate:.0f} GB/s",
-                    (ends[0], rate * ends[0]),
-                    (0, -10),
-                    textcoords="offset points",
-                    fontsize=8,
-                )
+            told = {"textcoords": "offset points", "fontsize": 8, "ha": "left", "va": "bottom"}
+            ax.annotate(f"FMA peak {peak:.0f} GFLOP/s", (knee, peak), (0, 3), **told)
+            if ends[0] < knee:
+                angle = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
+                ax.annotate(f"triad {rate:.0f} GB/s", (ends[0], rate * ends[0]), (0, 3), **told, **angle)
         for what in PASSES:
             cells = [cell for (_, w, _), cell in rec.cells(mine).items() if w == what]
             ones = [next(iter(cell.values())) for cell in cells]
@@ -314,6 +330,8 @@ def roofline(records: list[rec.Record], plt: Any) -> Any:
                 for o, cell in zip(ones, cells)
                 if o["torch_ms"] is not None
             ]
+            for o, ms in theirs:  # the two of a cell stand above each other
+                ax.plot([o["intensity"]] * 2, [o["mflop"] / ms, o["gflops"]], color=COLORS[what], lw=0.6, alpha=0.4)
             ax.scatter(
                 [o["intensity"] for o, _ in theirs],
                 [o["mflop"] / ms for o, ms in theirs],
@@ -343,7 +361,7 @@ def roofline(records: list[rec.Record], plt: Any) -> Any:
         ax.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("GFLOP/s (filled: tinygen, hollow: best PyTorch)")
     axes[0][0].legend(frameon=False, fontsize=8, loc="lower right")
-    _caption(figure, records)
+    _caption(figure, records, "above the roof: fewer operations than counted (taps on padding are skipped, Winograd)")
     return figure
 
 
@@ -353,7 +371,7 @@ def bars(records: list[rec.Record], plt: Any) -> Any:
     every = rec.cells(records)
     passes = list(dict.fromkeys(what for _, what, _ in every))
     cases = list(dict.fromkeys(case for case, _, _ in every))[::-1]
-    size = (max(6.5, 1.6 + 2.9 * len(passes)), 1.2 + 0.24 * len(cases))
+    size = (max(7.5, 1.6 + 2.9 * len(passes)), 1.2 + 0.24 * len(cases))
     figure, axes = plt.subplots(
         1, len(passes), figsize=size, squeeze=False, sharey=True, sharex=True, layout="constrained"
     )
@@ -375,18 +393,21 @@ def bars(records: list[rec.Record], plt: Any) -> Any:
                 ax.annotate(
                     f"{value:.2f}", (1, case), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=7
                 )
-        mean = f": {rec.geometric_mean(known):.2f} in the mean" if known else ""
+        mean = f": geometric mean {rec.geometric_mean(known):.2f}" if known else ""
         ax.set_title(what.replace("_", " ") + mean, fontsize=9, loc="left")
         ax.margins(y=0.02)
         ax.axvline(1, color=INK, lw=0.8)
         ax.set_xscale("log", base=2)
-        ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
         ax.tick_params(labelsize=7)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x", alpha=0.25, lw=0.5)
         ax.spines[["top", "right", "left"]].set_visible(False)
     low, high = axes[0][0].get_xlim()
-    axes[0][0].set_xlim(low, high * (high / low) ** 0.15)  # room for the numbers at the right
+    low, high = min(low, 0.5), max(high, 2)
+    high *= (high / low) ** 0.15  # room for the numbers at the right
+    axes[0][0].set_xlim(low, high)
+    ticks = (0.25, 0.5, 1, 2, 4, 8, 16, 32) if high / low > 8 else (0.25, 0.5, 0.7, 1, 1.4, 2, 2.8, 4)
+    axes[0][0].set_xticks([v for v in ticks if low <= v <= high], [f"{v:g}" for v in ticks if low <= v <= high])
     threads = records[0]["threads"]
     figure.suptitle(
         f"PyTorch's time / tinygen's, {threads} thread{'s' * (threads > 1)}: bar, against the best PyTorch "
@@ -396,6 +417,50 @@ def bars(records: list[rec.Record], plt: Any) -> Any:
         x=0.01,
         ha="left",
     )
+    _caption(figure, records)
+    return figure
+
+
+def stairs(records: list[rec.Record], plt: Any) -> Any:
+    """GFLOP/s of each step of the tour, a panel for each layer; the gain on each step, the FMA peaks as lines."""
+    threads = max(r["threads"] for r in records)
+    layers = [mine for mine in tables(records) if mine[0]["threads"] == threads]
+    longest = max(len(rec.first_of_each(mine)) for mine in layers) + 1
+    figure, axes = plt.subplots(
+        len(layers), 1, figsize=(7.5, 0.6 + (0.8 + 0.27 * longest) * len(layers)), squeeze=False, layout="constrained"
+    )
+    for mine, ax in zip(layers, axes[:, 0]):
+        ones = rec.first_of_each(mine)
+        rows = [(r["title"], r["gflops"], r["gain"], COLORS["forward"]) for r in ones if r["pass"] != "tinygen"]
+        rows += [(r["title"], r["gflops"], None, COLORS["weight_grad"]) for r in ones if r["pass"] == "tinygen"]
+        rivals = [r for r in mine if r["torch_ms"]]
+        if rivals:
+            fastest = min(rivals, key=lambda r: r["torch_ms"])
+            rows.append((f"PyTorch {fastest['torch_variant']}", fastest["mflop"] / fastest["torch_ms"], None, PALE))
+        names = [name for name, *_ in rows]
+        ax.barh(names, [rate for _, rate, _, _ in rows], color=[color for *_, color in rows], height=0.7)
+        ax.invert_yaxis()
+        for name, rate, gain, _ in rows:
+            text = f"{rec.number(rate)}" + (f"   x {rec.number(gain, 2)}" if gain else "")
+            white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            ax.annotate(text, (rate, name), (4, 0), textcoords="offset points", va="center", fontsize=7, bbox=white)
+        for count, peak in {r["own_threads"]: r["peak_gflops"] for r in mine if r["peak_gflops"]}.items():
+            ax.axvline(peak, color=INK, lw=0.8, ls=":")
+            ax.annotate(
+                f"FMA peak, {rec.count(count)}",
+                (peak, 1),
+                (0, 2),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                fontsize=7,
+                ha="center",
+            )
+        ax.set_xlim(0, 1.2 * max(rate for _, rate, _, _ in rows))
+        ax.set_title(f"{mine[0]['case']} ({mine[0]['shape']})", fontsize=9, loc="left", pad=14)
+        ax.tick_params(labelsize=7)
+        ax.tick_params(axis="y", length=0)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+    axes[-1][0].set_xlabel("GFLOP/s, operations as the definition has them", fontsize=8)
     _caption(figure, records)
     return figure
 

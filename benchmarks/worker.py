@@ -3,6 +3,7 @@
     {"do": "start", "library": "tinygen", "threads": 2, ...}      {"do": "conv", "layer": [...], "save": "path.npz"}
     {"do": "warm", "pass": "forward", "milliseconds": 8}          {"do": "sample", "pass": "forward"}
 
+Each answer carries the CPU time that this process has used so far.
 Before it answers a sample it waits until its own threads have stopped spinning, so that the next contender has the
 machine.
 """
@@ -55,6 +56,7 @@ class Worker:
     def __init__(self) -> None:
         self.jobs: dict[str, Callable[[], Callable[[], Any]]] = {}  # pass: prepare() -> what is timed
         self.repeats: dict[str, int] = {}
+        self.fill: dict[str, float] = {}  # seconds of calls before a sample; 0 where a call is longer than all that
 
     def start(self, library: str, **options: Any) -> dict:
         from .libraries import LIBRARIES
@@ -117,28 +119,37 @@ class Worker:
         name = message["pass"]
         prepare = self.jobs[name]
         end, best, calls = time.perf_counter() + 3e-3 * milliseconds, float("inf"), 0
-        while calls < 2 or (time.perf_counter() < end and calls < 10_000):
+        while calls < 1 or (calls < 2 and best < 1.0) or (time.perf_counter() < end and calls < 10_000):
             best, calls = min(best, self._run(prepare, 1)), calls + 1
+        self.fill[name] = 0.5e-3 * milliseconds if best < 0.2 else 0.0
         self.repeats[name] = max(1, min(10_000, round(1e-3 * milliseconds / max(best, 1e-7))))
         gc.collect()
         settle()
         return {"repeats": self.repeats[name], "seconds": best}
 
     def sample(self, **message: Any) -> dict:
-        """One call to fill the caches, then the calls that count."""
+        """Calls that fill the caches and spread the threads over the cores, then the calls that count.
+
+        Linux wakes threads on the core of the one that wakes them, and moves them at its next tick, up to 4 ms later.
+        """
         name = message["pass"]
-        self._run(self.jobs[name], 1)
-        waited, begin = queued(), time.perf_counter()
+        began = time.perf_counter()
+        while time.perf_counter() - began < self.fill[name]:
+            self._run(self.jobs[name], 1)
+        waited, began = queued(), time.perf_counter()
         seconds = self._run(self.jobs[name], self.repeats[name])
-        share = (queued() - waited) / (time.perf_counter() - begin)
+        share = (queued() - waited) / (time.perf_counter() - began)
         settle()
         return {"seconds": seconds, "waited": share}
 
-    def probe(self, milliseconds: float) -> dict:
-        """The FMA peak now; None where nothing can measure it."""
-        from tinygen import _cpu
+    def probe(self, milliseconds: float, threads: int = 0) -> dict:
+        """The FMA peak now, of this many threads (0: those in use); None where nothing can measure it."""
+        from tinygen import _cpu, get_num_threads, set_num_threads
 
+        before = get_num_threads()
+        set_num_threads(threads or before)
         peak = _cpu.fma_peak(milliseconds) if self.library.device == "cpu" else None
+        set_num_threads(before)
         settle()
         return {"gflops": peak}
 
@@ -167,6 +178,7 @@ def main() -> None:
             answer = {"error": str(error), "missing": error.name or ""}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+        answer["cpu"] = time.process_time()
         answers.write(json.dumps(answer) + "\n")
 
 

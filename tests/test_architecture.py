@@ -43,8 +43,9 @@ RULES = {  # room: the rooms it may know (and itself)
     "tinygen": CORE,
     "backends": set(),
     "surface": set(),  # an empty base class with a stub for type checkers
-    "tape": {"backends", "surface"},
-    "ops": {"backends", "tape"},
+    "memory": set(),
+    "tape": {"backends", "memory", "surface"},
+    "ops": {"backends", "memory", "tape"},
     "tensor": {"backends", "tape", "ops"},
     "nn": CORE,
     "optim": CORE | {"nn"},
@@ -187,7 +188,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 # ---------------------------------------------------------------------------------- the size of the core
 
-CORE_FILES, BUDGET, WIDTH = ("tape.py", "tensor.py", "ops/conv.py"), 650, 100
+CORE_FILES, BUDGET, WIDTH = ("tape.py", "tensor.py", "ops/conv.py"), 658, 100
 
 
 def code_lines(source: str) -> int:

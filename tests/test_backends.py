@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tinygen.backends import KERNEL_NAMES, Kernels, reference
-from tinygen.backends.geometry import Taps
+from tinygen.backends.geometry import Pieces, Taps
 
 F32, F64 = np.float32, np.float64
 TOLERANCE = {F32: 4e-6, F64: 2e-13}
@@ -79,8 +79,7 @@ def test_a_kernel_has_a_source_line():
     if CPU is None:
         pytest.skip("built without a compiler")
     where = CPU.sources()
-    missing = set(KERNEL_NAMES) - set(where) - {"matmul"}  # NumPy's
-    assert not missing
+    assert set(KERNEL_NAMES) <= set(where)
     assert all(place.rpartition(":")[2].isdigit() for place in where.values())
 
 
@@ -185,9 +184,38 @@ def channel_cases(rng):
     for n, c, s in sizes:
         x = rng.standard_normal((n, c, s)) * rng.uniform(0.5, 2, (c, 1)) + rng.standard_normal((c, 1))
         weight, bias = rng.standard_normal(c), rng.standard_normal(c)
-        yield "channel_norm", (x, weight, bias, 1e-5)
         mean, rstd = reference.channel_norm(x, weight, bias, 1e-5)[1:]
-        yield "channel_norm_backward", (rng.standard_normal(x.shape), x, weight, mean, rstd)
+        for slope in (1.0, 0.0, 0.2):
+            yield "channel_norm", (x, weight, bias, 1e-5, slope)
+            yield "channel_norm_backward", (rng.standard_normal(x.shape), x, weight, bias, mean, rstd, slope)
+
+
+def sum_cases(rng):
+    """Every arrangement of reduced and kept axes; rows and columns below, at and above a vector; several pieces."""
+    for shape, axes in [
+        ((3,), (0,)), ((1, 1), (0, 1)), ((0, 3), (0,)), ((3, 0), (0,)), ((3, 0), (1,)), ((4, 5), (0, 1)), ((2, 3), ()),
+        ((128, 513), (0,)), ((5, 3), (0,)), ((70_000, 3), (0,)), ((3, 70_000), (1,)), ((200_003,), (0,)),
+        ((9, 20), (1,)), ((64, 6, 14, 14), (0, 2, 3)), ((64, 20, 7, 7), (0, 2, 3)), ((30, 70, 3, 3), (0, 2, 3)),
+        ((2, 1, 100, 100), (0, 2, 3)), ((1, 4, 9, 9), (0, 2, 3)), ((4, 3, 5, 6), (1,)), ((4, 3, 5, 6), (0, 2)),
+        ((3, 40, 50, 2), (1, 3)),
+        ((2, 3, 2, 3, 2, 3), (0, 2, 4)), ((2, 3, 2, 3, 2, 3), (1, 3, 5)), ((3, 1, 4), (1,)), ((300, 5, 70), (0, 1)),
+    ]:  # fmt: skip
+        yield "sum", (rng.standard_normal(shape), axes)
+        yield "sum", (rng.standard_normal(shape), axes, 0.25)
+
+
+def loss_cases(rng):
+    for shape in SHAPES:
+        x, target = np.asarray(3 * rng.standard_normal(shape)), np.asarray(rng.random(shape))
+        for scale, slope in ((1.0, True), (1 / max(1, x.size), True), (0.5, False)):
+            yield "squared_error", (x, target, scale, slope)
+            yield "bernoulli_loss", (x, target, scale, slope)
+    for rows, classes in [(1, 1), (0, 3), (5, 10), (3, 16), (4, 33), (2000, 10), (64, 1000)]:
+        x, labels = 4 * rng.standard_normal((rows, classes)), rng.integers(0, classes, rows)
+        yield "class_loss", (x, labels, 1.0, True)
+        yield "class_loss", (x, labels, 1 / max(1, rows), True)
+        yield "class_loss", (x, labels, 1.0, False)
+    yield "class_loss", (np.array([[1e4, 1e4 - 1, -1e4], [-np.inf, 0.0, 1.0]]), np.array([1, 2]), 1.0, True)
 
 
 def plane_cases(rng):
@@ -211,6 +239,7 @@ def plane_cases(rng):
     for shape, rows, cols in [
         ((2, 3, 7, 9), window(7, 3, 2, 1), window(9, 2, 2)),
         ((2, 3, 8, 8), window(8, 2, 2), window(8, 2, 2)),
+        *[((2, 3, h, w), window(h, 2, 2), window(w, 2, 2)) for h, w in [(2, 2), (5, 15), (6, 10), (9, 34), (4, 65)]],
         ((1, 1, 1, 1), window(1, 1), window(1, 1)),
         ((2, 3, 7, 7), window(7, 3, 1, 1), window(7, 3, 2, 1, ceil=True)),
         ((2, 3, 12, 13), window(12, 3, 2, 1, 2), window(13, 2, 3, 0, 3)),
@@ -275,6 +304,9 @@ def check(k, name: str, args: tuple, dtype: type, how: str = "contiguous") -> No
     if not isinstance(want, tuple):
         want, got = (want,), (got,)
     for w, g in zip(want, got, strict=True):
+        if w is None:
+            assert g is None
+            continue
         g = np.asarray(g)
         assert g.shape == np.shape(w)
         if np.asarray(w).dtype == np.int64:
@@ -284,13 +316,18 @@ def check(k, name: str, args: tuple, dtype: type, how: str = "contiguous") -> No
         assert g.dtype == dtype
         assert g.flags.c_contiguous or k is reference
         size = max(1.0, np.abs(w[np.isfinite(w)]).max(initial=0)) if name.endswith("norm_backward") else 1.0
+        if name == "sum":  # terms cancel: what is to be expected of a sum is the root of their number
+            size = math.sqrt(args[0].size / max(1, w.size))
         np.testing.assert_allclose(
             g, w, rtol=TOLERANCE[dtype], atol=size * TOLERANCE[dtype], err_msg=f"{name} {np.shape(args[0])}"
         )
 
 
-FAMILIES = {"pointwise": pointwise_cases, "rows": row_cases, "channels": channel_cases, "planes": plane_cases}
-ELSEWHERE = {"conv", "conv_transpose", "conv_weight", "matmul", "sgd_step", "adam_step", "rmsprop_step",
+FAMILIES = {
+    "pointwise": pointwise_cases, "rows": row_cases, "channels": channel_cases, "planes": plane_cases,
+    "sums": sum_cases, "losses": loss_cases,
+}  # fmt: skip
+ELSEWHERE = {"conv", "conv_transpose", "conv_weight", "matmul", "linear", "sgd_step", "adam_step", "rmsprop_step",
              "random_bits", "random_uniform", "random_normal"}  # fmt: skip
 
 
@@ -413,10 +450,83 @@ def test_winners_of_max_pool_point_at_the_values(k, rng):
     np.testing.assert_array_equal(k.take_plane(x, winners), values)
 
 
+LAYOUTS = {
+    "rows": lambda rng, m, n: rng.standard_normal((m, n)),
+    "columns": lambda rng, m, n: rng.standard_normal((n, m)).T,
+    "rows of a wider matrix": lambda rng, m, n: rng.standard_normal((m, n + 5))[:, 2 : n + 2],
+    "columns of a wider matrix": lambda rng, m, n: rng.standard_normal((n, m + 5))[:, 2 : m + 2].T,
+    "rows backwards": lambda rng, m, n: rng.standard_normal((m, n))[::-1],
+    "every second": lambda rng, m, n: rng.standard_normal((2 * m, 2 * n))[::2, 1::2],
+    "one row for all": lambda rng, m, n: np.broadcast_to(rng.standard_normal(n), (m, n)),
+}
+# Each way through the kernel: empty, dots, few rows, whole and ragged panels, results transposed on their way out,
+# depths of several blocks, (rows, depth, columns).
+PRODUCTS = [
+    (0, 3, 4), (3, 0, 4), (3, 4, 0), (1, 1, 1), (1, 70, 1), (3, 33, 40), (2, 500, 3), (7, 5, 9), (16, 16, 16),
+    (9, 20, 50), (64, 40, 10), (10, 31, 64), (33, 100, 49), (130, 17, 97), (40, 1100, 30), (5, 1030, 61), (100, 9, 250),
+]  # fmt: skip
+
+
+def within_rounding(got, a, b, dtype, bias=0.0, slope=1.0):
+    """Asserts got = leaky_relu(a b + bias, slope) up to the rounding of sums of that many terms."""
+    a, b = a.astype(F64), b.astype(F64)
+    exact = a @ b + bias
+    error = np.abs(got - np.where(exact > 0, exact, slope * exact))
+    assert got.dtype == dtype and got.shape == exact.shape
+    assert np.all(error <= 4 * np.finfo(dtype).eps * (np.abs(a) @ np.abs(b) + np.abs(bias)))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("shape", PRODUCTS, ids=lambda s: "x".join(map(str, s)))
+def test_products_of_matrices_in_any_layout(k, rng, shape, dtype):
+    m, depth, n = shape
+    for left, right in itertools.product(LAYOUTS.values(), LAYOUTS.values()):
+        a = left(rng, m, depth).astype(dtype, order="K", copy=False)
+        b = right(rng, depth, n).astype(dtype, order="K", copy=False)
+        within_rounding(k.matmul(a, b), a, b, dtype)
+    for layout in LAYOUTS.values():
+        x, w = (layout(rng, rows, depth).astype(dtype, order="K", copy=False) for rows in (m, n))
+        bias = rng.standard_normal(n).astype(dtype)
+        within_rounding(k.linear(x, w), x, w.T, dtype)
+        for slope in (1.0, 0.0, 0.2):
+            within_rounding(k.linear(x, w, bias, slope), x, w.T, dtype, bias, slope)
+
+
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_matmul_broadcasts_batches(k, rng, dtype):
-    a, b = rng.standard_normal((3, 1, 4, 5)).astype(dtype), rng.standard_normal((2, 5, 6)).astype(dtype)
-    np.testing.assert_allclose(k.matmul(a, b), np.matmul(a.astype(F64), b), rtol=1e-5, atol=1e-5)
+    for left, right in [
+        ((3, 1, 4, 5), (2, 5, 6)),
+        ((4, 5), (7, 5, 6)),
+        ((2, 3, 40, 50), (2, 3, 50, 60)),
+        ((0, 3, 4), (4, 5)),
+    ]:
+        a, b = rng.standard_normal(left).astype(dtype), rng.standard_normal(right).astype(dtype)
+        within_rounding(k.matmul(a, b), a, b, dtype)
+        within_rounding(k.matmul(a, b[..., ::-1, :]), a, b[..., ::-1, :], dtype)
+        turned = np.swapaxes(np.swapaxes(a, -1, -2).copy(), -1, -2)
+        within_rounding(k.matmul(turned, b), a, b, dtype)
+
+
+def test_linear_is_exact_where_numbers_are_not_finite(k):
+    x = np.array([[1, np.nan], [np.inf, 1], [-np.inf, 1], [0, np.inf]], F32)
+    w = np.eye(2, dtype=F32)
+    w[:, 1] = 1
+    with np.errstate(invalid="ignore"):
+        expected = x @ w.T
+        np.testing.assert_array_equal(k.linear(x, w), expected)
+        np.testing.assert_array_equal(k.linear(x, w, None, 0.0), np.where(expected <= 0, 0, expected))
+
+
+def test_products_of_other_dtypes_are_refused():
+    if CPU is None:
+        pytest.skip("built without a compiler")
+    a = np.ones((3, 3), F32)
+    with pytest.raises(TypeError, match="matmul: expected float32 or float64, got float16"):
+        CPU.matmul(a.astype(np.float16), a)
+    with pytest.raises(TypeError, match="matmul: arrays of float32 and float64"):
+        CPU.matmul(a, a.astype(F64))
+    with pytest.raises(ValueError, match="matmul: the shapes of the arrays do not fit together"):
+        CPU.matmul(a, np.ones((4, 3), F32))
 
 
 @pytest.mark.skipif(CPU is None, reason="built without a compiler")
@@ -430,6 +540,10 @@ def test_results_do_not_depend_on_the_number_of_threads(rng, isa):
         for name, args in cases(rng)
         if args[0].size > 20_000
     ]
+    for m, depth, n in PRODUCTS:
+        if m * depth * n > 20_000:
+            a, b = rng.standard_normal((m, depth)).astype(F32), rng.standard_normal((n, depth)).astype(F32)
+            cases += [("linear", [a, b]), ("matmul", [a, b.T.copy()])]
     assert {"sigmoid", "channel_norm", "channel_norm_backward", "softmax", "resample", "max_pool"} <= {
         name for name, _ in cases
     }
@@ -467,8 +581,11 @@ def run_steps(k, kind: str, options: dict, p: np.ndarray, gradients: list[np.nda
     """Updates p in place with the kernels, one step per gradient."""
     state = [np.zeros_like(p) for _ in range(3)]
     lr, decay = np.array(options["lr"]), options.get("weight_decay", 0.0)
-    for number, g in enumerate(gradients, 1):
+    cut = min(len(p), 5)  # a scalar piece, a piece that begins unaligned, and the rest
+    for number, whole in enumerate(gradients, 1):
         step = np.array(float(number))
+        parts = [whole[0], whole[1:cut], whole[cut:].reshape(-1, 1)]
+        g = Pieces([np.asarray(part) for part in parts], [0, 1, cut])
         if kind == "SGD":
             momentum = options.get("momentum", 0.0)
             buffer = state[0] if momentum else None
@@ -494,6 +611,29 @@ def test_three_steps_equal_the_reference(k, rng, case, count):
         run_steps(reference, kind, options, want, [g.astype(dtype).astype(F64) for g in gradients])
         run_steps(k, kind, options, got, [g.astype(dtype) for g in gradients])
         np.testing.assert_allclose(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def test_pieces_must_lie_side_by_side_within_the_parameters():
+    if CPU is None:
+        pytest.skip("built without a compiler")
+    for pieces in (Pieces([np.ones(3)], [4]), Pieces([np.ones(3), np.ones(3)], [0, 2]), Pieces([np.ones(3)], [-1])):
+        with pytest.raises(ValueError, match="sgd_step: g: the pieces should lie side by side within p"):
+            CPU.sgd_step(np.ones(6), pieces, None, np.array(0.1), np.array(1.0), 0.0, 0.0, 0.0, False)
+
+
+def test_padding_between_pieces_disturbs_nobody(k, rng):
+    """Pieces far apart, at places that are no multiples of a vector: each is updated as if it were alone."""
+    sizes, starts = [1, 30, 17, 5000], [3, 16, 64, 128]
+    values = rng.standard_normal(6000)
+    parts = [rng.standard_normal(n) for n in sizes]
+    p, m, v = values.copy(), np.zeros(6000), np.zeros(6000)
+    k.adam_step(p, Pieces(parts, starts), m, v, np.array(0.1), np.array(1.0), 0.9, 0.999, 1e-8, 0.0, False)
+    for part, start in zip(parts, starts, strict=True):
+        want = values[start : start + part.size].copy()
+        alone = Pieces([part], [0])
+        rest = (np.array(0.1), np.array(1.0), 0.9, 0.999, 1e-8, 0.0, False)
+        reference.adam_step(want, alone, np.zeros_like(want), np.zeros_like(want), *rest)
+        np.testing.assert_allclose(p[start : start + part.size], want, rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS)
@@ -577,7 +717,8 @@ def test_wrong_dtypes_are_refused_by_name():
 @pytest.mark.skipif(CPU is None, reason="built without a compiler")
 def test_an_update_in_place_refuses_a_view_that_it_could_only_copy():
     with pytest.raises(ValueError, match=r"sgd_step.*contiguous"):
-        CPU.sgd_step(np.ones(6)[::2], np.ones(3), None, np.array(0.1), np.array(1.0), 0.0, 0.0, 0.0, False)
+        g = Pieces([np.ones(3)], [0])
+        CPU.sgd_step(np.ones(6)[::2], g, None, np.array(0.1), np.array(1.0), 0.0, 0.0, 0.0, False)
 
 
 @pytest.mark.parametrize("module", [reference, *([CPU] if CPU else [])], ids=lambda m: m.name)

@@ -15,7 +15,20 @@ ROOT = Path(__file__).resolve().parent.parent
 _cpu = pytest.importorskip("tinygen._cpu", reason="built without a compiler")
 sys.path.insert(0, str(ROOT))  # benchmarks is not an installed package: it runs from a clone
 
-from benchmarks import cases, conv, lockstep, machine, networks, options, overhead, records, report, scaling, step  # noqa: E402
+from benchmarks import (  # noqa: E402
+    cases,
+    conv,
+    lockstep,
+    machine,
+    networks,
+    options,
+    overhead,
+    records,
+    report,
+    scaling,
+    step,
+    tour,
+)
 from tinygen.backends.geometry import Geometry  # noqa: E402
 
 TORCH = importlib.util.find_spec("torch") is not None
@@ -117,6 +130,15 @@ def test_scaling_gives_growth_per_doubling(capsys):
     assert "conv_batch" in capsys.readouterr().out
 
 
+def test_scaling_says_how_many_doublings_meet_the_aim():
+    rows = [
+        made(f"conv_batch_{n}", series="conv_batch", size=n, growth=g)[0] for n, g in ((16, None), (32, 1.0), (64, 1.2))
+    ]
+    text = scaling.growths(rows)
+    assert "1.20+" in text and "1.00+" not in text
+    assert text.endswith("at most 1.15 per doubling: 1 of 2; missed: conv_batch forward to 64: 1.20")
+
+
 def test_without_torch_tinygen_is_measured_alone(tmp_path, monkeypatch, capsys):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -169,11 +191,66 @@ def test_the_gradients_of_a_step_share_one_scale(tmp_path):
     assert field.deviation("off") == pytest.approx(0.01, rel=0.02)
 
 
-def test_disturbed_samples_are_set_aside_where_enough_remain():
-    times = lockstep.Times([1.0, 9.0, 1.1, 1.2], [0.0, 0.5, 0.0, 0.0])
+CALM, LOUD = lockstep.Round(0.001, 0.2), lockstep.Round(0.06, 0.2)
+
+
+def test_other_programs_are_what_the_cores_did_beside_idling_and_us():
+    usage = lockstep.Usage
+    spent = lockstep.Round.between(usage(10.0, 3.0, 1.0), usage(11.0, 3.5, 2.25), cores=2)
+    assert spent == lockstep.Round(pytest.approx(0.25), pytest.approx(2.0)) and not spent.calm
+    # our own threads that wait for each other leave no core idle, and are no other program
+    assert lockstep.Round.between(usage(0.0, 0.0, 0.0), usage(1.0, 0.0, 2.0), cores=2).calm
+    # the system counts idle time in hundredths of a second: one of them too few is no program
+    assert lockstep.Round.between(usage(0.0, 0.0, 0.0), usage(0.1, 0.09, 0.1), cores=2).calm
+    # where idle time is unknown nothing is claimed
+    assert lockstep.Round.between(usage(0.0, None, 0.0), usage(1.0, None, 0.0), cores=2) == lockstep.Round(0.0, 2.0)
+
+
+def test_idle_time_is_that_of_the_cores_we_may_use(monkeypatch):
+    stat = "cpu  9 9 9 9999 9 9\ncpu0 1 2 3 400 20 6\ncpu1 1 2 3 70 5 6\ncpu12 1 2 3 1000 0 6\nintr 5 5 5 5 5 5\n"
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: {0, 12}, raising=False)
+    monkeypatch.setattr(machine.os, "sysconf", lambda name: 100)
+    assert machine.idle_seconds(stat) == 14.2
+    assert machine.idle_seconds("intr 1 2 3 4 5 6\n") is None
+
+
+def test_disturbed_rounds_are_set_aside_where_enough_remain():
+    times = lockstep.Times([1.0, 9.0, 1.1, 1.2], [CALM, LOUD, CALM, CALM], [0.0] * 4)
     assert times.clean == [1.0, 1.1, 1.2] and times.median == 1.1 and not times.disturbed
-    times = lockstep.Times([1.0, 9.0, 8.0], [0.0, 0.5, 0.5])
+    times = lockstep.Times([1.0, 9.0, 8.0], [CALM, LOUD, LOUD], [0.0] * 3)
     assert times.median == 8.0 and times.disturbed and not times.steady
+
+
+def test_a_little_in_every_round_is_a_disturbance_too():
+    each = lockstep.Round(0.012, 0.2)  # within what the clock cannot tell from nothing
+    assert each.calm and not lockstep.Times([1.0], [each], [0.0]).disturbed
+    assert lockstep.Times([1.0] * 8, [each] * 8, [0.0] * 8).disturbed
+
+
+def test_samples_that_waited_are_set_aside_but_disturb_nothing():
+    times = lockstep.Times([1.0, 2.0, 1.1, 1.2], [CALM] * 4, [0.0, 0.9, 0.0, 0.0])
+    assert times.clean == [1.0, 1.1, 1.2] and times.steady is False and not times.disturbed
+    crowded = lockstep.Times([1.0, 2.0, 1.1, 1.2], [CALM] * 4, [0.0, 0.9, 0.9, 0.9])  # more threads than cores
+    assert crowded.clean == crowded.samples and not crowded.disturbed
+
+
+class Answers:
+    """A worker that takes no time: `seconds` a call, as it says."""
+
+    def __init__(self, seconds):
+        self.seconds, self.cpu, self.samples = seconds, 0.0, 0
+
+    def ask(self, do, **message):
+        self.samples += do == "sample"
+        return {"repeats": 1, "seconds": self.seconds * (1 + self.samples % 2), "waited": 0.0, "gflops": 100.0}
+
+
+def test_contenders_that_take_long_are_sampled_three_times():
+    field = lockstep.Contenders(SimpleNamespace(quick=False, seconds=4.0), 1, [])
+    field.workers = {"tinygen": Answers(0.01), "naive": Answers(2.0)}
+    times, peak = field.measure("forward")
+    assert len(times["naive"].samples) == len(times["naive"].rounds) == len(times["naive"].waited) == 3
+    assert len(times["tinygen"].samples) == 25 and peak == 100.0  # never steady, and quick to ask
 
 
 def test_layers_have_the_shapes_of_the_library():
@@ -248,6 +325,9 @@ def test_an_unknown_case_lists_the_known():
         (["--variants", "nhwc-default"], "'nhwc-default' is unknown"),
         (["--isa", "sse9"], "'sse9' is unknown; use baseline, avx2 or avx512"),
         (["--compare", "nowhere.json"], "there is no file nowhere.json"),
+        (["--seconds", "0"], "--seconds should be positive"),
+        (["--json", "/dev/null/x.json"], "nothing can be written in"),
+        (["--json", "."], "is a folder; name a file in it"),
     ],
 )
 def test_wrong_options_are_explained(argv, message, capsys):
@@ -303,6 +383,7 @@ def made(case="dc64_d2", what="forward", ours=2.0, mflop=4295.0, variants=None, 
         "mflop": mflop,
         "gflops": (mflop or 0) / ours,
         "gbs": 10.0,
+        "percent_of_bandwidth": 25.0,
         "intensity": 100.0,
         "deviation": 1e-6,
         "disturbed": False,
@@ -358,23 +439,37 @@ def test_table_shows_times_ratios_and_deviation():
         "2.00",
         "0.500",
         "80",
-        "10",
+        "25",
         "1e-06",
     ]
     assert second.split()[:3] == ["lenet1", "input_grad", "1.00"]
-    assert "another program disturbed" in records.table(made(disturbed=True))
+    assert "2.00*" in records.table(made(disturbed=True))
+    assert "above 100 fewer are done" in records.table(made(percent_of_peak=150.0))
+    assert "above 100" not in records.table(CELLS)
+
+
+def test_the_command_that_is_recorded_names_no_files():
+    arguments = ["--threads", "1,2", "--json", "/tmp/x y.json", "--cases", "dc64_*", "--compare=old.json", "--save"]
+    assert records.command("conv", arguments) == "python -m benchmarks.conv --threads 1,2 --cases 'dc64_*' --save"
 
 
 def test_comparison_is_old_over_new():
     new = made(ours=1.0) + made("cae3", ours=4.0) + made("vgg14", ours=1.0)
     old = made(ours=2.0) + made("cae3", ours=2.0)
-    text = records.comparison(old, new)
-    rows = [line.split() for line in text.splitlines()[2:4]]
-    assert rows == [
-        ["cae3", "forward", "1", "2.00", "4.00", "0.500"],
-        ["dc64_d2", "forward", "1", "2.00", "1.00", "2.00"],
+    new += made("cae3", ours=1.0, threads=2, variants={"nchw-default": 3.0})
+    old += made("cae3", ours=3.0, threads=2, variants={"nchw-default": 3.0}, isa="avx2")
+    lines = records.comparison(old, new).splitlines()
+    assert lines[0].split("  ")[-1].strip() == "new vs best"
+    assert [line.split() for line in lines[2:5]] == [
+        ["cae3", "forward", "1", "2.00", "4.00", "0.500", "-", "-"],
+        ["dc64_d2", "forward", "1", "2.00", "1.00", "2.00", "-", "-"],
+        ["cae3", "forward", "2", "3.00", "1.00", "3.00", "1.00", "3.00"],
     ]
-    assert "geometric mean of 2 cells: 1.00" in text
+    assert lines[5].endswith(
+        "1 thread, geometric mean of 2 cells: 1.00; from 0.500 (cae3 forward) to 2.00 (dc64_d2 forward)"
+    )
+    assert "2 threads, geometric mean of 1 cells: 3.00" in lines[6]
+    assert "instruction set was another" in records.comparison(made(isa="avx2"), made(isa="avx512"))
     assert "no cell in common" in records.comparison(made("lenet2"), new)
 
 
@@ -413,6 +508,13 @@ def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
         torch_peak_rss_mb=400.0,
         threads=2,
     )
+    stairs = [
+        *made("dc64_d2", "1_naive", 2000.0, own_threads=1, title="1  seven loops", gain=None, shape="64,1", threads=2),
+        *made("dc64_d2", "2_order", 500.0, own_threads=1, title="2  a row", gain=4.0, shape="64,1", threads=2),
+    ]
+    own = {"own_threads": 2, "title": "tinygen's own kernel", "gain": None, "torch_percent_of_peak": 90.0}
+    stairs += made("dc64_d2", "tinygen", 10.0, variants={"nchw-tuned": 8.0}, shape="64,1", threads=2, **own)
+    stairs = [{**r, "benchmark": "tour"} for r in stairs]
     grown = made("conv_batch_32", benchmark="scaling", series="conv_batch", size=32, growth=1.04)
     tiny = made("add", "recorded", 0.003, None, {"nchw-default": 0.0015}, benchmark="overhead")
     for name, rows in {
@@ -420,12 +522,17 @@ def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
         "step": steps,
         "scaling": grown,
         "overhead": tiny,
+        "tour": stairs,
         "conv-avx2": conv_run.rows,
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(rows))
     readme = tmp_path / "README.md"
     readme.write_text(f"# Title\n\n{report.BEGIN}\nold\n{report.END}\n\nThe end.\n")
-    text = report.main(["--results", str(folder.parent), "--machine", "some-machine", "--write", str(readme)])
+    other = tmp_path / "results" / "older-machine"
+    other.mkdir()
+    (other / "conv.json").write_text(json.dumps([{**r, "time": "2025-01-01T00:00:00Z"} for r in CELLS]))
+    text = report.main(["--results", str(folder.parent), "--write", str(readme)])
+    assert "Other machines: [older-machine](results/older-machine/README.md)" in text
     written = readme.read_text()
     assert written == f"# Title\n\n{report.BEGIN}\n{text}\n{report.END}\n\nThe end.\n"
     assert "| all, 1 thread | 2 | 4.00 | 3.46 | 1.41 | 1.41 | 1.41 | 0.500 | 80 | 80 |" in text
@@ -433,7 +540,9 @@ def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
     assert "| add | 3.00 / 1.50 |" in text
     assert "| conv_batch forward | 1 | 1.04 | 1.04 |" in text
     assert "commit abc1234" in text and machine.machine()["processor"] in text
-    for picture in ("roofline.png", "conv.png", "step.png"):
+    assert "| 2  a row | 1 | 500 | 8.59 | 80.0 | x 4.00 |" in text
+    assert "| PyTorch nchw-tuned | 2 | 8.00 | 537 | 90.0 |  |" in text
+    for picture in ("roofline.png", "conv.png", "step.png", "tour.png"):
         assert f"](results/some-machine/{picture})" in text
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     assert "dc64_d2" in (folder / "README.md").read_text()
@@ -444,8 +553,7 @@ def test_report_says_what_is_missing(tmp_path):
         report.main(["--results", str(tmp_path)])
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    with pytest.raises(SystemExit, match="--machine; there are one, two"):
-        report.main(["--results", str(tmp_path)])
+        (tmp_path / name / "conv.json").write_text(json.dumps(CELLS))
     with pytest.raises(SystemExit, match="no results of machine 'three'; there are one, two"):
         report.main(["--results", str(tmp_path), "--machine", "three"])
     readme = tmp_path / "README.md"
@@ -456,7 +564,77 @@ def test_report_says_what_is_missing(tmp_path):
 
 
 def test_the_commands_run_as_modules():
-    for name in ("conv", "step", "overhead", "scaling", "report"):
+    for name in ("conv", "step", "overhead", "scaling", "tour", "report"):
         assert importlib.util.find_spec(f"benchmarks.{name}") is not None
     done = subprocess.run([sys.executable, "-m", "benchmarks.conv", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "--shape N,C,H,W,K,k,stride,pad[,T]" in done.stdout
+
+
+# ---------------------------------------------------------------------------------- the tour
+
+STEPS = [path.stem for path in sorted(tour.SOURCES.glob("[0-9]*.cpp"))]
+compiler = pytest.mark.skipif(not any(map(tour.shutil.which, ("g++", "c++", "clang++"))), reason="no compiler")
+
+
+@compiler
+@pytest.mark.parametrize("isa", _cpu.isas())
+def test_every_step_of_the_tour_computes_a_convolution(isa):
+    libraries = tour.build(STEPS, isa)
+    for name, path in libraries.items():
+        tour.check(name, path)
+    layer = cases.parse("33,5,9,8,9,3,1,1")
+    x, w, _ = tour.operands(layer)
+    for name in ("7_threads", "8_winograd"):  # shares of threads change nothing
+        one, three = (tour.TourStep(n, str(libraries[name])).job(layer, x, w)() for n in (1, 3))
+        assert (one == three).all()
+
+
+@compiler
+def test_a_wrong_step_is_refused(tmp_path, monkeypatch):
+    source = (tour.SOURCES / "1_naive.cpp").read_text()
+    assert "sum = 0" in source
+    (tmp_path / "1_naive.cpp").write_text(source.replace("sum = 0", "sum = 0.01f"))
+    (tmp_path / "tour.h").write_text((tour.SOURCES / "tour.h").read_text())
+    (tmp_path.parent / "vector.h").touch()
+    monkeypatch.setattr(tour, "SOURCES", tmp_path)
+    monkeypatch.setattr(tour, "BUILT", tmp_path / "built")
+    with pytest.raises(SystemExit, match=r"step 1_naive is wrong: .* off the reference backend"):
+        tour.check("1_naive", tour.build(["1_naive"])["1_naive"])
+    (tmp_path / "1_naive.cpp").write_text("nonsense")
+    with pytest.raises(SystemExit, match="does not compile"):
+        tour.build(["1_naive"])
+
+
+@compiler
+def test_the_tour_prints_its_staircase(capsys):
+    rows = tour.main(["--quick", "--threads", "2", "--cases", "1*,7*,8*", "--variants", "nchw-tuned"])
+    check = [(r["case"], r["pass"], r["own_threads"]) for r in rows]
+    first = [
+        ("ragged0", "1_naive", 1),
+        ("ragged0", "7_threads", 2),
+        ("ragged0", "8_winograd", 2),
+        ("ragged0", "tinygen", 2),
+    ]
+    assert check == [
+        *first,
+        *(("ragged1", name, n) for _, name, n in first if name != "8_winograd"),
+    ]  # its kernel is 4 x 4
+    assert all(r["deviation"] < 1e-5 for r in rows if r["deviation"] is not None)
+    assert rows[1]["gain"] == pytest.approx(rows[0]["tinygen_ms"] / rows[1]["tinygen_ms"])
+    shown = capsys.readouterr().out
+    assert "1  the definition, seven loops" in shown and "tinygen's own kernel" in shown
+
+
+def test_the_tour_refuses_what_it_does_not_compute():
+    with pytest.raises(SystemExit, match="not transposed ones; leave ,T out"):
+        tour.main(["--shape", "1,2,6,6,3,3,2,1,T"])
+    with pytest.raises(SystemExit, match="no step is called '9'; there are 1_naive, 2_order"):
+        tour.main(["--cases", "9"])
+
+
+def test_every_step_of_the_tour_says_what_changed():
+    for name in STEPS:
+        lines = (tour.SOURCES / f"{name}.cpp").read_text().splitlines()
+        assert lines[0].startswith(f"// Step {name[0]}: ") and len(lines) <= 150
+        head = "\n".join(lines[: lines.index(next(line for line in lines if not line.startswith("//")))])
+        assert "Zen 4" in head and (name == "1_naive" or ("Before:" in head and "Why:" in head and "Gained" in head))

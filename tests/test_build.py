@@ -202,6 +202,76 @@ print(faults[-1] - faults[4])
     assert kept < default / 10
 
 
+LARGE = 3 << 20  # bytes; more than NumPy's arrays need to come from csrc/cpu/memory.cpp
+HANDLER = """
+import numpy as np
+try:
+    from numpy._core.multiarray import get_handler_name
+except ImportError:
+    from numpy.core.multiarray import get_handler_name
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory.cpp is for Linux")
+def test_large_arrays_are_ours_unless_the_environment_says_otherwise():
+    code = HANDLER + "old = np.ones(3 << 20, np.int8); import tinygen._cpu\n"
+    code += "print(get_handler_name(old), get_handler_name(old + old))"
+    assert python(code).stdout.split() == ["default_allocator", "tinygen"]
+    assert python(code, TINYGEN_MALLOC="default").stdout.split() == ["default_allocator"] * 2
+
+
+def test_large_arrays_are_zeroed_resized_and_outlive_what_made_them():
+    for size in (LARGE, 17 * LARGE):
+        dirty = np.full(size, 7, np.int8)
+        address = dirty.ctypes.data
+        view = dirty[5:10]
+        del dirty
+        assert view.tolist() == [7] * 5
+        del view
+        zeros = np.zeros(size, np.int8)
+        assert not zeros.any()
+        if sys.platform == "linux":
+            assert zeros.ctypes.data == address  # it was kept, and had to be zeroed
+    for before, after in [(100, LARGE), (LARGE, 100), (LARGE, 2 * LARGE), (2 * LARGE, LARGE), (LARGE, LARGE + 4096)]:
+        a = np.arange(before, dtype=np.int8)
+        expected = a.copy()
+        a.resize(after, refcheck=False)  # NumPy's realloc; what is new is zero
+        np.testing.assert_array_equal(a[:before], expected[:after])
+        assert not a[before:].any()
+
+
+def test_large_arrays_come_and_go_between_threads():
+    def work(seed):
+        made = np.full(LARGE + 4096 * seed, seed, np.int8)
+        return made.sum(dtype=np.int64), made
+
+    arrays = [np.full(LARGE + 4096 * i, i, np.int8) for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        sums = list(pool.map(lambda i: arrays.pop().sum(dtype=np.int64), range(4)))  # freed by another thread
+        results = list(pool.map(work, range(40)))  # allocated by another
+    assert sorted(sums) == [i * (LARGE + 4096 * i) for i in range(4)]
+    assert all((made == i).all() and total == i * made.size for i, (total, made) in enumerate(results))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory.cpp is for Linux")
+def test_kept_memory_is_a_quarter_of_the_most_that_was_live():
+    code = """
+import numpy as np, tinygen._cpu
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
+before, most = resident(), 0.0
+for megabytes in range(40, 240, 10):  # no two of a size
+    a = np.ones(megabytes << 20, np.int8)
+    most = max(most, resident() - before)
+    del a
+print(round(most), round(resident() - before))
+"""
+    most, rest = map(int, python(code).stdout.split())
+    assert 230 <= most <= 1.25 * 230 + 20
+    assert rest <= 1.25 * 230 + 20
+
+
 # Installing -----------------------------------------------------------------------------------------------------------
 
 

@@ -355,6 +355,87 @@ def test_any_number_of_threads():
         tg.set_num_threads(before)
 
 
+# ------------------------------------------------------------------------------- what lanes of the C++ kernels run over
+
+LANE_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
+RAGGED = [  # channels, filters, groups, size, kernel, stride, dilation, padding (negative: a crop)
+    (5, 13, 1, (7, 6), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))),
+    (13, 33, 1, (9, 8), (4, 4), (2, 2), (1, 1), ((1, 1), (1, 1))),
+    (17, 30, 1, (11, 10), (3, 2), (3, 2), (2, 1), ((0, 2), (-1, 3))),
+    (6, 51, 3, (6, 5), (3, 3), (1, 1), (1, 2), ((2, 1), (2, 2))),
+    (7, 7, 7, (9, 9), (3, 3), (2, 1), (1, 1), ((1, 1), (0, 1))),
+    (2, 70, 1, (20, 37), (5, 3), (1, 1), (1, 3), ((3, -1), (2, 4))),
+    (35, 3, 1, (3, 3), (2, 2), (1, 1), (1, 1), ((0, 0), (0, 0))),
+    (3, 19, 1, (2, 1), (1, 1), (1, 1), (1, 1), ((0, 0), (3, 0))),
+    (1, 25, 1, (5, 4), (3, 3), (3, 3), (1, 1), ((4, 4), (1, 2))),
+]
+WAYS = {"images", "results", "pixels", "images, results", "images, pixels"}
+
+
+def ragged(case, n):
+    c, kk, groups, size, r, s, d, pads = RAGGED[case]
+    out = tuple(map(output_size, size, r, s, d, pads))
+    return Geometry((n, c, *size), (kk, c // groups, *r), (n, kk, *out), s, d, (pads[0][0], pads[1][0]), groups)
+
+
+@cache
+def ragged_example(case, n):
+    geo, rng = ragged(case, n), np.random.default_rng(n)
+    arrays = [rng.standard_normal(shape) for shape in (geo.x_shape, geo.w_shape, geo.y_shape)]
+    biases = [rng.standard_normal(geo.y_shape[1]), rng.standard_normal(geo.x_shape[1])]
+    out, back, _ = naive(geo, *arrays)
+    return geo, arrays, biases, [e + b[:, None, None] for e, b in zip((out, back), biases)]
+
+
+def isas():
+    try:
+        from tinygen import _cpu
+    except ImportError:
+        return []
+    return _cpu.isas()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("isa", isas())
+def test_every_way_of_the_cpu_kernels(isa, dtype):
+    """Lanes over images, results and pixels, full and partly idle, on shapes that fit nothing; 1 to 3 threads."""
+    from tinygen import _cpu
+    from tinygen.backends import cpu
+
+    lanes, seen = LANE_BYTES[isa] // np.dtype(dtype).itemsize, set()
+    k, threads = cpu_backend(isa), cpu.get_num_threads()
+    before = _cpu.isa()
+    try:
+        for case in range(len(RAGGED)):
+            for n in (1, max(1, lanes - 2), lanes, lanes + 1, 2 * lanes - 1, 4 * lanes):
+                geo, arrays, biases, want = ragged_example(case, n)
+                x, w, y, by, bx = (a.astype(dtype) for a in (*arrays, *biases))
+                _cpu.select(isa)
+                seen |= {_cpu.conv_plan(cpu._geometry(geo), back, x.itemsize) for back in (False, True)}
+                for count in (1, 2, 3, 5):
+                    cpu.set_num_threads(count)
+                    got = k.conv(x, w, geo, by), k.conv_transpose(y, w, geo, bx)
+                    for what, a, b in zip(NAMES, got, want):
+                        agree(a, b, 1e-13 if dtype == np.float64 else 1e-5, geo, f"{what}, {count} threads")
+                    again = k.conv(x, w, geo, by), k.conv_transpose(y, w, geo, bx)
+                    assert all(np.array_equal(a, b) for a, b in zip(got, again))
+    finally:
+        cpu.set_num_threads(threads)
+        _cpu.select(before)
+    assert seen == WAYS
+
+
+@pytest.mark.skipif(not isas(), reason="built without a compiler")
+def test_an_image_that_does_not_fit_the_cache_is_cut_into_bands():
+    """The packed source of 16 images is 6 MB here, more than a band may hold."""
+    k = cpu_backend(isas()[-1])
+    geo = Geometry((16, 4, 160, 150), (5, 4, 3, 3), (16, 5, 80, 75), (2, 2), (1, 1), (1, 1))
+    rng = np.random.default_rng(0)
+    x, w, y = (rng.standard_normal(s).astype(np.float32) for s in (geo.x_shape, geo.w_shape, geo.y_shape))
+    for what, got, want in zip(NAMES, contractions(k, geo, x, w, y), contractions(reference, geo, x, w, y)):
+        agree(got, want, 2e-5, geo, what)
+
+
 @given(st.data())
 def test_geometries_that_hypothesis_thinks_of(data):
     """Any geometry whatever, also ones that no convolution layer would produce (a y shorter or longer than usual)."""

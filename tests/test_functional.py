@@ -72,7 +72,8 @@ CASES = {  # name: (function, tensors, further arguments, options), called the s
     "pairwise_distance": ("pairwise_distance", [ROWS, ROWS[::-1].copy()], (3.0,), {"keepdim": True}),
 }  # fmt: skip
 ELSEWHERE = {  # tested below, or with their own files
-    "embedding", "one_hot", "dropout", "dropout1d", "dropout2d", "gumbel_softmax", "max_unpool2d",
+    "embedding", "one_hot", "dropout", "dropout1d", "dropout2d", "gumbel_softmax", "max_unpool2d", "gaussian_kl",
+    "reparameterize",
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""Normalisations and bce_with_logits: values, derivatives, and that each fast path equals its formula."""
+"""Normalisations, activations behind them, losses: values, derivatives, and that each fast path equals its formula."""
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -25,6 +26,7 @@ def normal(*shape, seed=0, scale=1.0, shift=0.5):
 X2, X3, X4 = normal(5, 4), normal(3, 4, 3), normal(2, 4, 3, 2)
 WEIGHT, BIAS = normal(4, seed=1), normal(4, seed=2)
 LOGITS, TARGETS = normal(3, 4, scale=2.0), t(np.random.default_rng(3).uniform(0.05, 0.95, (3, 4)))
+LABELS = t([2, 0, 3], np.int64)
 
 DIFFERENTIABLE = {
     "batch_norm": [
@@ -32,6 +34,8 @@ DIFFERENTIABLE = {
         *[(lambda x, i=i: fused.batch_norm(x, eps=EPS)[i], [X4]) for i in range(3)],
         (lambda x, w, b: fused.batch_norm(x, w, b, EPS)[0], [X4, WEIGHT, BIAS]),
         (lambda x, w: fused.batch_norm(x, w, None, EPS)[0] * fused.batch_norm(x, w)[2].sum(), [X2, WEIGHT]),
+        *[(lambda x, w, b, s=s: fused.batch_norm(x, w, b, EPS, s)[0], [X4, WEIGHT, BIAS]) for s in (0.0, 0.2)],
+        (lambda x, w, b: fused.batch_norm(x, w, b, EPS, -0.5), [X3, WEIGHT, BIAS]),
     ],
     "row_norm": [(lambda x: fused.row_norm(x, EPS), [X2])],
     "layer_norm": [
@@ -48,6 +52,18 @@ DIFFERENTIABLE = {
     ],
     "bce_with_logits": [
         (tg.bce_with_logits, [LOGITS, TARGETS]), (lambda x: tg.bce_with_logits(x, TARGETS.to(x.dtype)), [LOGITS]),
+    ],
+    **{
+        name: [(f, [LOGITS, TARGETS]), (lambda x, f=f: f(x, TARGETS.to(x.dtype), 0.3), [LOGITS]), (f, [X4, X4 * 0.3])]
+        for name, f in (("squared_error", fused.squared_error), ("bernoulli_loss", fused.bernoulli_loss))
+    },
+    "class_loss": [
+        (lambda x: fused.class_loss(x, LABELS), [LOGITS]), (lambda x: fused.class_loss(x, LABELS, 0.3), [LOGITS * 3]),
+    ],
+    "gaussian_kl": [(fused.gaussian_kl, [X3, X3 * 0.5]), (lambda mu: fused.gaussian_kl(mu, mu), [X2])],
+    "reparameterize": [
+        (fused.reparameterize, [X2, X2 * 0.5, normal(5, 4, seed=4)]),
+        (lambda m, v: fused.reparameterize(m, v, X2.to(m.dtype)), [X2, X2]),
     ],
 }  # fmt: skip
 CASES = [
@@ -86,7 +102,7 @@ def test_float32_stays_float32(f, inputs):
         assert np.abs(a - b).max() <= 1e-3 * max(1, np.abs(b).max())
 
 
-@pytest.mark.parametrize("name", ["batch_norm", "row_norm", "bce_with_logits"])
+@pytest.mark.parametrize("name", ["batch_norm", "row_norm", "bce_with_logits", "bernoulli_loss", "gaussian_kl"])
 def test_third_derivative(name):
     f, inputs = DIFFERENTIABLE[name][0]
     weights = normal(*inputs[0].shape, seed=7)
@@ -95,7 +111,8 @@ def test_third_derivative(name):
         with tg.enable_grad():
             xs = [x if x.requires_grad else x.detach().requires_grad_() for x in xs]
             y = f(*xs)
-            return tg.grad(((y[0] if isinstance(y, tuple) else y) * weights).sum(), xs, create_graph=True)
+            y = y[0] if isinstance(y, tuple) else y
+            return tg.grad((y * weights if y.shape == weights.shape else y.square()).sum(), xs, create_graph=True)
 
     assert gradgradcheck(gradients, inputs, rtol=1e-4)
 
@@ -148,6 +165,87 @@ def test_batch_norm_equals_its_composite(x, dtype, tolerance):
         expected, expected_gradients = with_gradients(lambda *a: composite(*a, eps=EPS), inputs, outputs)
         close(values, expected, tolerance)
         close(gradients, expected_gradients, tolerance)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2, -0.5])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-4)])
+def test_batch_norm_with_an_activation_equals_the_two(slope, dtype, tolerance):
+    for x in (X2, X3, normal(64, 4, 7, 5, shift=3.0), normal(33, 4, 16, 17)):
+        inputs = [v.to(dtype) for v in (x, WEIGHT, BIAS)]
+        got = with_gradients(lambda *a: fused.batch_norm(*a, EPS, slope), inputs)
+        expected = with_gradients(lambda *a: tg.leaky_relu(fused.batch_norm(*a, EPS)[0], slope), inputs)
+        close(got[0], expected[0], tolerance)
+        close(got[1], expected[1], tolerance)
+
+
+LOSSES = {
+    fused._squared_error: (lambda s=1.0: lambda x: fused.squared_error(x, TARGETS.to(x.dtype), s)),
+    fused._bernoulli_loss: (lambda s=1.0: lambda x: fused.bernoulli_loss(x, TARGETS.to(x.dtype), s)),
+    fused._class_loss: (lambda s=1.0: lambda x: fused.class_loss(x, LABELS, s)),
+}
+
+
+@pytest.mark.parametrize("op", LOSSES, ids=lambda op: op.name)
+def test_losses_equal_their_composites_and_leave_their_derivative(op):
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-5)):
+        loss = LOSSES[op](0.25)
+        x = LOGITS.to(dtype).requires_grad_()
+        settings = {k: v for k, v in loss(x).node.attributes.items() if k != "kept"}
+        rest = [] if op is fused._class_loss else [TARGETS.to(dtype)]
+        composite = functools.partial(lambda rest, x, **settings: op.composite(x, *rest, **settings), rest, **settings)
+        fast, slow = with_gradients(loss, [x]), with_gradients(composite, [x])
+        close(fast[0], slow[0], tolerance)
+        close(fast[1], slow[1], tolerance)
+        (recorded,), (plain,) = tg.grad(loss(x), x, create_graph=True), tg.grad(loss(x), x)
+        assert recorded.node is not None and plain.node is None
+        close([plain.numpy()], [recorded.detach().numpy()], tolerance)
+
+
+def test_losses_make_no_derivative_that_nobody_can_want():
+    x = LOGITS.detach().requires_grad_()
+    for op in LOSSES:
+        loss = LOSSES[op]()
+        y = loss(x)
+        assert len(y.node.attributes["kept"]) == 1
+        (a,), (b,) = tg.grad(y, x, retain_graph=True), tg.grad(y, x, tg.tensor(2.0, dtype=np.float64))
+        np.testing.assert_array_equal(2 * a.numpy(), b.numpy())
+    with tg.no_grad():
+        assert fused._kept_for(x) is None
+    assert fused._kept_for(x.detach()) is None and fused._kept_for(x, x) is None
+
+
+def test_gaussians_of_an_autoencoder_equal_their_formulas():
+    for mu, logvar, noise in [(X3, X3 * 0.5, normal(3, 4, 3, seed=5)), [normal(128, 20, seed=i) for i in range(3)]]:
+        got = with_gradients(fused.gaussian_kl, [mu, logvar])
+        want = with_gradients(lambda m, v: -0.5 * (1 + v - m.square() - v.exp()).sum(-1), [mu, logvar])
+        drawn = with_gradients(fused.reparameterize, [mu, logvar, noise])
+        formula = with_gradients(lambda m, v, e: m + (0.5 * v).exp() * e, [mu, logvar, noise])
+        for a, b in ((got, want), (drawn, formula)):
+            close(a[0], b[0], 1e-13)
+            close(a[1], b[1], 1e-13)
+
+
+# ---------------------------------------------------------------- in place
+
+
+def test_an_activation_behind_a_layer_overwrites_its_result_and_nothing_else():
+    x, w = normal(5, 4).requires_grad_(), normal(3, 4).requires_grad_()
+    for slope in (0.0, 0.2):
+        layer = tg.linear(x, w)
+        kept = layer.array
+        y = fused.leaky_relu_over(layer, slope)
+        assert y.array is kept
+        plain = tg.leaky_relu(tg.linear(x, w), slope)
+        np.testing.assert_array_equal(y.detach().numpy(), plain.detach().numpy())
+        for a, b in zip(tg.grad((y * y).sum(), (x, w)), tg.grad((plain * plain).sum(), (x, w)), strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+        assert gradgradcheck(lambda x, w, s=slope: fused.leaky_relu_over(tg.linear(x, w), s), [x.detach(), w.detach()])
+    for needed in (tg.sigmoid(x), x):  # a result that a derivative reads, and a leaf
+        before = needed.detach().numpy().copy()
+        assert fused.leaky_relu_over(needed, 0.2).array is not needed.array
+        np.testing.assert_array_equal(needed.detach().numpy(), before)
+    negative = tg.linear(x, w)
+    assert fused.leaky_relu_over(negative, -0.2).array is not negative.array  # its sign is not that of its input
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-5)])
@@ -263,7 +361,8 @@ def test_layouts():
         for f in (
             lambda v: fused.batch_norm(v, WEIGHT, BIAS)[0], lambda v: fused.layer_norm(v, v.shape[1:]),
             lambda v: fused.group_norm(v, 2, WEIGHT), lambda v: fused.instance_norm(v, None, BIAS),
-            lambda v: tg.bce_with_logits(v, tg.sigmoid(v.detach())),
+            lambda v: tg.bce_with_logits(v, tg.sigmoid(v.detach())), lambda v: fused.bernoulli_loss(v, v.detach()),
+            lambda v: fused.class_loss(v[:, :, 0], t(range(len(v)), np.int64) % v.shape[1]), lambda v: v.sum((0, 2)),
         ):  # fmt: skip
             a, b = f(x), f(y)
             np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-13)
@@ -311,5 +410,13 @@ def test_errors():
         fused.layer_norm(X3, 3, None, BIAS)
     with pytest.raises(ValueError, match=r"row_norm: input should be \(M, D\)"):
         fused.row_norm(X3)
+    with pytest.raises(ValueError, match=r"squared_error: input \(3, 4\) and target \(4,\)"):
+        fused.squared_error(LOGITS, WEIGHT)
+    with pytest.raises(ValueError, match=r"class_loss: .* got \(3, 4\) and \(4,\)"):
+        fused.class_loss(LOGITS, WEIGHT)
+    with pytest.raises(ValueError, match=r"gaussian_kl: mu \(3, 4\) and logvar \(4,\)"):
+        fused.gaussian_kl(LOGITS, WEIGHT)
+    with pytest.raises(ValueError, match=r"reparameterize: .*noise \(4,\) should have one shape"):
+        fused.reparameterize(LOGITS, LOGITS, WEIGHT)
     with pytest.raises(ValueError, match=r"bce_with_logits: input \(logits\) \(3, 4\) and target \(4,\)"):
         tg.bce_with_logits(LOGITS, WEIGHT)

@@ -23,7 +23,7 @@ from tinygen.models import (
 )
 from tinygen.models.autoencoder import beside
 from tinygen.models.gan import bce, weights_init
-from tinygen.models.vae import gaussian_kl
+from tinygen.nn.functional import gaussian_kl
 
 DIGIT = (1, 8, 8)
 

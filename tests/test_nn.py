@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from collections import OrderedDict
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import nn
+from tinygen import nn, tape
+from tinygen.nn import functional as F
 from tinygen.testing import gradcheck, gradgradcheck
 
 torch = pytest.importorskip("torch")
@@ -286,6 +288,75 @@ def test_sequential_is_a_list():
         net[5]
     with pytest.raises(TypeError, match=r"nn\.Module"):
         nn.Sequential(tg.relu)
+
+
+def _net(kind):
+    layers = {
+        "norm": [nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.LeakyReLU(0.2)],
+        "rows": [nn.Flatten(), nn.Linear(36, 5), nn.BatchNorm1d(5), nn.ReLU(True)],
+        "plain": [
+            nn.ConvTranspose2d(1, 2, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 4), nn.LeakyReLU()
+        ],
+        "nothing": [nn.Conv2d(1, 2, 3), nn.LeakyReLU(-0.1), nn.LeakyReLU(1.5), nn.Sigmoid(), nn.ReLU()],
+    }  # fmt: skip
+    return layers[kind]
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("kind", ["norm", "rows", "plain", "nothing"])
+def test_sequential_saves_passes_over_memory_where_nobody_sees(kind, mode, rng):
+    """The same values, gradients, buffers and names as calling the modules one after another."""
+    tg.manual_seed(1)
+    net = getattr(nn.Sequential(*_net(kind)), mode)()
+    apart = copy.deepcopy(net)
+    values = rng.standard_normal((4, 1, 6, 6)).astype(np.float32)
+    found = []
+    for run, modules in ((net, net), (lambda x: functools.reduce(lambda v, m: m(v), apart, x), apart)):
+        x = tg.tensor(values).requires_grad_()
+        y = run(x)
+        (y * y).sum().backward()
+        found.append([y.detach(), x.grad, *(p.grad for p in modules.parameters()), *modules.buffers()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-6)
+    assert list(net.state_dict()) == list(apart.state_dict())
+
+
+def test_sequential_fuses_nothing_that_is_watched():
+    """Hooks, a class or a forward of one's own: then each module is called, with what it would see anyway."""
+    x = tg.randn(2, 1, 6, 6)
+    seen = []
+    conv, act = nn.Conv2d(1, 2, 3), nn.ReLU()
+    net = nn.Sequential(conv, act)
+    ran = lambda net: [n.op.name for n in _nodes(net(x))]
+    assert ran(net) == ["conv", "leaky_relu_over"]
+    handle = conv.register_forward_hook(lambda m, args, out: seen.append(out))
+    assert ran(net) == ["conv", "relu"]
+    assert (seen[0].detach().numpy() < 0).any()  # what the hook saw was not overwritten
+    handle.remove()
+    handle = act.register_forward_pre_hook(lambda m, args: seen.append(args))
+    assert ran(net) == ["conv", "relu"]
+    handle.remove()
+    conv.forward = lambda x: F.conv2d(x, conv.weight, conv.bias)
+    assert ran(net) == ["conv", "relu"]
+
+    class Own(nn.BatchNorm2d):
+        def forward(self, input):
+            return super().forward(input)
+
+    assert [n.op.name for n in _nodes(nn.Sequential(Own(1), nn.ReLU())(x))] == ["batch_norm", "relu"]
+    assert [n.op.name for n in _nodes(nn.Sequential(nn.BatchNorm2d(1), nn.ReLU())(x))] == ["batch_norm"]
+    pooled, places = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2, return_indices=True))(x)
+    assert (pooled.detach().numpy() >= 0).all() and places.shape == pooled.shape
+
+
+def _nodes(tensor):
+    """The nodes from the first op to the last, along first parents."""
+    found, node = [], tensor.node
+    while node is not None and not isinstance(node, tape.Leaf):
+        if isinstance(node, tape.Node):
+            found.append(node)
+        node = node.parents[0]
+    return found[::-1]
 
 
 def test_module_list_dict_and_parameter_list():

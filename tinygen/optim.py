@@ -4,10 +4,10 @@
     optimizer.zero_grad(); loss.backward(); optimizer.step()
 
 At its first step an optimizer lays the parameters of a group side by side in one array, of which each parameter's
-array is from then on a view; their gradients are gathered into another, and Adam's m and v are two more. Parameters
-without a gradient are left alone, with their state, as in torch. Assigning `p.data` later is noticed and taken over.
-Formulas, defaults and state_dict layout are torch.optim's. Also here: learning-rate schedules, gradient clipping,
-EMA, LBFGS (SciPy's L-BFGS-B).
+array is from then on a view; Adam's m and v are two more such arrays. The kernel reads the gradients where backward
+left them. Parameters without a gradient are left alone, with their state, as in torch. Assigning `p.data` later is
+noticed and taken over. Formulas, defaults and state_dict layout are torch.optim's. Also here: learning-rate schedules,
+gradient clipping, EMA, LBFGS (SciPy's L-BFGS-B).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from .backends.geometry import Pieces
 from .nn.clipping import clip_grad_norm_, clip_grad_value_
 from .tape import Leaf, Tensor, enable_grad, no_grad
 
@@ -36,7 +37,7 @@ _ALIGN = 64  # bytes; every parameter begins at a multiple of it, so that kernel
 
 
 class _Flat:
-    """Parameters of one group, one device and one dtype, side by side in one array; with their gradients and state."""
+    """Parameters of one group, one device and one dtype, side by side in one array; with their state."""
 
     def __init__(self, params: list[Tensor]) -> None:
         self.params, self.device, self.dtype = params, params[0].device, params[0].array.dtype
@@ -45,8 +46,6 @@ class _Flat:
         padded = [-(-p.array.size // unit) * unit for p in params]
         self.starts, self.shapes = [0, *itertools.accumulate(padded)], [p.array.shape for p in params]
         self.values = self.xp.zeros(self.starts[-1], self.dtype)
-        self.gradients = self.xp.zeros(self.starts[-1], self.dtype)
-        self.gaps = [self.xp.zeros(n - p.array.size, self.dtype) for n, p in zip(padded, params, strict=True)]
         self.state: dict[str, Any] = {}  # name -> flat array
         self.counts = [0] * len(params)  # steps taken by each parameter, and the same for the kernels
         self.steps = self.xp.zeros(len(params), np.float64)
@@ -85,18 +84,19 @@ class _Flat:
                 yield start, stop
             start = stop
 
-    def gather(self, start: int, stop: int) -> Any:
-        """The gradients of a run, copied into their part of the flat array."""
-        pieces = []
-        for p, gap in zip(self.params[start:stop], self.gaps[start:stop], strict=True):
+    def gradients(self, start: int, stop: int) -> Pieces:
+        """The gradients of a run, and where they belong in its part of the flat arrays."""
+        arrays = []
+        for p in self.params[start:stop]:
             g: Any = p.grad.array if p.grad is not None else None
             if g.shape != p.array.shape or g.dtype != self.dtype:
                 raise ValueError(
                     f"step: parameter '{p.name or 'unnamed'}' is {tuple(p.array.shape)} {self.dtype}, its gradient "
                     f"{tuple(g.shape)} {g.dtype}; was the parameter converted after backward()?"
                 )
-            pieces += [g.reshape(-1), gap] if gap.size else [g.reshape(-1)]
-        return self.xp.concatenate(pieces, out=self.gradients[self.starts[start] : self.starts[stop]])
+            arrays.append(g)
+        first = self.starts[start]
+        return Pieces(arrays, [s - first for s in self.starts[start:stop]])
 
 
 class Optimizer:
@@ -208,9 +208,9 @@ class Optimizer:
         return loss
 
     def _run(self, group: dict[str, Any], flat: _Flat, start: int, stop: int) -> None:
-        g = flat.gather(start, stop)
+        g = flat.gradients(start, stop)
         if group.get("maximize"):
-            flat.xp.negative(g, out=g)
+            g = Pieces([-array for array in g.arrays], g.starts)
         flat.steps[start:stop] += 1
         for i in range(start, stop):
             flat.counts[i] += 1
@@ -226,9 +226,9 @@ class Optimizer:
             p._version[0] += 1
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Any, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
-        """Changes p in place, given its gradient g, `state(name)` arrays like p, and lr and step as 0-d arrays."""
+        """Changes p in place, given its gradient in pieces, `state(name)` arrays like p, lr and step as 0-d arrays."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -321,7 +321,7 @@ class SGD(Optimizer):
         })  # fmt: skip
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Any, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
         buffer = state("momentum_buffer") if group["momentum"] else None
         k.sgd_step(
@@ -347,7 +347,7 @@ class Adam(Optimizer):
         })  # fmt: skip
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Any, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
         (beta1, beta2), m, v = group["betas"], state("exp_avg"), state("exp_avg_sq")
         k.adam_step(p, g, m, v, lr, step, beta1, beta2, group["eps"], group["weight_decay"], self._decoupled)
@@ -383,7 +383,7 @@ class RMSprop(Optimizer):
         })  # fmt: skip
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Any, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
         buffer = state("momentum_buffer") if group["momentum"] else None
         mean = state("grad_avg") if group["centered"] else None
@@ -414,16 +414,17 @@ class Adagrad(Optimizer):
         })  # fmt: skip
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Any, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
         xp, total = k.xp, state("sum")
+        d = g.joined(p)
         if group["weight_decay"]:
-            g += group["weight_decay"] * p
-        total += g * g
+            d += group["weight_decay"] * p
+        total += d * d
         rate = (lr / (1 + (step - 1) * group["lr_decay"])).astype(
             p.dtype
         )  # 0-d arrays, so nothing waits for the device
-        p -= rate * g / (xp.sqrt(total) + group["eps"])
+        p -= rate * d / (xp.sqrt(total) + group["eps"])
 
 
 class LBFGS(Optimizer):

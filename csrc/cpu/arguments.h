@@ -12,8 +12,30 @@ struct Taps {
   const double* weight;
 };
 
+// Matrices a (rows x depth) and b (depth x columns), with the strides of their axes in elements.
+struct Product {
+  long long rows, columns, depth;
+  long long a_row, a_depth, b_depth, b_column;
+  long long batch;
+  const long long *a_offset, *b_offset;  // of each product, in elements
+  double slope;                          // of the leaky_relu behind it; 1: nothing, 0: ReLU
+};
+
+struct Extents {
+  long long r0, k0, r1, k1;  // of a sum: reduced, kept, reduced, kept, from the outermost axis to the innermost
+};
+
 struct Channels {
   long long n, c, s;  // x is (n, c, s), statistics per c
+};
+
+// An array of `all` elements given in pieces: piece i stands for the elements [start[i], start[i] + size[i]), in ascending
+// order; elements in between belong to nobody.
+template <class T>
+struct Pieces {
+  long long all, count;
+  const T* const* piece;
+  const long long *start, *size;
 };
 
 struct Sgd {

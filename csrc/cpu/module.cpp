@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "memory.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -21,15 +22,16 @@ void define(void (*binding)(py::module_&)) { bindings().push_back(binding); }
 
 // glibc gives freed arrays of 128 KB and more back to the system, and the next one faults every page in again: for
 // NumPy expressions on 3 MB arrays that is most of the time (1.7 ms against 0.6 ms for an addition and a product). So
-// keep them. TINYGEN_MALLOC=default leaves malloc alone.
+// keep them. TINYGEN_MALLOC=default leaves memory alone.
 static void keep_freed_memory() {
-#ifdef __GLIBC__
   const char* wish = std::getenv("TINYGEN_MALLOC");
   if (wish && !std::strcmp(wish, "default")) return;
+#ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that glibc accepts
   mallopt(M_TRIM_THRESHOLD, 0x7fffffff);
   mallopt(M_TOP_PAD, 64 << 20);
 #endif
+  keep_large_arrays();
 }
 
 }  // namespace tinygen

@@ -16,8 +16,13 @@
   /* kernels/conv.cpp */                                                                                                 \
   KERNEL(conv, (const Geometry& geo, const T* x, const T* w, const T* bias, T* y))                                       \
   KERNEL(conv_transpose, (const Geometry& geo, const T* y, const T* w, const T* bias, T* x))                             \
+  KERNEL(conv_plan, (const Geometry& geo, bool transposed, const char** plan))                                           \
   /* kernels/conv_weight.cpp */                                                                                          \
   KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
+  /* kernels/winograd.cpp */                                                                                             \
+  KERNEL(conv_winograd, (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out))      \
+  /* kernels/gemm.cpp */                                                                                                 \
+  KERNEL(matmul, (const Product& size, const T* a, const T* b, const T* bias, T* c))                                    \
   /* kernels/planes.cpp */                                                                                              \
   KERNEL(resample, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y))                            \
   KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y, long long* winners))        \
@@ -25,11 +30,17 @@
   KERNEL(put_plane, (long long planes, long long size, long long count, const T* y, const long long* index, T* x))      \
   KERNEL(scatter_add, (long long count, long long width, long long length, const T* values, const long long* index,     \
          T* out))                                                                                                       \
+  /* kernels/reduce.cpp */                                                                                              \
+  KERNEL(sum, (const Extents& size, double scale, const T* x, T* y))                                                    \
+  KERNEL(squared_error, (long long count, const T* x, const T* target, double scale, T* y, T* slope))                   \
+  KERNEL(bernoulli_loss, (long long count, const T* x, const T* target, double scale, T* y, T* slope))                  \
+  KERNEL(class_loss, (long long rows, long long width, const T* x, const long long* labels, double scale, T* y,         \
+         T* slope))                                                                                                     \
   /* kernels/norm.cpp */                                                                                                \
-  KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight, const T* bias, double eps, T* y, T* mean,    \
-         T* rstd))                                                                                                      \
-  KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T* x, const T* weight, const T* mean,          \
-         const T* rstd, T* gx, T* gweight, T* gbias))                                                                   \
+  KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight, const T* bias, double eps, double slope,     \
+         T* y, T* mean, T* rstd))                                                                                       \
+  KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T* x, const T* weight, const T* bias,          \
+         const T* mean, const T* rstd, double slope, T* gx, T* gweight, T* gbias))                                      \
   KERNEL(row_norm, (long long rows, long long width, const T* x, double eps, T* y, T* rstd))                            \
   KERNEL(row_norm_backward, (long long rows, long long width, const T* g, const T* y, const T* rstd, T* gx))            \
   KERNEL(softmax, (long long rows, long long width, const T* x, T* y))                                                  \
@@ -53,9 +64,9 @@
   KERNEL(bce_with_logits, (long long count, const T* x, const T* target, T* y))                                         \
   KERNEL(bce_with_logits_backward, (long long count, const T* g, bool one_g, const T* x, const T* target, T* gx))       \
   /* kernels/optimizer.cpp */                                                                                           \
-  KERNEL(sgd_step, (long long count, T* p, const T* g, T* buffer, double lr, bool first, const Sgd& how))               \
-  KERNEL(adam_step, (long long count, T* p, const T* g, T* m, T* v, double lr, double step, const Adam& how))           \
-  KERNEL(rmsprop_step, (long long count, T* p, const T* g, T* v, T* buffer, T* mean, double lr, const RmsProp& how))    \
+  KERNEL(sgd_step, (const Pieces<T>& g, T* p, T* buffer, double lr, bool first, const Sgd& how))                        \
+  KERNEL(adam_step, (const Pieces<T>& g, T* p, T* m, T* v, double lr, double step, const Adam& how))                    \
+  KERNEL(rmsprop_step, (const Pieces<T>& g, T* p, T* v, T* buffer, T* mean, double lr, const RmsProp& how))             \
   /* kernels/random.cpp */                                                                                              \
   KERNEL(random_bits, (const Philox& state, long long count, std::uint32_t* out))                                       \
   KERNEL(random_uniform, (const Philox& state, long long count, T* out))                                                \

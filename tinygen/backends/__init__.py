@@ -17,7 +17,7 @@ import os
 from types import ModuleType
 from typing import Any, Protocol
 
-from .geometry import Geometry, Shape, Taps
+from .geometry import Geometry, Pieces, Shape, Taps
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -48,15 +48,33 @@ class Kernels(Protocol):
     # length).
     def scatter_add(self, values: Array, index: Array, length: int) -> Array: ...
 
-    def matmul(self, a: Array, b: Array) -> Array: ...  # as numpy.matmul, batch axes broadcast
+    # Products, of arrays with any strides. matmul: as numpy.matmul of two arrays with at least two axes each. linear:
+    # x (M, K) times the transpose of w (N, K), plus bias (N,), then leaky_relu (slope 1: nothing, 0: ReLU).
+    def matmul(self, a: Array, b: Array) -> Array: ...
+    def linear(self, x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array: ...
+
+    # sum: scale * the sum over `axes` (ascending, not negative), which the result lacks.
+    def sum(self, x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array: ...
+
+    # Losses: (scale * sum of the loss of every element or row, 0-d; scale * its derivative by x, or None unless
+    # `slope`). Of (x - target)^2; of binary cross entropy of sigmoid(x), as bce_with_logits; of cross entropy of
+    # softmax(x), x (M, classes), labels (M,) int64 in [0, classes).
+    def squared_error(self, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]: ...
+    def bernoulli_loss(self, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]: ...
+    def class_loss(self, x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]: ...
 
     # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x -
-    # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). row_norm: x (M, D),
-    # statistics over D: (y, rstd), y = (x - mean) * rstd. The backward kernels return (gx, gweight, gbias) and gx.
-    def channel_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]: ...
-    def channel_norm_backward(
-        self, g: Array, x: Array, weight: Array, mean: Array, rstd: Array
+    # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). With a slope other than 1 y
+    # passes leaky_relu (the backward kernel finds its sign again from x); gx is written to `out`, which may be g, if
+    # that is given. row_norm: x (M, D), statistics over D: (y, rstd), y = (x - mean) * rstd. The backward kernels
+    # return (gx, gweight, gbias) and gx.
+    def channel_norm(
+        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
     ) -> tuple[Array, Array, Array]: ...
+    def channel_norm_backward(
+        self, g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0,
+        out: Array | None = None,
+    ) -> tuple[Array, Array, Array]: ...  # fmt: skip
     def row_norm(self, x: Array, eps: float) -> tuple[Array, Array]: ...
     def row_norm_backward(self, g: Array, y: Array, rstd: Array) -> Array: ...
 
@@ -64,13 +82,15 @@ class Kernels(Protocol):
     def softmax(self, x: Array) -> Array: ...
     def log_softmax(self, x: Array) -> Array: ...
 
-    # Pointwise, any shape; each *_backward multiplies the incoming gradient g by the derivative.
+    # Pointwise, any shape; each *_backward multiplies the incoming gradient g by the derivative. Given `out`, which may
+    # be the first argument, the result is written there.
     def sigmoid(self, x: Array) -> Array: ...
     def sigmoid_backward(self, g: Array, out: Array) -> Array: ...
     def tanh(self, x: Array) -> Array: ...
     def tanh_backward(self, g: Array, out: Array) -> Array: ...
-    def leaky_relu(self, x: Array, slope: float) -> Array: ...  # relu: slope 0 (0, not NaN, at -inf); NaN stays NaN
-    def leaky_relu_backward(self, g: Array, x: Array, slope: float) -> Array: ...  # slope where x <= 0
+    # leaky_relu: relu has slope 0 (0, not NaN, at -inf); NaN stays NaN; the derivative is `slope` where x <= 0.
+    def leaky_relu(self, x: Array, slope: float, out: Array | None = None) -> Array: ...
+    def leaky_relu_backward(self, g: Array, x: Array, slope: float, out: Array | None = None) -> Array: ...
     def elu(self, x: Array, alpha: float, scale: float) -> Array: ...  # scale * (x if x > 0 else alpha * expm1(x))
     def elu_backward(self, g: Array, x: Array, alpha: float, scale: float) -> Array: ...
     def softplus(self, x: Array) -> Array: ...  # log(1 + exp(x)), finite at any x
@@ -84,19 +104,19 @@ class Kernels(Protocol):
     def bce_with_logits(self, x: Array, target: Array) -> Array: ...
     def bce_with_logits_backward(self, g: Array, x: Array, target: Array) -> Array: ...  # g * (sigmoid(x) - target)
 
-    # Optimizer steps, in place on flat contiguous arrays; `lr` and `step` (the count, from 1) are 0-d float64 arrays,
-    # so that a captured training step can change them. Formulas as in torch.optim; buffers a backend must not touch
-    # are None.
+    # Optimizer steps, in place on flat contiguous arrays; what lies between the pieces of g is padding, free to change.
+    # `lr` and `step` (the count, from 1) are 0-d float64 arrays, so that a captured training step can change them.
+    # Formulas as in torch.optim; buffers a backend must not touch are None.
     def sgd_step(
-        self, p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+        self, p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
         momentum: float, dampening: float, weight_decay: float, nesterov: bool,
     ) -> None: ...  # fmt: skip
     def adam_step(
-        self, p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+        self, p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
         beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
     ) -> None: ...  # fmt: skip
     def rmsprop_step(
-        self, p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+        self, p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
         alpha: float, eps: float, weight_decay: float, momentum: float,
     ) -> None: ...  # fmt: skip
 

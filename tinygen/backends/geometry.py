@@ -10,6 +10,8 @@ follows the last element is implied by `y_shape`.
 
 `Taps` describes a linear map along one axis by a few weighted taps per output: interpolation, average pooling, adaptive
 pooling and reflecting pads are all such maps, and the adjoint of each is another one.
+
+`Pieces` is a flat array in parts: the gradients of an optimizer's parameters.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -189,3 +191,21 @@ class Taps:
         dense = np.zeros((self.index.shape[0], self.size))
         np.add.at(dense, (np.arange(self.index.shape[0])[:, None], self.index), self.weight)
         return dense
+
+
+class Pieces(NamedTuple):
+    """A flat array given in parts: arrays[i], of any shape, stands for its elements from starts[i] on.
+
+    The starts ascend, and no part overlaps the next; elements in between are padding.
+    """
+
+    arrays: list[Any]
+    starts: list[int]
+
+    def joined(self, like: Any) -> Any:
+        """The flat array, of the length and dtype of `like`; 0 where no part lies."""
+        flat = like.copy()
+        flat.fill(0)
+        for array, start in zip(self.arrays, self.starts, strict=True):
+            flat[start : start + array.size] = array.reshape(-1)
+        return flat

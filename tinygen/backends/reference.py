@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import Geometry, Shape, Taps
+from .geometry import Geometry, Pieces, Shape, Taps
 
 Array = np.ndarray
 
@@ -44,6 +44,14 @@ def get_num_threads() -> int:
         return 1
     pools = threadpoolctl.threadpool_info()
     return max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=1)
+
+
+def set_winograd(enabled: bool) -> None:
+    """Nothing: the oracle computes by definition."""
+
+
+def get_winograd() -> bool:
+    return False
 
 
 # ---------------------------------------------------------------- convolution: one loop over taps, three contractions
@@ -174,24 +182,77 @@ def matmul(a: Array, b: Array) -> Array:
     return np.matmul(a, b)
 
 
+def linear(x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
+    """y[i, j] = sum over k of x[i, k] w[j, k] + bias[j], then leaky_relu with this slope (1: nothing, 0: ReLU)."""
+    y = np.matmul(x, w.T)
+    if bias is not None:
+        y += bias
+    return y if slope == 1 else leaky_relu(y, slope)
+
+
+# ---------------------------------------------------------------- sums and losses
+
+
+def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+    """scale * the sum of x over `axes`, added up in float64."""
+    return np.asarray(scale * x.sum(axes, np.float64), x.dtype)
+
+
+def squared_error(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    """(scale * sum of (x - target)^2, scale * 2 (x - target))."""
+    d = x - target
+    return sum(np.atleast_1d(d * d).ravel(), (0,), scale), 2 * scale * d if slope else None
+
+
+def bernoulli_loss(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    """(scale * sum of bce_with_logits(x, target), scale * (sigmoid(x) - target))."""
+    total = sum(np.atleast_1d(bce_with_logits(x, target)).ravel(), (0,), scale)
+    return total, scale * (sigmoid(x) - target) if slope else None
+
+
+def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    """(-scale * sum over i of log_softmax(x)[i, labels[i]], scale * (softmax(x) - one_hot(labels)))."""
+    rows = np.arange(len(x))
+    total = sum(log_softmax(x)[rows, labels], (0,), -scale)
+    if not slope:
+        return total, None
+    p = softmax(x)
+    p[rows, labels] -= 1
+    return total, scale * p
+
+
 # ---------------------------------------------------------------- normalisation
 
 
-def channel_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
-    """(y, mean, rstd) of x (N, C, S): y = (x - mean) * rstd * weight + bias, statistics per channel c over n and s."""
+def channel_norm(
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+) -> tuple[Array, Array, Array]:
+    """(y, mean, rstd) of x (N, C, S): y = (x - mean) * rstd * weight + bias, statistics per channel c over n and s.
+
+    Behind it comes leaky_relu with this slope (1: nothing, 0: ReLU).
+    """
     mean = x.mean((0, 2))
     centred = x - mean[:, None]
     rstd = 1 / np.sqrt((centred * centred).mean((0, 2)) + eps)
-    return centred * (rstd * weight)[:, None] + bias[:, None], mean, rstd
+    y = centred * (rstd * weight)[:, None] + bias[:, None]
+    return y if slope == 1 else leaky_relu(y, slope), mean, rstd
 
 
-def channel_norm_backward(g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> tuple[Array, Array, Array]:
-    """(gx, gweight, gbias): with h = (x - mean) * rstd, gx = weight * rstd * (g - avg(g) - h * avg(g * h))."""
+def channel_norm_backward(
+    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0,
+    out: Array | None = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """(gx, gweight, gbias): with h = (x - mean) * rstd, gx = weight * rstd * (g - avg(g) - h * avg(g * h)).
+
+    With a slope other than 1, g has first passed leaky_relu_backward at h * weight + bias.
+    """
     h = (x - mean[:, None]) * rstd[:, None]
+    if slope != 1:
+        g = leaky_relu_backward(g, h * weight[:, None] + bias[:, None], slope)
     gweight, gbias = (g * h).sum((0, 2)), g.sum((0, 2))
     count = max(1, x.shape[0] * x.shape[2])
     gx = (g - (gbias[:, None] + h * gweight[:, None]) / count) * (weight * rstd)[:, None]
-    return gx, gweight, gbias
+    return _into(out, gx), gweight, gbias
 
 
 def row_norm(x: Array, eps: float) -> tuple[Array, Array]:
@@ -242,14 +303,22 @@ def tanh_backward(g: Array, out: Array) -> Array:
     return g * (1 - out * out)
 
 
-def leaky_relu(x: Array, slope: float) -> Array:
-    """x where x > 0, else slope * x; slope 0 gives 0 even at -inf."""
-    return np.maximum(x, 0) if slope == 0 else np.where(x > 0, x, slope * x)
+def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
+    """x where x > 0, else slope * x; slope 0 gives 0 even at -inf. Written into `out` if that is given."""
+    return _into(out, np.maximum(x, 0) if slope == 0 else np.where(x > 0, x, slope * x))
 
 
-def leaky_relu_backward(g: Array, x: Array, slope: float) -> Array:
-    """g where x > 0, else slope * g (0 if slope is 0, whatever g is)."""
-    return np.where(x <= 0, np.zeros_like(g) if slope == 0 else slope * g, g)
+def leaky_relu_backward(g: Array, x: Array, slope: float, out: Array | None = None) -> Array:
+    """g where x > 0, else slope * g (0 if slope is 0, whatever g is). Written into `out` if that is given."""
+    return _into(out, np.where(x <= 0, np.zeros_like(g) if slope == 0 else slope * g, g))
+
+
+def _into(out: Array | None, values: Array) -> Array:
+    """`values`, in the memory of `out` if that is given."""
+    if out is None:
+        return values
+    out[...] = values
+    return out
 
 
 def elu(x: Array, alpha: float, scale: float) -> Array:
@@ -328,14 +397,16 @@ def bce_with_logits_backward(g: Array, x: Array, target: Array) -> Array:
 
 
 def sgd_step(
-    p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+    p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
     momentum: float, dampening: float, weight_decay: float, nesterov: bool,
 ) -> None:  # fmt: skip
     """p -= lr * d with d = g + weight_decay * p, or with momentum d = buffer = momentum * buffer + (1 - dampening) * d.
 
     The first step sets buffer = d (no dampening); nesterov looks ahead: d + momentum * buffer. (torch.optim.SGD)
     """
-    d = g + weight_decay * p if weight_decay else g
+    d = g.joined(p)
+    if weight_decay:
+        d += weight_decay * p
     if buffer is not None:
         buffer[...] = d if int(step) == 1 else momentum * buffer + (1 - dampening) * d
         d = d + momentum * buffer if nesterov else buffer
@@ -343,26 +414,26 @@ def sgd_step(
 
 
 def adam_step(
-    p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+    p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
     beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
     """Running means m of g and v of g^2; p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
 
     Weight decay is added to the gradient (Adam) or, decoupled, shrinks p by 1 - lr * weight_decay (AdamW).
     """
-    rate, t = float(lr), int(step)
+    rate, t, d = float(lr), int(step), g.joined(p)
     if weight_decay and decoupled:
         p *= 1 - rate * weight_decay
     elif weight_decay:
-        g = g + weight_decay * p
-    m += (1 - beta1) * (g - m)
+        d += weight_decay * p
+    m += (1 - beta1) * (d - m)
     v *= beta2
-    v += (1 - beta2) * (g * g)
+    v += (1 - beta2) * (d * d)
     p -= (rate / (1 - beta1**t)) * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps)
 
 
 def rmsprop_step(
-    p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+    p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
     alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> None:  # fmt: skip
     """p -= lr * d with d = g / (sqrt(v) + eps), v the running mean of g^2.
@@ -371,15 +442,16 @@ def rmsprop_step(
     buffer = momentum * buffer + d.
     (torch.optim.RMSprop)
     """
+    d = g.joined(p)
     if weight_decay:
-        g = g + weight_decay * p
+        d += weight_decay * p
     v *= alpha
-    v += (1 - alpha) * (g * g)
+    v += (1 - alpha) * (d * d)
     variance = v
     if mean is not None:
-        mean += (1 - alpha) * (g - mean)
+        mean += (1 - alpha) * (d - mean)
         variance = v - mean * mean
-    d = g / (np.sqrt(variance) + eps)
+    d /= np.sqrt(variance) + eps
     if buffer is not None:
         buffer *= momentum
         buffer += d

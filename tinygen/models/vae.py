@@ -41,7 +41,7 @@ class VAE(nn.Module):
 
     def forward(self, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor, tg.Tensor]:
         mu, logvar = self.encode(x)
-        z = mu + (0.5 * logvar).exp() * tg.randn_like(mu)
+        z = F.reparameterize(mu, logvar, tg.randn_like(mu))
         return self.decode(z), mu, logvar
 
 
@@ -59,11 +59,6 @@ def conv_vae(
     """Stride-2 convolutions, hidden linear layers, and the mirror image of both."""
     trunk = ConvEncoder(shape, channels, hidden[:-1], hidden[-1])
     return VAE(trunk, hidden[-1], latent, ConvDecoder(shape, channels, hidden[::-1], latent))
-
-
-def gaussian_kl(mu: tg.Tensor, logvar: tg.Tensor) -> tg.Tensor:
-    """KL(N(mu, sigma^2) || N(0, 1)) over the last dimension, nats: -1/2 sum(1 + log sigma^2 - mu^2 - sigma^2)."""
-    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(-1)
 
 
 class VAEStep(ShowsModules):
@@ -101,7 +96,7 @@ class VAEStep(ShowsModules):
     def terms(self, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor, tg.Tensor]:
         """(reconstruction term, KL, mu) with one draw of z for each image."""
         logits, mu, logvar = self.model(x)
-        return self.negative_log_likelihood(logits, x), gaussian_kl(mu, logvar).mean(), mu
+        return self.negative_log_likelihood(logits, x), F.gaussian_kl(mu, logvar).mean(), mu
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
         x, _ = batch

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..ops import fused, pointwise, reduce
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
-from ..ops.fused import group_norm, layer_norm
+from ..ops.fused import gaussian_kl, group_norm, layer_norm, reparameterize
 from ..ops.matmul import linear
 from ..ops.pointwise import log_sigmoid, sigmoid, tanh
 from ..ops.pool import (
@@ -59,6 +59,7 @@ __all__ = [
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss", "margin_ranking_loss",
     "triplet_margin_loss", "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity", "pairwise_distance",
+    "gaussian_kl", "reparameterize",
 ]  # fmt: skip
 
 logsigmoid = log_sigmoid
@@ -169,9 +170,12 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, *, dim: i
 
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-    bias: Tensor | None = None, training: bool = False, momentum: Any = 0.1, eps: float = 1e-5,
+    bias: Tensor | None = None, training: bool = False, momentum: Any = 0.1, eps: float = 1e-5, slope: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) * weight + bias per channel of input (N, C, ...).
+
+    With a slope other than 1 (torch does not have this option) the result is leaky_relu of that (0: ReLU), in training
+    by the same kernel.
 
     In training the statistics are the batch's (biased variance), and running_mean, running_var move towards them
     (unbiased variance) by the fraction `momentum`; otherwise they are the running ones. Raises ValueError for one
@@ -189,12 +193,13 @@ def batch_norm(
         scale = pointwise.rsqrt(running_var + eps)
         scale = scale if weight is None else scale * weight
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
-        return input * scale.reshape(along) + shift.reshape(along)
+        y = input * scale.reshape(along) + shift.reshape(along)
+        return y if slope == 1 else fused.leaky_relu_over(y, slope)
     if input.ndim >= 2 and input.array.size == input.shape[1]:
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got input {tuple(input.shape)}; use eval()"
         )
-    y, mean, var = fused.batch_norm(input, weight, bias, eps)
+    y, mean, var = fused.batch_norm(input, weight, bias, eps, slope)
     count = input.array.size // input.shape[1]
     _move(running_mean, mean.array, momentum)
     _move(running_var, var.array * (count / (count - 1)), momentum)

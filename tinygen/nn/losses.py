@@ -47,12 +47,19 @@ def _reduced(name: str, losses: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"{name}: reduction should be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
+def _share(count: int, reduction: str) -> float:
+    """What a sum over `count` losses is multiplied by."""
+    return 1 / count if reduction == "mean" else 1.0
+
+
 # Distances between numbers.
 
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """(input - target)^2, reduced. Both of one shape, else ValueError."""
     _same_shape("mse_loss", input, target)
+    if reduction in ("sum", "mean") and input.array.size:
+        return fused.squared_error(input, target, _share(input.array.size, reduction))
     return _reduced("mse_loss", (input - target).square(), reduction)
 
 
@@ -154,6 +161,8 @@ def binary_cross_entropy_with_logits(
     """-weight (pos_weight target log s + (1 - target) log(1 - s)) with s = sigmoid(input), everywhere finite."""
     name = "binary_cross_entropy_with_logits"
     _same_shape(name, input, target)
+    if weight is None and pos_weight is None and reduction in ("sum", "mean") and input.array.size:
+        return fused.bernoulli_loss(input, target, _share(input.array.size, reduction))
     if pos_weight is None:
         losses = fused.bce_with_logits(input, target)
     else:
@@ -257,6 +266,8 @@ def cross_entropy(
     _check_classes(name, input)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing={label_smoothing} should lie in [0, 1]")
+    if weight is None and not label_smoothing and reduction in ("sum", "mean") and _plain(input, target, ignore_index):
+        return fused.class_loss(input, target, _share(len(input), reduction))
     dim = min(1, input.ndim - 1)
     log_p = reduce.log_softmax(input, dim)
     count = input.shape[dim]
@@ -282,6 +293,16 @@ def cross_entropy(
     else:
         spread = _reduced(name, spread, reduction)
     return losses * (1 - label_smoothing) + spread * (label_smoothing / count)
+
+
+def _plain(input: Tensor, target: Tensor, ignore_index: int) -> bool:
+    """Whether these are (N, classes) logits and N of those classes, none of them ignored."""
+    if input.ndim != 2 or not input.array.size or tuple(target.shape) != tuple(input.shape[:1]):
+        return False
+    labels, count = target.array, input.shape[1]
+    if labels.dtype.kind not in "iu" or not isinstance(labels, np.ndarray):  # looking would wait for the device
+        return False
+    return labels.min() >= 0 and labels.max() < count and not 0 <= ignore_index < count
 
 
 def hinge_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:

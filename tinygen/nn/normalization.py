@@ -77,7 +77,7 @@ class BatchNorm2d(_ChannelNorm):
 
     In training mean and (biased) var are the batch's, and running_mean, running_var move towards them, the latter to
     the unbiased one, by the fraction `momentum` (None: plain averages over all batches). In eval the running ones are
-    used.
+    used. A `slope` given to forward, as Sequential does, is that of a leaky ReLU behind it (0: ReLU).
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class BatchNorm2d(_ChannelNorm):
         refuse(type(self).__name__, misplaced, "eps, momentum, affine, track_running_stats")
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, slope: float = 1.0) -> Tensor:
         self._check_input(input)
         momentum: Any = self.momentum
         if self.training and self.track_running_stats:
@@ -96,8 +96,9 @@ class BatchNorm2d(_ChannelNorm):
                 momentum = (1.0 / self.num_batches_tracked.array).astype(self.running_mean.dtype)
         batch_statistics = self.training or not self.track_running_stats
         return F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps
-        )
+            input, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps,
+            slope,
+        )  # fmt: skip
 
 
 class BatchNorm1d(BatchNorm2d):

@@ -1,13 +1,13 @@
-"""Normalisations and the Bernoulli likelihood: several formulas in one kernel, one pass over memory instead of five.
+"""Normalisations, activations behind them, and losses: several formulas in one kernel, one pass over memory, not five.
 
 All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. They differ in what the mean is over:
 
     batch_norm     batch and space, one mean per channel      instance_norm  space, per image and channel
     layer_norm     the last axes, per row                     group_norm     space and a group of channels
 
-`batch_norm` is a fused op, and `_batch_norm_composite` is its definition. The other three are one op on rows,
-`row_norm`, and an affine map; its derivative needs only its results, so the tape does not keep x. Running averages are
-the business of nn.
+`batch_norm` is a fused op, and `_batch_norm_composite` is its definition; so are the losses, which end in one number
+and make their derivative on the way. The other three norms are one op on rows, `row_norm`, and an affine map; its
+derivative needs only its results, so the tape does not keep x. Running averages are the business of nn.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..tape import Tensor, op
-from .pointwise import _real, _sigmoid_backward, rsqrt, sigmoid
+from ..memory import may_overwrite
+from ..tape import Tensor, is_grad_enabled, op
+from .pointwise import _leaky_relu_backward, _real, _sigmoid_backward, exp, leaky_relu, rsqrt, sigmoid
+from .reduce import log_softmax
+from .shape import gather
 
-__all__ = ["batch_norm", "row_norm", "layer_norm", "group_norm", "instance_norm", "bce_with_logits"]
+__all__ = [
+    "batch_norm", "row_norm", "layer_norm", "group_norm", "instance_norm", "bce_with_logits", "squared_error",
+    "bernoulli_loss", "class_loss", "gaussian_kl", "reparameterize",
+]  # fmt: skip
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -46,23 +52,25 @@ def _check_channels(name: str, x: Tensor, weight: Tensor | None, bias: Tensor | 
 # ---------------------------------------------------------------- over the batch
 
 
-def _batch_norm_composite(x: Tensor, weight: Tensor, bias: Tensor, eps: float, kept: list | None = None) -> tuple:
+def _batch_norm_composite(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float = 1.0, kept: list | None = None
+) -> tuple:
     axes = (0, *range(2, x.ndim))
     mean = x.mean(axes, keepdim=True)
     centred = x - mean
     var = (centred * centred).mean(axes, keepdim=True)
     y = centred * rsqrt(var + eps) * _along_channels(weight, x.ndim) + _along_channels(bias, x.ndim)
-    return y, mean.reshape(weight.shape), var.reshape(weight.shape)
+    return y if slope == 1 else leaky_relu(y, slope), mean.reshape(weight.shape), var.reshape(weight.shape)
 
 
 @op(composite=_batch_norm_composite)
-def _batch_norm(k, x, weight, bias, *, eps, kept=None):
-    """(y, mean, biased variance) per channel of x (N, C, ...).
+def _batch_norm(k, x, weight, bias, *, eps, slope=1.0, kept=None):
+    """(y, mean, biased variance) per channel of x (N, C, ...); y has passed leaky_relu unless slope is 1.
 
     The fast VJP needs mean and rstd but not y, and a rule that reads `out` would keep y too, as large as x. So the
     forward leaves the two small arrays in the list `kept`.
     """
-    y, mean, rstd = k.channel_norm(_images(x), weight, bias, eps)
+    y, mean, rstd = k.channel_norm(_images(x), weight, bias, eps, slope)
     if kept is not None:
         kept[:] = mean, rstd
     # The variance from rstd costs no pass over x; what rounding adds is below 1e-7 * (var + eps).
@@ -70,10 +78,12 @@ def _batch_norm(k, x, weight, bias, *, eps, kept=None):
 
 
 @_batch_norm.fused_vjp
-def _(k, g, x, weight, eps, kept):
+def _(k, g, x, weight, bias, slope, kept):
     if g[0] is None or g[1] is not None or g[2] is not None or not kept:
         return NotImplemented
-    gx, gweight, gbias = k.channel_norm_backward(_images(g[0]), _images(x), weight, *kept)
+    images = _images(g[0])
+    out = images if may_overwrite(g[0]) else None
+    gx, gweight, gbias = k.channel_norm_backward(images, _images(x), weight, bias, *kept, slope, out)
     return gx.reshape(x.shape), gweight, gbias
 
 
@@ -83,12 +93,13 @@ def _images(x: Any) -> Any:
 
 
 def batch_norm(
-    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, slope: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(y, mean, var): y = (x - mean) / sqrt(var + eps) * weight + bias, statistics per channel over batch and space.
 
     input (N, C, ...), weight and bias (C,) (None: ones and zeros); y as input, mean and the biased variance var (C,),
-    both differentiable. Raises ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
+    both differentiable. With a slope other than 1, y is leaky_relu(y, slope) (0: ReLU) in the same kernel. Raises
+    ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
     """
     _check_channels("batch_norm", input, weight, bias, 2)
     xp, channels = input.device.kernels.xp, input.array.shape[1]
@@ -96,7 +107,7 @@ def batch_norm(
         weight = Tensor(xp.ones(channels, input.array.dtype), None, input.device)
     if bias is None:
         bias = Tensor(xp.zeros(channels, input.array.dtype), None, input.device)
-    return _batch_norm(input, weight, bias, eps=float(eps), kept=[])
+    return _batch_norm(input, weight, bias, eps=float(eps), slope=float(slope), kept=[])
 
 
 # ---------------------------------------------------------------- over rows
@@ -201,7 +212,28 @@ def instance_norm(input: Tensor, weight: Tensor | None = None, bias: Tensor | No
     return _grouped(input, input.array.shape[1], weight, bias, eps)
 
 
-# ---------------------------------------------------------------- likelihood
+# ---------------------------------------------------------------- activation in place
+
+
+@op(view=True)
+def _leaky_relu_over(k, x, *, slope):
+    """leaky_relu(x, slope), slope >= 0, written over x."""
+    return k.leaky_relu(x, slope, x)
+
+
+_leaky_relu_over.vjp("x")(lambda g, out, slope: _leaky_relu_backward(g, out, slope=slope))
+
+
+def leaky_relu_over(input: Tensor, slope: float) -> Tensor:
+    """leaky_relu(input, slope) in the memory of input, which nobody else may hold: for layers that have just made it.
+
+    Where the op that made input keeps its result for its derivative, or slope is negative, the result is a new array.
+    """
+    kept = getattr(input.node, "out", input.node) is not None
+    return leaky_relu(input, slope) if kept or slope < 0 else _leaky_relu_over(input, slope=float(slope))
+
+
+# ---------------------------------------------------------------- losses
 
 
 @op
@@ -234,3 +266,140 @@ def bce_with_logits(input: Tensor, target: Tensor) -> Tensor:
             "shape; use reshape or expand_as"
         )
     return _bce_with_logits(input, target)
+
+
+# A loss that ends in one number: its derivative by x shares nearly all of the work with its value, so the forward pass
+# makes both where a gradient by x alone can be wanted, and leaves the derivative in the list `kept`.
+
+
+def _kept_for(x: Tensor, *constants: Tensor) -> list | None:
+    """Where the forward pass is to leave its derivative, if there will be use for it."""
+    return [] if is_grad_enabled() and x.node and not any(t.node for t in constants) else None
+
+
+def _left(kept: list | None, result: tuple) -> Any:
+    """The value of a loss kernel's result, whose derivative is left in `kept`."""
+    if kept is not None:
+        kept[:] = result[1:]
+    return result[0]
+
+
+def _pull_loss(k: Any, g: Any, kept: list | None) -> Any:
+    return (g * kept[0], None) if kept else NotImplemented
+
+
+def _squared_error_composite(x: Tensor, target: Tensor, scale: float, kept: list | None = None) -> Tensor:
+    return (x - target).square().sum() * scale
+
+
+@op(composite=_squared_error_composite)
+def _squared_error(k, x, target, *, scale, kept=None):
+    """scale * sum of (x - target)^2."""
+    return _left(kept, k.squared_error(_real(x), _real(target), scale, kept is not None))
+
+
+def _bernoulli_loss_composite(x: Tensor, target: Tensor, scale: float, kept: list | None = None) -> Tensor:
+    return _bce_with_logits(x, target).sum() * scale
+
+
+@op(composite=_bernoulli_loss_composite)
+def _bernoulli_loss(k, x, target, *, scale, kept=None):
+    """scale * sum of bce_with_logits(x, target)."""
+    return _left(kept, k.bernoulli_loss(_real(x), _real(target), scale, kept is not None))
+
+
+def _class_loss_composite(x: Tensor, labels: Tensor, scale: float, kept: list | None = None) -> Tensor:
+    return gather(log_softmax(x, 1), 1, labels.unsqueeze(1)).sum() * -scale
+
+
+@op(composite=_class_loss_composite)
+def _class_loss(k, x, *, labels, scale, kept=None):
+    """-scale * sum over i of log_softmax(x)[i, labels[i]]."""
+    return _left(kept, k.class_loss(_real(x), labels.array, scale, kept is not None))
+
+
+for _loss in (_squared_error, _bernoulli_loss, _class_loss):
+    _loss.fused_vjp(_pull_loss)
+
+
+def _same_shape(name: str, input: Tensor, target: Tensor) -> None:
+    if input.array.shape != target.array.shape:
+        raise ValueError(
+            f"{name}: input {input.array.shape} and target {target.array.shape} should have one shape; use reshape or "
+            "expand_as"
+        )
+
+
+def squared_error(input: Tensor, target: Tensor, scale: float = 1.0) -> Tensor:
+    """scale * sum of (input - target)^2, a scalar; both of one shape, else ValueError."""
+    _same_shape("squared_error", input, target)
+    return _squared_error(input, target, scale=float(scale), kept=_kept_for(input, target))
+
+
+def bernoulli_loss(input: Tensor, target: Tensor, scale: float = 1.0) -> Tensor:
+    """scale * sum of bce_with_logits(input, target), a scalar; both of one shape, else ValueError."""
+    _same_shape("bernoulli_loss", input, target)
+    return _bernoulli_loss(input, target, scale=float(scale), kept=_kept_for(input, target))
+
+
+def class_loss(input: Tensor, labels: Tensor, scale: float = 1.0) -> Tensor:
+    """-scale * sum over i of log_softmax(input)[i, labels[i]], a scalar: cross entropy of logits.
+
+    input (N, classes), labels (N,) integers in [0, classes), which are not checked; ValueError for other shapes.
+    """
+    if input.array.ndim != 2 or labels.array.shape != input.array.shape[:1]:
+        raise ValueError(
+            f"class_loss: input should be (N, classes) and labels (N,), got {input.array.shape} and "
+            f"{labels.array.shape}"
+        )
+    return _class_loss(input, labels=labels, scale=float(scale), kept=_kept_for(input))
+
+
+# ---------------------------------------------------------------- Gaussians of a variational autoencoder
+
+
+@op(composite=lambda mu, logvar: (mu.square() + exp(logvar) - 1 - logvar).sum(-1) * 0.5)
+def _gaussian_kl(k, mu, logvar):
+    """1/2 sum over the last axis of mu^2 + e^logvar - 1 - logvar."""
+    return k.sum((mu * mu + k.xp.exp(logvar)) - (logvar + 1), (mu.ndim - 1,), 0.5)
+
+
+@_gaussian_kl.fused_vjp
+def _(k, g, mu, logvar):
+    g = g[..., None]
+    return g * mu, (0.5 * g) * (k.xp.exp(logvar) - 1)
+
+
+def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, e^logvar) || N(0, 1)) over the last axis, in nats: -1/2 sum(1 + logvar - mu^2 - e^logvar).
+
+    mu and logvar (..., D), else ValueError; result (...). Kingma and Welling 2014, appendix B.
+    """
+    if not mu.array.ndim or mu.array.shape != logvar.array.shape:
+        raise ValueError(
+            f"gaussian_kl: mu {mu.array.shape} and logvar {logvar.array.shape} should have one shape, of one axis or "
+            "more"
+        )
+    return _gaussian_kl(mu, logvar)
+
+
+@op(composite=lambda mu, logvar, noise: mu + exp(logvar * 0.5) * noise)
+def _reparameterize(k, mu, logvar, noise):
+    """mu + e^(logvar / 2) * noise."""
+    return mu + k.xp.exp(logvar * 0.5) * noise
+
+
+@_reparameterize.fused_vjp
+def _(k, g, logvar, noise):
+    sigma = k.xp.exp(logvar * 0.5)
+    return g, (0.5 * g) * (sigma * noise), g * sigma
+
+
+def reparameterize(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+    """mu + e^(logvar / 2) * noise: a draw from N(mu, e^logvar), if noise is one from N(0, 1), differentiable in mu and
+    logvar. All of one shape, else ValueError. Kingma and Welling 2014.
+    """
+    if not mu.array.shape == logvar.array.shape == noise.array.shape:
+        shapes = ", ".join(f"{n} {t.array.shape}" for n, t in (("mu", mu), ("logvar", logvar), ("noise", noise)))
+        raise ValueError(f"reparameterize: {shapes} should have one shape")
+    return _reparameterize(mu, logvar, noise)

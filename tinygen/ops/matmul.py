@@ -1,8 +1,9 @@
 """Products of vectors and matrices: matmul, linear, einsum.
 
 For c = a b the two VJPs are again products, dL/da = g b^T and dL/db = a^T g, and those of a b^T and a^T b too: with
-these three, derivatives of every order. `linear` is the layer y = x W^T + b as one op, because an MLP spends its life there. `einsum` says any sum of
-products in index notation; its VJP exchanges the output's indices with those of the argument:
+these three, derivatives of every order. `linear` is the layer y = x W^T + b as one op, because an MLP spends its life
+there. `einsum` says any sum of products in index notation; its VJP exchanges the output's indices with those of the
+argument:
 
     y_o = sum over the rest of a_s b_t   =>   (dL/da)_s = sum over the rest of g_o b_t
 
@@ -161,14 +162,14 @@ def linear(k, input, weight, bias=None):
         raise ValueError(
             f"linear: bias should be {weight.shape[:1]}, one per output of weight {weight.shape}, got {bias.shape}"
         )
-    if input.ndim == 2:
-        y = _product(k, input, weight.T)
+    rows = input if input.ndim == 2 else input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
+    if rows.dtype.kind == "f":
+        y = k.linear(rows, weight, bias)
     else:
-        y = _product(k, input.reshape(math.prod(input.shape[:-1]), input.shape[-1]), weight.T)
-        y = y.reshape(*input.shape[:-1], weight.shape[0])
-    if bias is not None:
-        y += bias  # y is this op's own
-    return y
+        y = k.xp.matmul(rows, weight.T)
+        if bias is not None:
+            y += bias  # y is this op's own
+    return y if input.ndim == 2 else y.reshape(*input.shape[:-1], weight.shape[0])
 
 
 linear.vjp("input")(lambda g, weight: linear(g, _transpose(weight, dim0=0, dim1=1)))

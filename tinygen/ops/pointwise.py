@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ..memory import may_overwrite
 from ..tape import Tensor, add, op
 
 __all__ = [
@@ -519,7 +520,7 @@ def relu(k, x):
 @op
 def _relu_backward(k, dy, y):
     """dy where y > 0, else 0."""
-    return k.leaky_relu_backward(dy, y, 0.0)
+    return k.leaky_relu_backward(dy, y, 0.0, dy if may_overwrite(dy) else None)
 
 
 @op
@@ -531,7 +532,7 @@ def _leaky_relu(k, x, *, slope):
 @op
 def _leaky_relu_backward(k, dy, y, *, slope):
     """dy where y > 0, else slope * dy."""
-    return k.leaky_relu_backward(dy, y, slope)
+    return k.leaky_relu_backward(dy, y, slope, dy if may_overwrite(dy) else None)
 
 
 tanh.vjp("x")(lambda g, out: _tanh_backward(g, out))

@@ -61,18 +61,25 @@ def _wide(x: Any) -> Any:
 # ---------------------------------------------------------------- sums and moments
 
 
+def _total(k: Any, x: Any, axes: tuple[int, ...], keepdim: bool, scale: float = 1.0) -> Any:
+    """scale * the sum of an array of floats over `axes`."""
+    if x.dtype.itemsize < 4:  # half precision has no kernel
+        return x.sum(axes, keepdims=keepdim) * x.dtype.type(scale)
+    y = k.sum(x, axes, scale)
+    return y.reshape(_kept(x.shape, axes)) if keepdim else y
+
+
 @op
 def _sum(k, x, *, axes, keepdim):
     """The sum over `axes`."""
-    return x.sum(axes, _wide(x), keepdims=keepdim)
+    return _total(k, x, axes, keepdim) if x.dtype.kind == "f" else x.sum(axes, np.int64, keepdims=keepdim)
 
 
 @op
 def _mean(k, x, *, axes, keepdim):
     """The sum over `axes` by the number of its terms."""
     n = _count(x.shape, axes)
-    total = _real(x).sum(axes, keepdims=keepdim)
-    return total / n if n else total * math.nan
+    return _total(k, _real(x), axes, keepdim, 1 / n if n else math.nan)
 
 
 @op

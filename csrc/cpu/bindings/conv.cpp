@@ -49,6 +49,27 @@ TINYGEN_BINDINGS(conv) {
             pick<T>(table().conv_transpose)(geo, py_, pw, pb, px);
           });
         });
+  m.def("conv_winograd", [](const Geometry& geo, const py::array& source, const py::object& w, const py::object& bias,
+                            bool transposed, const py::object& out) {
+    by_dtype(source, "conv_winograd", [&](auto type) {
+      using T = decltype(type);
+      const T *ps = data<T>(source, "conv_winograd: source"), *pw = data<T>(w, "conv_winograd: w");
+      const T* pb = data<T>(bias, "conv_winograd: bias");
+      T* po = data<T>(out, "conv_winograd: result");
+      py::gil_scoped_release release;
+      pick<T>(table().conv_winograd)(geo, ps, pw, pb, transposed, po);
+    });
+  });
+  m.def(
+      "conv_plan",
+      [](const Geometry& geo, bool transposed, int itemsize) {
+        const char* plan = nullptr;
+        (itemsize == sizeof(double) ? table().conv_plan.f64 : table().conv_plan.f32)(geo, transposed, &plan);
+        return std::string(plan);
+      },
+      py::arg("geometry"), py::arg("transposed"), py::arg("itemsize") = sizeof(float),
+      "what the lanes of conv or conv_transpose run over: \"images\", \"results\" (output channels) or \"pixels\"; two of "
+      "them where the last images are computed in another way");
   m.def("conv_weight", [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
     by_dtype(x, "conv_weight", [&](auto type) {
       using T = decltype(type);

@@ -4,7 +4,7 @@
 TINYGEN_BINDINGS(norm) {
   using namespace tinygen;
   m.def("channel_norm", [](const py::array& x, const py::object& weight, const py::object& bias, double eps,
-                           const py::object& y, const py::object& mean, const py::object& rstd) {
+                           double slope, const py::object& y, const py::object& mean, const py::object& rstd) {
     by_dtype(x, "channel_norm", [&](auto type) {
       using T = decltype(type);
       const T *px = data<T>(x, "channel_norm: x"), *pw = data<T>(weight, "channel_norm: weight");
@@ -13,21 +13,22 @@ TINYGEN_BINDINGS(norm) {
       T* pr = data<T>(rstd, "channel_norm: rstd");
       const Channels size = {x.shape(0), x.shape(1), x.shape(2)};
       py::gil_scoped_release release;
-      pick<T>(table().channel_norm)(size, px, pw, pb, eps, py_, pm, pr);
+      pick<T>(table().channel_norm)(size, px, pw, pb, eps, slope, py_, pm, pr);
     });
   });
   m.def("channel_norm_backward", [](const py::object& g, const py::array& x, const py::object& weight,
-                                    const py::object& mean, const py::object& rstd, const py::object& gx,
-                                    const py::object& gweight, const py::object& gbias) {
+                                    const py::object& bias, const py::object& mean, const py::object& rstd,
+                                    double slope, const py::object& gx, const py::object& gweight,
+                                    const py::object& gbias) {
     by_dtype(x, "channel_norm_backward", [&](auto type) {
       using T = decltype(type);
       const char* name = "channel_norm_backward";
       const T *pg = data<T>(g, name), *px = data<T>(x, name), *pw = data<T>(weight, name);
-      const T *pm = data<T>(mean, name), *pr = data<T>(rstd, name);
+      const T *pb = data<T>(bias, name), *pm = data<T>(mean, name), *pr = data<T>(rstd, name);
       T *pgx = data<T>(gx, name), *pgw = data<T>(gweight, name), *pgb = data<T>(gbias, name);
       const Channels size = {x.shape(0), x.shape(1), x.shape(2)};
       py::gil_scoped_release release;
-      pick<T>(table().channel_norm_backward)(size, pg, px, pw, pm, pr, pgx, pgw, pgb);
+      pick<T>(table().channel_norm_backward)(size, pg, px, pw, pb, pm, pr, slope, pgx, pgw, pgb);
     });
   });
   m.def("row_norm", [](const py::array& x, double eps, const py::object& y, const py::object& rstd) {

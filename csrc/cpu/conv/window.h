@@ -19,9 +19,16 @@ namespace {
 struct Line {
   index_t source, outputs;     // lengths
   index_t step, start, move;   // output j reads position step * j + start + move * m through its tap m
-  index_t taps, first, every;  // tap m is number first + every * m of the kernel
+  index_t taps, first, every;  // tap m is number first + every * m of the kernel; a tap's source follows that of m - 1
   index_t origin, spacing;     // output j is element origin + spacing * j of the result
 
+  // The taps of output j that fall inside the source: *begin .. *end - 1. Needs move > 0, so that they are neighbours.
+  void inside(index_t j, index_t* begin, index_t* end) const {
+    index_t at = step * j + start;
+    *begin = taps > 0 ? max(0, ceil_div(-at, move)) : 0;
+    *end = taps > 0 ? min(taps, ceil_div(source - at, move)) : 0;
+    if (*begin >= *end) *begin = *end = 0;
+  }
   index_t lowest() const { return taps > 0 ? start + min(0, move * (taps - 1)) : 0; }
   index_t highest() const { return taps > 0 ? start + max(0, move * (taps - 1)) : 0; }
 };
@@ -31,7 +38,7 @@ inline Line convolution_line(const Axis& axis) {
   return {axis.x, axis.y, axis.stride, -axis.pad, axis.dilation, axis.w, 0, 1, 0, 1};
 }
 
-// x from y, phase f: stride 1, and only the taps that reach this phase.
+// x from y, phase f: stride 1, and only the taps that reach this phase, the last one first: its source comes first.
 inline Line transposed_line(const Axis& axis, index_t f) {
   Line line = {axis.y, axis.count(f), 1, 0, 0, 0, 0, 1, axis.first(f), axis.stride};
   index_t first = 0,
@@ -39,11 +46,11 @@ inline Line transposed_line(const Axis& axis, index_t f) {
   while (first < axis.w && !axis.reaches(f, first)) first++;
   if (first >= axis.w) return line;
   while (axis.dilation * every % axis.stride) every++;
-  line.first = first;
-  line.every = every;
   line.taps = (axis.w - first + every - 1) / every;
-  line.start = axis.shift(f, first);
-  line.move = -axis.dilation * every / axis.stride;
+  line.first = first + (line.taps - 1) * every;
+  line.every = -every;
+  line.start = axis.shift(f, line.first);
+  line.move = axis.dilation * every / axis.stride;
   return line;
 }
 

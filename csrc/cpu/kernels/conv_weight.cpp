@@ -1,362 +1,430 @@
 // conv_weight: the gradient of a convolution with respect to its weights.
 //
 // Contract   w[k,c,t] = sum over n,p of x[n, c, stride*p + dilation*t - pad] * y[n,k,p]; NCHW, contiguous, any
-// geometry. The order
-//            of summation is fixed by the shapes and the number of threads: no atomics, bit-identical results.
-// Idea       Lanes run over k. y is transposed to [pixel][k] a band at a time; x is read straight from a Window
-// (window.h), one
-//            scalar broadcast per (channel, tap) and pixel: no im2col at all. kRows (channel, tap) pairs x up to
-//            kVectors vectors of k stay in registers over kPixels pixels (tile.h, spread).
-// Few        With at most 4 output channels per group lanes over k would idle: there lanes run along the rows of y and
-// x, each
-//            (k, channel, tap) is a vector of partial sums, added up at the end (`dots`).
-// Mapping    Threads share the bands if the sums are small, each summing for itself; the shares are then added in their
-// order.
-//            If they are large, threads share the blocks of k (or the groups) instead: their results are disjoint.
-// Cost       2 flops per (k, c, t, n, p). Bytes: x once per block of k (window), y once, accumulators once per band,
-// from L2.
-#include "cpu/conv/tile.h"
-#include "cpu/conv/window.h"
+//            geometry. The order of summation is fixed by the shapes and the number of threads: no atomics,
+//            bit-identical results.
+// Idea       A band of images or rows at a time, y is transposed to [pixel][k] and x to [pixel][8 channels]. Lanes run
+//            over k; one tap, 8 channels and up to 3 vectors of k stay in registers over all pixels of the band
+//            (weight_tiles.h, spread). The pixels where one tap meets the image form a rectangle, so padding is
+//            neither copied nor multiplied: of the nominal work of a 4x4 kernel on 8x8 pixels that saves 23 %.
+// Dots       With few channels the transposition of y would cost more than it brings, with few k lanes would idle:
+//            there lanes run along the pixels, y is read where it is, and each (k, channel, tap) is a vector of partial
+//            sums, added up at the end (`dots`). x is copied once per column tap, padded, so that the pixels of a plane
+//            are neighbours through every tap.
+// Mapping    Threads share the pixels if the sums are small, each summing for itself; the shares are then added in
+//            their order. If they are large, threads share the blocks of k (or the groups): their results are disjoint.
+// Cost       2 flops per (k, c, t, n, p) off the padding. Bytes: y and x once or twice from memory, then per (tap,
+//            block) from L2.
+#include "cpu/conv/weight_tiles.h"
 #include "cpu/parallel.h"
+#include "cpu/runtime.h"
 #include "cpu/table.h"
 #include "cpu/vector.h"
+#include "geometry.h"
 
 namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr index_t kWindowBytes = 384 << 10;  // per thread, a good part of L2
-constexpr index_t kTransposedBytes = 256 << 10;
-constexpr index_t kPrivateBytes = 1 << 20;  // sums that a thread may have for itself
-constexpr index_t kPixels = 128;            // per call of a tile: so much of y stays in L1
-
-// A band of y and of the window as `dots` walks them: rows of `vectors` vectors, the last one valid where `mask` is
-// set.
-template <class T>
-struct Rows {
-  index_t images, rows, vectors, image_pitch, row_pitch, result_pitch;  // pitches of the window; result_pitch: of y
-  typename VectorOf<T>::mask mask;
-};
-
-// sum[i][k] (vectors) += y[k] * window[offset[i] + .] over all vectors of all rows, for M pairs and K results. y is
-// [k][image, row][vectors * lanes], zero beyond the end of a row; the window is masked there, for it may hold anything.
-template <class T, int K, int M>
-__attribute__((noinline)) void dots(const T* __restrict window, const index_t* __restrict offset, const Rows<T>& band,
-                                    const T* __restrict y, T* __restrict sum) {
-  constexpr int L = lanes<T>;
-  typedef typename VectorOf<T>::mask Mask;
-  Vector<T> total[M][K];
-  TINYGEN_UNROLL
-  for (int i = 0; i < M; i++) {
-    TINYGEN_UNROLL
-    for (int k = 0; k < K; k++) total[i][k] = load(sum + (i * K + k) * L);
-  }
-  for (index_t n = 0; n < band.images; n++)
-    for (index_t r = 0; r < band.rows; r++) {
-      const T* row = window + n * band.image_pitch + r * band.row_pitch;
-      for (index_t v = 0; v < band.vectors; v++, y += L) {
-        Mask keep = v + 1 < band.vectors ? ~Mask{} : band.mask;
-        Vector<T> factor[K];
-        TINYGEN_UNROLL
-        for (int k = 0; k < K; k++) factor[k] = load(y + k * band.result_pitch);
-        TINYGEN_UNROLL
-        for (int i = 0; i < M; i++) {
-          Vector<T> x = Vector<T>(Mask(load(row + offset[i] + v * L)) & keep);
-          TINYGEN_UNROLL
-          for (int k = 0; k < K; k++) total[i][k] += factor[k] * x;
-        }
-      }
-    }
-  TINYGEN_UNROLL
-  for (int i = 0; i < M; i++) {
-    TINYGEN_UNROLL
-    for (int k = 0; k < K; k++) store(sum + (i * K + k) * L, total[i][k]);
-  }
-}
-
-template <class T>
-using DotsFunction = void (*)(const T*, const index_t*, const Rows<T>&, const T*, T*);
-
-// dots<T, K, .> for at most `pairs` pairs; `taken` is how many.
-template <class T, int K>
-DotsFunction<T> pick_dots_pairs(index_t pairs, index_t* taken) {
-  constexpr int most = kRows * kVectors / K < 8 ? kRows * kVectors / K : 8;  // what leaves the sums in registers
-  if (pairs >= most) {
-    *taken = most;
-    return dots<T, K, most>;
-  }
-  if constexpr (most > 4)
-    if (pairs >= 4) {
-      *taken = 4;
-      return dots<T, K, 4>;
-    }
-  if constexpr (most > 2)
-    if (pairs >= 2) {
-      *taken = 2;
-      return dots<T, K, 2>;
-    }
-  *taken = 1;
-  return dots<T, K, 1>;
-}
-
-template <class T>
-DotsFunction<T> pick_dots(index_t results, index_t pairs, index_t* taken) {
-  switch (results) {
-    case 1:
-      return pick_dots_pairs<T, 1>(pairs, taken);
-    case 2:
-      return pick_dots_pairs<T, 2>(pairs, taken);
-    case 3:
-      return pick_dots_pairs<T, 3>(pairs, taken);
-#if TINYGEN_VECTOR_BYTES >= 32
-    case 4:
-      return pick_dots_pairs<T, 4>(pairs, taken);
-    case 5:
-      return pick_dots_pairs<T, 5>(pairs, taken);
-#endif
-#if TINYGEN_VECTOR_BYTES == 64
-    case 6:
-      return pick_dots_pairs<T, 6>(pairs, taken);
-    case 7:
-      return pick_dots_pairs<T, 7>(pairs, taken);
-#endif
-    default:
-      return pick_dots_pairs<T, kRows>(pairs, taken);
-  }
-}
+constexpr index_t kBandBytes = 192 << 10;    // of y for one block, of x for one block of channels: both stay in L2
+constexpr index_t kAllBytes = 512 << 10;     // of y for all blocks, per tap: read again for each block of channels
+constexpr index_t kDotsPixels = 512;         // of a band: so much of x for a tile stays in L1
+constexpr index_t kPrivateBytes = 1 << 20;   // sums that a thread may have for itself
 
 template <class T>
 struct Job {
   const T *x, *y;
   T* w;
+  Axis rows, columns;
   index_t images, groups, channels, results;  // channels and results (k) per group
-  Axis row_axis, column_axis;
-  Line rows, columns;
+  index_t taps, pairs;                        // pairs: of channel and tap
+
+  const T* x_plane(index_t image, index_t group, index_t c) const {
+    return x + ((image * groups + group) * channels + c) * rows.x * columns.x;
+  }
+  const T* y_plane(index_t image, index_t group, index_t k) const {
+    return y + ((image * groups + group) * results + k) * rows.y * columns.y;
+  }
 };
 
 struct Plan {
-  bool few;                        // use dots; else spread
-  index_t vectors, block, blocks;  // sums per pair, of one block of k; blocks of k per group
-  index_t channel_block, band_images, band_rows, image_bands, row_bands;
-  index_t band_parts;  // in how many shares the bands are summed
-  index_t pairs;       // (channel, tap) pairs
+  bool dots;                             // else spread
+  index_t vectors, blocks;               // of sums per pair and group; blocks of k that they are divided into
+  index_t channel_blocks;
+  index_t band_images, band_rows;
+  index_t block_parts, band_parts;       // the threads' shares
+
+  index_t first_vector(index_t block) const { return vectors * block / blocks; }
 };
 
+// A part of the pixels of y: rows [row, row + rows) of each of some images.
+struct Band {
+  index_t image, images, row, rows;
+};
+
+struct Range {
+  index_t begin, end;
+  index_t size() const { return end - begin; }
+};
+
+// The outputs in [begin, end) whose position under tap t lies inside x.
+inline Range outputs_inside(const Axis& axis, index_t t, index_t begin, index_t end) {
+  index_t zero = axis.dilation * t - axis.pad;  // position of output 0
+  index_t from = max(begin, ceil_div(-zero, axis.stride)), to = min(end, floor_div(axis.x - 1 - zero, axis.stride) + 1);
+  return {from, max(from, to)};
+}
+
+// The rows of x that outputs [begin, begin + count) read.
+inline Range rows_read(const Axis& axis, index_t begin, index_t count) {
+  index_t from = max(0, axis.position(begin, 0)), to = min(axis.x, axis.position(begin + count - 1, axis.w - 1) + 1);
+  return {from, max(from, to)};
+}
+
+// `parts` is the number of threads; returns its largest divisor that is at most `most`.
+inline index_t divisor_up_to(index_t parts, index_t most) {
+  index_t divisor = min(parts, max(1, most));
+  while (parts % divisor) divisor--;
+  return divisor;
+}
+
+// Whether dots are faster than spread; both in cycles per pixel of y, one fused multiply-add a cycle.
 template <class T>
-Window band_window(const Job<T>& job, index_t images, index_t rows) {
-  return make_window(images, rows, job.columns.outputs, job.rows.step, job.rows.lowest(), job.rows.highest(),
-                     job.columns.step, job.columns.lowest(), job.columns.highest());
+bool prefer_dots(const Job<T>& job) {
+  constexpr double L = lanes<T>;
+  double pixels = static_cast<double>(job.rows.y * job.columns.y), met_rows = 0, met_columns = 0;
+  for (index_t r = 0; r < job.rows.w; r++) met_rows += outputs_inside(job.rows, r, 0, job.rows.y).size();
+  for (index_t s = 0; s < job.columns.w; s++) met_columns += outputs_inside(job.columns, s, 0, job.columns.y).size();
+  index_t vectors = (job.results + lanes<T> - 1) / lanes<T>;
+  double idle = (pixels + L - 1) / pixels;  // lanes beyond the end of a plane
+  double spread_cost = (job.channels * met_rows * met_columns / pixels + 5) * vectors;
+  double dots_cost = job.pairs * job.results / L * idle * 1.1;
+  return dots_cost < spread_cost && job.pairs * job.results * sizeof(T) * lanes<T> <= kPrivateBytes;
 }
 
 template <class T>
-Plan make_plan(const Job<T>& job, int use) {
-  Plan plan;
+Plan make_plan(const Job<T>& job, index_t use) {
   constexpr index_t L = lanes<T>, size = sizeof(T);
-  index_t vectors = (job.results + L - 1) / L, taps = job.rows.taps * job.columns.taps;
-  plan.pairs = job.channels * taps;
-  plan.vectors = vectors_per_block(vectors);
-  index_t padded = (job.columns.outputs + L - 1) / L * L;
-  plan.few = job.results <= 4 || (job.results <= kRows && padded * 3 <= job.columns.outputs * 4);
-  plan.block = (plan.few ? job.results : plan.vectors) * L;
-  plan.blocks = plan.few ? 1 : (vectors + plan.vectors - 1) / plan.vectors;
-  index_t blocks = plan.blocks * job.groups;
-  // Sharing bands copies every input once in all, but multiplies the sums; sharing blocks of k (or groups) is the
-  // reverse.
-  bool share_bands = job.groups == 1 && blocks * plan.pairs * plan.block * size <= kPrivateBytes;
-  plan.band_parts = share_bands ? use : max(1, use / max(1, min(blocks, use)));
-  // Channels per window: enough to keep y busy, few enough for the cache.
-  index_t rows = job.rows.outputs, columns = job.columns.outputs;
-  plan.channel_block = max(1, job.channels);
-  auto bytes = [&](index_t images, index_t height) {
-    return plan.channel_block * band_window(job, images, height).channel_pitch * size;
+  Plan plan;
+  plan.dots = prefer_dots(job);
+  plan.vectors = plan.dots ? job.results : (job.results + L - 1) / L;
+  plan.blocks = plan.dots ? 1 : (plan.vectors + kWeightVectors - 1) / kWeightVectors;
+  index_t rows = job.rows.y, columns = job.columns.y;
+  // Sharing pixels transposes every input once, but multiplies the sums; sharing blocks of k is the reverse.
+  bool share_bands = job.groups == 1 && plan.vectors * L * job.pairs * size <= kPrivateBytes;
+  plan.block_parts = share_bands ? 1 : divisor_up_to(use, job.groups * (plan.dots ? 1 : plan.vectors));
+  plan.band_parts = min(use / plan.block_parts, job.images * rows);
+  if (!plan.dots && job.groups == 1)  // as many blocks for every thread
+    plan.blocks = (plan.blocks + plan.block_parts - 1) / plan.block_parts * plan.block_parts;
+  auto fits = [&](index_t images, index_t height) {
+    index_t pixels = images * height * columns;
+    index_t x_pixels = images * min(job.rows.x, job.rows.stride * height + job.rows.dilation * job.rows.w) * job.columns.x;
+    if (plan.dots) return pixels <= kDotsPixels;
+    return pixels * kWeightVectors * L * size <= kBandBytes && x_pixels * kInterleaved * size <= kBandBytes &&
+           pixels * plan.vectors * L * size <= kAllBytes * job.taps;
   };
-  while (plan.channel_block > 16 && bytes(1, rows) > kWindowBytes) plan.channel_block = (plan.channel_block + 1) / 2;
-  while (rows > 1 && (bytes(1, rows) > kWindowBytes || rows * columns * plan.block * size > kTransposedBytes))
-    rows = (rows + 1) / 2;
-  while (job.images * ((job.rows.outputs + rows - 1) / rows) < plan.band_parts && rows > 1) rows = (rows + 1) / 2;
-  index_t images = 1;
-  if (rows == job.rows.outputs) {
-    index_t share = max(1, (job.images + plan.band_parts - 1) / plan.band_parts);
-    while (images < share && images * rows * columns < 1024 && bytes(images + 1, rows) <= kWindowBytes &&
-           (images + 1) * rows * columns * plan.block * size <= kTransposedBytes)
-      images++;
-    index_t bands = (share + images - 1) / images;
-    images = (share + bands - 1) / bands;
+  index_t bands = 1;
+  while (bands < rows && !fits(1, (rows + bands - 1) / bands)) bands++;
+  plan.band_rows = (rows + bands - 1) / bands;
+  index_t share = (job.images + plan.band_parts - 1) / plan.band_parts, images = 1;
+  while (bands == 1 && images < share && fits(images + 1, rows)) images++;
+  bands = (share + images - 1) / images;
+  plan.band_images = (share + bands - 1) / bands;
+  plan.channel_blocks = (job.channels + kWeightRows - 1) / kWeightRows;
+  if (plan.dots) {
+    index_t bytes = job.columns.w * plan.band_images * (job.rows.stride * plan.band_rows + job.rows.dilation * job.rows.w) *
+                    columns * size;
+    plan.channel_blocks = min(job.channels, (job.channels * bytes + kBandBytes - 1) / kBandBytes);
   }
-  plan.band_rows = rows;
-  plan.band_images = images;
-  plan.image_bands = (job.images + images - 1) / images;
-  plan.row_bands = (job.rows.outputs + rows - 1) / rows;
   return plan;
 }
 
-// y of one band as [image, row, column][block], zeros beyond the last k.
-template <class T>
-void transpose_y(const Job<T>& job, const Plan& plan, index_t group, index_t k0, index_t image, index_t images,
-                 index_t j0, index_t rows, T* __restrict to) {
-  index_t plane = job.rows.outputs * job.columns.outputs, pixels = rows * job.columns.outputs;
-  index_t count = min(plan.block, job.results - k0);
-  for (index_t n = 0; n < images; n++) {
-    T* out = to + n * pixels * plan.block;
-    if (count < plan.block)
-      for (index_t p = 0; p < pixels; p++)
-        for (index_t k = count; k < plan.block; k++) out[p * plan.block + k] = 0;
-    const T* from =
-        job.y + ((image + n) * job.groups * job.results + group * job.results + k0) * plane + j0 * job.columns.outputs;
-    transpose_copy(from, plane, count, pixels, out, plan.block);
+// to[p][i] = from[i][p] for i < R and p < pixels, zero for i >= rows. R is a power of two: log2(R) perfect shuffles of R
+// registers. to_pitch is R unless R is a whole vector.
+template <class T, int R>
+void interleave(const T* __restrict from, index_t pitch, index_t rows, index_t pixels, T* __restrict to,
+                index_t to_pitch) {
+  constexpr int L = lanes<T>;
+  if (pixels < L) {
+    for (index_t p = 0; p < pixels; p++)
+      for (index_t i = 0; i < R; i++) to[p * to_pitch + i] = i < rows ? from[i * pitch + p] : T(0);
+    return;
+  }
+  for (index_t p = 0; p < pixels; p += L) {
+    index_t at = min(p, pixels - L);  // the last vector overlaps the one before
+    Vector<T> row[R], other[R];
+    TINYGEN_UNROLL
+    for (int i = 0; i < R; i++) row[i] = i < rows ? load(from + i * pitch + at) : Vector<T>{};
+    TINYGEN_UNROLL
+    for (int done = 1; done < R; done *= 2) {
+      TINYGEN_UNROLL
+      for (int i = 0; i < R / 2; i++) {
+        other[2 * i] = Shuffles<T>::low(row[i], row[i + R / 2]);
+        other[2 * i + 1] = Shuffles<T>::high(row[i], row[i + R / 2]);
+      }
+      TINYGEN_UNROLL
+      for (int i = 0; i < R; i++) row[i] = other[i];
+    }
+    TINYGEN_UNROLL
+    for (int i = 0; i < R; i++) store(to + (at + i * L / R) * to_pitch + i * L % R, row[i]);
   }
 }
 
-// y of one band as [k][image, row][whole vectors], zeros at the end of each row; returns the distance from k to k.
+// Adds the pixels of bands to the sums of some blocks of one group, in one of two ways.
 template <class T>
-index_t pad_y(const Job<T>& job, index_t group, index_t image, index_t images, index_t j0, index_t rows,
-              T* __restrict to) {
+struct Task {
+  const Job<T>& job;
+  const Plan& plan;
+  index_t group, b0, b1;  // blocks [b0, b1)
+  T* sum;                 // block b at sum + (first_vector(b) - first_vector(b0)) * pairs * lanes, as [pair][vectors]
+  bool finish;            // write w when all bands are summed
+};
+
+// w[k][pair] of one block from its sums, pairs [from, to).
+template <class T>
+void finish_block(const Job<T>& job, const Plan& plan, index_t group, index_t block, const T* total, index_t from,
+                  index_t to) {
   constexpr index_t L = lanes<T>;
-  index_t columns = job.columns.outputs, pitch = (columns + L - 1) / L * L;
-  for (index_t k = 0; k < job.results; k++)
-    for (index_t n = 0; n < images; n++) {
-      const T* from =
-          job.y + (((image + n) * job.groups + group) * job.results + k) * job.rows.outputs * columns + j0 * columns;
-      for (index_t j = 0; j < rows; j++, from += columns, to += pitch) {
-        store(to + pitch - L, Vector<T>{});
-        copy_exactly(to, from, columns);
+  if (plan.dots) {
+    for (index_t k = 0; k < job.results; k++)
+      for (index_t pair = from; pair < to; pair++) {
+        const T* part = total + ((pair - from) * job.results + k) * L;
+        T value = part[0];
+        for (index_t lane = 1; lane < L; lane++) value += part[lane];
+        job.w[(group * job.results + k) * job.pairs + pair] = value;
       }
-    }
-  return images * rows * pitch;
+    return;
+  }
+  index_t k = plan.first_vector(block) * L, width = plan.first_vector(block + 1) * L - k;
+  transpose_copy(total, width, to - from, min(width, job.results - k),
+                 job.w + (group * job.results + k) * job.pairs + from, job.pairs);
 }
 
-// Adds the bands [begin, end) to the sums of blocks [b0, b1) of one group: block b's are at sum + (b - b0) * next, as
-// [channel, tap][block].
 template <class T>
-void accumulate(const Job<T>& job, const Plan& plan, index_t group, index_t b0, index_t b1, index_t begin, index_t end,
-                T* __restrict sum, index_t next) {
+void spread_band(const Task<T>& task, const Band& band, bool first, bool last) {
   constexpr index_t L = lanes<T>;
-  index_t taps = job.rows.taps * job.columns.taps;
-  for (index_t b = b0; b < b1; b++)
-    for (index_t i = 0; i < plan.pairs * plan.block; i++) sum[(b - b0) * next + i] = 0;
-  index_t row_vectors = (job.columns.outputs + L - 1) / L, most_rows = plan.band_images * plan.band_rows;
-  index_t most_pixels = most_rows * job.columns.outputs, slack = 2 * L;
-  index_t most_window = plan.channel_block * band_window(job, plan.band_images, plan.band_rows).channel_pitch;
-  index_t y_size = (plan.few ? most_rows * row_vectors : most_pixels) * plan.block;
-  T* copy = static_cast<T*>(scratch(kWindow, (most_window + slack) * sizeof(T)));
-  T* y = static_cast<T*>(scratch(kTransposed, y_size * (b1 - b0) * sizeof(T)));
-  index_t* offsets = static_cast<index_t*>(scratch(kTaps, plan.channel_block * taps * sizeof(index_t)));
-  index_t* pixels = static_cast<index_t*>(scratch(kPixelOffsets, most_pixels * sizeof(index_t)));
-  for (index_t band = begin; band < end; band++) {
-    index_t image = band / plan.row_bands * plan.band_images, j0 = band % plan.row_bands * plan.band_rows;
-    index_t images = min(plan.band_images, job.images - image), rows = min(plan.band_rows, job.rows.outputs - j0);
-    const Window window = band_window(job, images, rows);
-    Rows<T> band_rows = {images, rows, row_vectors, window.image_pitch, window.row_step * window.row_pitch, 0, {}};
-    index_t count = 0;
-    if (plan.few) {
-      band_rows.result_pitch = pad_y(job, group, image, images, j0, rows, y);
-      for (index_t lane = 0; lane < L; lane++)
-        band_rows.mask[lane] = (row_vectors - 1) * L + lane < job.columns.outputs ? -1 : 0;
-    } else {
-      for (index_t b = b0; b < b1; b++)
-        transpose_y(job, plan, group, b * plan.block, image, images, j0, rows, y + (b - b0) * y_size);
-      for (index_t n = 0; n < images; n++)
-        for (index_t j = 0; j < rows; j++)
-          for (index_t q = 0; q < job.columns.outputs; q++) pixels[count++] = window.pixel(n, j, q);
+  const Job<T>& job = task.job;
+  const Plan& plan = task.plan;
+  index_t columns = job.columns.y, pixels = band.rows * columns, plane = job.rows.y * columns;
+  index_t v0 = plan.first_vector(task.b0), v1 = plan.first_vector(task.b1);
+  T* y = static_cast<T*>(scratch(kTransposed, band.images * pixels * (v1 - v0) * L * sizeof(T)));
+  for (index_t b = task.b0; b < task.b1; b++) {
+    index_t begin = plan.first_vector(b), end = plan.first_vector(b + 1), width = (end - begin) * L;
+    T* block = y + band.images * pixels * (begin - v0) * L;
+    for (index_t n = 0; n < band.images; n++)
+      for (index_t v = begin; v < end; v++)
+        interleave<T, L>(job.y_plane(band.image + n, task.group, v * L) + band.row * columns, plane,
+                         job.results - v * L, pixels, block + n * pixels * width + (v - begin) * L, width);
+  }
+  Range read = rows_read(job.rows, band.row, band.rows);
+  index_t x_pixels = read.size() * job.columns.x;
+  T* x = static_cast<T*>(scratch(kWindow, (band.images * x_pixels + 1) * kInterleaved * sizeof(T)));
+  Patch* patches = static_cast<Patch*>(scratch(kTaps, job.taps * sizeof(Patch)));
+  for (index_t r = 0, t = 0; r < job.rows.w; r++) {
+    Range js = outputs_inside(job.rows, r, band.row, band.row + band.rows);
+    for (index_t s = 0; s < job.columns.w; s++, t++) {
+      Range qs = outputs_inside(job.columns, s, 0, columns);
+      index_t row = job.rows.position(js.begin, r) - read.begin, column = job.columns.position(qs.begin, s);
+      patches[t] = {band.images, js.size(), qs.size(), row * job.columns.x + column, x_pixels,
+                    job.rows.stride * job.columns.x, job.columns.stride, (js.begin - band.row) * columns + qs.begin,
+                    pixels, columns};
+      if (!qs.size() || !js.size()) patches[t].images = 0;
     }
-    for (index_t channel = 0; channel < job.channels; channel += plan.channel_block) {
-      index_t channels = min(plan.channel_block, job.channels - channel), pair = 0;
-      fill_window(window, copy, job.x, job.images, job.groups * job.channels, job.row_axis.x, job.column_axis.x,
-                  group * job.channels + channel, channels, image, images, j0);
-      for (index_t c = 0; c < channels; c++)
-        for (index_t r = 0; r < job.rows.taps; r++)
-          for (index_t s = 0; s < job.columns.taps; s++)
-            offsets[pair++] = c * window.channel_pitch +
-                              window.tap(job.rows.start + r * job.rows.move, job.columns.start + s * job.columns.move);
-      T* out = sum + channel * taps * plan.block;
-      if (plan.few) {
-        for (index_t i = 0, taken = 0; i < pair; i += taken)
-          pick_dots<T>(job.results, pair - i, &taken)(copy, offsets + i, band_rows, y, out + i * plan.block);
-        continue;
+  }
+  for (index_t i = 0; i < plan.channel_blocks; i++) {
+    index_t c = job.channels * i / plan.channel_blocks, count = job.channels * (i + 1) / plan.channel_blocks - c;
+    for (index_t n = 0; n < band.images; n++)
+      interleave<T, kInterleaved>(job.x_plane(band.image + n, task.group, c) + read.begin * job.columns.x,
+                                  job.rows.x * job.columns.x, count, x_pixels, x + n * x_pixels * kInterleaved,
+                                  kInterleaved);
+    for (index_t b = task.b0; b < task.b1; b++) {
+      index_t begin = plan.first_vector(b), vectors = plan.first_vector(b + 1) - begin, width = vectors * L;
+      const T* block = y + band.images * pixels * (begin - v0) * L;
+      T* out = first && last && task.finish ? task.sum : task.sum + (begin - v0) * job.pairs * L + c * job.taps * width;
+      SpreadFunction<T> tile = pick_spread<T>(count, vectors);
+      for (index_t t = 0; t < job.taps; t++)
+        tile(patches[t], x, block, first, out + t * width, job.taps * width);
+      if (last && task.finish) finish_block(job, plan, task.group, b, out, c * job.taps, (c + count) * job.taps);
+    }
+  }
+}
+
+// x of a band for `dots`, as [channel][image][column tap][residue of the row][row][column of y]: position of output
+// (j, q) under tap (r, s) is element q of row j + e / stride of residue e % stride, e = dilation * r. Zeros off x.
+struct Unrolled {
+  index_t residues, rows;
+  index_t tap, image, channel;  // steps in elements
+};
+
+template <class T>
+Unrolled unrolled(const Job<T>& job, const Band& band) {
+  Unrolled layout;
+  index_t extent = job.rows.dilation * (job.rows.w - 1);
+  layout.residues = min(job.rows.stride, extent + 1);
+  layout.rows = band.rows + extent / job.rows.stride;
+  layout.tap = layout.residues * layout.rows * job.columns.y;
+  layout.image = job.columns.w * layout.tap;
+  layout.channel = band.images * layout.image;
+  return layout;
+}
+
+// Fills it front to back in whole vectors, so that the excess of one row is overwritten by the next: `to` needs a
+// vector to spare. At stride 1 and 2 rows are loaded as whole vectors and masked wherever that stays inside x.
+template <class T>
+void unroll_columns(const Job<T>& job, const Band& band, const Unrolled& layout, index_t group, index_t channel,
+                    index_t channels, T* __restrict to) {
+  constexpr index_t L = lanes<T>;
+  typedef typename VectorOf<T>::mask Mask;
+  const Axis &rows = job.rows, &columns = job.columns;
+  index_t vectors = (columns.y + L - 1) / L, step = columns.stride;
+  const T* end = job.x + job.images * job.groups * job.channels * rows.x * columns.x;
+  Mask* masks = static_cast<Mask*>(scratch(kMasks, columns.w * vectors * sizeof(Mask)));
+  for (index_t s = 0; s < columns.w; s++) {
+    Range inside = outputs_inside(columns, s, 0, columns.y);
+    for (index_t q = 0; q < vectors * L; q++) masks[s * vectors + q / L][q % L] = q >= inside.begin && q < inside.end ? -1 : 0;
+  }
+  for (index_t c = channel; c < channel + channels; c++)
+    for (index_t n = band.image; n < band.image + band.images; n++) {
+      const T* plane = job.x_plane(n, group, c);
+      for (index_t s = 0; s < columns.w; s++) {
+        const Mask* mask = masks + s * vectors;
+        for (index_t residue = 0; residue < layout.residues; residue++)
+          for (index_t j = 0; j < layout.rows; j++, to += columns.y) {
+            index_t row = rows.position(band.row + j, 0) + residue;
+            if (row < 0 || row >= rows.x) {
+              for (index_t q = 0; q < columns.y; q += L) store(to + q, Vector<T>{});
+              continue;
+            }
+            const T* from = plane + row * columns.x + columns.position(0, s);
+            bool loadable = from >= job.x && from + vectors * L * step <= end;
+            if (step == 1 && loadable) {
+              for (index_t v = 0; v < vectors; v++) store(to + v * L, Vector<T>(Mask(load(from + v * L)) & mask[v]));
+            } else if (step == 2 && loadable) {
+              for (index_t v = 0; v < vectors; v++) {
+                const T* pair = from + 2 * v * L;
+                store(to + v * L, Vector<T>(Mask(Shuffles<T>::even(load(pair), load(pair + L))) & mask[v]));
+              }
+            } else {
+              for (index_t q = 0; q < columns.y; q++) to[q] = mask[q / L][q % L] ? from[q * step] : T(0);
+            }
+          }
       }
-      index_t parts = (count + kPixels - 1) / kPixels;
-      for (index_t b = b0; b < b1; b++)
-        for (index_t part = 0; part < parts; part++) {
-          index_t p = count * part / parts, length = count * (part + 1) / parts - p;
-          for (index_t i = 0, taken = 0; i < pair; i += taken)
-            pick_spread<T>(pair - i, plan.vectors, &taken)(copy, offsets + i, pixels + p, length,
-                                                           y + (b - b0) * y_size + p * plan.block, nullptr, false,
-                                                           out + (b - b0) * next + i * plan.block);
-        }
     }
+}
+
+template <class T>
+void dots_band(const Task<T>& task, const Band& band, bool first, bool last) {
+  constexpr index_t L = lanes<T>;
+  const Job<T>& job = task.job;
+  index_t plane = job.rows.y * job.columns.y, pixels = band.rows * job.columns.y;
+  const T* y = job.y_plane(band.image, task.group, 0) + band.row * job.columns.y;
+  Strip<T> strip = {band.images, pixels / L, max(0, pixels - L), pixels % L > 0, {}, 0, job.groups * job.results * plane,
+                    plane};
+  for (index_t lane = 0; lane < L; lane++) strip.mask[lane] = pixels < L ? lane < pixels : lane >= L - pixels % L;
+  strip.mask = -strip.mask;
+  if (pixels < L) {  // less than a vector: loading a whole one could leave the array
+    T* copy = static_cast<T*>(scratch(kTransposed, band.images * job.results * L * sizeof(T)));
+    for (index_t n = 0; n < band.images; n++)
+      for (index_t k = 0; k < job.results; k++)
+        copy_exactly(copy + (n * job.results + k) * L, y + n * strip.y_image + k * plane, pixels);
+    y = copy;
+    strip.y_image = job.results * L;
+    strip.y_channel = L;
+  }
+  Unrolled layout = unrolled(job, band);
+  strip.x_image = layout.image;
+  index_t most = (job.channels + task.plan.channel_blocks - 1) / task.plan.channel_blocks;
+  T* x = static_cast<T*>(scratch(kWindow, (most * layout.channel + 2 * L) * sizeof(T)));
+  index_t* offset = static_cast<index_t*>(scratch(kTaps, most * job.taps * sizeof(index_t)));
+  for (index_t c = 0, pair = 0; c < most; c++)
+    for (index_t r = 0; r < job.rows.w; r++)
+      for (index_t s = 0; s < job.columns.w; s++) {
+        index_t e = job.rows.dilation * r;
+        offset[pair++] = c * layout.channel + s * layout.tap +
+                         (e % job.rows.stride * layout.rows + e / job.rows.stride) * job.columns.y;
+      }
+  index_t k_blocks = (job.results + kWeightVectors - 1) / kWeightVectors, pitch = job.results * L;
+  for (index_t i = 0; i < task.plan.channel_blocks; i++) {
+    index_t c = job.channels * i / task.plan.channel_blocks;
+    index_t count = job.channels * (i + 1) / task.plan.channel_blocks - c, pairs = count * job.taps;
+    unroll_columns(job, band, layout, task.group, c, count, x);
+    index_t pair_blocks = (pairs + kWeightRows - 1) / kWeightRows;
+    for (index_t p = 0; p < pair_blocks; p++) {
+      index_t pair = pairs * p / pair_blocks, rows = pairs * (p + 1) / pair_blocks - pair;
+      T* out = task.sum + (c * job.taps + pair) * pitch;
+      for (index_t b = 0; b < k_blocks; b++) {
+        index_t k = job.results * b / k_blocks, width = job.results * (b + 1) / k_blocks - k;
+        pick_dots<T>(rows, width)(strip, x, offset + pair, y + k * strip.y_channel, first, out + k * L, pitch);
+      }
+    }
+  }
+  if (last && task.finish) finish_block(job, task.plan, task.group, task.b0, task.sum, 0, job.pairs);
+}
+
+// Rows [begin, end) of y, counted over all images.
+template <class T>
+void sum_rows(const Task<T>& task, index_t begin, index_t end) {
+  const Job<T>& job = task.job;
+  const Plan& plan = task.plan;
+  Band band;
+  for (index_t row = begin; row < end; row += band.images * band.rows) {
+    band.image = row / job.rows.y;
+    band.row = row % job.rows.y;
+    band.images = 1;
+    band.rows = min(min(plan.band_rows, job.rows.y - band.row), end - row);
+    if (band.rows == job.rows.y) band.images = min(plan.band_images, (end - row) / job.rows.y);
+    bool last = row + band.images * band.rows == end;
+    plan.dots ? dots_band(task, band, row == begin, last) : spread_band(task, band, row == begin, last);
   }
 }
 
 }  // namespace
 
 TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w)) {
-  Job<T> job = {x,
-                y,
-                w,
-                geo.n,
-                geo.groups,
-                geo.c / geo.groups,
-                geo.k / geo.groups,
-                geo.rows,
-                geo.cols,
-                convolution_line(geo.rows),
-                convolution_line(geo.cols)};
-  index_t kernel = geo.rows.w * geo.cols.w, all = geo.k * job.channels * kernel;
-  index_t pixels = geo.n * geo.rows.y * geo.cols.y;
+  constexpr index_t L = lanes<T>;
+  index_t taps = geo.rows.w * geo.cols.w, channels = geo.c / geo.groups;
+  const Job<T> job = {x,          y,          w,        geo.rows, geo.cols, geo.n,
+                      geo.groups, channels, geo.k / geo.groups, taps,     channels * taps};
+  index_t all = geo.k * job.pairs, rows = geo.n * geo.rows.y;
   if (all == 0) return;
-  if (pixels == 0) {
+  if (rows * geo.cols.y == 0) {
     for (index_t i = 0; i < all; i++) w[i] = 0;
     return;
   }
-  int use =
-      2.0 * static_cast<double>(pixels) * all < 2e5 ? 1 : threads();  // waking threads takes longer than so little
-  Plan plan = make_plan(job, use);
-  index_t blocks = plan.blocks * geo.groups, bands = plan.image_bands * plan.row_bands;
-  plan.band_parts = min(plan.band_parts, bands);
-  index_t sums = plan.pairs * plan.block;  // of one group and block of k
-  T* sum = static_cast<T*>(scratch(kAccumulator, blocks * plan.band_parts * sums * sizeof(T)));  // [block][share][..]
-  // w[k][channel, tap] of one block from its sums, pairs [from, to).
-  auto finish = [&](index_t block, const T* total, index_t from, index_t to) {
-    if (plan.few) {
-      for (index_t k = 0; k < job.results; k++)
-        for (index_t pair = from; pair < to; pair++) {
-          const T* part = total + pair * plan.block + k * lanes<T>;
-          T value = part[0];
-          for (int lane = 1; lane < lanes<T>; lane++) value += part[lane];
-          w[(block * job.results + k) * plan.pairs + pair] = value;
-        }
-      return;
-    }
-    index_t group = block / plan.blocks, k0 = block % plan.blocks * plan.block;
-    transpose_copy(total + from * plan.block, plan.block, to - from, min(plan.block, job.results - k0),
-                   w + (group * job.results + k0) * plan.pairs + from, plan.pairs);
+  // Waking threads takes longer than so little.
+  int use = 2.0 * static_cast<double>(rows * geo.cols.y) * all < 2e5 ? 1 : threads();
+  const Plan plan = make_plan(job, use);
+  // Sums: [share][group][block][pair][vectors]
+  index_t blocks = geo.groups * plan.blocks, group_sums = plan.vectors * job.pairs * L, sums = geo.groups * group_sums;
+  T* sum = static_cast<T*>(scratch(kAccumulator, plan.band_parts * sums * sizeof(T)));
+  auto block_at = [&](index_t block) {
+    return block / plan.blocks * group_sums + plan.first_vector(block % plan.blocks) * job.pairs * L;
   };
-  // Blocks [begin, end), numbered over all groups, of one share of the bands.
-  auto sum_blocks = [&](index_t begin, index_t end, index_t share) {
+  auto work = [&](index_t begin, index_t end, index_t share) {  // blocks counted over all groups
     while (begin < end) {
-      index_t group = begin / plan.blocks, stop = min(end, (group + 1) * plan.blocks);
-      accumulate(job, plan, group, begin - group * plan.blocks, stop - group * plan.blocks,
-                 bands * share / plan.band_parts, bands * (share + 1) / plan.band_parts,
-                 sum + (begin * plan.band_parts + share) * sums, plan.band_parts * sums);
+      index_t group = begin / plan.blocks, stop = min(end, (group + 1) * plan.blocks), first = group * plan.blocks;
+      Task<T> task = {job, plan, group, begin - first, stop - first, sum + share * sums + block_at(begin),
+                      plan.band_parts == 1};
+      sum_rows(task, rows * share / plan.band_parts, rows * (share + 1) / plan.band_parts);
       begin = stop;
     }
   };
-  // Threads form `block_parts` teams; a team's blocks are summed in band_parts shares of the bands.
-  index_t block_parts = max(1, min(blocks, use / plan.band_parts)), units = block_parts * plan.band_parts;
+  index_t units = plan.block_parts * plan.band_parts;
   parallel(use, [&](int thread, int running) {
     for (index_t u = units * thread / running; u < units * (thread + 1) / running; u++) {
       index_t part = u / plan.band_parts;
-      sum_blocks(blocks * part / block_parts, blocks * (part + 1) / block_parts, u % plan.band_parts);
+      work(blocks * part / plan.block_parts, blocks * (part + 1) / plan.block_parts, u % plan.band_parts);
     }
+    if (plan.band_parts == 1) return;
     barrier(running);
-    index_t rows = blocks * plan.pairs;  // (block, pair), shared among the threads
-    for (index_t row = rows * thread / running, end = rows * (thread + 1) / running; row < end;) {
-      index_t block = row / plan.pairs, from = row - block * plan.pairs, to = min(plan.pairs, end - block * plan.pairs);
-      T* total = sum + block * plan.band_parts * sums;
+    index_t pairs = blocks * job.pairs;  // (block, pair), shared among the threads
+    for (index_t pair = pairs * thread / running, end = pairs * (thread + 1) / running; pair < end;) {
+      index_t block = pair / job.pairs, from = pair - block * job.pairs, to = min(job.pairs, end - block * job.pairs);
+      index_t local = block % plan.blocks, width = (plan.first_vector(local + 1) - plan.first_vector(local)) * L;
+      T* total = sum + block_at(block) + from * width;
       for (index_t share = 1; share < plan.band_parts; share++)
-        for (index_t i = from * plan.block; i < to * plan.block; i++) total[i] += total[share * sums + i];
-      finish(block, total, from, to);
-      row = block * plan.pairs + to;
+        for (index_t i = 0; i < (to - from) * width; i++) total[i] += total[share * sums + i];
+      finish_block(job, plan, block / plan.blocks, local, total, from, to);
+      pair = block * job.pairs + to;
     }
   });
 }

@@ -4,8 +4,8 @@
 // not depend on the number of threads. channel_norm reads x once from memory where a channel fits the cache: the second read,
 // which normalises, follows at once on the same channel in the same thread.
 #include "cpu/parallel.h"
+#include "cpu/sums.h"
 #include "cpu/table.h"
-#include "cpu/vectormath.h"
 
 namespace tinygen {
 namespace TINYGEN_ISA {
@@ -15,53 +15,6 @@ constexpr long long kGrain = 16384;  // elements per thread below which a second
 
 constexpr long long grain_of(long long elements_per_item) {
   return elements_per_item >= kGrain ? 1 : kGrain / (elements_per_item > 0 ? elements_per_item : 1);
-}
-
-// ---- sums in double: a float vector is two double vectors
-
-template <class T>
-constexpr int kParts = sizeof(double) / sizeof(T);
-
-TINYGEN_INLINE void widen(VecF v, VecD (&out)[2]) {
-  HalfF half[2];
-  __builtin_memcpy(half, &v, sizeof v);
-  for (int i = 0; i < 2; i++) {
-#if defined(__AVX512F__)  // GCC 12 would convert by quarters
-    out[i] = (VecD)_mm512_maskz_cvtps_pd(0xff, (__m256)half[i]);
-#else
-    out[i] = __builtin_convertvector(half[i], VecD);
-#endif
-  }
-}
-TINYGEN_INLINE void widen(VecD v, VecD (&out)[1]) { out[0] = v; }
-TINYGEN_INLINE double part_of(double v, int) { return v; }
-TINYGEN_INLINE VecD part_of(const VecD* v, int i) { return v[i]; }
-
-template <class T>
-struct Sum {
-  VecD part[kParts<T>] = {};
-  TINYGEN_INLINE void add(Vector<T> v) {
-    VecD wide[kParts<T>];
-    widen(v, wide);
-    for (int i = 0; i < kParts<T>; i++) part[i] += wide[i];
-  }
-  TINYGEN_INLINE double total() const {
-    VecD v = part[0];
-    for (int i = 1; i < kParts<T>; i++) v += part[i];
-    return sum_lanes(v);
-  }
-};
-
-// sum += v - shift and square += (v - shift)^2, shift as one number or lane by lane.
-template <int parts, class V, class Shift>
-TINYGEN_INLINE void add_moments(V v, const Shift& shift, VecD (&sum)[parts], VecD (&square)[parts]) {
-  VecD wide[parts];
-  widen(v, wide);
-  for (int i = 0; i < parts; i++) {
-    VecD d = wide[i] - part_of(shift, i);
-    sum[i] += d;
-    square[i] += d * d;
-  }
 }
 
 // body(v) for every vector of a row; the last, partial one holds `beyond` beyond the row.
@@ -93,10 +46,11 @@ TINYGEN_INLINE void map_row(const T* a, const T* b, T* y, long long width, const
 
 // ---- channels
 
-// How (n, c, s) is cut into work, from the shape alone. Wide rows (s at least a vector): one channel at a time, vectors along s.
-// Narrow rows: `group` channels at a time, whose group * s elements of one n lie side by side, vectors along those columns.
-// Few channels: n is cut into blocks as well, and statistics and normalisation become two rounds.
-constexpr int kColumns = 256;
+// How (n, c, s) is cut into work, from the shape alone. A group of channels is read once for its statistics and again, from
+// cache, to be normalised. In wide rows (s at least a few vectors) vectors run along s; else along the group * s columns that
+// lie side by side in every n. Few channels: n is cut into blocks as well, and statistics and normalisation are two rounds.
+constexpr int kColumns = 1024;        // most columns of a group
+constexpr long long kCached = 200000;  // bytes of one input that a group may keep in cache
 struct Cut {
   long long group, groups, blocks;
   bool wide;
@@ -104,50 +58,183 @@ struct Cut {
 template <class T>
 inline Cut cut(const Channels& size) {
   Cut result;
-  result.wide = size.s >= 16;
-  result.group = result.wide ? 1 : min(index_t(size.c), index_t(kColumns / (size.s > 0 ? size.s : 1)));
-  if (result.group < 1) result.group = 1;
+  result.wide = size.s >= 64;
+  const long long bytes = size.n * size.s * (long long)sizeof(T);
+  const long long fits = result.wide ? min(kColumns, kCached / max(1, bytes)) : kColumns / max(1, size.s);
+  const long long groups = (size.c + max(1, fits) - 1) / max(1, fits);
+  result.groups = max(1, min(size.c, (groups + 7) / 8 * 8));  // so that any usual number of threads gets equal shares
+  result.group = max(1, (size.c + result.groups - 1) / result.groups);
   result.groups = (size.c + result.group - 1) / result.group;
   const long long elements = size.n * result.group * size.s;
-  result.blocks = result.groups >= 8 ? 1 : max(index_t(1), min(index_t(8), index_t(elements / 4096)));
-  if (result.blocks > size.n) result.blocks = size.n > 0 ? size.n : 1;
+  result.blocks = result.groups >= 8 ? 1 : max(1, min(8, elements / 4096));
+  if (result.blocks > size.n) result.blocks = max(1, size.n);
   return result;
 }
 
-// Two sums per block and channel, kept in double between the rounds.
-struct Partial {
-  double *first, *second;
-  long long channels, pitch;  // pitch: whole vectors may be read beyond the last channel
+// The part of one block in one group: images begin .. end - 1, channels c0 .. c1 - 1.
+struct Part {
+  long long block, begin, end, c0, c1;
+  Part(const Channels& size, const Cut& work, long long group, long long block)
+      : block(block),
+        begin(size.n * block / work.blocks),
+        end(size.n * (block + 1) / work.blocks),
+        c0(group * work.group),
+        c1(min(size.c, c0 + work.group)) {}
+  int channels() const { return (int)(c1 - c0); }
+};
 
-  Partial(const Channels& size, const Cut& work) : channels(size.c), pitch((size.c + 15) / 16 * 16) {
-    first = (double*)scratch(kGeneral, (2 * work.blocks * pitch + 16) * sizeof(double));
-    second = first + work.blocks * pitch;
+// Constants of a group's channels, as vectors: splat for a row, and side by side for columns after `spread`.
+template <class T, int count>
+struct Constants {
+  alignas(64) T value[count][kColumns + 16];
+
+  void spread(int channels, long long each) {  // from one value per channel to one per column, in place
+    for (int k = 0; each > 1 && k < count; k++)
+      for (long long c = channels; c-- > 0;)
+        for (long long i = each; i-- > 0;) value[k][c * each + i] = value[k][c];
   }
-  void put(long long block, long long c, double a, double b) const {
-    first[block * pitch + c] = a;
-    second[block * pitch + c] = b;
+  TINYGEN_INLINE void of_row(long long c, Vector<T> (&k)[count]) const {
+    for (int i = 0; i < count; i++) k[i] = splat(value[i][c]);
   }
-  // From the sums of columns to those of channels c0 .. c1 - 1, each of `each` columns.
-  void put(long long block, long long c0, long long c1, long long each, const double* a, const double* b) const {
-    for (long long c = c0; c < c1; c++) {
-      double s0 = 0, s1 = 0;
-      for (long long i = 0; i < each; i++) s0 += *a++, s1 += *b++;
-      put(block, c, s0, s1);
-    }
-  }
-  // Sums over the blocks, for channels c0 .. c1 - 1.
-  void total(long long blocks, long long c0, long long c1, double* a, double* b) const {
-    for (long long c = c0; c < c1; c++) a[c - c0] = first[c], b[c - c0] = second[c];
-    for (long long block = 1; block < blocks; block++)
-      for (long long c = c0; c < c1; c++) a[c - c0] += first[block * pitch + c], b[c - c0] += second[block * pitch + c];
+  TINYGEN_INLINE void of_columns(long long at, Vector<T> (&k)[count]) const {
+    for (int i = 0; i < count; i++) k[i] = load(value[i] + at);
   }
 };
 
-// From one value per channel to one per column, in place.
-template <class T>
-TINYGEN_INLINE void spread(T* values, long long channels, long long each) {
-  for (long long c = channels; each > 1 && c-- > 0;)
-    for (long long i = each; i-- > 0;) values[c * each + i] = values[c];
+// One vector of each input, or its first `rest` lanes.
+template <class T, int inputs>
+TINYGEN_INLINE void load_all(const T* const (&in)[inputs], long long at, Vector<T> (&v)[inputs]) {
+  for (int i = 0; i < inputs; i++) v[i] = load(in[i] + at);
+}
+template <class T, int inputs>
+TINYGEN_INLINE void load_all(const T* const (&in)[inputs], long long at, int rest, Vector<T> (&v)[inputs]) {
+  for (int i = 0; i < inputs; i++) v[i] = load_part(in[i] + at, rest);
+}
+// Two sums per block and channel, kept in double between the rounds.
+struct Partial {
+  double *first, *second;
+  long long pitch;  // whole vectors may be read beyond the last channel
+
+  Partial(const Channels& size, const Cut& work) : pitch((size.c + 15) / 16 * 16) {
+    first = (double*)scratch(kGeneral, (2 * work.blocks * pitch + 16) * sizeof(double));
+    second = first + work.blocks * pitch;
+  }
+  // From the sums of columns to those of channels, each of `each` columns.
+  void put(const Part& part, long long each, const double* a, const double* b) const {
+    for (long long c = part.c0; c < part.c1; c++) {
+      double s0 = 0, s1 = 0;
+      for (long long i = 0; i < each; i++) s0 += *a++, s1 += *b++;
+      first[part.block * pitch + c] = s0;
+      second[part.block * pitch + c] = s1;
+    }
+  }
+  // Sums over the blocks, for all channels of a group.
+  void total(long long blocks, const Part& part, double* a, double* b) const {
+    for (long long c = part.c0; c < part.c1; c++) {
+      double s0 = 0, s1 = 0;
+      for (long long block = 0; block < blocks; block++) s0 += first[block * pitch + c], s1 += second[block * pitch + c];
+      a[c - part.c0] = s0;
+      b[c - part.c0] = s1;
+    }
+  }
+};
+
+// The sums per channel of the two terms f(inputs, constants, term, term), into `partial`.
+template <class T, int inputs, int constants, class F>
+inline void sum_part(const Channels& size, const Cut& work, const Part& part, const T* const (&in)[inputs],
+                     const Constants<T, constants>& k, const F& f, const Partial& partial) {
+  constexpr int L = lanes<T>;
+  const long long pitch = size.c * size.s, first = part.c0 * size.s;
+  alignas(64) double sums[kColumns + 16] = {}, others[kColumns + 16] = {};
+  Vector<T> v[inputs], constant[constants], a, b;
+  if (work.wide) {
+    const long long together = max(1, kRun / size.s);
+    for (long long n0 = part.begin; n0 < part.end; n0 += together)
+      for (int c = 0; c < part.channels(); c++) {
+        k.of_row(c, constant);
+        for (long long from = 0; from < size.s; from += kRun) {
+          const long long to = min(size.s, from + kRun);
+          Vector<T> sum[2] = {}, other[2] = {};
+          for (long long n = n0; n < min(part.end, n0 + together); n++) {
+            const long long row = n * pitch + first + c * size.s;
+            long long i = from;
+            for (; i + 2 * L <= to; i += 2 * L)
+              for (int j = 0; j < 2; j++) {
+                load_all(in, row + i + j * L, v);
+                f(v, constant, a, b);
+                sum[j] += a, other[j] += b;
+              }
+            for (; i < to; i += L) {
+              const int rest = (int)min(L, to - i);
+              load_all(in, row + i, rest, v);
+              f(v, constant, a, b);
+              sum[0] += first_lanes<T>(a, rest), other[0] += first_lanes<T>(b, rest);
+            }
+          }
+          sums[c] += sum_wide<T>(sum[0] + sum[1]);
+          others[c] += sum_wide<T>(other[0] + other[1]);
+        }
+      }
+    return partial.put(part, 1, sums, others);
+  }
+  const int columns = (int)(part.channels() * size.s);
+  auto add_images = [&](long long n, int count, T* sum, T* other) {  // a run of columns in `count` images at once
+    for (int i = 0; i < columns; i += L) {
+      const int rest = columns - i;
+      Vector<T> s = load(sum + i), o = load(other + i);
+      k.of_columns(i, constant);
+      for (int j = 0; j < count; j++) {
+        if (rest >= L)
+          load_all(in, (n + j) * pitch + first + i, v);
+        else
+          load_all(in, (n + j) * pitch + first + i, rest, v);
+        f(v, constant, a, b);
+        s += a, o += b;
+      }
+      store(sum + i, s);
+      store(other + i, o);
+    }
+  };
+  constexpr int kAtOnce = 4 / inputs;
+  for (long long n0 = part.begin; n0 < part.end; n0 += kColumnRun) {
+    alignas(64) T sum[kColumns + 16] = {}, other[kColumns + 16] = {};
+    const long long end = min(part.end, n0 + kColumnRun);
+    long long n = n0;
+    for (; n + kAtOnce <= end; n += kAtOnce) add_images(n, kAtOnce, sum, other);
+    for (; n < end; n++) add_images(n, 1, sum, other);
+    for (int i = 0; i < columns; i += L) {
+      add_wide<T>(load(sum + i), sums + i);
+      add_wide<T>(load(other + i), others + i);
+    }
+  }
+  partial.put(part, size.s, sums, others);
+}
+
+// out = f(inputs, constants)
+template <class T, int inputs, int constants, class F>
+inline void map_part(const Channels& size, const Cut& work, const Part& part, const T* const (&in)[inputs],
+                     const Constants<T, constants>& k, const F& f, T* out) {
+  constexpr int L = lanes<T>;
+  const long long pitch = size.c * size.s, first = part.c0 * size.s;
+  const int rows = work.wide ? part.channels() : 1;
+  const long long width = work.wide ? size.s : part.channels() * size.s;
+  Vector<T> v[inputs], constant[constants];
+  for (long long n = part.begin; n < part.end; n++)
+    for (int c = 0; c < rows; c++) {
+      const long long row = n * pitch + first + c * width;
+      if (work.wide) k.of_row(c, constant);
+      for (long long i = 0; i < width; i += L) {
+        const int rest = (int)min(L, width - i);
+        if (!work.wide) k.of_columns(i, constant);
+        if (rest == L) {
+          load_all(in, row + i, v);
+          store(out + row + i, f(v, constant));
+        } else {
+          load_all(in, row + i, rest, v);
+          store_part(out + row + i, f(v, constant), rest);
+        }
+      }
+    }
 }
 
 // first(group, block), then second(group, block) for all: interleaved where a group is one block, else in two rounds.
@@ -167,167 +254,143 @@ inline void two_rounds(const Channels& size, const Cut& work, const First& first
   round(second);
 }
 
+// What stands behind the normalisation: nothing (slope 1), ReLU (0) or a leaky ReLU. Slope 0 must not multiply: 0 * infinity
+// would be NaN.
+enum Behind { kNothing, kRelu, kLeaky };
+template <Behind value>
+struct Chosen {
+  static constexpr Behind behind = value;
+};
+template <class Body>
+inline void choose(double slope, const Body& body) {
+  if (slope == 1) return body(Chosen<kNothing>());
+  if (slope == 0) return body(Chosen<kRelu>());
+  body(Chosen<kLeaky>());
+}
+template <class T, Behind behind>
+TINYGEN_INLINE Vector<T> activate(Vector<T> v, Vector<T> slope) {
+  if (behind == kRelu) return max(Vector<T>{}, v);
+  return behind == kLeaky ? select(v > 0, v, slope * v) : v;
+}
+template <class T, Behind behind>
+TINYGEN_INLINE Vector<T> gate(Vector<T> g, Vector<T> v, Vector<T> slope) {
+  if (behind == kRelu) return select(v <= 0, Vector<T>{}, g);
+  return behind == kLeaky ? select(v <= 0, slope * g, g) : g;
+}
+
 }  // namespace
 
-// Variance as mean of (x - shift)^2 less (mean - shift)^2, where shift is the channel's first element: with the sums in double,
-// nothing cancels unless the spread is 1e-7 of the distance between two elements.
-TINYGEN_KERNEL(channel_norm,
-               (const Channels& size, const T* x, const T* weight, const T* bias, double eps, T* y, T* mean, T* rstd)) {
+// Variance as mean of (x - shift)^2 less (mean - shift)^2, where shift is the channel's first element: what cancels is
+// (mean - shift)^2 against the variance, a few times it, and not mean^2.
+TINYGEN_KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight, const T* bias, double eps, double slope, T* y,
+                              T* mean, T* rstd)) {
   const Cut work = cut<T>(size);
-  const long long stride = size.c * size.s, each = work.wide ? 1 : size.s;
   const double share = 1 / ((double)size.n * size.s);
   const Partial partial(size, work);  // sums of x - shift and of its square
+  const T* const in[1] = {x};
   auto shift_of = [&](long long c) {
     double v = size.n * size.s > 0 ? x[c * size.s] : 0;
     return v - v == 0 ? v : 0;  // infinity and NaN are no shift
   };
 
-  auto statistics = [&](long long g, long long block) {
-    const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
-    const long long c0 = g * work.group, c1 = min(index_t(size.c), index_t(c0 + work.group));
-    const T* first = x + c0 * size.s;
-    if (work.wide) {
-      const double shift = shift_of(c0);
-      VecD sum[kParts<T>] = {}, square[kParts<T>] = {};
-      for (long long n = begin; n < end; n++)
-        read_row(first + n * stride, size.s, splat((T)shift), [&](Vector<T> v) { add_moments(v, shift, sum, square); });
-      for (int k = 1; k < kParts<T>; k++) sum[0] += sum[k], square[0] += square[k];
-      return partial.put(block, c0, sum_lanes(sum[0]), sum_lanes(square[0]));
-    }
-    const int columns = (int)((c1 - c0) * size.s);
-    T shift[kColumns];
-    double sums[kColumns], squares[kColumns];
-    for (long long c = c0; c < c1; c++) shift[c - c0] = (T)shift_of(c);
-    spread(shift, c1 - c0, each);
-    for (int i = 0; i < columns; i += lanes<T>) {
-      VecD sum[kParts<T>] = {}, square[kParts<T>] = {}, wide[kParts<T>];
-      const int rest = columns - i < lanes<T> ? columns - i : lanes<T>;
-      widen(load(shift + i), wide);
-      if (rest == lanes<T>)
-        for (long long n = begin; n < end; n++) add_moments(load(first + n * stride + i), wide, sum, square);
-      else
-        for (long long n = begin; n < end; n++) add_moments(load_part(first + n * stride + i, rest), wide, sum, square);
-      __builtin_memcpy(sums + i, sum, sizeof sum);
-      __builtin_memcpy(squares + i, square, sizeof square);
-    }
-    partial.put(block, c0, c1, each, sums, squares);
+  auto statistics = [&](long long group, long long block) {
+    const Part part(size, work, group, block);
+    Constants<T, 1> shift;
+    for (int c = 0; c < part.channels(); c++) shift.value[0][c] = (T)shift_of(part.c0 + c);
+    if (!work.wide) shift.spread(part.channels(), size.s);
+    auto moments = [](const Vector<T>(&v)[1], const Vector<T>(&k)[1], Vector<T>& a, Vector<T>& b) {
+      a = v[0] - k[0];
+      b = a * a;
+    };
+    sum_part(size, work, part, in, shift, moments, partial);
   };
 
-  auto normalise = [&](long long g, long long block) {
-    const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
-    const long long c0 = g * work.group, c1 = min(index_t(size.c), index_t(c0 + work.group));
-    const int channels = (int)(c1 - c0);
+  auto normalise = [&](long long group, long long block) {
+    const Part part(size, work, group, block);
     double average[kColumns], square[kColumns];
-    partial.total(work.blocks, c0, c1, average, square);
-    for (int i = 0; i < channels; i += lanes<double>) {
-      const VecD from_shift = load(average + i) * share;
-      const VecD variance = max(VecD{}, load(square + i) * share - from_shift * from_shift);
-      store(average + i, from_shift);
-      store(square + i, 1 / sqrt(variance + eps));
+    partial.total(work.blocks, part, average, square);
+    for (int c = 0; c < part.channels(); c += lanes<double>) {
+      const VecD from_shift = load(average + c) * share;
+      store(average + c, from_shift);
+      store(square + c, 1 / sqrt(max(VecD{}, load(square + c) * share - from_shift * from_shift) + eps));
     }
-    T centre[kColumns], scale[kColumns], offset[kColumns];  // y = (x - centre) * scale + offset
-    for (int i = 0; i < channels; i++) {
-      average[i] += shift_of(c0 + i);
-      const double a = square[i] * weight[c0 + i];
-      centre[i] = (T)average[i];
-      scale[i] = (T)a;
-      offset[i] = (T)(bias[c0 + i] - (average[i] - centre[i]) * a);
+    Constants<T, 3> k;  // y = (x - k0) * k1 + k2
+    for (int c = 0; c < part.channels(); c++) {
+      const long long channel = part.c0 + c;
+      const double exact = shift_of(channel) + average[c], a = square[c] * weight[channel];
+      const T centre = (T)exact;
+      k.value[0][c] = centre;
+      k.value[1][c] = (T)a;
+      k.value[2][c] = (T)(bias[channel] - (exact - centre) * a);
+      if (block == 0) mean[channel] = centre, rstd[channel] = (T)square[c];
     }
-    for (int i = 0; block == 0 && i < channels; i++) mean[c0 + i] = centre[i], rstd[c0 + i] = (T)square[i];
-    spread(centre, channels, each);
-    spread(scale, channels, each);
-    spread(offset, channels, each);
-    for (long long n = begin; n < end; n++) {
-      const T* row = x + n * stride + c0 * size.s;
-      T* out = y + n * stride + c0 * size.s;
-      if (work.wide) {
-        const Vector<T> m = splat(centre[0]), a = splat(scale[0]), b = splat(offset[0]);
-        map_row(row, out, size.s, [=](Vector<T> v) { return (v - m) * a + b; });
-      } else {
-        const int columns = (int)((c1 - c0) * size.s);
-        for (int i = 0; i < columns; i++) out[i] = (row[i] - centre[i]) * scale[i] + offset[i];
-      }
-    }
+    if (!work.wide) k.spread(part.channels(), size.s);
+    const Vector<T> below = splat((T)slope);
+    choose(slope, [&](auto chosen) {
+      constexpr Behind behind = decltype(chosen)::behind;
+      auto f = [=](const Vector<T>(&v)[1], const Vector<T>(&k)[3]) {
+        return activate<T, behind>((v[0] - k[0]) * k[1] + k[2], below);
+      };
+      map_part(size, work, part, in, k, f, y);
+    });
   };
   two_rounds(size, work, statistics, normalise);
 }
 
-// With h = (x - mean) * rstd: gbias = sum g, gweight = sum g h, gx = weight * rstd * (g - gbias / count - h * gweight / count).
-TINYGEN_KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T* x, const T* weight, const T* mean,
-                                       const T* rstd, T* gx, T* gweight, T* gbias)) {
+// With h = (x - mean) * rstd and d = g behind the activation: gbias = sum d, gweight = sum d h and
+// gx = weight * rstd * (d - gbias / count - h * gweight / count). What the activation saw is computed again from x.
+TINYGEN_KERNEL(channel_norm_backward, (const Channels& size, const T* g, const T* x, const T* weight, const T* bias,
+                                       const T* mean, const T* rstd, double slope, T* gx, T* gweight, T* gbias)) {
   const Cut work = cut<T>(size);
-  const long long stride = size.c * size.s, each = work.wide ? 1 : size.s;
   const double share = 1 / ((double)size.n * size.s);
-  const Partial partial(size, work);  // sums of g and of g * (x - mean)
+  const Partial partial(size, work);  // sums of d and of d * (x - mean)
+  const T* const in[2] = {g, x};
+  const Vector<T> below = splat((T)slope);
 
-  auto sums = [&](long long group, long long block) {
-    const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
-    const long long c0 = group * work.group, c1 = min(index_t(size.c), index_t(c0 + work.group));
-    const T *first = x + c0 * size.s, *gfirst = g + c0 * size.s;
-    if (work.wide) {
-      const Vector<T> centre = splat(mean[c0]);
-      Sum<T> sum, product;
-      for (long long n = begin; n < end; n++)
-        read_row(gfirst + n * stride, first + n * stride, size.s, [&](Vector<T> d, Vector<T> v) {
-          sum.add(d);
-          product.add(d * (v - centre));  // beyond the row d is 0
-        });
-      return partial.put(block, c0, sum.total(), product.total());
-    }
-    const int columns = (int)((c1 - c0) * size.s);
-    T centre[kColumns];
-    double sums[kColumns], products[kColumns];
-    for (long long c = c0; c < c1; c++) centre[c - c0] = mean[c];
-    spread(centre, c1 - c0, each);
-    for (int i = 0; i < columns; i += lanes<T>) {
-      Sum<T> sum, product;
-      const Vector<T> m = load(centre + i);
-      const int rest = columns - i < lanes<T> ? columns - i : lanes<T>;
-      for (long long n = begin; n < end; n++) {
-        const T *at = first + n * stride + i, *gat = gfirst + n * stride + i;
-        Vector<T> d = rest == lanes<T> ? load(gat) : load_part(gat, rest);
-        sum.add(d);
-        product.add(d * ((rest == lanes<T> ? load(at) : load_part(at, rest)) - m));
+  choose(slope, [&](auto chosen) {
+    constexpr Behind behind = decltype(chosen)::behind;
+    auto sums = [&](long long group, long long block) {
+      const Part part(size, work, group, block);
+      Constants<T, 3> k;
+      for (int c = 0; c < part.channels(); c++) {
+        const long long channel = part.c0 + c;
+        k.value[0][c] = mean[channel];
+        k.value[1][c] = (T)((double)rstd[channel] * weight[channel]);
+        k.value[2][c] = bias[channel];
       }
-      __builtin_memcpy(sums + i, sum.part, sizeof sum.part);
-      __builtin_memcpy(products + i, product.part, sizeof product.part);
-    }
-    partial.put(block, c0, c1, each, sums, products);
-  };
+      if (!work.wide) k.spread(part.channels(), size.s);
+      auto terms = [=](const Vector<T>(&v)[2], const Vector<T>(&k)[3], Vector<T>& a, Vector<T>& b) {
+        const Vector<T> centred = v[1] - k[0];
+        a = gate<T, behind>(v[0], centred * k[1] + k[2], below);
+        b = a * centred;
+      };
+      sum_part(size, work, part, in, k, terms, partial);
+    };
 
-  auto gradient = [&](long long group, long long block) {
-    const long long begin = size.n * block / work.blocks, end = size.n * (block + 1) / work.blocks;
-    const long long c0 = group * work.group, c1 = min(index_t(size.c), index_t(c0 + work.group));
-    const int channels = (int)(c1 - c0);
-    double sum[kColumns], product[kColumns];
-    partial.total(work.blocks, c0, c1, sum, product);
-    T centre[kColumns], scale[kColumns], slope[kColumns], offset[kColumns];  // gx = g * scale + (x - centre) * slope + offset
-    for (int i = 0; i < channels; i++) {
-      const double r = rstd[c0 + i], a = r * weight[c0 + i];
-      centre[i] = mean[c0 + i];
-      scale[i] = (T)a;
-      slope[i] = (T)(-a * r * r * product[i] * share);
-      offset[i] = (T)(-a * sum[i] * share);
-      product[i] *= r;
-    }
-    for (int i = 0; block == 0 && i < channels; i++) gbias[c0 + i] = (T)sum[i], gweight[c0 + i] = (T)product[i];
-    spread(centre, channels, each);
-    spread(scale, channels, each);
-    spread(slope, channels, each);
-    spread(offset, channels, each);
-    for (long long n = begin; n < end; n++) {
-      const T *row = x + n * stride + c0 * size.s, *grow = g + n * stride + c0 * size.s;
-      T* out = gx + n * stride + c0 * size.s;
-      if (work.wide) {
-        const Vector<T> m = splat(centre[0]), a = splat(scale[0]), k = splat(slope[0]), b = splat(offset[0]);
-        map_row(grow, row, out, size.s, [=](Vector<T> d, Vector<T> v) { return d * a + ((v - m) * k + b); });
-      } else {
-        const int columns = (int)((c1 - c0) * size.s);
-        for (int i = 0; i < columns; i++) out[i] = grow[i] * scale[i] + ((row[i] - centre[i]) * slope[i] + offset[i]);
+    auto gradient = [&](long long group, long long block) {
+      const Part part(size, work, group, block);
+      double sum[kColumns], product[kColumns];
+      partial.total(work.blocks, part, sum, product);
+      Constants<T, 5> k;  // gx = d * k1 + (x - k0) * k3 + k4
+      for (int c = 0; c < part.channels(); c++) {
+        const long long channel = part.c0 + c;
+        const double r = rstd[channel], a = r * weight[channel];
+        k.value[0][c] = mean[channel];
+        k.value[1][c] = (T)a;
+        k.value[2][c] = bias[channel];
+        k.value[3][c] = (T)(-a * r * r * product[c] * share);
+        k.value[4][c] = (T)(-a * sum[c] * share);
+        if (block == 0) gbias[channel] = (T)sum[c], gweight[channel] = (T)(product[c] * r);
       }
-    }
-  };
-  two_rounds(size, work, sums, gradient);
+      if (!work.wide) k.spread(part.channels(), size.s);
+      auto f = [=](const Vector<T>(&v)[2], const Vector<T>(&k)[5]) {
+        const Vector<T> centred = v[1] - k[0];
+        return gate<T, behind>(v[0], centred * k[1] + k[2], below) * k[1] + (centred * k[3] + k[4]);
+      };
+      map_part(size, work, part, in, k, f, gx);
+    };
+    two_rounds(size, work, sums, gradient);
+  });
 }
 
 // ---- rows

@@ -1,6 +1,7 @@
 // Optimizer steps: all of an update in one pass, p, g and the buffers read once and written once.
 //
-// Contract: flat arrays of `count` elements, updated in place; buffers that an optimizer does not have are null. Formulas as in
+// Contract: p and the buffers are flat arrays, updated in place; buffers that an optimizer does not have are null. g comes in
+// pieces, the parameters' gradients where backward left them, and what lies between two pieces is not touched. Formulas as in
 // torch.optim, written out in backends/reference.py. Elementwise, so the result does not depend on the number of threads.
 #include "cpu/parallel.h"
 #include "cpu/table.h"
@@ -12,26 +13,32 @@ namespace {
 
 constexpr long long kGrain = 8192;
 
-// body(load, store, i) for every vector; in the last one, load and store touch the remaining elements only.
+// body(gradient, load, store) for every vector; in the last one of a piece, load and store touch its elements only.
 template <class T, class Body>
-inline void each_vector(long long count, const Body& body) {
-  split(count, kGrain, [&](long long i, long long end) {
-    auto get = [&](const T* a) { return load(a + i); };
-    auto put = [&](T* a, Vector<T> v) { store(a + i, v); };
-    for (; i + lanes<T> <= end; i += lanes<T>) body(get, put);
-    int rest = (int)(end - i);
-    auto get_part = [&](const T* a) { return load_part(a + i, rest); };
-    auto put_part = [&](T* a, Vector<T> v) { store_part(a + i, v, rest); };
-    if (rest) body(get_part, put_part);
+inline void each_vector(const Pieces<T>& g, const Body& body) {
+  split(g.all, kGrain, [&](long long begin, long long end) {
+    for (long long k = 0; k < g.count; k++) {
+      const long long stop = min(end, g.start[k] + g.size[k]);
+      long long i = max(begin, g.start[k]);
+      if (i >= stop) continue;
+      const T* from = g.piece[k] + (i - g.start[k]);
+      auto get = [&](const T* a) { return load(a + i); };
+      auto put = [&](T* a, Vector<T> v) { store(a + i, v); };
+      for (; i + lanes<T> <= stop; i += lanes<T>, from += lanes<T>) body(load(from), get, put);
+      int rest = (int)(stop - i);
+      auto get_part = [&](const T* a) { return load_part(a + i, rest); };
+      auto put_part = [&](T* a, Vector<T> v) { store_part(a + i, v, rest); };
+      if (rest) body(load_part(from, rest), get_part, put_part);
+    }
   });
 }
 
 }  // namespace
 
-TINYGEN_KERNEL(sgd_step, (long long count, T* p, const T* g, T* buffer, double lr, bool first, const Sgd& how)) {
+TINYGEN_KERNEL(sgd_step, (const Pieces<T>& g, T* p, T* buffer, double lr, bool first, const Sgd& how)) {
   const T rate = (T)lr, momentum = (T)how.momentum, fresh = (T)(1 - how.dampening), decay = (T)how.weight_decay;
-  each_vector<T>(count, [&](auto get, auto put) {
-    Vector<T> w = get(p), d = get(g);
+  each_vector<T>(g, [&](Vector<T> d, auto get, auto put) {
+    Vector<T> w = get(p);
     if (decay != 0) d += decay * w;
     if (buffer) {
       Vector<T> b = first ? d : momentum * get(buffer) + fresh * d;
@@ -42,13 +49,13 @@ TINYGEN_KERNEL(sgd_step, (long long count, T* p, const T* g, T* buffer, double l
   });
 }
 
-TINYGEN_KERNEL(adam_step, (long long count, T* p, const T* g, T* m, T* v, double lr, double step, const Adam& how)) {
+TINYGEN_KERNEL(adam_step, (const Pieces<T>& g, T* p, T* m, T* v, double lr, double step, const Adam& how)) {
   const T fresh1 = (T)(1 - how.beta1), fresh2 = (T)(1 - how.beta2), beta2 = (T)how.beta2, eps = (T)how.eps;
   const T rate = (T)(lr / (1 - __builtin_pow(how.beta1, step)));
   const T root = (T)(1 / __builtin_sqrt(1 - __builtin_pow(how.beta2, step)));
   const T shrink = (T)(how.decoupled ? 1 - lr * how.weight_decay : 1), decay = (T)(how.decoupled ? 0 : how.weight_decay);
-  each_vector<T>(count, [&](auto get, auto put) {
-    Vector<T> w = get(p) * shrink, d = get(g), mean = get(m);
+  each_vector<T>(g, [&](Vector<T> d, auto get, auto put) {
+    Vector<T> w = get(p) * shrink, mean = get(m);
     if (decay != 0) d += decay * w;
     mean += fresh1 * (d - mean);
     Vector<T> square = beta2 * get(v) + fresh2 * (d * d);
@@ -59,11 +66,11 @@ TINYGEN_KERNEL(adam_step, (long long count, T* p, const T* g, T* m, T* v, double
 }
 
 TINYGEN_KERNEL(rmsprop_step,
-               (long long count, T* p, const T* g, T* v, T* buffer, T* mean, double lr, const RmsProp& how)) {
+               (const Pieces<T>& g, T* p, T* v, T* buffer, T* mean, double lr, const RmsProp& how)) {
   const T alpha = (T)how.alpha, fresh = (T)(1 - how.alpha), eps = (T)how.eps, decay = (T)how.weight_decay;
   const T rate = (T)lr, momentum = (T)how.momentum;
-  each_vector<T>(count, [&](auto get, auto put) {
-    Vector<T> w = get(p), d = get(g);
+  each_vector<T>(g, [&](Vector<T> d, auto get, auto put) {
+    Vector<T> w = get(p);
     if (decay != 0) d += decay * w;
     Vector<T> square = alpha * get(v) + fresh * (d * d), variance = square;
     put(v, square);

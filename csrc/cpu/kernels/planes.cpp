@@ -249,6 +249,59 @@ inline void max_pool_any(const Taps& rows, const Taps& cols, const T* plane, T* 
   }
 }
 
+// Whether outputs p = 0, 1, ... see the elements 2 p and 2 p + 1.
+inline bool halves(const Taps& taps) {
+  for (long long i = 0; i < taps.outputs * taps.taps; i++)
+    if (taps.taps != 2 || taps.index[i] != i) return false;
+  return true;
+}
+
+TINYGEN_INLINE void store_winners(long long* to, MaskF winner, int count) {
+  std::int32_t where[lanes<float>];
+  __builtin_memcpy(where, &winner, sizeof winner);
+  for (int i = 0; i < count; i++) to[i] = where[i];
+}
+TINYGEN_INLINE void store_winners(long long* to, MaskD winner, int count) { __builtin_memcpy(to, &winner, count * sizeof *to); }
+
+// Windows of 2 x 2 side by side: even and odd elements of two rows are two vectors each.
+template <class T>
+inline void max_pool_halves(const Taps& rows, const Taps& cols, const T* plane, T* out, long long* winners) {
+  constexpr int L = lanes<T>;
+  using Places = typename IndexOf<T>::Vec;
+  const Index<T> width = (Index<T>)cols.size;
+  Places step;
+  for (int i = 0; i < L; i++) step[i] = 2 * i;
+  for (long long p = 0; p < rows.outputs; p++)
+    for (long long q = 0; q < cols.outputs; q += L) {
+      const long long at = 2 * p * cols.size + 2 * q;
+      const int count = (int)min(L, cols.outputs - q);
+      Vector<T> value[4];
+      for (int t = 0; t < 2; t++) {
+        const T* row = plane + at + t * cols.size;
+        Vector<T> a, b = {};
+        if (count == L)
+          a = load(row), b = load(row + L);
+        else if (2 * count > L)
+          a = load(row), b = load_part(row + L, 2 * count - L);
+        else
+          a = load_part(row, 2 * count);
+        value[2 * t] = Shuffles<T>::even(a, b);
+        value[2 * t + 1] = Shuffles<T>::odd(a, b);
+      }
+      const Places first = step + (Index<T>)at;
+      Vector<T> best = value[0];
+      Places winner = first;
+      for (int k = 1; k < 4; k++) {
+        const auto better = (value[k] > best) | ((value[k] != value[k]) & (best == best));
+        best = select(better, value[k], best);
+        winner = better ? first + (k / 2 * width + k % 2) : winner;
+      }
+      const long long o = p * cols.outputs + q;
+      store_part(out + o, best, count);
+      store_winners(winners + o, winner, count);
+    }
+}
+
 // The first tap inside for each output (-1: none).
 inline bool first_inside(const Taps& taps, long long* first) {
   bool all = true;
@@ -267,6 +320,11 @@ inline bool first_inside(const Taps& taps, long long* first) {
 TINYGEN_KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y, long long* winners)) {
   const long long size = rows.size * cols.size, outputs = rows.outputs * cols.outputs, pitch = padded(outputs);
   const long long window = rows.taps * cols.taps;
+  if (halves(rows) && halves(cols) && size < (1LL << 31))
+    return split(planes, grain_of(size + outputs), [&](long long plane, long long end) {
+      for (; plane < end; plane++)
+        max_pool_halves(rows, cols, x + plane * size, y + plane * outputs, winners + plane * outputs);
+    });
   Room room(kGeneral, Room::bytes_for<long long>(rows.outputs) + Room::bytes_for<long long>(cols.outputs) +
                           Room::bytes_for<Index<T>>(pitch * window));
   long long *first_row = room.take<long long>(rows.outputs), *first_col = room.take<long long>(cols.outputs);
@@ -302,15 +360,9 @@ TINYGEN_KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, 
           best = select(better, value, best);
           winner = better ? position : winner;
         }
-        Index<T> where[lanes<T>];
-        __builtin_memcpy(where, &winner, sizeof winner);
-        if (o + lanes<T> <= outputs) {
-          store(out + o, best);
-          for (int i = 0; i < lanes<T>; i++) won[o + i] = where[i];
-        } else {
-          store_part(out + o, best, (int)(outputs - o));
-          for (int i = 0; i < outputs - o; i++) won[o + i] = where[i];
-        }
+        const int count = (int)min(lanes<T>, outputs - o);
+        store_part(out + o, best, count);
+        store_winners(won + o, winner, count);
       }
     }
   });

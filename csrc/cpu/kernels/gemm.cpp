@@ -1,0 +1,367 @@
+// Matrix products: c[i][j] = f(bias[j] + sum over k of a[i][k] b[k][j]), for a batch of them; f is leaky_relu, see Product.
+//
+// Contract: c is contiguous, (batch, rows, columns); a and b have any strides of which one is 1 (or belongs to an axis of
+// length 1), so a transposed matrix is read where it lies; nothing overlaps c. The order of summation depends on the shapes
+// alone: every number of threads gives the same bits. 2 rows columns depth flops.
+//
+// One operand is spread over lanes, `wide`, the other is broadcast element by element, `tall`. Which is which is free, since
+// c^T = b^T a^T; the cheaper way is taken (`cost`). A block of results, kRows x 3 vectors, stays in registers while the
+// depth runs. `wide` is first copied in panels as wide as such a block: it is read many times, and its lanes must lie side
+// by side. `tall` is read where it lies.
+#include "cpu/conv/tile.h"
+#include "cpu/parallel.h"
+#include "cpu/table.h"
+#include "cpu/vectormath.h"
+
+namespace tinygen {
+namespace TINYGEN_ISA {
+namespace {
+
+constexpr index_t kDepth = 512;             // of a block of panels: 8 rows of `tall` and this stay in the first cache
+constexpr index_t kBlockBytes = 384 << 10;  // of panels: they stay in the second cache while all of `tall` passes
+constexpr index_t kFewRows = 2 * kRows;     // of `tall`, with which copying rows of `wide` does not pay
+constexpr index_t kDots = 4;                // as few results along one axis are computed as dot products
+constexpr double kGrain = 1e5;              // flops per thread, about 1 us
+
+template <class T>
+struct Operand {
+  const T* at;
+  index_t across, along;  // element (i, k), k the summation's index, is at[i * across + k * along]; one of them is 1
+};
+
+template <class T>
+struct Job {
+  Operand<T> tall, wide;
+  index_t rows, columns, depth;  // rows of `tall`, columns of `wide`
+  T* c;
+  index_t c_row, c_column;  // one of them is 1: c_column, or else the results are transposed on their way out
+  const T* bias;
+  bool bias_along_rows;
+  T slope;
+
+  bool transposed() const { return c_column != 1; }
+};
+
+// c[i][j] (+)= sum over k < depth of a[i * a_row + k * a_depth] * b[k * b_pitch + j] for M rows and N vectors.
+template <class T, int M, int N>
+__attribute__((noinline)) void block(index_t depth, const T* __restrict a, index_t a_row, index_t a_depth,
+                                     const T* __restrict b, index_t b_pitch, bool first, T* __restrict c,
+                                     index_t c_pitch) {
+  constexpr int L = lanes<T>;
+  Vector<T> sum[M][N];
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++) {
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) sum[i][j] = first ? Vector<T>{} : load(c + i * c_pitch + j * L);
+  }
+  const T* from[M];
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++) from[i] = a + i * a_row;
+  for (index_t k = 0, at = 0; k < depth; k++, at += a_depth) {
+    Vector<T> row[N];
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) row[j] = load(b + j * L);
+    TINYGEN_UNROLL
+    for (int i = 0; i < M; i++) {
+      Vector<T> factor = splat(from[i][at]);
+      TINYGEN_UNROLL
+      for (int j = 0; j < N; j++) sum[i][j] += factor * row[j];
+    }
+    b += b_pitch;
+  }
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++) {
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) store(c + i * c_pitch + j * L, sum[i][j]);
+  }
+}
+
+template <class T>
+using Block = void (*)(index_t, const T*, index_t, index_t, const T*, index_t, bool, T*, index_t);
+
+template <class T, int M = kRows>
+inline Block<T> pick_block(index_t rows, index_t vectors) {
+  if constexpr (M > 1)
+    if (rows < M) return pick_block<T, M - 1>(rows, vectors);
+#if TINYGEN_VECTOR_BYTES == 64
+  if (vectors == 3) return block<T, M, 3>;
+#endif
+  return vectors == 2 ? block<T, M, 2> : block<T, M, 1>;
+}
+
+// ---------------------------------------------------------------------------------------------- panels
+
+// `count` columns of `wide` for `depth` steps, as rows of whole vectors.
+template <class T>
+void pack(const Operand<T>& wide, index_t column, index_t count, index_t from, index_t depth, T* to) {
+  constexpr int L = lanes<T>;
+  const index_t pitch = (count + L - 1) / L * L;
+  const T* source = wide.at + column * wide.across + from * wide.along;
+  if (pitch != count) __builtin_memset(to, 0, depth * pitch * sizeof(T));
+  if (wide.across == 1)
+    for (index_t k = 0; k < depth; k++) copy_exactly(to + k * pitch, source + k * wide.along, count);
+  else
+    transpose_copy(source, wide.across, count, depth, to, pitch);
+}
+
+// ---------------------------------------------------------------------------------------------- bias and activation
+
+// c = f(c + bias) on `rows` rows of `columns` results, of which the first is (row, column) of the product.
+template <class T, class F>
+void finish(const Job<T>& job, index_t row, index_t rows, index_t column, index_t columns, T* c, index_t pitch,
+            const F& f) {
+  constexpr int L = lanes<T>;
+  for (index_t i = 0; i < rows; i++, c += pitch)
+    for (index_t j = 0; j < columns; j += L) {
+      Vector<T> value = load(c + j);
+      if (job.bias) {
+        const T* bias = job.bias + column + j;
+        const index_t rest = columns - j;
+        value += job.bias_along_rows ? splat(job.bias[row + i])
+                 : rest >= L         ? load(bias)
+                                     : load_part(bias, static_cast<int>(rest));
+      }
+      store(c + j, f(value));
+    }
+}
+
+template <class T>
+void finish(const Job<T>& job, index_t row, index_t rows, index_t column, index_t columns, T* c, index_t pitch) {
+  const Vector<T> zero = {}, slope = splat(job.slope);
+  if (job.slope == 1) {
+    if (job.bias) finish(job, row, rows, column, columns, c, pitch, [](Vector<T> v) { return v; });
+  } else if (job.slope == 0) {  // must not multiply: 0 * infinity would be NaN
+    finish(job, row, rows, column, columns, c, pitch, [=](Vector<T> v) { return max(zero, v); });
+  } else {
+    finish(job, row, rows, column, columns, c, pitch, [=](Vector<T> v) { return select(v > 0, v, slope * v); });
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- dot products
+
+// M rows of N results, both operands contiguous along the depth: lanes run along it, nothing is packed.
+template <class T, int M, int N>
+inline void dots(const Job<T>& job, index_t row, T* c, index_t pitch) {
+  constexpr int L = lanes<T>;
+  Vector<T> sum[M][N] = {};
+  const T *a = job.tall.at + row * job.tall.across, *b = job.wide.at;
+  const index_t whole = job.depth / L * L;
+  auto step = [&](auto read) {
+    Vector<T> other[N];
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) other[j] = read(b + j * job.wide.across);
+    TINYGEN_UNROLL
+    for (int i = 0; i < M; i++) {
+      Vector<T> one = read(a + i * job.tall.across);
+      TINYGEN_UNROLL
+      for (int j = 0; j < N; j++) sum[i][j] += one * other[j];
+    }
+  };
+  for (index_t k = 0; k < whole; k += L) step([=](const T* p) { return load(p + k); });
+  if (int rest = static_cast<int>(job.depth - whole)) step([=](const T* p) { return load_part(p + whole, rest); });
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++) {
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) c[i * pitch + j] = sum_lanes(sum[i][j]);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- one product
+
+template <class T>
+struct Plan {
+  index_t vectors, panels, panel;  // vectors of results in a row, panels, columns of a panel
+  bool packed;
+  index_t depth_parts, block_panels;  // of a block
+  index_t group;                      // rows that are computed before they are written
+};
+
+template <class T>
+Plan<T> make_plan(const Job<T>& job) {
+  constexpr index_t L = lanes<T>;
+  Plan<T> plan;
+  plan.vectors = (job.columns + L - 1) / L;
+  plan.panel = vectors_per_block(plan.vectors) * L;
+  plan.panels = (job.columns + plan.panel - 1) / plan.panel;
+  plan.packed = job.wide.across != 1 || job.rows > kFewRows;
+  plan.depth_parts = max(1, (job.depth + kDepth - 1) / kDepth);
+  const index_t depth = (job.depth + plan.depth_parts - 1) / plan.depth_parts;
+  plan.block_panels = plan.packed ? max(1, kBlockBytes / max(1, depth * plan.panel * sizeof(T))) : plan.panels;
+  plan.block_panels = min(plan.block_panels, plan.panels);
+  plan.group = kRows;
+  while (job.transposed() && plan.group % L) plan.group += kRows;  // whole blocks to transpose
+  return plan;
+}
+
+// Rows [row, row + group) of one panel. `part`: which part of the depth; `panels`: where the panel was packed.
+template <class T>
+void compute(const Job<T>& job, const Plan<T>& plan, index_t row, index_t panel, index_t part, const T* packed, T* own) {
+  constexpr index_t L = lanes<T>;
+  const index_t from = job.depth * part / plan.depth_parts, depth = job.depth * (part + 1) / plan.depth_parts - from;
+  const bool first = part == 0, last = part == plan.depth_parts - 1;
+  const index_t column = panel * plan.panel, columns = min(plan.panel, job.columns - column);
+  const index_t rows = min(plan.group, job.rows - row), vectors = (columns + L - 1) / L;
+  const bool whole = columns == vectors * L, direct = whole && !job.transposed();
+
+  const T* b = packed;
+  index_t b_pitch = vectors * L;
+  if (!plan.packed && whole) {
+    b = job.wide.at + column + from * job.wide.along;
+    b_pitch = job.wide.along;
+  } else if (!plan.packed) {  // what lies beyond the last column may not be read
+    T* edge = own + plan.group * plan.panel;
+    pack(job.wide, column, columns, from, depth, edge);
+    b = edge;
+  }
+
+  T* result = job.c + row * job.c_row + column * job.c_column;
+  T* c = direct ? result : own;
+  const index_t c_pitch = direct ? job.c_row : vectors * L;
+  auto copy_rows = [&](T* to, index_t to_pitch, const T* source, index_t pitch) {
+    for (index_t i = 0; i < rows; i++) copy_exactly(to + i * to_pitch, source + i * pitch, columns);
+  };
+  if (!direct && !first) {
+    if (job.transposed())
+      transpose_copy(result, job.c_column, columns, rows, c, c_pitch);
+    else
+      copy_rows(c, c_pitch, result, job.c_row);
+  }
+  for (index_t i = 0; i < rows; i += kRows)
+    pick_block<T>(min(kRows, rows - i), vectors)(depth, job.tall.at + (row + i) * job.tall.across + from * job.tall.along,
+                                                 job.tall.across, job.tall.along, b, b_pitch, first, c + i * c_pitch,
+                                                 c_pitch);
+  if (last) finish(job, row, rows, column, columns, c, c_pitch);
+  if (job.transposed())
+    transpose_copy(c, c_pitch, rows, columns, result, job.c_column);
+  else if (!direct)
+    copy_rows(result, job.c_row, c, c_pitch);
+}
+
+template <class T>
+void blocks(const Job<T>& job, int use) {
+  const Plan<T> plan = make_plan(job);
+  const index_t most_depth = (job.depth + plan.depth_parts - 1) / plan.depth_parts;
+  const index_t panel_size = most_depth * plan.panel, buffer_size = plan.block_panels * panel_size;
+  // Two buffers: while the slowest thread still reads one, the others pack the next.
+  T* buffers = plan.packed ? static_cast<T*>(scratch(kPanel, 2 * buffer_size * sizeof(T) + 64)) : nullptr;
+  const index_t groups = (job.rows + plan.group - 1) / plan.group;
+  parallel(use, [&](int thread, int all) {
+    T* own = static_cast<T*>(scratch(kTile, (plan.group * plan.panel + (plan.packed ? 0 : panel_size)) * sizeof(T)));
+    int turn = 0;
+    for (index_t begin = 0; begin < plan.panels; begin += plan.block_panels)
+      for (index_t part = 0; part < plan.depth_parts; part++) {
+        const index_t count = min(plan.block_panels, plan.panels - begin);
+        T* buffer = buffers + turn * buffer_size;
+        if (plan.packed) {
+          constexpr index_t kSlice = 64;  // of the depth: what one thread packs
+          const index_t from = job.depth * part / plan.depth_parts;
+          const index_t depth = job.depth * (part + 1) / plan.depth_parts - from;
+          const index_t slices = (depth + kSlice - 1) / kSlice, pieces = count * slices;
+          for (index_t u = pieces * thread / all; u < pieces * (thread + 1) / all; u++) {
+            const index_t at = u / slices, k = u % slices * kSlice, column = (begin + at) * plan.panel;
+            const index_t columns = min(plan.panel, job.columns - column);
+            const index_t pitch = (columns + lanes<T> - 1) / lanes<T> * lanes<T>;
+            pack(job.wide, column, columns, from + k, min(kSlice, depth - k), buffer + at * panel_size + k * pitch);
+          }
+          barrier(all);
+          turn = 1 - turn;
+        }
+        const index_t units = groups * count;
+        for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++)
+          compute(job, plan, u / count * plan.group, begin + u % count, part, buffer + u % count * panel_size, own);
+      }
+  });
+}
+
+template <class T, int N>
+void rows_of_dots(const Job<T>& job, int use) {
+  constexpr index_t kPitch = lanes<T> > kDots ? lanes<T> : kDots;
+  parallel(use, [&](int thread, int all) {
+    T own[kDots * kPitch] = {};
+    for (index_t i = job.rows * thread / all, end = job.rows * (thread + 1) / all; i < end;) {
+      const index_t rows = end - i >= 4 ? 4 : 1;
+      if (rows == 4)
+        dots<T, 4, N>(job, i, own, kPitch);
+      else
+        dots<T, 1, N>(job, i, own, kPitch);
+      finish(job, i, rows, 0, N, own, kPitch);
+      for (index_t r = 0; r < rows; r++)
+        for (index_t j = 0; j < N; j++) job.c[(i + r) * job.c_row + j * job.c_column] = own[r * kPitch + j];
+      i += rows;
+    }
+  });
+}
+
+// In vector operations: multiply-adds, copying into panels, transposing the results.
+template <class T>
+double cost(const Job<T>& job) {
+  constexpr double L = lanes<T>;
+  const double rows = job.rows, columns = job.columns, depth = job.depth;
+  const double vectors = static_cast<double>((job.columns + lanes<T> - 1) / lanes<T>);
+  const double packing = job.wide.across != 1 ? 6 : job.rows > kFewRows ? 2 : 0;
+  return rows * vectors * depth + packing * columns / L * depth + (job.transposed() ? 8 * rows * columns / L : 0);
+}
+
+template <class T>
+Job<T> exchanged(const Job<T>& job) {
+  Job<T> other = job;
+  other.tall = job.wide, other.wide = job.tall;
+  other.rows = job.columns, other.columns = job.rows;
+  other.c_row = job.c_column, other.c_column = job.c_row;
+  other.bias_along_rows = !job.bias_along_rows;
+  return other;
+}
+
+template <class T>
+void multiply(const Job<T>& job, int use) {
+  const Job<T> other = exchanged(job);
+  if (job.tall.along == 1 && job.wide.along == 1 && min(job.rows, job.columns) <= kDots) {
+    const Job<T>& best = job.columns <= job.rows ? job : other;
+    switch (best.columns) {
+      case 1:
+        return rows_of_dots<T, 1>(best, use);
+      case 2:
+        return rows_of_dots<T, 2>(best, use);
+      case 3:
+        return rows_of_dots<T, 3>(best, use);
+      default:
+        return rows_of_dots<T, 4>(best, use);
+    }
+  }
+  blocks(cost(other) < cost(job) ? other : job, use);
+}
+
+}  // namespace
+
+TINYGEN_KERNEL(matmul, (const Product& size, const T* a, const T* b, const T* bias, T* c)) {
+  if (size.rows == 0 || size.columns == 0) return;
+  const double flops = 2.0 * static_cast<double>(size.rows) * static_cast<double>(size.columns) *
+                       static_cast<double>(max(1, size.depth));
+  auto one = [&](index_t n, int use) {
+    Job<T> job = {{a + size.a_offset[n], size.a_row, size.a_depth},
+                  {b + size.b_offset[n], size.b_column, size.b_depth},
+                  size.rows,
+                  size.columns,
+                  size.depth,
+                  c + n * size.rows * size.columns,
+                  size.columns,
+                  1,
+                  bias,
+                  false,
+                  static_cast<T>(size.slope)};
+    multiply(job, use);
+  };
+  if (size.batch >= threads()) {
+    const double least = kGrain / flops;
+    split(size.batch, least > 1 ? static_cast<index_t>(least) : 1, [&](index_t n, index_t end) {
+      for (; n < end; n++) one(n, 1);
+    });
+  } else {
+    const double most = flops / kGrain;
+    const int use = most < threads() ? static_cast<int>(most) : threads();
+    for (index_t n = 0; n < size.batch; n++) one(n, use);
+  }
+}
+
+}  // namespace TINYGEN_ISA
+}  // namespace tinygen
