@@ -63,8 +63,10 @@ def test_equals_the_definition(isa, shapes, pad, transposed):
             assert np.abs(result - exact).max() <= tolerance * np.abs(exact).max()
 
 
-def test_does_not_depend_on_the_threads(two_threads):
-    geo = Geometry.of_convolution("conv2d", (3, 6, 21, 18), (13, 6, 3, 3), 1, 1, 1, 1)
+@pytest.mark.parametrize("shapes", [((3, 6, 21, 18), (13, 6, 3, 3)), ((1, 20, 13, 9), (150, 20, 3, 3))], ids=str)
+def test_does_not_depend_on_the_threads(two_threads, shapes):
+    """Threads share images and rows, and where there are few of these the filters too (second shape)."""
+    geo = Geometry.of_convolution("conv2d", *shapes, 1, 1, 1, 1)
     results = []
     for threads in (1, 2, 5):
         _cpu.set_num_threads(threads)
@@ -72,12 +74,26 @@ def test_does_not_depend_on_the_threads(two_threads):
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
 
 
+@pytest.mark.parametrize("x_shape, w_shape, pad", [
+    ((0, 3, 6, 6), (4, 3, 3, 3), (1, 1)),  # no images
+    ((2, 0, 6, 6), (4, 0, 3, 3), (1, 1)),  # no channels: the bias alone
+    ((1, 2, 1, 300), (3, 2, 3, 3), (1, 1)),  # wider than a panel
+    ((1, 2, 2, 2), (3, 2, 3, 3), (9, 7)),  # most tiles see nothing but padding
+])  # fmt: skip
+def test_sizes_at_the_edge(isa, x_shape, w_shape, pad):
+    y_shape = (x_shape[0], w_shape[0], *(n + 2 * p - 2 for n, p in zip(x_shape[2:], pad)))
+    geo = Geometry(x_shape, w_shape, y_shape, pad=pad)
+    for transposed in (False, True):
+        result, exact = contraction(geo, transposed, np.float64, np.random.default_rng(0))
+        assert result.shape == exact.shape and np.abs(result - exact).max(initial=0) < 1e-13
+
+
 def test_rounding_error_is_what_the_docstring_says():
     geo = Geometry.of_convolution("conv2d", (2, 256, 28, 28), (64, 256, 3, 3), 1, 1, 1, 1)
     result, exact = contraction(geo, False, np.float32, np.random.default_rng(0))
     error = result - exact
     largest, rms = np.abs(error).max() / np.abs(exact).max(), np.sqrt((error**2).mean() / (exact**2).mean())
-    assert 1e-7 < largest < 1.5e-5 and rms < 5e-6, (largest, rms)
+    assert 1e-7 < largest < 5e-6 and rms < 2e-6, (largest, rms)
 
 
 def layer(x_shape, w_shape, pad=1, stride=1, dilation=1, groups=1):
@@ -87,6 +103,7 @@ def layer(x_shape, w_shape, pad=1, stride=1, dilation=1, groups=1):
 def test_is_chosen_where_it_wins():
     assert cpu._winograd_wins(layer((16, 64, 56, 56), (64, 64, 3, 3)))
     assert cpu._winograd_wins(layer((128, 64, 7, 7), (128, 64, 3, 3)))
+    assert cpu._winograd_wins(layer((1, 64, 16, 16), (64, 64, 3, 3)))
     for other in (
         layer((16, 64, 56, 56), (64, 64, 3, 3), stride=2),
         layer((16, 64, 56, 56), (64, 64, 3, 3), dilation=2),
@@ -94,7 +111,8 @@ def test_is_chosen_where_it_wins():
         layer((16, 64, 56, 56), (64, 64, 5, 5)),
         layer((16, 3, 56, 56), (64, 3, 3, 3)),
         layer((16, 64, 5, 5), (64, 64, 3, 3)),
-        layer((1, 64, 16, 16), (64, 64, 3, 3)),
+        layer((1, 512, 7, 7), (512, 512, 3, 3)),
+        layer((2, 16, 8, 8), (16, 16, 3, 3)),
     ):
         assert not cpu._winograd_wins(other)
 

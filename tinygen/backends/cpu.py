@@ -133,17 +133,18 @@ def get_winograd() -> bool:
 def _winograd_wins(geo: Geometry) -> bool:
     """Whether Winograd's F(4x4, 3x3) computes `conv` and `conv_transpose` faster than their definition.
 
-    Measured on a Zen 4 with 1 and 2 threads, time of the direct kernels / Winograd: 2.5 with 64 channels of 56x56, 1.3
-    with 12, 0.9 with 8, where transforming costs more than it saves; 2.2 with 14x14 pixels, 0.9 with 5x5, most of whose
-    4x4 tiles lie outside; 1.2 with 32 tiles in all, 0.9 with 16, over which transforming the filters does not pay.
+    Measured on a Zen 4, time of the direct kernels / Winograd: 3.1 with 64 channels of 56x56 pixels, 2.1 with 16, 1.0
+    to 1.2 with 12, 0.7 with 8, whose lanes are half empty; 2.0 with 7x7 pixels, 1.4 with 6x6, 0.9 with 5x5, most of
+    whose 4x4 tiles lie outside; 1.3 with 16 tiles in all and 512 channels, 1.1 with 8, 0.8 with 4, over which
+    transforming the filters does not pay.
     """
     if geo.groups != 1 or geo.w_shape[2:] != (3, 3) or geo.stride != (1, 1) or geo.dilation != (1, 1):
         return False
     both = []
     for n, _, h, w in (geo.x_shape, geo.y_shape):
-        tiles = n * -(-h // 4) * -(-w // 4)
-        both.append(tiles >= 32 and 16 * tiles <= 1.5 * n * h * w)
-    return min(geo.w_shape[:2]) >= 12 and all(both)
+        tiles = -(-h // 4) * -(-w // 4)
+        both.append(n * tiles >= 8 and h * w >= 9 * tiles)
+    return min(geo.w_shape[:2]) >= 16 and geo.flops >= 3e6 and all(both)
 
 
 def _as_matrices(*arrays: Array) -> list[Array]:

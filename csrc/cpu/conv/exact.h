@@ -6,8 +6,8 @@
 //            kernel on 8 x 8 pixels, stride 2, padding 1, that saves 23 %.
 // Tile       All sums of some results and some outputs of a class stay in registers over the whole reduction. The taps
 //            of one row are one run through memory, for the source and for the weights [tap][channel][result].
-//            Lanes over images: weights are broadcast, kImageResults results x 2 outputs of `lanes` images.
-//            Lanes over results: the source is broadcast, kRows outputs x up to kVectors vectors of results.
+//            Lanes over images: weights are broadcast, kImageResults results x 2 outputs of `lanes` images each.
+//            Lanes over results: the source is broadcast, 6 outputs x kResultVectors vectors of results.
 // Mapping    Per thread and unit (some images, a band of rows, some blocks of results): pack the source, then for each
 //            block of results and a few rows: multiply, transpose the sums to the output. The source and the block's
 //            weights stream from L2 or L3, in runs so long that hardware prefetching hides it: splitting the channels
@@ -24,7 +24,7 @@ namespace TINYGEN_ISA {
 namespace {
 
 #if TINYGEN_VECTOR_BYTES == 64
-constexpr int kImageResults = 12;  // times two vectors: 24 of 32 registers
+constexpr int kImageResults = 14;  // times two vectors: 28 of 32 registers
 constexpr int kResultVectors = 4;  // times six spots
 #elif TINYGEN_VECTOR_BYTES == 32
 constexpr int kImageResults = 6, kResultVectors = 2;
@@ -487,7 +487,7 @@ void write_sums(const Gather<T>& job, bool over_images, index_t group, index_t m
   }
 }
 
-// Rows low .. high - 1 (from `row` of the band's packed source) of all slots of a chunk, one block of results.
+// Some output rows of all slots of a chunk, for one block of results: what is multiplied together.
 template <class T>
 struct Group {
   const T *source, *weights;

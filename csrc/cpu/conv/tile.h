@@ -123,65 +123,6 @@ inline index_t vectors_per_block(index_t vectors) {
   return best;
 }
 
-// spread<T, M, N>: M pixels x N vectors of results. sum[i][j] (rows of N vectors) = init[j] + sum over k < depth of
-// window[pixel[i] + offset[k]] * weights[k][j], k being a (channel, tap) pair: lanes run over the results, source
-// elements are broadcast straight from the window, nothing is packed. `first`: start from init; otherwise add to what
-// sum holds. conv_weight is the same loop with pixels and (channel, tap) pairs exchanged, and y in the place of the
-// weights.
-template <class T, int M, int N>
-__attribute__((noinline)) void spread(const T* __restrict window, const index_t* __restrict pixel,
-                                      const index_t* __restrict offset, index_t depth, const T* __restrict weights,
-                                      const T* __restrict init, bool first, T* __restrict sum) {
-  constexpr int L = lanes<T>;
-  Vector<T> total[M][N];
-  TINYGEN_UNROLL
-  for (int i = 0; i < M; i++) {
-    TINYGEN_UNROLL
-    for (int j = 0; j < N; j++) total[i][j] = load(first ? init + j * L : sum + (i * N + j) * L);
-  }
-  const T* from[M];
-  TINYGEN_UNROLL
-  for (int i = 0; i < M; i++) from[i] = window + pixel[i];
-  for (index_t k = 0; k < depth; k++) {
-    index_t at = offset[k];
-    Vector<T> row[N];
-    TINYGEN_UNROLL
-    for (int j = 0; j < N; j++) row[j] = load(weights + j * L);
-    TINYGEN_UNROLL
-    for (int i = 0; i < M; i++) {
-      Vector<T> factor = splat(from[i][at]);
-      TINYGEN_UNROLL
-      for (int j = 0; j < N; j++) total[i][j] += factor * row[j];
-    }
-    weights += N * L;
-  }
-  TINYGEN_UNROLL
-  for (int i = 0; i < M; i++) {
-    TINYGEN_UNROLL
-    for (int j = 0; j < N; j++) store(sum + (i * N + j) * L, total[i][j]);
-  }
-}
-
-template <class T>
-using SpreadFunction = void (*)(const T*, const index_t*, const index_t*, index_t, const T*, const T*, bool, T*);
-
-template <class T, int M>
-inline SpreadFunction<T> pick_spread_width(index_t vectors) {
-#if TINYGEN_VECTOR_BYTES == 64
-  if (vectors == 3) return spread<T, M, 3>;
-#endif
-  return vectors == 2 ? spread<T, M, 2> : spread<T, M, 1>;
-}
-
-// spread<T, M, vectors> for the largest M <= pixels that exists; `taken` is that M.
-template <class T>
-inline SpreadFunction<T> pick_spread(index_t pixels, index_t vectors, index_t* taken) {
-  *taken = pixels >= kRows ? kRows : pixels >= 4 ? 4 : pixels >= 2 ? 2 : 1;
-  if (pixels >= kRows) return pick_spread_width<T, kRows>(vectors);
-  if (pixels >= 4) return pick_spread_width<T, 4>(vectors);
-  return pixels >= 2 ? pick_spread_width<T, 2>(vectors) : pick_spread_width<T, 1>(vectors);
-}
-
 }  // namespace
 }  // namespace TINYGEN_ISA
 }  // namespace tinygen

@@ -5,9 +5,12 @@
 // alone: every number of threads gives the same bits. 2 rows columns depth flops.
 //
 // One operand is spread over lanes, `wide`, the other is broadcast element by element, `tall`. Which is which is free, since
-// c^T = b^T a^T; the cheaper way is taken (`cost`). A block of results, kRows x 3 vectors, stays in registers while the
-// depth runs. `wide` is first copied in panels as wide as such a block: it is read many times, and its lanes must lie side
-// by side. `tall` is read where it lies.
+// c^T = b^T a^T. A block of results, kRows x 3 vectors, stays in registers while the depth runs. `wide` is first copied in
+// panels as wide as such a block: it is read many times, and its lanes must lie side by side. `tall` is read where it lies.
+//
+// The threads share the results out as a grid and never wait for each other: each packs what it needs itself. (They could
+// pack together, but where the two cores of a Zen 4 machine had no cache in common, fetching what the other had packed made
+// a product of 128 x 512 x 784 take twice as long.) The cheapest orientation and grid are taken (`cost`).
 #include "cpu/conv/tile.h"
 #include "cpu/parallel.h"
 #include "cpu/table.h"
@@ -17,7 +20,7 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr index_t kDepth = 512;             // of a block of panels: 8 rows of `tall` and this stay in the first cache
+constexpr index_t kDepth = 832;             // of a block of panels: 8 rows of `tall` and this stay in the first cache
 constexpr index_t kBlockBytes = 384 << 10;  // of panels: they stay in the second cache while all of `tall` passes
 constexpr index_t kFewRows = 2 * kRows;     // of `tall`, with which copying rows of `wide` does not pay
 constexpr index_t kDots = 4;                // as few results along one axis are computed as dot products
@@ -203,16 +206,9 @@ void compute(const Job<T>& job, const Plan<T>& plan, index_t row, index_t panel,
   const index_t rows = min(plan.group, job.rows - row), vectors = (columns + L - 1) / L;
   const bool whole = columns == vectors * L, direct = whole && !job.transposed();
 
-  const T* b = packed;
-  index_t b_pitch = vectors * L;
-  if (!plan.packed && whole) {
-    b = job.wide.at + column + from * job.wide.along;
-    b_pitch = job.wide.along;
-  } else if (!plan.packed) {  // what lies beyond the last column may not be read
-    T* edge = own + plan.group * plan.panel;
-    pack(job.wide, column, columns, from, depth, edge);
-    b = edge;
-  }
+  const bool in_place = whole && !plan.packed;
+  const T* b = in_place ? job.wide.at + column + from * job.wide.along : packed;
+  const index_t b_pitch = in_place ? job.wide.along : vectors * L;
 
   T* result = job.c + row * job.c_row + column * job.c_column;
   T* c = direct ? result : own;
@@ -237,40 +233,29 @@ void compute(const Job<T>& job, const Plan<T>& plan, index_t row, index_t panel,
     copy_rows(result, job.c_row, c, c_pitch);
 }
 
+// All of one thread's results.
 template <class T>
-void blocks(const Job<T>& job, int use) {
+void blocks(const Job<T>& job) {
   const Plan<T> plan = make_plan(job);
   const index_t most_depth = (job.depth + plan.depth_parts - 1) / plan.depth_parts;
-  const index_t panel_size = most_depth * plan.panel, buffer_size = plan.block_panels * panel_size;
-  // Two buffers: while the slowest thread still reads one, the others pack the next.
-  T* buffers = plan.packed ? static_cast<T*>(scratch(kPanel, 2 * buffer_size * sizeof(T) + 64)) : nullptr;
-  const index_t groups = (job.rows + plan.group - 1) / plan.group;
-  parallel(use, [&](int thread, int all) {
-    T* own = static_cast<T*>(scratch(kTile, (plan.group * plan.panel + (plan.packed ? 0 : panel_size)) * sizeof(T)));
-    int turn = 0;
-    for (index_t begin = 0; begin < plan.panels; begin += plan.block_panels)
-      for (index_t part = 0; part < plan.depth_parts; part++) {
-        const index_t count = min(plan.block_panels, plan.panels - begin);
-        T* buffer = buffers + turn * buffer_size;
-        if (plan.packed) {
-          constexpr index_t kSlice = 64;  // of the depth: what one thread packs
-          const index_t from = job.depth * part / plan.depth_parts;
-          const index_t depth = job.depth * (part + 1) / plan.depth_parts - from;
-          const index_t slices = (depth + kSlice - 1) / kSlice, pieces = count * slices;
-          for (index_t u = pieces * thread / all; u < pieces * (thread + 1) / all; u++) {
-            const index_t at = u / slices, k = u % slices * kSlice, column = (begin + at) * plan.panel;
-            const index_t columns = min(plan.panel, job.columns - column);
-            const index_t pitch = (columns + lanes<T> - 1) / lanes<T> * lanes<T>;
-            pack(job.wide, column, columns, from + k, min(kSlice, depth - k), buffer + at * panel_size + k * pitch);
-          }
-          barrier(all);
-          turn = 1 - turn;
-        }
-        const index_t units = groups * count;
-        for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++)
-          compute(job, plan, u / count * plan.group, begin + u % count, part, buffer + u % count * panel_size, own);
+  const index_t panel_size = most_depth * plan.panel;
+  T* own = static_cast<T*>(scratch(kTile, plan.group * plan.panel * sizeof(T)));
+  T* panels = static_cast<T*>(scratch(kPanel, (plan.packed ? plan.block_panels : 1) * panel_size * sizeof(T) + 64));
+  for (index_t begin = 0; begin < plan.panels; begin += plan.block_panels)
+    for (index_t part = 0; part < plan.depth_parts; part++) {
+      const index_t end = min(begin + plan.block_panels, plan.panels);
+      const index_t from = job.depth * part / plan.depth_parts, depth = job.depth * (part + 1) / plan.depth_parts - from;
+      for (index_t p = begin; p < end; p++) {
+        const index_t column = p * plan.panel, columns = min(plan.panel, job.columns - column);
+        if (plan.packed)
+          pack(job.wide, column, columns, from, depth, panels + (p - begin) * panel_size);
+        else if (columns % lanes<T>)  // the last one, of a width that may not be loaded in whole vectors
+          pack(job.wide, column, columns, from, depth, panels);
       }
-  });
+      for (index_t row = 0; row < job.rows; row += plan.group)
+        for (index_t p = begin; p < end; p++)
+          compute(job, plan, row, p, part, panels + (plan.packed ? (p - begin) * panel_size : 0), own);
+    }
 }
 
 template <class T, int N>
@@ -292,16 +277,6 @@ void rows_of_dots(const Job<T>& job, int use) {
   });
 }
 
-// In vector operations: multiply-adds, copying into panels, transposing the results.
-template <class T>
-double cost(const Job<T>& job) {
-  constexpr double L = lanes<T>;
-  const double rows = job.rows, columns = job.columns, depth = job.depth;
-  const double vectors = static_cast<double>((job.columns + lanes<T> - 1) / lanes<T>);
-  const double packing = job.wide.across != 1 ? 6 : job.rows > kFewRows ? 2 : 0;
-  return rows * vectors * depth + packing * columns / L * depth + (job.transposed() ? 8 * rows * columns / L : 0);
-}
-
 template <class T>
 Job<T> exchanged(const Job<T>& job) {
   Job<T> other = job;
@@ -312,11 +287,49 @@ Job<T> exchanged(const Job<T>& job) {
   return other;
 }
 
+// Rows [row, row_end) and columns [column, column_end) of the results.
+template <class T>
+Job<T> part_of(const Job<T>& job, index_t row, index_t row_end, index_t column, index_t column_end) {
+  Job<T> part = job;
+  part.tall.at += row * job.tall.across, part.wide.at += column * job.wide.across;
+  part.rows = row_end - row, part.columns = column_end - column;
+  part.c += row * job.c_row + column * job.c_column;
+  if (part.bias) part.bias += job.bias_along_rows ? row : column;
+  return part;
+}
+
+// Of the longest share in a grid, in vector operations: multiply-adds, copying into panels, transposing the results.
+template <class T>
+double cost(const Job<T>& job, index_t grid_rows, index_t grid_columns) {
+  const auto share = [](index_t n, index_t unit, index_t parts) {
+    return static_cast<double>(((n + unit - 1) / unit + parts - 1) / parts);
+  };
+  const double rows = share(job.rows, kRows, grid_rows) * kRows, vectors = share(job.columns, lanes<T>, grid_columns);
+  const double packing = job.wide.across != 1 ? 6 : rows > kFewRows ? 2 : 0, writing = job.transposed() ? 8 : 1;
+  return vectors * ((rows + packing) * static_cast<double>(job.depth) + rows * writing);
+}
+
+template <class T>
+void in_grid(const Job<T>& job, int use, index_t grid_columns) {
+  constexpr index_t L = lanes<T>;
+  const index_t grid_rows = use / grid_columns, units = grid_rows * grid_columns;
+  const index_t bands = (job.rows + kRows - 1) / kRows, vectors = (job.columns + L - 1) / L;
+  parallel(static_cast<int>(units), [&](int thread, int all) {
+    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+      const index_t i = u / grid_columns, j = u % grid_columns;
+      const Job<T> part =
+          part_of(job, bands * i / grid_rows * kRows, min(job.rows, bands * (i + 1) / grid_rows * kRows),
+                  vectors * j / grid_columns * L, min(job.columns, vectors * (j + 1) / grid_columns * L));
+      if (part.rows > 0 && part.columns > 0) blocks(part);
+    }
+  });
+}
+
 template <class T>
 void multiply(const Job<T>& job, int use) {
-  const Job<T> other = exchanged(job);
+  const Job<T> ways[] = {job, exchanged(job)};
   if (job.tall.along == 1 && job.wide.along == 1 && min(job.rows, job.columns) <= kDots) {
-    const Job<T>& best = job.columns <= job.rows ? job : other;
+    const Job<T>& best = ways[job.columns > job.rows];
     switch (best.columns) {
       case 1:
         return rows_of_dots<T, 1>(best, use);
@@ -328,7 +341,15 @@ void multiply(const Job<T>& job, int use) {
         return rows_of_dots<T, 4>(best, use);
     }
   }
-  blocks(cost(other) < cost(job) ? other : job, use);
+  const Job<T>* best = ways;
+  index_t best_columns = 1;
+  double least = -1;
+  for (const Job<T>* each = ways; each < ways + 2; each++)
+    for (index_t columns = 1; columns <= use; columns++) {
+      const double now = cost(*each, use / columns, columns);
+      if (least < 0 || now < least) best = each, best_columns = columns, least = now;
+    }
+  in_grid(*best, use, best_columns);
 }
 
 }  // namespace
@@ -358,7 +379,7 @@ TINYGEN_KERNEL(matmul, (const Product& size, const T* a, const T* b, const T* bi
     });
   } else {
     const double most = flops / kGrain;
-    const int use = most < threads() ? static_cast<int>(most) : threads();
+    const int use = most < 2 ? 1 : most < threads() ? static_cast<int>(most) : threads();
     for (index_t n = 0; n < size.batch; n++) one(n, use);
   }
 }

@@ -1,21 +1,24 @@
-// conv_winograd: convolutions of 3x3 kernels at stride 1 with a quarter of the multiplications.
+// conv_winograd: 3 x 3 convolutions at stride 1, and their adjoints, with a quarter of the multiplications.
 //
-// Contract   float32 or float64, stride 1, dilation 1, one group, any pads and sizes. transposed = false: y of conv;
-//            transposed = true: x of conv_transpose, which is the same with the kernel turned around, its channels
-//            exchanged and pad 2 - pad. Results do not depend on the number of threads.
-// Idea       F(4x4, 3x3) of Lavin and Gray, 2016: a tile of 4 x 4 results reads 6 x 6 of the source, and
-//                result = A' [ sum over channels of (G w G') * (B' source B) ] A
-//            where * is elementwise. Per channel that is 36 products for 16 results, where the definition takes 144.
-//            The sum is 36 independent matrix products [results x channels] [channels x tiles]: one per "frequency" f.
-// Mapping    A thread has a share of all tiles (of all images, row by row) and takes them in panels of up to
-// kPanelTiles
-//            vectors. For each channel: split the rows that the panel reads by column modulo 4 (`split_row`), so that
-//            lanes run over neighbouring tiles, put the pieces of all tile rows one behind the other (`gather_tiles`),
-//            transform. Then the 36 products with the register tile of tile.h for a block of results, and the way back.
-// Cost       36 / 16 * 2 flops per result and channel, and about 500 instructions per channel, 300 per result for each
-//            vector of tiles. Bytes: transformed filters (4 x the weights) once per panel, 9/4 of the source per panel.
-// Error      rms 1e-6, at most 1.5e-5 of the largest result in float32 (the direct kernels: 2e-7): the coefficients
-//            of A, B and G are not small integers only. tests/test_winograd.py measures it against float64.
+// Contract   float32 or float64; stride 1, dilation 1, one group; any sizes and pads. transposed = false: y of conv;
+//            true: x of conv_transpose, which is a convolution too, of y, with the taps in reverse order, the channels
+//            exchanged and pad 2 - pad. Every output is computed in one order: results do not depend on the
+//            number of threads. Rounding: see tinygen.set_winograd. The caller decides where it pays (cpu.py).
+// Idea       F(4 x 4, 3 x 3) of Lavin and Gray, 2015: a tile of 4 x 4 outputs reads 6 x 6 inputs d through filter g;
+//                tile = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A,   * elementwise:
+//            36 products where the definition has 144. Element by element ("frequency") the sum is a matrix product.
+// Points     The matrices evaluate polynomials at 0, +-2/3, +-3/2 and infinity. The usual 0, +-1, +-2 and infinity take
+//            as many operations, but round twice as coarsely, and four times in the worst case (256 channels, normal
+//            data): their powers are of more different sizes. With 2/3 * 3/2 = 1 some factors are 1.
+// Mapping    Lanes run over channels, of the input and then of the output. So tiles are taken one by one, and no size
+//            of image leaves lanes idle. A thread transforms its share of the filters, then takes one panel (some images,
+//            or some rows of tiles) after the other through
+//                read             NCHW to [pixel][channel], zeros around it
+//                transform_patch  [frequency][tile][channel]
+//                multiply         [frequency][tile][filter], a block of filters at a time, in L2
+//                restore          the inverse transform, and back to NCHW.
+// Cost       72 * channels * filters flops per tile, and about 400 per tile for each channel and each filter; 4 times
+//            the weights' bytes for their transforms, which are read once per panel.
 #include "cpu/conv/tile.h"
 #include "cpu/parallel.h"
 #include "cpu/table.h"
@@ -25,319 +28,379 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr index_t kSide = 4, kReach = 6, kFrequencies = kReach * kReach;
-constexpr index_t kPanelTiles = kVectors;  // vectors of tiles in a panel: what the register tile takes
-constexpr index_t kSumBytes = 224 << 10;   // products of a block of results, in L2
-constexpr index_t kApart = 80;             // elements between frequencies: else all fall into one set of L1
+constexpr int kSide = 4, kPatch = 6, kFrequencies = kPatch * kPatch;
+constexpr index_t kPanelTiles = 32;  // 16 to 96 are within a tenth of each other (Zen 4, 16 to 512 channels)
 
+// The six 1-D polynomials: points 0, +-p, +-q, infinity, where p q = 1.
+constexpr double p = 2. / 3, q = 3. / 2;
+
+// B^T d: the coefficients of x^i d_i in the products of (x - point) over all other points.
 template <class T>
-struct Problem {
+TINYGEN_INLINE void transform_input(const Vector<T> (&d)[kPatch], Vector<T> (&e)[kPatch]) {
+  constexpr T p2 = p * p, q2 = q * q, both = p * p + q * q;
+  e[0] = d[0] + (d[4] - both * d[2]);
+  e[5] = d[1] + (d[5] - both * d[3]);
+  Vector<T> even = d[4] - q2 * d[2], odd = d[3] - q2 * d[1];
+  e[1] = even + T(p) * odd;
+  e[2] = even - T(p) * odd;
+  even = d[4] - p2 * d[2];
+  odd = d[3] - p2 * d[1];
+  e[3] = even + T(q) * odd;
+  e[4] = even - T(q) * odd;
+}
+
+// G g: the filter's polynomial at the points, over the product of the point's distances to the others.
+template <class T>
+TINYGEN_INLINE void transform_filter(const Vector<T> (&g)[3], Vector<T> (&u)[kPatch]) {
+  constexpr T p2 = p * p, q2 = q * q;
+  constexpr T at_p = 1 / (2 * p * p * (p * p - q * q)), at_q = 1 / (2 * q * q * (q * q - p * p));
+  u[0] = g[0];
+  Vector<T> even = g[0] + p2 * g[2], odd = T(p) * g[1];
+  u[1] = at_p * (even + odd);
+  u[2] = at_p * (even - odd);
+  even = g[0] + q2 * g[2];
+  odd = T(q) * g[1];
+  u[3] = at_q * (even + odd);
+  u[4] = at_q * (even - odd);
+  u[5] = g[2];
+}
+
+// A^T m: powers 0 to 3 of the points.
+template <class T>
+TINYGEN_INLINE void transform_output(const Vector<T> (&m)[kPatch], Vector<T> (&o)[kSide]) {
+  constexpr T p2 = p * p, q2 = q * q, p3 = p * p * p, q3 = q * q * q;
+  Vector<T> even_p = m[1] + m[2], odd_p = m[1] - m[2], even_q = m[3] + m[4], odd_q = m[3] - m[4];
+  o[0] = m[0] + even_p + even_q;
+  o[1] = T(p) * odd_p + T(q) * odd_q;
+  o[2] = p2 * even_p + q2 * even_q;
+  o[3] = p3 * odd_p + q3 * odd_q + m[5];
+}
+
+// One correlation  out[n, k] = bias[k] + sum over c of source[n, c] (*) filter[k, c],  out of either direction.
+template <class T>
+struct Layer {
   const T *source, *w, *bias;
   T* out;
-  bool transposed;
   index_t images, channels, height, width;  // of the source
-  index_t results, out_height, out_width;   // of the result
+  index_t results, out_height, out_width;
   index_t row_pad, column_pad;
-  index_t tile_rows, tile_columns, tiles;  // tiles: of all images
+  index_t result_step, channel_step;  // of w, between filters and between their channels
+  bool flipped;                       // taps in reverse order
 };
 
-// 1-D transform B' of six values, `from` and `to` apart by their steps.
+// Sizes of the blocks, chosen once per call.
+struct Plan {
+  index_t tile_rows, tile_columns;                          // of an image
+  index_t panel_images, panel_rows, panel_columns;          // of a panel, at most; rows and columns of tiles
+  index_t image_panels, row_panels, column_panels, panels;  // how many of them, and their product
+  index_t vectors, block, blocks;                           // vectors and filters per block; number of blocks
+  index_t parts;                                            // in how many parts threads share the blocks
+  index_t depth;                                            // channels in whole vectors
+  index_t filter_pitch;                                     // from one frequency to the next
+};
+
+// At least `count` elements, an odd number of vectors: rows that are so far apart fall into different sets of a cache.
 template <class T>
-TINYGEN_INLINE void into_frequencies(const Vector<T>* d, int step, Vector<T>* to, int to_step) {
-  Vector<T> four = splat(T(4)), five = splat(T(5)), two = splat(T(2));
-  Vector<T> d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-  Vector<T> even = d4 - four * d2, odd = d3 - four * d1, even2 = d4 - d2, odd2 = two * (d3 - d1);
-  to[0] = four * d0 - five * d2 + d4;
-  to[to_step] = even + odd;
-  to[2 * to_step] = even - odd;
-  to[3 * to_step] = even2 + odd2;
-  to[4 * to_step] = even2 - odd2;
-  to[5 * to_step] = four * d1 - five * d3 + d5;
+index_t odd_pitch(index_t count) {
+  return ((count + lanes<T> - 1) / lanes<T> | 1) * lanes<T>;
 }
 
-// 1-D transform A' of six values to four.
 template <class T>
-TINYGEN_INLINE void out_of_frequencies(const Vector<T>* m, int step, Vector<T>* to, int to_step) {
-  Vector<T> sum1 = m[step] + m[2 * step], difference1 = m[step] - m[2 * step];
-  Vector<T> sum2 = m[3 * step] + m[4 * step], difference2 = m[3 * step] - m[4 * step];
-  to[0] = m[0] + sum1 + sum2;
-  to[to_step] = difference1 + splat(T(2)) * difference2;
-  to[2 * to_step] = sum1 + splat(T(4)) * sum2;
-  to[3 * to_step] = difference1 + splat(T(8)) * difference2 + m[5 * step];
-}
-
-// 1-D transform G of three values to six.
-template <class T>
-TINYGEN_INLINE void filter_frequencies(Vector<T> a, Vector<T> b, Vector<T> c, Vector<T>* to, int to_step) {
-  Vector<T> ends = splat(T(-1) / 6) * (a + c), middle = splat(T(1) / 6) * b;
-  Vector<T> wide = splat(T(1) / 24) * a + splat(T(1) / 6) * c, narrow = splat(T(1) / 12) * b;
-  to[0] = splat(T(0.25)) * a;
-  to[to_step] = ends - middle;
-  to[2 * to_step] = ends + middle;
-  to[3 * to_step] = wide + narrow;
-  to[4 * to_step] = wide - narrow;
-  to[5 * to_step] = c;
-}
-
-// Filters of channels [begin, end) as [frequency][block of kRows results][channel][kRows]; `apart` from one frequency
-// to the next. Lanes run over results.
-template <class T>
-void transform_filters(const Problem<T>& job, index_t begin, index_t end, T* __restrict to, index_t apart) {
+Plan make_plan(const Layer<T>& layer, int use) {
   constexpr index_t L = lanes<T>;
-  index_t padded = (job.results + L - 1) / L * L, blocks = (job.results + kRows - 1) / kRows;
-  // w is (result, channel, tap) of conv and (channel, result, tap), taps backwards, of conv_transpose.
-  index_t step_result = job.transposed ? 9 : job.channels * 9, step_channel = job.transposed ? job.results * 9 : 9;
-  T* taps = static_cast<T*>(scratch(kTransposed, 9 * padded * sizeof(T)));                  // [tap][result]
-  T* row = static_cast<T*>(scratch(kWindow, kFrequencies * (padded + kRows) * sizeof(T)));  // [f][result]
-  for (index_t i = 0; i < 9 * padded; i++) taps[i] = 0;
-  for (index_t i = 0; i < kFrequencies * (padded + kRows); i++) row[i] = 0;
-  for (index_t c = begin; c < end; c++) {
-    const T* from = job.w + c * step_channel;
-    for (index_t k = 0; k < job.results; k++, from += step_result)
-      for (index_t t = 0; t < 9; t++) taps[(job.transposed ? 8 - t : t) * padded + k] = from[t];
-    for (index_t k = 0; k < padded; k += L) {
-      Vector<T> half[18], whole[kFrequencies];
-      TINYGEN_UNROLL
-      for (int s = 0; s < 3; s++)
-        filter_frequencies<T>(load(taps + s * padded + k), load(taps + (3 + s) * padded + k),
-                              load(taps + (6 + s) * padded + k), half + s, 3);
-      TINYGEN_UNROLL
-      for (int i = 0; i < 6; i++)
-        filter_frequencies<T>(half[3 * i], half[3 * i + 1], half[3 * i + 2], whole + 6 * i, 1);
-      TINYGEN_UNROLL
-      for (int f = 0; f < kFrequencies; f++) store(row + f * (padded + kRows) + k, whole[f]);
-    }
-    for (index_t f = 0; f < kFrequencies; f++)
-      for (index_t b = 0; b < blocks; b++)
-        __builtin_memcpy(to + f * apart + (b * job.channels + c) * kRows, row + f * (padded + kRows) + b * kRows,
-                         kRows * sizeof(T));
+  Plan plan = {};
+  plan.tile_rows = (layer.out_height + kSide - 1) / kSide;
+  plan.tile_columns = (layer.out_width + kSide - 1) / kSide;
+  auto share = [](index_t count, index_t limit) {  // the largest of equal shares of at most `limit`
+    index_t shares = (count + limit - 1) / limit;
+    return (count + shares - 1) / shares;
+  };
+  plan.panel_columns = share(plan.tile_columns, kPanelTiles);
+  plan.panel_rows = share(plan.tile_rows, max(1, kPanelTiles / plan.panel_columns));
+  index_t tiles = plan.tile_rows * plan.tile_columns;
+  plan.panel_images = share(layer.images, max(1, kPanelTiles / tiles));
+  plan.image_panels = (layer.images + plan.panel_images - 1) / plan.panel_images;
+  plan.row_panels = (plan.tile_rows + plan.panel_rows - 1) / plan.panel_rows;
+  plan.column_panels = (plan.tile_columns + plan.panel_columns - 1) / plan.panel_columns;
+  plan.vectors = vectors_per_block((layer.results + L - 1) / L);
+  plan.block = plan.vectors * L;
+  plan.blocks = (layer.results + plan.block - 1) / plan.block;
+  plan.panels = plan.image_panels * plan.row_panels * plan.column_panels;
+  // Few panels: threads share the filters too, though each part transforms its inputs again.
+  plan.parts = min(min(plan.blocks, use), max(1, 4 * use / plan.panels));
+  plan.depth = (layer.channels + L - 1) / L * L;
+  plan.filter_pitch = odd_pitch<T>(layer.channels * plan.block);
+  return plan;
+}
+
+// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read.
+template <class T>
+TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const T* end, Vector<T> (&rows)[lanes<T>]) {
+  constexpr int L = lanes<T>;
+  bool inside = from + (count - 1) * pitch + L <= end;
+  TINYGEN_UNROLL
+  for (int i = 0; i < L; i++) {
+    rows[i] = Vector<T>{};
+    if (i >= count) continue;
+    const T* row = from + i * pitch;
+    if (inside)
+      rows[i] = load(row);
+    else
+      __builtin_memcpy(&rows[i], row, min(L, end - row) * sizeof(T));
   }
 }
 
-// What of a panel lies in one row of tiles: `count` tiles from column `first`, the panel's from `at` on.
-struct Stretch {
-  index_t image, row, first, count, at;
-};
-
-// One vector of a padded source row that becomes part of a line.
-struct Move {
-  index_t from, to;
-};
-
-// One panel of tiles and the memory in which it is computed.
+// Filters number [begin, end) of blocks x channels, transformed: packed[block][frequency][channel][filter].
 template <class T>
-struct Panel {
-  index_t tiles, vectors, pitch, stretches;
-  Stretch* stretch;
-  // Of one channel. `padded`: the source rows that the panel reads, row_pitch apart, with their zeros, the first one
-  // all zeros; row i + 1 is at source[row[i]]. `lines`: for each of the six rows of a tile the first four columns of
-  // all tiles of the panel, one tile behind the other, and then the four columns that follow these (of which two are
-  // read).
-  index_t rows, row_pitch, line_pitch;
-  index_t* row;
-  Move* moves;  // those of tile row r are moves[first_move[r]] .. moves[first_move[r + 1] - 1]
-  index_t first_move[kReach + 1];
-  T *padded, *lines;
-  T *values, *sums;  // [frequency][channel][tile], [frequency][result of the block][tile]
-  index_t values_apart, sums_apart;
-};
-
-// Which rows the panel reads, and how lines are made of them: the same for all channels.
-template <class T>
-void plan_lines(const Problem<T>& job, Panel<T>& panel) {
-  constexpr index_t L = lanes<T>;
-  index_t slot[kReach] = {}, count = 0;
-  index_t* slots = static_cast<index_t*>(scratch(kTaps, panel.stretches * kReach * sizeof(index_t)));
-  panel.rows = 0;
-  for (index_t i = 0; i < panel.stretches; i++) {
-    const Stretch& part = panel.stretch[i];
-    bool below = i > 0 && panel.stretch[i - 1].image == part.image;  // then its first two rows are there already
-    for (index_t r = 0; r < kReach; r++) {
-      index_t h = kSide * part.row + r - job.row_pad;
-      if (below && r < kReach - kSide) {
-        slot[r] = slot[r + kSide];
-      } else if (h < 0 || h >= job.height) {
-        slot[r] = 0;
-      } else {
-        panel.row[panel.rows++] = (part.image * job.channels * job.height + h) * job.width;
-        slot[r] = panel.rows;
+void transform_filters(const Layer<T>& layer, const Plan& plan, T* packed, index_t begin, index_t end) {
+  constexpr int L = lanes<T>, taps = 9;
+  const T* w_end = layer.w + layer.results * layer.channels * taps;
+  for (index_t i = begin; i < end; i++) {
+    index_t block = i / layer.channels, channel = i % layer.channels;
+    T* to = packed + block * kFrequencies * plan.filter_pitch + channel * plan.block;
+    for (index_t v = 0; v < plan.vectors; v++, to += L) {
+      index_t result = block * plan.block + v * L, count = max(0, min(L, layer.results - result));
+      Vector<T> g[taps], half[kPatch][3], rows[L], column[3], out[kPatch];
+      TINYGEN_UNROLL
+      for (int first = 0; first < taps; first += L) {
+        load_rows(layer.w + result * layer.result_step + channel * layer.channel_step + first, layer.result_step, count,
+                  w_end, rows);
+        transpose<T>(rows);
+        TINYGEN_UNROLL
+        for (int t = 0; t < L; t++)
+          if (first + t < taps) g[layer.flipped ? taps - 1 - first - t : first + t] = rows[t];
       }
-      slots[i * kReach + r] = slot[r];
-    }
-  }
-  for (index_t r = 0; r < kReach; r++) {
-    panel.first_move[r] = count;
-    for (index_t i = 0; i < panel.stretches; i++) {
-      const Stretch& part = panel.stretch[i];
-      for (index_t u = 0; u < kSide * part.count; u += L)
-        panel.moves[count++] = {slots[i * kReach + r] * panel.row_pitch + kSide * part.first + u,
-                                2 * r * panel.line_pitch + kSide * part.at + u};
-    }
-  }
-  panel.first_move[kReach] = count;
-}
-
-// Transforms channel c of the panel's tiles into `values`.
-template <class T>
-void transform_source(const Problem<T>& job, const Panel<T>& panel, index_t c) {
-  constexpr index_t L = lanes<T>;
-  typedef Shuffles<T> S;
-  index_t left = max(0, job.column_pad), skip = max(0, -job.column_pad);
-  index_t length = min(job.width - skip, kSide * job.tile_columns + 2 - left);
-  const T* plane = job.source + c * job.height * job.width + skip;
-  if (length > 0)
-    for (index_t i = 0; i < panel.rows; i++)
-      copy_exactly(panel.padded + (i + 1) * panel.row_pitch + left, plane + panel.row[i], length);
-  // Whole vectors, front to back: what one writes too much the next one overwrites.
-  for (index_t i = 0; i < panel.first_move[kReach]; i++) {
-    const T* from = panel.padded + panel.moves[i].from;
-    T* to = panel.lines + panel.moves[i].to;
-    store(to, load(from));
-    store(to + panel.line_pitch, load(from + kSide));
-  }
-  for (index_t v = 0; v < panel.vectors; v++) {
-    Vector<T> half[kFrequencies];
-    TINYGEN_UNROLL
-    for (int r = 0; r < kReach; r++) {  // four vectors are four columns of L tiles: tell them apart, transform the row
-      const T *line = panel.lines + 2 * r * panel.line_pitch + v * kSide * L, *next = line + panel.line_pitch;
-      Vector<T> v0 = load(line), v1 = load(line + L), v2 = load(line + 2 * L), v3 = load(line + 3 * L);
-      Vector<T> even0 = S::even(v0, v1), even1 = S::even(v2, v3), odd0 = S::odd(v0, v1), odd1 = S::odd(v2, v3);
-      v0 = load(next), v1 = load(next + L), v2 = load(next + 2 * L), v3 = load(next + 3 * L);
-      Vector<T> columns[kReach] = {S::even(even0, even1),
-                                   S::even(odd0, odd1),
-                                   S::odd(even0, even1),
-                                   S::odd(odd0, odd1),
-                                   S::even(S::even(v0, v1), S::even(v2, v3)),
-                                   S::even(S::odd(v0, v1), S::odd(v2, v3))};
-      into_frequencies<T>(columns, 1, half + kReach * r, 1);
-    }
-    T* to = panel.values + c * panel.pitch + v * L;
-    TINYGEN_UNROLL
-    for (int s = 0; s < kReach; s++) {
-      Vector<T> whole[kReach];
-      into_frequencies<T>(half + s, kReach, whole, 1);
       TINYGEN_UNROLL
-      for (int r = 0; r < kReach; r++) store(to + (kReach * r + s) * panel.values_apart, whole[r]);
+      for (int s = 0; s < 3; s++) {
+        TINYGEN_UNROLL
+        for (int r = 0; r < 3; r++) column[r] = g[r * 3 + s];
+        transform_filter<T>(column, out);
+        TINYGEN_UNROLL
+        for (int f = 0; f < kPatch; f++) half[f][s] = out[f];
+      }
+      for (int f = 0; f < kPatch; f++) {
+        transform_filter<T>(half[f], out);
+        TINYGEN_UNROLL
+        for (int h = 0; h < kPatch; h++) store(to + (f * kPatch + h) * plan.filter_pitch, out[h]);
+      }
     }
   }
 }
 
-// Transforms result k (number j of its block) back and writes it, bias added.
+// The panel in hand.
+struct Panel {
+  index_t image, images, row, rows, column, columns;  // of tiles
+  index_t tiles() const { return images * rows * columns; }
+};
+
+// What one image of the panel reads of L channels from `channel` on: copy[row][column][lane], zeros outside the source.
+// Whole vectors are written: `copy` needs one of L pixels to spare at its end.
 template <class T>
-void transform_result(const Problem<T>& job, const Panel<T>& panel, index_t j, index_t k, T* __restrict lines) {
-  constexpr index_t L = lanes<T>;
-  typedef Shuffles<T> S;
-  index_t line_pitch = kSide * panel.pitch;
-  Vector<T> bias = splat(job.bias ? job.bias[k] : T(0));
-  for (index_t v = 0; v < panel.vectors; v++) {
-    Vector<T> m[kFrequencies], half[24], out[16];
-    const T* from = panel.sums + j * panel.pitch + v * L;
-    TINYGEN_UNROLL
-    for (int f = 0; f < kFrequencies; f++) m[f] = load(from + f * panel.sums_apart);
-    TINYGEN_UNROLL
-    for (int s = 0; s < 6; s++) out_of_frequencies<T>(m + s, 6, half + s, 6);
-    TINYGEN_UNROLL
-    for (int r = 0; r < 4; r++) out_of_frequencies<T>(half + 6 * r, 1, out + 4 * r, 1);
-    TINYGEN_UNROLL
-    for (int r = 0; r < 4; r++) {  // four columns of L tiles as a row of 4 L results
-      Vector<T> c0 = out[4 * r] + bias, c1 = out[4 * r + 1] + bias, c2 = out[4 * r + 2] + bias;
-      Vector<T> c3 = out[4 * r + 3] + bias;
-      Vector<T> even0 = S::low(c0, c2), even1 = S::high(c0, c2), odd0 = S::low(c1, c3), odd1 = S::high(c1, c3);
-      T* to = lines + r * line_pitch + v * kSide * L;
-      store(to, S::low(even0, odd0));
-      store(to + L, S::high(even0, odd0));
-      store(to + 2 * L, S::low(even1, odd1));
-      store(to + 3 * L, S::high(even1, odd1));
+void read(const Layer<T>& layer, const Panel& panel, index_t image, index_t channel, T* copy, index_t row_pitch) {
+  constexpr int L = lanes<T>;
+  index_t plane = layer.height * layer.width, count = min(L, layer.channels - channel);
+  index_t rows = panel.rows * kSide + 2, columns = panel.columns * kSide + 2;
+  index_t top = panel.row * kSide - layer.row_pad, left = panel.column * kSide - layer.column_pad;
+  index_t begin = min(columns, max(0, -left)), end = max(begin, min(columns, layer.width - left));
+  const T* planes = layer.source + (image * layer.channels + channel) * plane;
+  const T* source_end = layer.source + layer.images * layer.channels * plane;
+  for (index_t h = 0; h < rows; h++, copy += row_pitch) {
+    bool outside = top + h < 0 || top + h >= layer.height;
+    index_t from = outside ? columns : begin, to = outside ? columns : end;
+    for (index_t u = 0; u < from; u++) store(copy + u * L, Vector<T>{});
+    for (index_t u = from; u < to; u += L) {
+      Vector<T> pixels[L];
+      load_rows(planes + (top + h) * layer.width + left + u, plane, count, source_end, pixels);
+      transpose<T>(pixels);
+      TINYGEN_UNROLL
+      for (int i = 0; i < L; i++) store(copy + (u + i) * L, pixels[i]);
     }
-  }
-  for (index_t i = 0; i < panel.stretches; i++) {
-    const Stretch& part = panel.stretch[i];
-    index_t column = kSide * part.first, row = kSide * part.row;
-    index_t width = min(kSide * part.count, job.out_width - column), height = min(kSide, job.out_height - row);
-    T* plane = job.out + (part.image * job.results + k) * job.out_height * job.out_width;
-    for (index_t r = 0; r < height; r++)
-      copy_exactly(plane + (row + r) * job.out_width + column, lines + r * line_pitch + kSide * part.at, width);
+    for (index_t u = to; u < columns; u++) store(copy + u * L, Vector<T>{});
   }
 }
 
-// Tiles [begin, end) of all tiles.
+// B^T d B of one tile and L channels; `pitch` between frequencies.
 template <class T>
-void compute_tiles(const Problem<T>& job, const T* filters, index_t filters_apart, index_t begin, index_t end) {
-  constexpr index_t L = lanes<T>;
-  index_t panels = (end - begin + kPanelTiles * L - 1) / (kPanelTiles * L);
-  if (panels <= 0) return;
-  index_t most = (end - begin + panels - 1) / panels, pitch = (most + L - 1) / L * L;
-  index_t most_rows = most / job.tile_columns + 2;  // of tiles
-  index_t group = kSumBytes / static_cast<index_t>(kFrequencies * pitch * sizeof(T)) / kRows * kRows;
-  group = max(kRows, min(group, (job.results + kRows - 1) / kRows * kRows));  // results per block
-  Panel<T> panel;
-  panel.values_apart = job.channels * pitch + kApart;
-  panel.sums_apart = group * pitch + kApart;
-  panel.pitch = pitch;
-  panel.stretch = static_cast<Stretch*>(scratch(kPixelOffsets, most_rows * sizeof(Stretch)));
-  panel.row_pitch = kSide * job.tile_columns + 2 + 2 * L;
-  panel.line_pitch = kSide * pitch + L;
-  index_t padded_size = (kReach * most_rows + 1) * panel.row_pitch + 2 * L, lines_size = 2 * kReach * panel.line_pitch;
-  panel.row = static_cast<index_t*>(scratch(kPhases, kReach * most_rows * sizeof(index_t)));
-  index_t most_moves = kReach * (most_rows + kSide * most / L + 1);
-  panel.moves = static_cast<Move*>(scratch(kMasks, most_moves * sizeof(Move)));
-  panel.padded = static_cast<T*>(scratch(kWindow, (padded_size + lines_size) * sizeof(T)));
-  panel.lines = panel.padded + padded_size;
-  panel.values = static_cast<T*>(scratch(kPanel, kFrequencies * panel.values_apart * sizeof(T)));
-  panel.sums = static_cast<T*>(scratch(Slot::kTile, kFrequencies * panel.sums_apart * sizeof(T)));
-  T* lines = static_cast<T*>(scratch(kGeneral, kSide * kSide * pitch * sizeof(T)));
-  for (index_t i = 0; i < padded_size + lines_size; i++) panel.padded[i] = 0;  // only what is not zero is written again
-  for (index_t p = 0; p < panels; p++) {
-    index_t first = begin + (end - begin) * p / panels, last = begin + (end - begin) * (p + 1) / panels;
-    panel.tiles = last - first;
-    panel.vectors = (panel.tiles + L - 1) / L;
-    panel.stretches = 0;
-    for (index_t tile = first; tile < last;) {
-      index_t row = tile / job.tile_columns, column = tile % job.tile_columns;
-      index_t count = min(job.tile_columns - column, last - tile);
-      panel.stretch[panel.stretches++] = {row / job.tile_rows, row % job.tile_rows, column, count, tile - first};
-      tile += count;
-    }
-    plan_lines(job, panel);
-    for (index_t c = 0; c < job.channels; c++) transform_source(job, panel, c);
-    for (index_t k0 = 0; k0 < job.results; k0 += group) {
-      index_t k1 = min(job.results, k0 + group);
-      for (index_t f = 0; f < kFrequencies; f++)
-        for (index_t k = k0; k < k1; k += kRows)
-          pick_tile<T>(min(kRows, k1 - k), panel.vectors)(
-              job.channels, filters + f * filters_apart + k * job.channels, panel.values + f * panel.values_apart,
-              pitch, nullptr, true, panel.sums + f * panel.sums_apart + (k - k0) * pitch, pitch, panel.vectors * L);
-      for (index_t k = k0; k < k1; k++) transform_result(job, panel, k - k0, k, lines);
+void transform_patch(const T* __restrict patch, index_t row_pitch, T* __restrict to, index_t pitch) {
+  constexpr int L = lanes<T>;
+  Vector<T> half[kPatch][kPatch], in[kPatch], out[kPatch];
+  TINYGEN_UNROLL
+  for (int j = 0; j < kPatch; j++) {
+    TINYGEN_UNROLL
+    for (int i = 0; i < kPatch; i++) in[i] = load(patch + i * row_pitch + j * L);
+    transform_input<T>(in, out);
+    TINYGEN_UNROLL
+    for (int i = 0; i < kPatch; i++) half[i][j] = out[i];
+  }
+  TINYGEN_UNROLL
+  for (int i = 0; i < kPatch; i++) {
+    transform_input<T>(half[i], out);
+    TINYGEN_UNROLL
+    for (int j = 0; j < kPatch; j++) store(to + (i * kPatch + j) * pitch, out[j]);
+  }
+}
+
+// M tiles x N vectors of filters of one frequency: c[i][j] = sum over k of a[i][k] * b[k][j]. Unlike that of tile.h's
+// loop, a lies tile by tile, as transform_patch wrote it.
+template <class T, int M, int N>
+__attribute__((noinline)) void multiply(index_t depth, const T* __restrict a, index_t a_pitch, const T* __restrict b,
+                                        T* __restrict c) {
+  constexpr int L = lanes<T>;
+  Vector<T> sum[M][N] = {};
+  const T* from[M];
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++) from[i] = a + i * a_pitch;
+  for (index_t k = 0; k < depth; k++) {
+    Vector<T> row[N];
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) row[j] = load(b + (k * N + j) * L);
+    TINYGEN_UNROLL
+    for (int i = 0; i < M; i++) {
+      Vector<T> factor = splat(from[i][k]);
+      TINYGEN_UNROLL
+      for (int j = 0; j < N; j++) sum[i][j] += factor * row[j];
     }
   }
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++) {
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) store(c + (i * N + j) * L, sum[i][j]);
+  }
+}
+
+template <class T>
+using MultiplyFunction = void (*)(index_t, const T*, index_t, const T*, T*);
+
+// multiply<T, rows, vectors>, rows <= kRows, vectors <= kVectors.
+template <class T, int M = kRows, int N = kVectors>
+MultiplyFunction<T> pick_multiply(index_t rows, index_t vectors) {
+  if constexpr (M > 1)
+    if (rows < M) return pick_multiply<T, M - 1, N>(rows, vectors);
+  if constexpr (N > 1)
+    if (vectors < N) return pick_multiply<T, M, N - 1>(rows, vectors);
+  return multiply<T, M, N>;
+}
+
+// A^T m A + bias of one tile and L filters: pixels to[i * row_pitch + j], i < rows, j < columns, of L elements each.
+template <class T>
+void restore_tile(const T* __restrict from, index_t pitch, Vector<T> bias, T* __restrict to, index_t row_pitch,
+                  index_t rows, index_t columns) {
+  constexpr int L = lanes<T>;
+  Vector<T> half[kSide][kPatch], in[kPatch], out[kSide];
+  TINYGEN_UNROLL
+  for (int j = 0; j < kPatch; j++) {
+    TINYGEN_UNROLL
+    for (int i = 0; i < kPatch; i++) in[i] = load(from + (i * kPatch + j) * pitch);
+    transform_output<T>(in, out);
+    TINYGEN_UNROLL
+    for (int i = 0; i < kSide; i++) half[i][j] = out[i];
+  }
+  TINYGEN_UNROLL
+  for (int i = 0; i < kSide; i++) {
+    if (i >= rows) break;
+    transform_output<T>(half[i], out);
+    TINYGEN_UNROLL
+    for (int j = 0; j < kSide; j++)
+      if (j < columns) store(to + (i * row_pitch + j) * L, out[j] + bias);
+  }
+}
+
+// The panel's outputs for the L filters from `result` on. sums[frequency][tile][filter], `pixels`: scratch for one
+// image.
+template <class T>
+void restore(const Layer<T>& layer, const Panel& panel, index_t result, const T* sums, index_t tile_pitch,
+             index_t pitch, T* pixels) {
+  constexpr int L = lanes<T>;
+  index_t count = min(L, layer.results - result), plane = layer.out_height * layer.out_width;
+  index_t top = panel.row * kSide, left = panel.column * kSide;
+  index_t height = min(panel.rows * kSide, layer.out_height - top);
+  index_t width = min(panel.columns * kSide, layer.out_width - left);
+  alignas(64) T bias[L] = {};
+  if (layer.bias) __builtin_memcpy(bias, layer.bias + result, count * sizeof(T));
+  for (index_t n = 0; n < panel.images; n++) {
+    for (index_t a = 0; a < panel.rows; a++)
+      for (index_t b = 0; b < panel.columns; b++, sums += tile_pitch)
+        restore_tile<T>(sums, pitch, load(bias), pixels + (a * width + b) * kSide * L, width, height - a * kSide,
+                        width - b * kSide);
+    T* out = layer.out + ((panel.image + n) * layer.results + result) * plane + top * layer.out_width + left;
+    if (width == layer.out_width)
+      transpose_copy(pixels, L, height * width, count, out, plane);
+    else
+      for (index_t i = 0; i < height; i++)
+        transpose_copy(pixels + i * width * L, L, width, count, out + i * layer.out_width, plane);
+  }
+}
+
+// Blocks [b0, b1) of filters for one panel.
+template <class T>
+void compute_panel(const Layer<T>& layer, const Plan& plan, const T* packed, const Panel& panel, index_t b0,
+                   index_t b1) {
+  constexpr int L = lanes<T>;
+  index_t tiles = panel.tiles(), row_pitch = odd_pitch<T>((panel.columns * kSide + 2) * L);
+  index_t input_pitch = odd_pitch<T>(tiles * plan.depth), sum_pitch = odd_pitch<T>(tiles * plan.block);
+  T* copy = static_cast<T*>(scratch(kWindow, ((panel.rows * kSide + 2) * row_pitch + L * L) * sizeof(T)));
+  T* inputs = static_cast<T*>(scratch(kPanel, kFrequencies * input_pitch * sizeof(T)));
+  T* sums = static_cast<T*>(scratch(kTile, kFrequencies * sum_pitch * sizeof(T)));
+  T* pixels = static_cast<T*>(scratch(kTransposed, panel.rows * panel.columns * kSide * kSide * L * sizeof(T)));
+  for (index_t channel = 0; channel < plan.depth; channel += L) {
+    T* to = inputs + channel;
+    for (index_t n = 0; n < panel.images; n++) {
+      read(layer, panel, panel.image + n, channel, copy, row_pitch);
+      for (index_t a = 0; a < panel.rows; a++)
+        for (index_t b = 0; b < panel.columns; b++, to += plan.depth)
+          transform_patch(copy + a * kSide * row_pitch + b * kSide * L, row_pitch, to, input_pitch);
+    }
+  }
+  index_t groups = (tiles + kRows - 1) / kRows;  // of tiles, as equal as can be
+  for (index_t block = b0; block < b1; block++) {
+    for (int f = 0; f < kFrequencies; f++) {
+      const T* filters = packed + (block * kFrequencies + f) * plan.filter_pitch;
+      for (index_t g = 0; g < groups; g++) {
+        index_t t = tiles * g / groups, rows = tiles * (g + 1) / groups - t;
+        pick_multiply<T>(rows, plan.vectors)(layer.channels, inputs + f * input_pitch + t * plan.depth, plan.depth,
+                                             filters, sums + f * sum_pitch + t * plan.block);
+      }
+    }
+    for (index_t v = 0; v < plan.block && block * plan.block + v < layer.results; v += L)
+      restore(layer, panel, block * plan.block + v, sums + v, plan.block, sum_pitch, pixels);
+  }
+}
+
+template <class T>
+void correlate(const Layer<T>& layer) {
+  if (layer.images == 0 || layer.results == 0 || layer.out_height == 0 || layer.out_width == 0) return;
+  int use = threads();
+  const Plan plan = make_plan(layer, use);
+  index_t units = plan.panels * plan.parts, filters = plan.blocks * layer.channels;
+  T* packed =
+      static_cast<T*>(scratch(kPackedWeights, (plan.blocks * kFrequencies * plan.filter_pitch + 1) * sizeof(T)));
+  parallel(use, [&](int thread, int all) {
+    transform_filters(layer, plan, packed, filters * thread / all, filters * (thread + 1) / all);
+    barrier(all);
+    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+      index_t part = u / plan.panels, i = u % plan.panels;
+      index_t column = i % plan.column_panels * plan.panel_columns;
+      index_t row = i / plan.column_panels % plan.row_panels * plan.panel_rows;
+      index_t image = i / plan.column_panels / plan.row_panels * plan.panel_images;
+      const Panel panel = {image,  min(plan.panel_images, layer.images - image),
+                           row,    min(plan.panel_rows, plan.tile_rows - row),
+                           column, min(plan.panel_columns, plan.tile_columns - column)};
+      compute_panel(layer, plan, packed, panel, plan.blocks * part / plan.parts, plan.blocks * (part + 1) / plan.parts);
+    }
+  });
 }
 
 }  // namespace
 
 TINYGEN_KERNEL(conv_winograd,
                (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out)) {
-  const Axis &rows = geo.rows, &columns = geo.cols;
-  Problem<T> job = {source, w, bias, out, transposed, geo.n, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-  if (transposed) {
-    job.channels = geo.k, job.height = rows.y, job.width = columns.y;
-    job.results = geo.c, job.out_height = rows.x, job.out_width = columns.x;
-    job.row_pad = 2 - rows.pad, job.column_pad = 2 - columns.pad;
-  } else {
-    job.channels = geo.c, job.height = rows.x, job.width = columns.x;
-    job.results = geo.k, job.out_height = rows.y, job.out_width = columns.y;
-    job.row_pad = rows.pad, job.column_pad = columns.pad;
-  }
-  job.tile_rows = (job.out_height + kSide - 1) / kSide;
-  job.tile_columns = (job.out_width + kSide - 1) / kSide;
-  job.tiles = job.images * job.tile_rows * job.tile_columns;
-  if (job.tiles == 0 || job.results == 0) return;
-  index_t apart = (job.results + kRows - 1) / kRows * kRows * job.channels + kApart;
-  T* filters = static_cast<T*>(scratch(kPackedWeights, kFrequencies * apart * sizeof(T)));
-  parallel(threads(), [&](int thread, int all) {
-    transform_filters(job, job.channels * thread / all, job.channels * (thread + 1) / all, filters, apart);
-    barrier(all);
-    compute_tiles(job, filters, apart, job.tiles * thread / all, job.tiles * (thread + 1) / all);
-  });
+  const Axis &rows = geo.rows, &cols = geo.cols;
+  if (transposed)
+    correlate(Layer<T>{source, w, bias, out, geo.n, geo.k, rows.y, cols.y, geo.c, rows.x, cols.x, 2 - rows.pad,
+                       2 - cols.pad, 9, 9 * geo.c, true});
+  else
+    correlate(Layer<T>{source, w, bias, out, geo.n, geo.c, rows.x, cols.x, geo.k, rows.y, cols.y, rows.pad, cols.pad,
+                       9 * geo.c, 9, false});
 }
 
 }  // namespace TINYGEN_ISA
