@@ -174,6 +174,11 @@ def test_flops_of_convolutions_and_products():
     assert flops.by_op["conv_transpose"] == each and flops.by_op["conv"] == 2 * 6 * 25
     assert flops.total - flops.by_op["conv_transpose"] - flops.by_op["conv"] == 2 * (2 * 5 * 7 * 9)
     assert "total" in str(flops)
+    a, b = leaf(np.ones((5, 7))), leaf(np.ones((7, 9)))
+    loss = (a @ b).sum()
+    with observe.count_flops() as flops:
+        tg.grad(loss, [a, b])
+    assert flops.by_op == {"matmul_nt": 2 * 5 * 7 * 9, "matmul_tn": 2 * 5 * 7 * 9}
 
 
 # ---------------------------------------------------------------------------------- profile, memory

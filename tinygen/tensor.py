@@ -39,14 +39,17 @@ for _module, _names in {
         setattr(Tensor, _name, getattr(_module, _name))
 
 
+_OPERANDS = (Tensor, int, float, np.generic)
+
+
 def _operator(function: Callable, reflected: bool = False) -> Callable:
     """An operator's method: NumPy arrays become constants, what is unknown is left to Python."""
 
     def apply(self: Tensor, other: Any) -> Any:
-        if isinstance(other, np.ndarray):
+        if not isinstance(other, _OPERANDS):
+            if not isinstance(other, np.ndarray):
+                return NotImplemented
             other = Tensor(other, None, self.device)
-        elif not isinstance(other, Tensor | int | float | np.generic):
-            return NotImplemented
         return function(other, self) if reflected else function(self, other)
 
     return apply
@@ -120,6 +123,7 @@ class Methods(Tensor):
     __neg__, __abs__, __invert__ = pointwise.neg, pointwise.abs, pointwise.logical_not
     __and__, __or__ = _operator(pointwise.logical_and), _operator(pointwise.logical_or)
     __getitem__ = shape.getitem
+    backward = tape.backward
     normal_ = _in_place("normal_", random.normal_like)
     uniform_ = _in_place("uniform_", random.uniform_like)
     bernoulli_ = _in_place("bernoulli_", random.bernoulli_like)
@@ -157,13 +161,6 @@ class Methods(Tensor):
     def __setitem__(self: Tensor, index: Any, value: Any) -> None:
         basic, advanced = shape.separate(shape.raw_index(self, index), self.ndim)
         _write(self, "x[...] = y", value, lambda array: (array[basic + (...,)], advanced))
-
-    def backward(
-        self: Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: Any = False,
-        inputs: Any = None,
-    ) -> None:  # fmt: skip
-        """Add the gradient of this scalar (or of sum(self * gradient)) to `.grad` of the leaves."""
-        tape.backward(self, gradient, retain_graph, create_graph, inputs)
 
     def detach(self: Tensor) -> Tensor:
         """The same memory as a constant."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -82,20 +83,19 @@ def sources() -> dict[str, str]:
     return {**where, "linear": where["matmul"]}
 
 
-def _inputs(kernel: str, *arrays: Any) -> list[Any]:
+def _inputs(kernel: str, *arrays: Any) -> Sequence[Any]:
     """The arrays (None stays None), C-contiguous; TypeError naming kernel and dtype unless all share a float dtype."""
     dtype = arrays[0].dtype
     if dtype not in _FLOATS:
         raise TypeError(f"{kernel}: expected float32 or float64, got {dtype}; convert the tensor with .float()")
-    ready: list[Any] = []
+    ready = True
     for a in arrays:
         if a is not None:
-            if a.dtype != dtype:
+            if a.dtype is not dtype and a.dtype != dtype:
                 raise TypeError(f"{kernel}: arrays of {dtype} and {a.dtype} in one call; convert one of them")
-            if type(a) is not np.ndarray or not a.flags.c_contiguous:  # arithmetic on 0-d arrays gives scalars
-                a = np.asarray(a, order="C")
-        ready.append(a)
-    return ready
+            if type(a) is not Array or not a.flags.c_contiguous:  # arithmetic on 0-d arrays gives scalars
+                ready = False
+    return arrays if ready else [a if a is None else np.asarray(a, order="C") for a in arrays]
 
 
 def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -106,15 +106,12 @@ def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
 # Convolution ----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
 def _geometry(geo: Geometry) -> Any:
-    return _cpu.Geometry(geo.x_shape, geo.w_shape, geo.y_shape, geo.stride, geo.dilation, geo.pad, geo.groups)
-
-
-def _is_dense(geo: Geometry) -> bool:
-    """Whether each image gives one output, read through the whole image: then the contractions are matrix products."""
-    whole = geo.w_shape[1:] == geo.x_shape[1:] and geo.y_shape[2:] == (1, 1) and geo.pad == (0, 0)
-    return whole and all(d == 1 or size == 1 for d, size in zip(geo.dilation, geo.w_shape[2:]))
+    """The same in C++, kept with it."""
+    if name not in geo.prepared:
+        shapes = geo.x_shape, geo.w_shape, geo.y_shape
+        geo.prepared[name] = _cpu.Geometry(*shapes, geo.stride, geo.dilation, geo.pad, geo.groups)
+    return geo.prepared[name]
 
 
 _winograd = os.environ.get("TINYGEN_WINOGRAD", "1") != "0"
@@ -157,7 +154,7 @@ def _as_matrices(*arrays: Array) -> list[Array]:
 def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
     x, w, bias = _inputs("conv", x, w, bias)
     y = _empty(geo.y_shape, x.dtype)
-    if _is_dense(geo):
+    if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
         _cpu.matmul(mx, mw.T, bias, 1.0, my)
     elif _winograd and x.dtype == np.float32 and _winograd_wins(geo):
@@ -170,7 +167,7 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
 def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
     y, w, bias = _inputs("conv_transpose", y, w, bias)
     x = _empty(geo.x_shape, y.dtype)
-    if _is_dense(geo):
+    if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
         _cpu.matmul(my, mw, None if bias is None else bias.repeat(mx.shape[1] // len(bias)), 1.0, mx)
     elif _winograd and y.dtype == np.float32 and _winograd_wins(geo):
@@ -183,7 +180,7 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None)
 def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     x, y = _inputs("conv_weight", x, y)
     w = _empty(geo.w_shape, x.dtype)
-    if _is_dense(geo):
+    if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
         _cpu.matmul(my.T, mx, None, 1.0, mw)
     else:
@@ -385,86 +382,110 @@ def _result(kernel: str, x: Array, out: Array | None) -> Array:
 # Pointwise ------------------------------------------------------------------------------------------------------------
 
 
-def _unary(name: str, x: Array, *settings: Any) -> Array:
-    (x,) = _inputs(name, x)
-    y = _empty(x.shape, x.dtype)
-    getattr(_cpu, name)(x, y, *settings)
-    return y
+def _unary(kernel: str, x: Array, out: Array | None = None) -> tuple[Array, Array]:
+    """x as a kernel wants it, and an array for the result: `out`, if it was given."""
+    if type(x) is not Array or not x.flags.c_contiguous:
+        (x,) = _inputs(kernel, x)
+    return x, _empty(x.shape, x.dtype) if out is None else _result(kernel, x, out)
 
 
-def _gradient(
-    name: str, g: Array, *operands: Array, settings: tuple[Any, ...] = (), out: Array | None = None
-) -> Array:
-    one = g.size > 1 and not any(g.strides)  # one value seen as an array: what a sum or a mean passes down
-    if one:
-        g = g[(slice(0, 1),) * g.ndim]
-    g, *operands = _inputs(name, g, *operands)  # type: ignore[assignment]
-    gx = _result(name, operands[0], out)
-    getattr(_cpu, name)(g, one, *operands, gx, *settings)
-    return gx
+def _gradient(kernel: str, g: Array, x: Array, out: Array | None = None) -> tuple[Array, bool, Array, Array]:
+    """The gradient g of a result, whether it is one value seen as an array (as a mean passes down), x, and a result."""
+    one = False
+    if not (type(g) is type(x) is Array and g.flags.c_contiguous and x.flags.c_contiguous):
+        one = g.size > 1 and not any(g.strides)
+        g, x = _inputs(kernel, g[(slice(0, 1),) * g.ndim] if one else g, x)
+    return g, one, x, _empty(x.shape, x.dtype) if out is None else _result(kernel, x, out)
 
 
 def sigmoid(x: Array) -> Array:
-    return _unary("sigmoid", x)
+    x, y = _unary("sigmoid", x)
+    _cpu.sigmoid(x, y)
+    return y
 
 
 def sigmoid_backward(g: Array, out: Array) -> Array:
-    return _gradient("sigmoid_backward", g, out)
+    g, one, out, gx = _gradient("sigmoid_backward", g, out)
+    _cpu.sigmoid_backward(g, one, out, gx)
+    return gx
 
 
 def tanh(x: Array) -> Array:
-    return _unary("tanh", x)
+    x, y = _unary("tanh", x)
+    _cpu.tanh(x, y)
+    return y
 
 
 def tanh_backward(g: Array, out: Array) -> Array:
-    return _gradient("tanh_backward", g, out)
+    g, one, out, gx = _gradient("tanh_backward", g, out)
+    _cpu.tanh_backward(g, one, out, gx)
+    return gx
 
 
 def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
-    (x,) = _inputs("leaky_relu", x)
-    y = _result("leaky_relu", x, out)
+    x, y = _unary("leaky_relu", x, out)
     _cpu.leaky_relu(x, y, slope)
     return y
 
 
 def leaky_relu_backward(g: Array, x: Array, slope: float, out: Array | None = None) -> Array:
-    return _gradient("leaky_relu_backward", g, x, settings=(slope,), out=out)
+    g, one, x, gx = _gradient("leaky_relu_backward", g, x, out)
+    _cpu.leaky_relu_backward(g, one, x, gx, slope)
+    return gx
 
 
 def elu(x: Array, alpha: float, scale: float) -> Array:
-    return _unary("elu", x, alpha, scale)
+    x, y = _unary("elu", x)
+    _cpu.elu(x, y, alpha, scale)
+    return y
 
 
 def elu_backward(g: Array, x: Array, alpha: float, scale: float) -> Array:
-    return _gradient("elu_backward", g, x, settings=(alpha, scale))
+    g, one, x, gx = _gradient("elu_backward", g, x)
+    _cpu.elu_backward(g, one, x, gx, alpha, scale)
+    return gx
 
 
 def softplus(x: Array) -> Array:
-    return _unary("softplus", x)
+    x, y = _unary("softplus", x)
+    _cpu.softplus(x, y)
+    return y
 
 
 def softplus_backward(g: Array, x: Array) -> Array:
-    return _gradient("softplus_backward", g, x)
+    g, one, x, gx = _gradient("softplus_backward", g, x)
+    _cpu.softplus_backward(g, one, x, gx)
+    return gx
 
 
 def silu(x: Array) -> Array:
-    return _unary("silu", x)
+    x, y = _unary("silu", x)
+    _cpu.silu(x, y)
+    return y
 
 
 def silu_backward(g: Array, x: Array) -> Array:
-    return _gradient("silu_backward", g, x)
+    g, one, x, gx = _gradient("silu_backward", g, x)
+    _cpu.silu_backward(g, one, x, gx)
+    return gx
 
 
 def gelu(x: Array, tanh: bool) -> Array:
-    return _unary("gelu", x, tanh)
+    x, y = _unary("gelu", x)
+    _cpu.gelu(x, y, tanh)
+    return y
 
 
 def gelu_backward(g: Array, x: Array, tanh: bool) -> Array:
-    return _gradient("gelu_backward", g, x, settings=(tanh,))
+    g, one, x, gx = _gradient("gelu_backward", g, x)
+    _cpu.gelu_backward(g, one, x, gx, tanh)
+    return gx
 
 
 def erf(x: Array) -> Array:
-    return _unary("erf", x)
+    x, y = _unary("erf", x)
+    _cpu.erf(x, y)
+    return y
 
 
 def bce_with_logits(x: Array, target: Array) -> Array:
@@ -475,7 +496,9 @@ def bce_with_logits(x: Array, target: Array) -> Array:
 
 
 def bce_with_logits_backward(g: Array, x: Array, target: Array) -> Array:
-    return _gradient("bce_with_logits_backward", g, x, target)
+    g, one, x, gx = _gradient("bce_with_logits_backward", g, x)
+    _cpu.bce_with_logits_backward(g, one, x, *_inputs("bce_with_logits_backward", target), gx)
+    return gx
 
 
 # Optimizer steps ------------------------------------------------------------------------------------------------------

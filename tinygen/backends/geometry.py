@@ -46,12 +46,22 @@ class Geometry:
     def _hash(self) -> int:  # kernels cache tables per geometry: hash the seven fields once
         return hash((self.x_shape, self.w_shape, self.y_shape, self.stride, self.dilation, self.pad, self.groups))
 
+    @cached_property
+    def prepared(self) -> dict[str, Any]:
+        """{backend: what it derived from this geometry}, so that a call needs no second look-up by value."""
+        return {}
+
+    @cached_property
+    def is_dense(self) -> bool:
+        """Whether each image gives one output, read through the whole image: the contractions are matrix products."""
+        whole = self.w_shape[1:] == self.x_shape[1:] and self.y_shape[2:] == (1, 1) and self.pad == (0, 0)
+        return whole and all(d == 1 or size == 1 for d, size in zip(self.dilation, self.w_shape[2:], strict=True))
+
     @property
     def flops(self) -> int:
         """Nominal floating-point operations of each contraction: two per tap, taps on padding included."""
         n, k, p, q = self.y_shape
         return 2 * n * k * p * q * self.w_shape[1] * self.w_shape[2] * self.w_shape[3]
-
 
     @classmethod
     def of_convolution(

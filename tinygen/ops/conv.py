@@ -11,12 +11,13 @@ that flips): dx = dy * flip(w), dw = dy * flip(x). As everywhere the layer itsel
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..backends.geometry import Geometry, by, per_axis
-from ..tape import Tensor, op
+from ..tape import Op, Tensor, op
 
 __all__ = ["conv1d", "conv2d", "conv_matrix", "conv_transpose1d", "conv_transpose2d"]
 
@@ -49,40 +50,42 @@ conv_weight.vjp("x")(lambda g, y, geo: conv_transpose(y, g, geo=geo))
 conv_weight.vjp("y")(lambda g, x, geo: conv(x, g, geo=geo))
 
 
-def _check(name: str, axes: int, x: Any, weight: Any, bias: Any, groups: int) -> None:
-    """The errors of all convolutions: ranks, channels, groups, bias."""
-    if not isinstance(x, Tensor) or not isinstance(weight, Tensor):
-        given = f"{type(x).__name__} and {type(weight).__name__}"
-        raise TypeError(f"{name}: expected tensors, got {given}; wrap them in tensor(...)")
-    if x.ndim not in (axes + 1, axes + 2) or weight.ndim != axes + 2:
+@lru_cache(maxsize=4096)  # a layer asks once per size of its input
+def _geometry(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any) -> Geometry:
+    """The contraction of arrays of these shapes; ValueError for ranks, channels, groups, bias."""
+    name, transposed = f"{op.name}{axes}d", op is conv_transpose
+    if len(x) not in (axes + 1, axes + 2) or len(w) != axes + 2:
         image = "(N, C, H, W) or (C, H, W)" if axes == 2 else "(N, C, L) or (C, L)"
-        wants = f"input should be {image} and weight have {axes + 2} dimensions"
-        given = f"got {by(x.shape)} and {by(weight.shape)}; add a dimension with unsqueeze"
-        raise ValueError(f"{name}: {wants}, {given}")
-    inner, outer = weight.shape[1] * groups, weight.shape[0]
-    expected, outputs = (outer, inner) if "transpose" in name else (inner, outer)
-    if x.shape[-axes - 1] != expected:
-        wants = f"weight expects {expected} input channels ({by(weight.shape)}, groups={groups})"
-        raise ValueError(f"{name}: {wants}, input has {x.shape[-axes - 1]}: {by(x.shape)}")
+        given = f"{by(x)} and {by(w)}; add a dimension with unsqueeze"
+        raise ValueError(f"{name}: input should be {image}, weight {axes + 2}-D, got {given}")
+    inner, outer = w[1] * groups, w[0]
+    expected, outputs = (outer, inner) if transposed else (inner, outer)
+    if x[-axes - 1] != expected:
+        wants = f"weight expects {expected} input channels ({by(w)}, groups={groups})"
+        raise ValueError(f"{name}: {wants}, input has {x[-axes - 1]}: {by(x)}")
     if outer % groups:
-        given = f"the {outer} filters of weight {by(weight.shape)}"
-        raise ValueError(f"{name}: groups={groups} does not divide {given}; choose a divisor")
-    if bias is not None and bias.shape != (outputs,):
-        raise ValueError(f"{name}: bias should have shape ({outputs},), got {bias.shape}")
-
-
-def _apply(name: str, x: Any, weight: Any, bias: Any, groups: int, *law: Any) -> Tensor:
-    """The contraction on a batch of 2-D images, for one axis or two, with a batch axis or not."""
-    axes, transposed = int(name[-2]), "transpose" in name
-    _check(name, axes, x, weight, bias, groups)
-    single = x.ndim == axes + 1
-    x = x.unsqueeze(0) if single else x
+        raise ValueError(f"{name}: groups={groups} should divide the {outer} filters of {by(w)}")
+    if b is not None and b != (outputs,):
+        raise ValueError(f"{name}: bias should have shape ({outputs},), got {b}")
     shapes = Geometry.of_transposed if transposed else Geometry.of_convolution
-    geo = shapes(name, x.shape, weight.shape, groups, *law)
+    return shapes(name, x if len(x) == axes + 2 else (1, *x), w, groups, *law)
+
+
+def _apply(op: Op, axes: int, x: Any, weight: Any, bias: Any, groups: int, *law: Any) -> Tensor:
+    """The contraction on a batch of 2-D images, for one axis or two, with a batch axis or not."""
+    if not isinstance(x, Tensor) or not isinstance(weight, Tensor):
+        given = f"{type(x).__name__} and {type(weight).__name__}; wrap them in tensor(...)"
+        raise TypeError(f"{op.name}{axes}d: expected tensors, got {given}")
+    shapes = x.array.shape, weight.array.shape, None if bias is None else bias.shape
+    try:
+        geo = _geometry(op, axes, *shapes, groups, *law)
+    except TypeError:  # a list cannot be looked up
+        geo = _geometry.__wrapped__(op, axes, *shapes, groups, *law)
+    single = x.array.ndim == axes + 1
+    x = x.unsqueeze(0) if single else x
     if axes == 1:
         x, weight = x.unsqueeze(2), weight.unsqueeze(2)
-    inputs = (x, weight) if bias is None else (x, weight, bias)
-    y = (conv_transpose if transposed else conv)(*inputs, geo=geo)
+    y = op(x, weight, bias, geo=geo)
     y = y if axes == 2 else y.squeeze(2)
     return y.squeeze(0) if single else y
 
@@ -98,7 +101,7 @@ def conv2d(
     a (before, after) pair per axis, 'valid' or 'same' (ceil(H / stride) outputs). Raises ValueError
     for shapes that do not fit. Lecture 4.
     """
-    return _apply("conv2d", input, weight, bias, groups, stride, padding, dilation)
+    return _apply(conv, 2, input, weight, bias, groups, stride, padding, dilation)
 
 
 def conv1d(
@@ -106,7 +109,7 @@ def conv1d(
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """`conv2d` along one axis: input (N, C, L) or (C, L), weight (K, C / groups, R)."""
-    return _apply("conv1d", input, weight, bias, groups, stride, padding, dilation)
+    return _apply(conv, 1, input, weight, bias, groups, stride, padding, dilation)
 
 
 def conv_transpose2d(
@@ -121,7 +124,7 @@ def conv_transpose2d(
     `output_size`, says which one to return to. Raises ValueError with the legal range. Lecture 4.
     """
     law = (stride, padding, dilation, output_padding, output_size)
-    return _apply("conv_transpose2d", input, weight, bias, groups, *law)
+    return _apply(conv_transpose, 2, input, weight, bias, groups, *law)
 
 
 def conv_transpose1d(
@@ -130,7 +133,7 @@ def conv_transpose1d(
 ) -> Tensor:  # fmt: skip
     """`conv_transpose2d` along one axis: input (N, K, P), weight (K, C / groups, R)."""
     law = (stride, padding, dilation, output_padding, output_size)
-    return _apply("conv_transpose1d", input, weight, bias, groups, *law)
+    return _apply(conv_transpose, 1, input, weight, bias, groups, *law)
 
 
 def conv_matrix(

@@ -1,8 +1,9 @@
 """Products of vectors and matrices: matmul, linear, einsum.
 
-For c = a b the two VJPs are again products, dL/da = g b^T and dL/db = a^T g, so every order of derivative is one of
-them. `linear` is the layer y = x W^T + b as one op, because an MLP spends its life there. `einsum` says any sum of
-products in index notation; its VJP exchanges the output's indices with those of the argument:
+For c = a b the two VJPs are again products, dL/da = g b^T and dL/db = a^T g, and those of a b^T and a^T b too: with
+these three, derivatives of every order. `linear` is the layer y = x W^T + b as one op, because an MLP spends its life
+there. `einsum` says any sum of products in index notation; its VJP exchanges the output's indices with those of the
+argument:
 
     y_o = sum over the rest of a_s b_t   =>   (dL/da)_s = sum over the rest of g_o b_t
 
@@ -32,8 +33,24 @@ def _matmul(k, x, y):
     return _product(k, x, y)
 
 
-_matmul.vjp("x")(lambda g, y: _matmul(g, _transpose(y, dim0=-1, dim1=-2)))
-_matmul.vjp("y")(lambda g, x: _matmul(_transpose(x, dim0=-1, dim1=-2), g))
+@op
+def _matmul_nt(k, x, y):
+    """z = x y^T: z[..., i, j] = sum over k of x[..., i, k] y[..., j, k]."""
+    return _product(k, x, y.swapaxes(-1, -2))
+
+
+@op
+def _matmul_tn(k, x, y):
+    """z = x^T y: z[..., i, j] = sum over k of x[..., k, i] y[..., k, j]."""
+    return _product(k, x.swapaxes(-1, -2), y)
+
+
+_matmul.vjp("x")(lambda g, y: _matmul_nt(g, y))
+_matmul.vjp("y")(lambda g, x: _matmul_tn(x, g))
+_matmul_nt.vjp("x")(lambda g, y: _matmul(g, y))
+_matmul_nt.vjp("y")(lambda g, x: _matmul_tn(g, x))
+_matmul_tn.vjp("x")(lambda g, y: _matmul_nt(y, g))
+_matmul_tn.vjp("y")(lambda g, x: _matmul(x, g))
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
@@ -43,6 +60,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     ValueError where the inner sizes differ or the leading axes do not broadcast.
     """
     a, b = input.shape, other.shape
+    if len(a) == len(b) == 2 and a[1] == b[0]:
+        return _matmul(input, other)
     if not (len(a) and len(b)):
         raise ValueError(
             f"matmul: both arguments need at least one axis, got {tuple(a)} and {tuple(b)}; use * for scalars"
@@ -51,8 +70,6 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         raise ValueError(
             f"matmul: input {tuple(a)} has {a[-1]} columns, other {tuple(b)} has {b[-2 if len(b) > 1 else 0]} rows"
         )
-    if len(a) == len(b) == 2:
-        return _matmul(input, other)
     if len(a) == 1:
         z = matmul(_reshape(input, shape=(1, *a)), other)
         return _reshape(z, shape=(*z.shape[:-2], *z.shape[-1:]) if len(b) > 1 else ())

@@ -46,13 +46,13 @@ def _real(x: Any) -> Any:
 @op
 def sub(k, x, y):
     """x - y, broadcast."""
-    return k.xp.subtract(x, y)
+    return x - y
 
 
 @op
 def mul(k, x, y):
     """x * y, broadcast."""
-    return k.xp.multiply(x, y)
+    return x * y
 
 
 @op
@@ -72,7 +72,7 @@ def div(k, x, y, *, rounding_mode=None):
 @op
 def neg(k, x):
     """-x."""
-    return k.xp.negative(x)
+    return -x
 
 
 @op
@@ -89,7 +89,7 @@ def pow(k, x, y):
 @op
 def square(k, x):
     """x * x."""
-    return k.xp.multiply(x, x)
+    return x * x
 
 
 @op
@@ -518,6 +518,12 @@ def relu(k, x):
 
 
 @op
+def _relu_backward(k, dy, y):
+    """dy where y > 0, else 0."""
+    return k.leaky_relu_backward(dy, y, 0.0, dy if may_overwrite(dy) else None)
+
+
+@op
 def _leaky_relu(k, x, *, slope):
     """x where x > 0, else slope * x, with slope >= 0: then the result has the sign of x and can stand in for it."""
     return k.leaky_relu(_real(x), slope)
@@ -538,7 +544,8 @@ _sigmoid_backward.vjp("y")(lambda g, dy, y: g * dy * (1 - y * 2))
 softplus.vjp("x")(lambda g, x: _softplus_backward(g, x))
 _softplus_backward.vjp("dy")(lambda g, x: _softplus_backward(g, x))
 _softplus_backward.vjp("x")(lambda g, dy, x: _sigmoid_backward(g * dy, sigmoid(x)))
-relu.vjp("x")(lambda g, out: _leaky_relu_backward(g, out, slope=0.0))
+relu.vjp("x")(lambda g, out: _relu_backward(g, out))
+_relu_backward.vjp("dy")(lambda g, y: _relu_backward(g, y))
 _leaky_relu.vjp("x")(lambda g, out, slope: _leaky_relu_backward(g, out, slope=slope))
 _leaky_relu_backward.vjp("dy")(lambda g, y, slope: _leaky_relu_backward(g, y, slope=slope))
 
