@@ -392,7 +392,8 @@ def _unary(kernel: str, x: Array, out: Array | None = None) -> tuple[Array, Arra
 def _gradient(kernel: str, g: Array, x: Array, out: Array | None = None) -> tuple[Array, bool, Array, Array]:
     """The gradient g of a result, whether it is one value seen as an array (as a mean passes down), x, and a result."""
     one = False
-    if not (type(g) is type(x) is Array and g.flags.c_contiguous and x.flags.c_contiguous):
+    plain = type(g) is type(x) is Array and g.dtype is x.dtype
+    if not (plain and g.flags.c_contiguous and x.flags.c_contiguous):
         one = g.size > 1 and not any(g.strides)
         g, x = _inputs(kernel, g[(slice(0, 1),) * g.ndim] if one else g, x)
     return g, one, x, _empty(x.shape, x.dtype) if out is None else _result(kernel, x, out)
