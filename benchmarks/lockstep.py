@@ -239,6 +239,11 @@ class Contenders:
                 self.drop(name, str(error))
         return answers
 
+    def result(self, name: str, key: str) -> np.ndarray:
+        """What a contender saved."""
+        with np.load(Path(self.folder.name, f"{name}.npz")) as saved:
+            return saved[key]
+
     def deviation(self, name: str, key: str | None = None) -> float:
         """max |tinygen - torch| / max |torch| of one array; inf for another shape or NaN.
 

@@ -136,7 +136,7 @@ def load(path: str | Path) -> list[Record]:
         if isinstance(records, list) and all({"case", "pass", "threads", "tinygen_ms"} <= set(r) for r in records):
             return records
     except (OSError, ValueError) as error:
-        sys.exit(f"benchmarks: {path} cannot be read: {error}")
+        sys.exit(f"benchmarks: {path} cannot be read ({error}); write one with --json {path}")
     sys.exit(f"benchmarks: {path} is not a list of benchmark records; write one with --json {path}")
 
 

@@ -22,7 +22,7 @@ from . import machine
 from . import records as rec
 from .cases import PASSES
 from .scaling import LINEAR
-from .tour import staircase, tables
+from .tour import heading, staircase, tables
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 COLORS = {"forward": "#2f6fb0", "input_grad": "#d1762b", "weight_grad": "#3a8a54", "step": "#2f6fb0"}
@@ -185,7 +185,7 @@ def tour_table(records: list[rec.Record]) -> str:
     head, *_ = staircase(records[:1])
     rows = [["step of the [tour](csrc/cpu/tour)", *head[1:-1]]]
     for mine in tables(records):
-        rows.append([f"**{mine[0]['case']}** ({mine[0]['shape']})", *[""] * (len(head) - 2)])
+        rows.append([f"**{heading(mine[0])}**", *[""] * (len(head) - 2)])
         rows += [row[:-1] for row in staircase(mine)[1:]]
     return rows_to_markdown(rows)
 
@@ -256,7 +256,7 @@ def details(found: dict[str, list[rec.Record]]) -> str:
         parts += [f"## {name}", provenance(records)]
         if records[0]["benchmark"] == "tour":
             for mine in tables(records):
-                parts += [f"{mine[0]['case']} ({mine[0]['shape']}):", f"```\n{rec.columns(staircase(mine))}\n```"]
+                parts += [heading(mine[0]) + ":", f"```\n{rec.columns(staircase(mine))}\n```"]
             continue
         for threads in dict.fromkeys(r["threads"] for r in records):
             mine = [r for r in records if r["threads"] == threads]
@@ -456,7 +456,7 @@ def stairs(records: list[rec.Record], plt: Any) -> Any:
                 ha="center",
             )
         ax.set_xlim(0, 1.2 * max(rate for _, rate, _, _ in rows))
-        ax.set_title(f"{mine[0]['case']} ({mine[0]['shape']})", fontsize=9, loc="left", pad=14)
+        ax.set_title(heading(mine[0]), fontsize=9, loc="left", pad=14)
         ax.tick_params(labelsize=7)
         ax.tick_params(axis="y", length=0)
         ax.spines[["top", "right", "left"]].set_visible(False)

@@ -5,7 +5,8 @@
     python -m benchmarks.tour --cases '5*,6*' --isa avx2         some of the steps, with another instruction set
 
 Every step is compiled as it stands in its file and compared with the reference backend on ragged shapes; then all of
-them, tinygen's own kernel and PyTorch are timed in turn. "% of peak": of the FMA peak of the threads that a step uses.
+them, tinygen's own kernel and PyTorch are timed in turn. "% of peak": of the FMA peak of the threads that a step uses;
+"deviation": from the reference backend, of the largest output.
 """
 
 from __future__ import annotations
@@ -132,20 +133,29 @@ def applies(name: str, layer: Layer) -> bool:
     return "winograd" not in name or (layer.size, layer.stride) == (3, 1)
 
 
-def check(name: str, path: Path) -> None:
-    """Compares a step with the reference backend on RAGGED; ends the program where they differ by over TOLERANCE."""
+def reference(layer: Layer) -> np.ndarray:
+    """The layer's output by the reference backend."""
     from tinygen.backends import reference
     from tinygen.backends.geometry import Geometry
 
+    x, w, _ = operands(layer)
+    geo = Geometry.of_convolution("tour", x.shape, w.shape, 1, layer.stride, layer.pad, 1)
+    return reference.conv(x, w, geo)
+
+
+def off(y: np.ndarray, right: np.ndarray) -> float:
+    """max |y - right| / max |right|."""
+    return float(np.abs(y - right).max() / np.abs(right).max())
+
+
+def check(name: str, path: Path) -> None:
+    """Compares a step with the reference backend on RAGGED; ends the program where they differ by over TOLERANCE."""
     for layer in RAGGED:
         if not applies(name, layer):
             continue
         x, w, _ = operands(layer)
-        law = (layer.stride, layer.pad)
-        right = reference.conv(x, w, Geometry.of_convolution("tour", x.shape, w.shape, 1, *law, 1))
         for threads in (1, 3):
-            y = TourStep(threads, str(path)).job(layer, x, w)()
-            deviation = float(np.abs(y - right).max() / np.abs(right).max())
+            deviation = off(TourStep(threads, str(path)).job(layer, x, w)(), reference(layer))
             if not deviation <= TOLERANCE:  # NaN too: an output that was never written
                 sys.exit(f"benchmarks: step {name} is wrong: {layer.text} is {deviation:.1e} off the reference backend")
 
@@ -158,22 +168,22 @@ def measure(field: Contenders, layer: Layer, base: rec.Record) -> list[rec.Recor
     field.all("conv", layer=astuple(layer), passes=["forward"])
     times, peak = field.measure("forward")
     alone = field.workers["tinygen"].ask("probe", milliseconds=20.0, threads=1)["gflops"] if peak else None
-    told = {"shape": layer.text}
+    told, right = {"shape": layer.text}, reference(layer)
+    deviation = {name: off(field.result(name, "forward"), right) for name in times}
     records, before = [], None
     for name in field.tour:
         threads = 1 if name[0] in SINGLE else field.threads
         roof = peak if threads == field.threads else alone
-        off = {"deviation": field.deviation(name, "forward"), "title": title(name), "own_threads": threads}
         (r,) = rec.records_of(
             base, layer.name, name, {"tinygen": times[name]}, roof, {}, layer.flops, layer.bytes, **told
         )
-        records.append(r | off | {"gain": before / r["tinygen_ms"] if before else None})
+        r |= {"deviation": deviation[name], "title": title(name), "own_threads": threads}
+        records.append(r | {"gain": before / r["tinygen_ms"] if before else None})
         before = r["tinygen_ms"]
     rivals = {name: t for name, t in times.items() if name not in field.tour}
-    deviations = {name: field.deviation(name, "forward") for name in rivals if name != "tinygen"}
-    own = {"title": "tinygen's own kernel", "own_threads": field.threads}
-    for r in rec.records_of(base, layer.name, "tinygen", rivals, peak, deviations, layer.flops, layer.bytes, **told):
-        records.append(r | own | {"gain": None})
+    for r in rec.records_of(base, layer.name, "tinygen", rivals, peak, {}, layer.flops, layer.bytes, **told):
+        r |= {"deviation": deviation["tinygen"], "torch_deviation": deviation.get(r["torch_variant"])}
+        records.append(r | {"title": "tinygen's own kernel", "own_threads": field.threads, "gain": None})
     return records
 
 
@@ -190,14 +200,18 @@ def staircase(records: list[rec.Record]) -> list[list[str]]:
     for r in rec.first_of_each(records):
         rates = [rec.number(r["tinygen_ms"]), rec.number(r["gflops"]), share(r["percent_of_peak"])]
         gain = f"x {rec.number(r['gain'])}" if r["gain"] else ""
-        deviation = f"{r['deviation']:.0e}" if r["pass"] != "tinygen" and r["deviation"] is not None else ""
-        rows.append([r["title"], str(r["own_threads"]), *rates, gain, deviation])
+        rows.append([r["title"], str(r["own_threads"]), *rates, gain, f"{r['deviation']:.0e}"])
     for r in records:
         if r["torch_variant"]:
             rate, part = rec.number(r["mflop"] / r["torch_ms"]), share(r["torch_percent_of_peak"])
-            name = f"PyTorch {r['torch_variant']}"
-            rows.append([name, str(r["threads"]), rec.number(r["torch_ms"]), rate, part, "", f"{r['deviation']:.0e}"])
+            name, deviation = f"PyTorch {r['torch_variant']}", f"{r['torch_deviation']:.0e}"
+            rows.append([name, str(r["threads"]), rec.number(r["torch_ms"]), rate, part, "", deviation])
     return rows
+
+
+def heading(r: rec.Record) -> str:
+    """A layer's name, if it has one, and numbers."""
+    return r["shape"] if r["case"] == r["shape"] else f"{r['case']} ({r['shape']})"
 
 
 def tables(records: list[rec.Record]) -> list[list[rec.Record]]:
@@ -214,8 +228,7 @@ def report(records: list[rec.Record], options: Namespace, notes: list[str]) -> N
         one = mine[0]
         peaks = {r["own_threads"]: r["peak_gflops"] for r in mine if r["peak_gflops"]}
         roof = ", ".join(f"{peak:.0f} GFLOP/s ({rec.count(threads)})" for threads, peak in peaks.items())
-        layer = f"{one['case']} ({one['shape']}), {one['mflop']:.0f} MFLOP"
-        print(f"\n{layer}; {rec.place(one)}; FMA peak {roof or 'unknown'}")
+        print(f"\n{heading(one)}, {one['mflop']:.0f} MFLOP; {rec.place(one)}; FMA peak {roof or 'unknown'}")
         print(rec.columns(staircase(mine)))
         if any((r["percent_of_peak"] or 0) > 100 for r in mine):
             print(f"% of peak: {rec.NOMINAL}")

@@ -512,7 +512,13 @@ def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
         *made("dc64_d2", "1_naive", 2000.0, own_threads=1, title="1  seven loops", gain=None, shape="64,1", threads=2),
         *made("dc64_d2", "2_order", 500.0, own_threads=1, title="2  a row", gain=4.0, shape="64,1", threads=2),
     ]
-    own = {"own_threads": 2, "title": "tinygen's own kernel", "gain": None, "torch_percent_of_peak": 90.0}
+    own = {
+        "own_threads": 2,
+        "title": "tinygen's own kernel",
+        "gain": None,
+        "torch_percent_of_peak": 90.0,
+        "torch_deviation": 1e-6,
+    }
     stairs += made("dc64_d2", "tinygen", 10.0, variants={"nchw-tuned": 8.0}, shape="64,1", threads=2, **own)
     stairs = [{**r, "benchmark": "tour"} for r in stairs]
     grown = made("conv_batch_32", benchmark="scaling", series="conv_batch", size=32, growth=1.04)
@@ -619,7 +625,8 @@ def test_the_tour_prints_its_staircase(capsys):
         *first,
         *(("ragged1", name, n) for _, name, n in first if name != "8_winograd"),
     ]  # its kernel is 4 x 4
-    assert all(r["deviation"] < 1e-5 for r in rows if r["deviation"] is not None)
+    assert all(r["deviation"] < tour.TOLERANCE for r in rows)
+    assert all(r["torch_deviation"] < tour.TOLERANCE for r in rows if r["torch_variant"])
     assert rows[1]["gain"] == pytest.approx(rows[0]["tinygen_ms"] / rows[1]["tinygen_ms"])
     shown = capsys.readouterr().out
     assert "1  the definition, seven loops" in shown and "tinygen's own kernel" in shown

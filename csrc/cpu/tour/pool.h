@@ -42,7 +42,7 @@ class Pool {
 
   template <class Condition>
   void wait(const Condition& condition) {
-    for (int i = 0; i < 200; i++) {  // about 50 us
+    for (int i = 0; i < 4000; i++) {  // about 1 ms
       if (condition()) return;
       std::this_thread::yield();  // the thread that is waited for may want this core
     }
