@@ -56,15 +56,15 @@ def _geometry(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any)
     name, transposed = f"{op.name}{axes}d", op is conv_transpose
     if len(x) not in (axes + 1, axes + 2) or len(w) != axes + 2:
         image = "(N, C, H, W) or (C, H, W)" if axes == 2 else "(N, C, L) or (C, L)"
-        given = f"{by(x)} and {by(w)}; add a dimension with unsqueeze"
-        raise ValueError(f"{name}: input should be {image}, weight {axes + 2}-D, got {given}")
+        wants = f"{name}: input should be {image} and weight have {axes + 2} dimensions"
+        raise ValueError(f"{wants}, got {by(x)} and {by(w)}; add a dimension with unsqueeze")
     inner, outer = w[1] * groups, w[0]
     expected, outputs = (outer, inner) if transposed else (inner, outer)
     if x[-axes - 1] != expected:
         wants = f"weight expects {expected} input channels ({by(w)}, groups={groups})"
         raise ValueError(f"{name}: {wants}, input has {x[-axes - 1]}: {by(x)}")
     if outer % groups:
-        raise ValueError(f"{name}: groups={groups} should divide the {outer} filters of {by(w)}")
+        raise ValueError(f"{name}: groups={groups} does not divide the {outer} filters of {by(w)}")
     if b is not None and b != (outputs,):
         raise ValueError(f"{name}: bias should have shape ({outputs},), got {b}")
     shapes = Geometry.of_transposed if transposed else Geometry.of_convolution
