@@ -213,7 +213,7 @@ def _plan(op: Op, linked: tuple[int, ...]) -> tuple[list[int], list, list, bool]
 
 def _tensors(arrays: tuple, node: Node | None, device: Device) -> tuple[Tensor, ...]:
     """The results of an op with several outputs."""
-    return tuple([Tensor(a, node and Output(node, i), device) for i, a in enumerate(arrays)])
+    return tuple([Tensor(a, node and Output(node, i), device) for i, a in enumerate(arrays)])  # type: ignore
 
 
 def _version(value: Any) -> int:
@@ -237,9 +237,9 @@ class Output(NamedTuple):
     """One of several outputs of a node; made anew for a VJP that reads `out`, it is equal."""
 
     node: Node
-    index: int
-    rank = property(lambda self: self.node.rank + 1)
-    parents = property(lambda self: (self.node,))
+    index: int  # type: ignore
+    rank = property(lambda self: self.node.rank + 1)  # type: ignore
+    parents = property(lambda self: (self.node,))  # type: ignore
 
 
 class Node:
