@@ -26,6 +26,16 @@ struct Patch {
   index_t y, y_image, y_row;            // likewise; columns of y are neighbours
 };
 
+// Has the compiler load `value` into a register once, where it would rather load it again for every product.
+template <class V>
+TINYGEN_INLINE void load_once(V& value) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(value));
+#else
+  (void)value;
+#endif
+}
+
 // sum[i][j] (rows `pitch` apart) += x[pixel][i] * y[pixel][j] over the pixels of a patch: lanes run over the output
 // channels, x is broadcast. x is [pixel][kInterleaved], y [pixel][N vectors].
 template <class T, int M, int N>
@@ -46,7 +56,10 @@ __attribute__((noinline)) void spread(const Patch& patch, const T* __restrict x,
       for (index_t q = 0; q < patch.columns; q++) {
         Vector<T> vector[N];
         TINYGEN_UNROLL
-        for (int j = 0; j < N; j++) vector[j] = load(row + j * L);
+        for (int j = 0; j < N; j++) {
+          vector[j] = load(row + j * L);
+          load_once(vector[j]);
+        }
         TINYGEN_UNROLL
         for (int i = 0; i < M; i++) {
           Vector<T> factor = splat(from[i]);
@@ -96,11 +109,13 @@ TINYGEN_INLINE void dots_step(const T* const (&x)[M], const T* const (&y)[N], in
   for (int j = 0; j < N; j++) {
     vector[j] = load(y[j] + at);
     if constexpr (kMasked) vector[j] = Vector<T>(Mask(vector[j]) & mask);
+    load_once(vector[j]);
   }
   TINYGEN_UNROLL
   for (int i = 0; i < M; i++) {
     Vector<T> factor = load(x[i] + at);
     if constexpr (kMasked) factor = Vector<T>(Mask(factor) & mask);
+    load_once(factor);
     TINYGEN_UNROLL
     for (int j = 0; j < N; j++) total[i][j] += factor * vector[j];
   }

@@ -27,8 +27,9 @@ namespace TINYGEN_ISA {
 namespace {
 
 constexpr index_t kBandBytes = 192 << 10;    // of y for one block, of x for one block of channels: both stay in L2
-constexpr index_t kAllBytes = 512 << 10;     // of y for all blocks, per tap: read again for each block of channels
-constexpr index_t kDotsPixels = 512;         // of a band: so much of x for a tile stays in L1
+constexpr index_t kChunkBytes = 192 << 10;  // of y for all blocks, per tap: read again for each block of channels
+constexpr index_t kDotsPixels = 4096;         // of a band: so much of x for a tile stays in L1
+constexpr index_t kDotsBytes = 256 << 10;
 constexpr index_t kPrivateBytes = 1 << 20;   // sums that a thread may have for itself
 
 template <class T>
@@ -50,7 +51,7 @@ struct Job {
 struct Plan {
   bool dots;                             // else spread
   index_t vectors, blocks;               // of sums per pair and group; blocks of k that they are divided into
-  index_t channel_blocks;
+  index_t channel_blocks, chunk_blocks;
   index_t band_images, band_rows;
   index_t block_parts, band_parts;       // the threads' shares
 
@@ -96,9 +97,10 @@ bool prefer_dots(const Job<T>& job) {
   for (index_t s = 0; s < job.columns.w; s++) met_columns += outputs_inside(job.columns, s, 0, job.columns.y).size();
   index_t vectors = (job.results + lanes<T> - 1) / lanes<T>;
   double idle = (pixels + L - 1) / pixels;  // lanes beyond the end of a plane
-  double spread_cost = (job.channels * met_rows * met_columns / pixels + 5) * vectors;
-  double dots_cost = job.pairs * job.results / L * idle * 1.1;
-  return dots_cost < spread_cost && job.pairs * job.results * sizeof(T) * lanes<T> <= kPrivateBytes;
+  double spread_cost = (job.channels * met_rows * met_columns / pixels + 10) * vectors;
+  bool large = job.pairs * job.results * sizeof(T) * lanes<T> > kDotsBytes;
+  double dots_cost = job.pairs * job.results / L * idle * (large ? 1.6 : 1.1);
+  return dots_cost < spread_cost;
 }
 
 template <class T>
@@ -119,8 +121,7 @@ Plan make_plan(const Job<T>& job, index_t use) {
     index_t pixels = images * height * columns;
     index_t x_pixels = images * min(job.rows.x, job.rows.stride * height + job.rows.dilation * job.rows.w) * job.columns.x;
     if (plan.dots) return pixels <= kDotsPixels;
-    return pixels * kWeightVectors * L * size <= kBandBytes && x_pixels * kInterleaved * size <= kBandBytes &&
-           pixels * plan.vectors * L * size <= kAllBytes * job.taps;
+    return pixels * kWeightVectors * L * size <= kBandBytes && x_pixels * kInterleaved * size <= kBandBytes;
   };
   index_t bands = 1;
   while (bands < rows && !fits(1, (rows + bands - 1) / bands)) bands++;
@@ -129,7 +130,11 @@ Plan make_plan(const Job<T>& job, index_t use) {
   while (bands == 1 && images < share && fits(images + 1, rows)) images++;
   bands = (share + images - 1) / images;
   plan.band_images = (share + bands - 1) / bands;
-  plan.channel_blocks = (job.channels + kWeightRows - 1) / kWeightRows;
+  plan.channel_blocks = 1;
+  plan.chunk_blocks = (job.channels + kWeightRows - 1) / kWeightRows;
+  index_t x_block = plan.band_images * min(job.rows.x, job.rows.stride * plan.band_rows + job.rows.dilation * job.rows.w) * job.columns.x * kInterleaved * size;
+  index_t chunks = min(plan.chunk_blocks, (plan.chunk_blocks * x_block + kChunkBytes - 1) / kChunkBytes);
+  plan.chunk_blocks = (plan.chunk_blocks + chunks - 1) / chunks;
   if (plan.dots) {
     index_t bytes = job.columns.w * plan.band_images * (job.rows.stride * plan.band_rows + job.rows.dilation * job.rows.w) *
                     columns * size;
@@ -142,7 +147,7 @@ Plan make_plan(const Job<T>& job, index_t use) {
 // registers. to_pitch is R unless R is a whole vector.
 template <class T, int R>
 void interleave(const T* __restrict from, index_t pitch, index_t rows, index_t pixels, T* __restrict to,
-                index_t to_pitch) {
+                index_t to_pitch, index_t ahead) {
   constexpr int L = lanes<T>;
   if (pixels < L) {
     for (index_t p = 0; p < pixels; p++)
@@ -153,7 +158,10 @@ void interleave(const T* __restrict from, index_t pitch, index_t rows, index_t p
     index_t at = min(p, pixels - L);  // the last vector overlaps the one before
     Vector<T> row[R], other[R];
     TINYGEN_UNROLL
-    for (int i = 0; i < R; i++) row[i] = i < rows ? load(from + i * pitch + at) : Vector<T>{};
+    for (int i = 0; i < R; i++) {
+      row[i] = i < rows ? load(from + i * pitch + at) : Vector<T>{};
+      __builtin_prefetch(from + i * pitch + at + ahead, 0, 2);
+    }
     TINYGEN_UNROLL
     for (int done = 1; done < R; done *= 2) {
       TINYGEN_UNROLL
@@ -207,17 +215,10 @@ void spread_band(const Task<T>& task, const Band& band, bool first, bool last) {
   index_t columns = job.columns.y, pixels = band.rows * columns, plane = job.rows.y * columns;
   index_t v0 = plan.first_vector(task.b0), v1 = plan.first_vector(task.b1);
   T* y = static_cast<T*>(scratch(kTransposed, band.images * pixels * (v1 - v0) * L * sizeof(T)));
-  for (index_t b = task.b0; b < task.b1; b++) {
-    index_t begin = plan.first_vector(b), end = plan.first_vector(b + 1), width = (end - begin) * L;
-    T* block = y + band.images * pixels * (begin - v0) * L;
-    for (index_t n = 0; n < band.images; n++)
-      for (index_t v = begin; v < end; v++)
-        interleave<T, L>(job.y_plane(band.image + n, task.group, v * L) + band.row * columns, plane,
-                         job.results - v * L, pixels, block + n * pixels * width + (v - begin) * L, width);
-  }
   Range read = rows_read(job.rows, band.row, band.rows);
   index_t x_pixels = read.size() * job.columns.x;
-  T* x = static_cast<T*>(scratch(kWindow, (band.images * x_pixels + 1) * kInterleaved * sizeof(T)));
+  index_t chunk = plan.chunk_blocks * kWeightRows, block_size = band.images * x_pixels * kInterleaved;
+  T* x = static_cast<T*>(scratch(kWindow, plan.chunk_blocks * block_size * sizeof(T)));
   Patch* patches = static_cast<Patch*>(scratch(kTaps, job.taps * sizeof(Patch)));
   for (index_t r = 0, t = 0; r < job.rows.w; r++) {
     Range js = outputs_inside(job.rows, r, band.row, band.row + band.rows);
@@ -230,20 +231,32 @@ void spread_band(const Task<T>& task, const Band& band, bool first, bool last) {
       if (!qs.size() || !js.size()) patches[t].images = 0;
     }
   }
-  for (index_t i = 0; i < plan.channel_blocks; i++) {
-    index_t c = job.channels * i / plan.channel_blocks, count = job.channels * (i + 1) / plan.channel_blocks - c;
-    for (index_t n = 0; n < band.images; n++)
-      interleave<T, kInterleaved>(job.x_plane(band.image + n, task.group, c) + read.begin * job.columns.x,
-                                  job.rows.x * job.columns.x, count, x_pixels, x + n * x_pixels * kInterleaved,
-                                  kInterleaved);
+  for (index_t c0 = 0; c0 < job.channels; c0 += chunk) {
+    index_t c1 = min(job.channels, c0 + chunk);
+    for (index_t c = c0; c < c1; c += kWeightRows)
+      for (index_t n = 0; n < band.images; n++)
+        interleave<T, kInterleaved>(job.x_plane(band.image + n, task.group, c) + read.begin * job.columns.x,
+                                    job.rows.x * job.columns.x, min(kWeightRows, c1 - c), x_pixels,
+                                    x + (c - c0) / kWeightRows * block_size + n * x_pixels * kInterleaved,
+                                    kInterleaved, band.images>1 ? job.groups*job.channels*job.rows.x*job.columns.x : kInterleaved*job.rows.x*job.columns.x);
     for (index_t b = task.b0; b < task.b1; b++) {
       index_t begin = plan.first_vector(b), vectors = plan.first_vector(b + 1) - begin, width = vectors * L;
-      const T* block = y + band.images * pixels * (begin - v0) * L;
-      T* out = first && last && task.finish ? task.sum : task.sum + (begin - v0) * job.pairs * L + c * job.taps * width;
-      SpreadFunction<T> tile = pick_spread<T>(count, vectors);
-      for (index_t t = 0; t < job.taps; t++)
-        tile(patches[t], x, block, first, out + t * width, job.taps * width);
-      if (last && task.finish) finish_block(job, plan, task.group, b, out, c * job.taps, (c + count) * job.taps);
+      T* block = y + band.images * pixels * (begin - v0) * L;
+      if (c0 == 0)
+        for (index_t n = 0; n < band.images; n++)
+          for (index_t v = 0; v < vectors; v++)
+            interleave<T, L>(job.y_plane(band.image + n, task.group, (begin + v) * L) + band.row * columns, plane,
+                             job.results - (begin + v) * L, pixels, block + n * pixels * width + v * L, width, L * plane);
+      T* out = first && last && task.finish ? task.sum : task.sum + (begin - v0) * job.pairs * L;
+      for (index_t c = c0; c < c1; c += kWeightRows) {
+        index_t count = min(kWeightRows, c1 - c);
+        SpreadFunction<T> tile = pick_spread<T>(count, vectors);
+        T* part = out + (first && last && task.finish ? 0 : c * job.taps * width);
+        for (index_t t = 0; t < job.taps; t++)
+          tile(patches[t], x + (c - c0) / kWeightRows * block_size, block, first, part + t * width, job.taps * width);
+        if (last && task.finish)
+          finish_block(job, plan, task.group, b, part, c * job.taps, (c + count) * job.taps);
+      }
     }
   }
 }
