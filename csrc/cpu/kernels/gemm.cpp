@@ -173,9 +173,9 @@ inline void dots(const Job<T>& job, index_t row, T* c, index_t pitch) {
 
 template <class T>
 struct Plan {
-  index_t vectors, panels, panel;  // vectors of results in a row, panels, columns of a panel
+  index_t panel, panels;  // columns of a panel, number of panels
   bool packed;
-  index_t depth_parts, block_panels;  // of a block
+  index_t depth_parts, block_panels;  // the depth is summed in so many parts, each for so many panels at a time
   index_t group;                      // rows that are computed before they are written
 };
 
@@ -183,8 +183,7 @@ template <class T>
 Plan<T> make_plan(const Job<T>& job) {
   constexpr index_t L = lanes<T>;
   Plan<T> plan;
-  plan.vectors = (job.columns + L - 1) / L;
-  plan.panel = vectors_per_block(plan.vectors) * L;
+  plan.panel = vectors_per_block((job.columns + L - 1) / L) * L;
   plan.panels = (job.columns + plan.panel - 1) / plan.panel;
   plan.packed = job.wide.across != 1 || job.rows > kFewRows;
   plan.depth_parts = max(1, (job.depth + kDepth - 1) / kDepth);
@@ -196,7 +195,8 @@ Plan<T> make_plan(const Job<T>& job) {
   return plan;
 }
 
-// Rows [row, row + group) of one panel. `part`: which part of the depth; `panels`: where the panel was packed.
+// Rows [row, row + group) of one panel, one part of the depth. `packed`: the panel, if it was packed; `own`: room for results
+// that cannot be computed where they belong, because they are transposed or because whole vectors would not fit.
 template <class T>
 void compute(const Job<T>& job, const Plan<T>& plan, index_t row, index_t panel, index_t part, const T* packed, T* own) {
   constexpr index_t L = lanes<T>;
@@ -233,7 +233,7 @@ void compute(const Job<T>& job, const Plan<T>& plan, index_t row, index_t panel,
     copy_rows(result, job.c_row, c, c_pitch);
 }
 
-// All of one thread's results.
+// All of one thread's results. Blocks of panels are packed once and stay in the second cache while the rows pass.
 template <class T>
 void blocks(const Job<T>& job) {
   const Plan<T> plan = make_plan(job);
@@ -312,10 +312,10 @@ double cost(const Job<T>& job, index_t grid_rows, index_t grid_columns) {
 template <class T>
 void in_grid(const Job<T>& job, int use, index_t grid_columns) {
   constexpr index_t L = lanes<T>;
-  const index_t grid_rows = use / grid_columns, units = grid_rows * grid_columns;
+  const index_t grid_rows = use / grid_columns;
   const index_t bands = (job.rows + kRows - 1) / kRows, vectors = (job.columns + L - 1) / L;
-  parallel(static_cast<int>(units), [&](int thread, int all) {
-    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+  parallel(use, [&](int thread, int all) {
+    for (index_t u = use * thread / all; u < use * (thread + 1) / all; u++) {
       const index_t i = u / grid_columns, j = u % grid_columns;
       const Job<T> part =
           part_of(job, bands * i / grid_rows * kRows, min(job.rows, bands * (i + 1) / grid_rows * kRows),
@@ -346,6 +346,7 @@ void multiply(const Job<T>& job, int use) {
   double least = -1;
   for (const Job<T>* each = ways; each < ways + 2; each++)
     for (index_t columns = 1; columns <= use; columns++) {
+      if (use % columns) continue;
       const double now = cost(*each, use / columns, columns);
       if (least < 0 || now < least) best = each, best_columns = columns, least = now;
     }
