@@ -34,9 +34,11 @@ struct Matrices {
     rows = array.shape(n - 2), columns = array.shape(n - 1);
     row = array.strides(n - 2) / size, column = array.strides(n - 1) / size;
     if (row == 1 || column == 1) return true;
-    if (columns <= 1) return column = 1;  // a stride that leads nowhere
-    if (rows <= 1) return row = 1;
-    return false;
+    if (columns <= 1)
+      column = 1;  // a stride that leads nowhere
+    else if (rows <= 1)
+      row = 1;
+    return row == 1 || column == 1;
   }
 };
 
