@@ -218,7 +218,7 @@ inline void map_part(const Channels& size, const Cut& work, const Part& part, co
   const long long pitch = size.c * size.s, first = part.c0 * size.s;
   const int rows = work.wide ? part.channels() : 1;
   const long long width = work.wide ? size.s : part.channels() * size.s;
-  Vector<T> v[inputs], constant[constants];
+  Vector<T> v[inputs], constant[constants] = {};  // set below in either case, which GCC does not see
   for (long long n = part.begin; n < part.end; n++)
     for (int c = 0; c < rows; c++) {
       const long long row = n * pitch + first + c * width;
