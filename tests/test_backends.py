@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygen.backends import KERNEL_NAMES, Kernels, cuda, device, reference
+from tinygen.backends import KERNEL_NAMES, Kernels, cuda, emulated, reference
 from tinygen.backends.geometry import Pieces, Taps
 
 F32, F64 = np.float32, np.float64
@@ -37,7 +37,7 @@ if CPU is not None:
 
     BACKENDS += [pytest.param((CPU, isa), id=f"cpu-{isa}") for isa in _cpu.isas()]
 if shutil.which("g++"):
-    BACKENDS += [pytest.param((device("cuda-emulated").kernels, ""), id="cuda-emulated")]
+    BACKENDS += [pytest.param((emulated.on_numpy(), ""), id="cuda-emulated")]
 
 
 @pytest.fixture(params=BACKENDS)
@@ -62,7 +62,7 @@ def rng():
 
 
 BACKENDS_DIR = Path(reference.__file__).parent
-NO_TABLES = ("__init__", "geometry", "gather", "emulated")  # emulated: the table of cuda.py on another launcher
+NO_TABLES = ("__init__", "geometry", "gather", "device_array", "emulated")  # emulated: the table of cuda.py on another launcher
 TABLES = sorted(p.stem for p in BACKENDS_DIR.glob("*.py") if p.stem not in NO_TABLES)
 
 

@@ -5,6 +5,8 @@
 // second and third time mostly from the L2 cache; g and x twice backward.
 #include "device.h"
 
+DEVICE real leaky(real x, real slope) { return x > 0 || slope == 1 || is_nan(x) ? x : slope == 0 ? real(0) : slope * x; }
+
 // The piece of a channel that belongs to this block: items [first, end) of N * S, this thread taking every 256th.
 struct Piece {
   int c, part, first, end, inner;
@@ -18,15 +20,8 @@ struct Piece {
   }
   template <class F>
   DEVICE void for_each(F f) const {
-    int i = first + int(threadIdx.x);
-    long long image = i / inner;
-    int s = i % inner;
-    const int images = 256 / inner, rest = 256 % inner;  // no division per item
-    for (; i < end; i += 256) {
-      f(image * outer + (long long)c * inner + s);
-      image += images, s += rest;
-      if (s >= inner) s -= inner, image++;
-    }
+    each_item(first + int(threadIdx.x), end, 256, inner,
+              [&](long long image, long long s) { f(image * outer + (long long)c * inner + s); });
   }
 };
 
@@ -54,8 +49,8 @@ KERNEL(256, channel_statistics, const real* __restrict__ x, real* __restrict__ s
 
 KERNEL(256, channel_normalize, const real* __restrict__ x, const real* __restrict__ weight,
        const real* __restrict__ bias, const real* __restrict__ statistics, real* __restrict__ y,
-       real* __restrict__ mean, real* __restrict__ rstd, double eps, long long n, long long channels, long long s,
-       long long parts) {
+       real* __restrict__ mean, real* __restrict__ rstd, double eps, double leak, long long n, long long channels,
+       long long s, long long parts) {
   const Piece piece(n, channels, s, parts);
   const real* pieces = statistics + piece.c * parts * 4;
   const real items = real(n * s), about = __ldg(&pieces[1]);  // of the first piece; all else is relative to it
@@ -67,20 +62,31 @@ KERNEL(256, channel_normalize, const real* __restrict__ x, const real* __restric
     square += __ldg(&pieces[4 * p + 3]) + __ldg(&pieces[4 * p]) * apart * apart;
   }
   const real scale = 1 / sqrt(square / items + real(eps)), slope = scale * weight[piece.c], shift = bias[piece.c];
-  piece.for_each([&](long long i) { y[i] = (x[i] - about - left) * slope + shift; });
+  const real leaking = real(leak);
+  piece.for_each([&](long long i) { y[i] = leaky((x[i] - about - left) * slope + shift, leaking); });
   if (threadIdx.x || piece.part) return;
   mean[piece.c] = about + left;
   rstd[piece.c] = scale;
 }
 
+// The incoming gradient at h = (x - mean) * rstd, behind a leaky_relu of h * weight + bias (slope 1: none).
+DEVICE real gradient_at(real g, real h, real weight, real bias, real leak) {
+  if (leak == 1 || !(h * weight + bias <= 0)) return g;
+  return leak == 0 ? real(0) : leak * g;
+}
+
 // sums (C, parts, 2): of g, and of g * h with h = (x - mean) * rstd.
 KERNEL(256, channel_gradient_sums, const real* __restrict__ g, const real* __restrict__ x,
-       const real* __restrict__ mean, const real* __restrict__ rstd, real* __restrict__ sums, long long n,
-       long long channels, long long s, long long parts) {
+       const real* __restrict__ weight, const real* __restrict__ bias, const real* __restrict__ mean,
+       const real* __restrict__ rstd, real* __restrict__ sums, double leak, long long n, long long channels, long long s,
+       long long parts) {
   const Piece piece(n, channels, s, parts);
-  const real centre = mean[piece.c], scale = rstd[piece.c];
+  const real centre = mean[piece.c], scale = rstd[piece.c], slope = weight[piece.c], shift = bias[piece.c];
   real sum = 0, along = 0;
-  piece.for_each([&](long long i) { sum += g[i], along += g[i] * ((x[i] - centre) * scale); });
+  piece.for_each([&](long long i) {
+    const real h = (x[i] - centre) * scale, d = gradient_at(g[i], h, slope, shift, real(leak));
+    sum += d, along += d * h;
+  });
   sum = team_reduce(sum, 256, Sum());
   along = team_reduce(along, 256, Sum());
   if (threadIdx.x) return;
@@ -90,18 +96,21 @@ KERNEL(256, channel_gradient_sums, const real* __restrict__ g, const real* __res
 
 // gx = weight * rstd * (g - avg(g) - h * avg(g * h))
 KERNEL(256, channel_norm_gradient, const real* __restrict__ g, const real* __restrict__ x,
-       const real* __restrict__ weight, const real* __restrict__ mean, const real* __restrict__ rstd,
-       const real* __restrict__ sums, real* __restrict__ gx, real* __restrict__ gweight, real* __restrict__ gbias,
-       long long n, long long channels, long long s, long long parts) {
+       const real* __restrict__ weight, const real* __restrict__ bias, const real* __restrict__ mean,
+       const real* __restrict__ rstd, const real* __restrict__ sums, real* __restrict__ gx, real* __restrict__ gweight,
+       real* __restrict__ gbias, double leak, long long n, long long channels, long long s, long long parts) {
   const Piece piece(n, channels, s, parts);
   real sum = 0, along = 0;
   for (int p = 0; p < parts; p++) {
     sum += __ldg(&sums[(piece.c * parts + p) * 2]);
     along += __ldg(&sums[(piece.c * parts + p) * 2 + 1]);
   }
-  const real centre = mean[piece.c], scale = rstd[piece.c], items = real(n * s), slope = weight[piece.c] * scale;
-  const real average = sum / items, projection = along / items;
-  piece.for_each([&](long long i) { gx[i] = (g[i] - (average + (x[i] - centre) * scale * projection)) * slope; });
+  const real centre = mean[piece.c], scale = rstd[piece.c], items = real(n * s), slope = weight[piece.c];
+  const real average = sum / items, projection = along / items, shift = bias[piece.c];
+  piece.for_each([&](long long i) {
+    const real h = (x[i] - centre) * scale, d = gradient_at(g[i], h, slope, shift, real(leak));
+    gx[i] = (d - (average + h * projection)) * (slope * scale);
+  });
   if (threadIdx.x || piece.part) return;
   gweight[piece.c] = along;
   gbias[piece.c] = sum;

@@ -14,10 +14,12 @@
 #define KERNEL(threads, name, ...) extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
 #define SHARED(type, name, ...) __shared__ type name __VA_ARGS__
 #define UNROLL _Pragma("unroll")
+#define ONE_BY_ONE _Pragma("unroll 1")
 #define DEVICE __device__ __forceinline__
 #else
 #include "cudacpu.h"
 #define UNROLL
+#define ONE_BY_ONE
 #define DEVICE inline __attribute__((always_inline))
 #endif
 
@@ -44,8 +46,20 @@ DEVICE bool is_nan(T x) {
 template <class F>
 DEVICE void each(long long n, F f) {
   const long long step = (long long)gridDim.x * blockDim.x;
-#pragma unroll 1
+  ONE_BY_ONE
   for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) f(i);
+}
+
+// f(outer, inner) for the items first, first + step ... below end of an array (?, length): one division per thread.
+template <class F>
+DEVICE void each_item(long long first, long long end, int step, long long length, F f) {
+  long long outer = first / length, inner = first % length;
+  const long long rows = step / length, rest = step % length;
+  for (long long i = first; i < end; i += step) {
+    f(outer, inner);
+    outer += rows, inner += rest;
+    if (inner >= length) inner -= length, outer++;
+  }
 }
 
 struct Sum {

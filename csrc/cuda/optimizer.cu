@@ -2,6 +2,15 @@
 // steps are read from the device, so that a captured training step can change them.
 #include "device.h"
 
+// flat[start + i] = g[i] for eight arrays of `count` numbers each: gradients, laid side by side as their parameters are.
+// The arrays are arguments and not a table on the device, which a captured step would find changed.
+#define PIECE(n) const real *__restrict__ g##n, long long start##n, long long count##n
+KERNEL(256, join_pieces, real* __restrict__ flat, PIECE(0), PIECE(1), PIECE(2), PIECE(3), PIECE(4), PIECE(5), PIECE(6),
+       PIECE(7)) {
+#define COPY(n) each(count##n, [=](long long i) { flat[start##n + i] = g##n[i]; })
+  COPY(0), COPY(1), COPY(2), COPY(3), COPY(4), COPY(5), COPY(6), COPY(7);
+}
+
 // p, g: read and written, read; buffer may be null.
 KERNEL(256, sgd_step, real* __restrict__ p, const real* __restrict__ g, real* __restrict__ buffer,
        const double* __restrict__ lr, const double* __restrict__ step, double momentum, double dampening,

@@ -27,7 +27,7 @@ KERNEL(256, tanh_backward, const real* __restrict__ g, long long g_step, const r
   each(count, [=](long long i) { gx[i] = g[i * g_step] * (1 - out[i] * out[i]); });
 }
 
-KERNEL(256, leaky_relu, const real* __restrict__ x, real* __restrict__ y, double slope, long long count) {
+KERNEL(256, leaky_relu, const real* x, real* y, double slope, long long count) {  // y may be x
   const real s = real(slope);
   each(count, [=](long long i) { y[i] = s == 0 ? larger_than_zero(x[i]) : x[i] > 0 ? x[i] : s * x[i]; });
 }

@@ -159,6 +159,7 @@ class Device:
 
 
 _MODULES = {"cpu": "cpu", "cuda": "cuda", "cuda-emulated": "emulated"}
+DEVICE_NAMES = tuple(_MODULES)
 _devices: dict[str, Device] = {}
 
 

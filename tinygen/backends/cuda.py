@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import gather
-from .geometry import Geometry, Shape, Taps
+from .geometry import Geometry, Pieces, Shape, Taps
 
 Array = Any
 
@@ -70,6 +70,21 @@ def source(name: str) -> str:
         return re.sub(r'^#include "(\w+\.h)"\n', include, text, flags=re.MULTILINE)
 
     return expand(name)
+
+
+@lru_cache(4096)
+def _extents(shape: Shape, axes: tuple[int, ...]) -> tuple[list[int], Shape]:
+    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape."""
+    lengths = [1]
+    for i, n in enumerate(shape):
+        if n != 1:
+            if (i in axes) == bool(len(lengths) % 2):
+                lengths[-1] *= n
+            else:
+                lengths.append(n)
+    if len(lengths) == 1:
+        lengths = [1, 1, *lengths]  # one long row, not many short ones
+    return lengths + [1] * (4 - len(lengths)), tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
 class Launcher(Protocol):
@@ -123,18 +138,23 @@ class Cuda:
 
     # Plumbing ---------------------------------------------------------------------------------------------------------
 
-    def _inputs(self, kernel: str, *arrays: Any) -> list[Any]:
-        """The arrays (None stays None), C-contiguous; TypeError unless all share a float dtype."""
+    @staticmethod
+    def _same_float(kernel: str, *arrays: Any) -> None:
+        """TypeError, naming kernel and dtype, unless all (but None) share a float dtype."""
         dtype = arrays[0].dtype
         if dtype not in _FLOATS:
             raise TypeError(f"{kernel}: expected float32 or float64, got {dtype}; convert the tensor with .float()")
+        for a in arrays:
+            if a is not None and a.dtype != dtype:
+                raise TypeError(f"{kernel}: arrays of {dtype} and {a.dtype} in one call; convert one of them")
+
+    def _inputs(self, kernel: str, *arrays: Any) -> list[Any]:
+        """The arrays (None stays None), C-contiguous and of one float dtype."""
+        self._same_float(kernel, *arrays)
         ready: list[Any] = []
         for a in arrays:
-            if a is not None:
-                if a.dtype != dtype:
-                    raise TypeError(f"{kernel}: arrays of {dtype} and {a.dtype} in one call; convert one of them")
-                if not isinstance(a, self.xp.ndarray) or not a.flags.c_contiguous:
-                    a = self.xp.ascontiguousarray(self.xp.asarray(a)).reshape(a.shape)
+            if a is not None and (not isinstance(a, self.xp.ndarray) or not a.flags.c_contiguous):
+                a = self.xp.ascontiguousarray(self.xp.asarray(a)).reshape(a.shape)
             ready.append(a)
         return ready
 
@@ -268,12 +288,9 @@ class Cuda:
         return w
 
     def matmul(self, a: Array, b: Array) -> Array:
-        if a.dtype not in _FLOATS or a.dtype != b.dtype:
-            raise TypeError(f"matmul: expected two arrays of float32 or of float64, got {a.dtype} and {b.dtype}")
-        if a.ndim == 1 or b.ndim == 1:
-            c = self.matmul(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)
-            return c.reshape(c.shape[: c.ndim - (a.ndim == 1) - (b.ndim == 1)] if b.ndim == 1 else
-                             (*c.shape[:-2], c.shape[-1]))  # fmt: skip
+        self._same_float("matmul", a, b)
+        if a.shape[-1] != b.shape[-2]:
+            raise ValueError(f"matmul: the shapes of the arrays do not fit together: {a.shape} and {b.shape}")
         batch, (m, k), n = np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2:], b.shape[-1]
         c = self._empty((*batch, m, n), a.dtype)
         if b.ndim == 2 and batch:  # one matrix for all: the batch becomes rows
@@ -283,6 +300,16 @@ class Cuda:
             a, b = (self._batched(x, batch, count) for x in (a, b))
         self._matrices(a, b, c, (m, k, n, count), self._steps(a), self._steps(b))
         return c
+
+    def linear(self, x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
+        self._same_float("linear", x, w, bias)
+        (m, k), n, (_, along, down) = x.shape, len(w), self._steps(w)
+        y = self._empty((m, n), x.dtype)
+        activation = (0, 0.0) if slope == 1 else (1, float(slope))
+        if bias is not None:
+            bias = self.xp.ascontiguousarray(bias)
+        self._product("matmul", y, m, k, n, 1, self._steps(x), (0, down, along))(x, w, y, bias, 1, *activation)
+        return y
 
     def _batched(self, x: Array, batch: Shape, count: int) -> Array:
         if x.ndim > 2 and x.shape[:-2] != batch:
@@ -352,13 +379,70 @@ class Cuda:
             )
         return out
 
+    # Sums and losses ---------------------------------------------------------------------------------------------
+
+    def _finish(self, pieces: Array, y: Array, scale: float) -> Array:
+        """y = scale * the sum of each row of `pieces` (outputs, parts)."""
+        outputs, parts = y.size, pieces.size // max(1, y.size)
+        team = 256 if parts > 64 else 32
+        self._launch("sum_pieces", y, -(-outputs // (256 // team)), pieces, y, float(scale), outputs, parts, team)
+        return y
+
+    def sum(self, x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+        (x,) = self._inputs("sum", x)
+        lengths, shape = _extents(x.shape, axes)
+        if x.size == 0:
+            return self.xp.full(shape, scale * 0.0, x.dtype)
+        if len(lengths) > 4:  # more than two separate runs of reduced axes
+            return self.sum(self.sum(x, axes[-1:]), axes[:-1], scale)
+        r0, k0, r1, k1 = lengths
+        if r1 == k1 == 1:  # columns of a matrix, which neighbouring threads should read side by side
+            r0, k0, r1, k1 = 1, 1, r0, k0
+        y = self._empty(shape, x.dtype)
+        items, busy = r0 * r1, 4 * self.launcher.processors
+        if k1 == 1:
+            team = 32 if items <= 1024 else 256
+            parts = max(1, min(busy // k0, items // 4096))
+            pieces = self._empty((y.size, parts), np.float64)
+            blocks = -(-k0 * parts // (256 // team))
+            self._launch("sum_rows", x, blocks, x, pieces, r0, k0, r1, parts, team)
+        else:
+            tiles = -(-k0 * k1 // 256)
+            parts = max(1, min(busy // tiles, items // 32))
+            pieces = self._empty((y.size, parts), np.float64)
+            self._launch("sum_columns", x, tiles * parts, x, pieces, r0, k0, r1, k1, parts)
+        return self._finish(pieces, y, scale)
+
+    def _loss(self, kernel: str, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+        x, target = self._inputs(kernel, x, target)
+        y, derivative = self._empty((), x.dtype), self._empty(x.shape, x.dtype) if slope else None
+        blocks = max(1, min(-(-x.size // 1024), 4 * self.launcher.processors))
+        pieces = self._empty((blocks,), np.float64)
+        self._launch(kernel, x, blocks, x, target, derivative, pieces, float(scale), x.size)
+        return self._finish(pieces, y, scale), derivative
+
+    def squared_error(self, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+        return self._loss("squared_error", x, target, scale, slope)
+
+    def bernoulli_loss(self, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+        return self._loss("bernoulli_loss", x, target, scale, slope)
+
+    def class_loss(self, x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+        (x,) = self._inputs("class_loss", x)
+        y, derivative = self._empty((), x.dtype), self._empty(x.shape, x.dtype) if slope else None
+        pieces = self._empty(x.shape[:1], np.float64)
+        self._rows("class_loss", x, x, self._index(labels), derivative, pieces, float(scale))
+        return self._finish(pieces, y, scale), derivative
+
     # Normalisation ----------------------------------------------------------------------------------------------------
 
     def _parts(self, n: int, channels: int, s: int) -> int:
         """Into how many pieces a channel is cut: enough blocks to keep the GPU busy, 1024 items or more in each."""
         return max(1, min(-(-4 * self.launcher.processors // max(1, channels)), n * s // 1024, 256))
 
-    def channel_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+    def channel_norm(
+        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         x, weight, bias = self._inputs("channel_norm", x, weight, bias)
         n, channels, s = x.shape
         parts = self._parts(n, channels, s)
@@ -366,25 +450,24 @@ class Cuda:
         statistics, sizes = self._empty((channels, parts, 4), x.dtype), (n, channels, s, parts)
         if n * s == 0:
             return y, self.xp.full_like(mean, math.nan), self.xp.full_like(rstd, math.nan)
-        self._launch("channel_statistics", x, channels * parts, x, statistics, *sizes)
-        self._launch(
-            "channel_normalize", x, channels * parts, x, weight, bias, statistics, y, mean, rstd, float(eps), *sizes
-        )
+        blocks, settings = channels * parts, (float(eps), float(slope))
+        self._launch("channel_statistics", x, blocks, x, statistics, *sizes)
+        self._launch("channel_normalize", x, blocks, x, weight, bias, statistics, y, mean, rstd, *settings, *sizes)
         return y, mean, rstd
 
     def channel_norm_backward(
-        self, g: Array, x: Array, weight: Array, mean: Array, rstd: Array
+        self, g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
     ) -> tuple[Array, Array, Array]:
-        g, x, weight, mean, rstd = self._inputs("channel_norm_backward", g, x, weight, mean, rstd)
+        arrays = g, x, weight, bias, mean, rstd = self._inputs("channel_norm_backward", g, x, weight, bias, mean, rstd)
         n, channels, s = x.shape
         parts = self._parts(n, channels, s)
         gx, gweight, gbias = (self._empty(shape, x.dtype) for shape in (x.shape, weight.shape, weight.shape))
         sums, sizes = self._empty((channels, parts, 2), x.dtype), (n, channels, s, parts)
         if n * s == 0:
             return gx, self.xp.zeros_like(weight), self.xp.zeros_like(weight)
-        blocks = channels * parts
-        self._launch("channel_gradient_sums", x, blocks, g, x, mean, rstd, sums, *sizes)
-        self._launch("channel_norm_gradient", x, blocks, g, x, weight, mean, rstd, sums, gx, gweight, gbias, *sizes)
+        blocks, settings = channels * parts, (float(slope), *sizes)
+        self._launch("channel_gradient_sums", x, blocks, *arrays, sums, *settings)
+        self._launch("channel_norm_gradient", x, blocks, *arrays, sums, gx, gweight, gbias, *settings)
         return gx, gweight, gbias
 
     def _rows(self, kernel: str, like: Array, *arguments: Any) -> None:
@@ -447,8 +530,12 @@ class Cuda:
     def tanh_backward(self, g: Array, out: Array) -> Array:
         return self._gradient("tanh_backward", g, out)
 
-    def leaky_relu(self, x: Array, slope: float) -> Array:
-        return self._unary("leaky_relu", x, float(slope))
+    def leaky_relu(self, x: Array, slope: float, out: Array | None = None) -> Array:
+        (x,) = self._inputs("leaky_relu", x)
+        y = self._empty(x.shape, x.dtype) if out is None else out
+        self._in_place("leaky_relu", y)
+        self._each("leaky_relu", y.size, x, x, y, float(slope))
+        return y
 
     def leaky_relu_backward(self, g: Array, x: Array, slope: float) -> Array:
         return self._gradient("leaky_relu_backward", g, x, settings=(float(slope),))
@@ -498,32 +585,47 @@ class Cuda:
             if a is not None and not a.flags.c_contiguous:
                 raise ValueError(f"{kernel}: an update in place needs contiguous arrays, got strides {a.strides}")
 
+    def _joined(self, kernel: str, g: Pieces, p: Array) -> Array:
+        """The pieces side by side as p is, eight to a launch; a single one that is all of p stays where it is."""
+        arrays = self._inputs(kernel, p, *g.arrays)[1:]
+        if len(arrays) == 1 and arrays[0].size == p.size:
+            return arrays[0]
+        ends = [0, *(start + a.size for a, start in zip(arrays, g.starts, strict=True))]
+        if any(start < end for start, end in zip([*g.starts, p.size], ends, strict=True)):
+            raise ValueError(f"{kernel}: g: the pieces should lie side by side within p")
+        flat = self.xp.zeros(p.shape, p.dtype)
+        for i in range(0, len(arrays), 8):
+            eight = [x for a, start in zip(arrays[i : i + 8], g.starts[i : i + 8]) for x in (a, start, a.size)]
+            blocks = min(-(-max(a.size for a in arrays[i : i + 8]) // 256), 32 * self.launcher.processors)
+            self._launch("join_pieces", p, blocks, flat, *eight, *[None, 0, 0] * (8 - len(eight) // 3))
+        return flat
+
     def sgd_step(
-        self, p: Array, g: Array, buffer: Array | None, lr: Array, step: Array,
+        self, p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
         momentum: float, dampening: float, weight_decay: float, nesterov: bool,
     ) -> None:  # fmt: skip
         self._in_place("sgd_step", p, buffer)
-        p, g, buffer = self._inputs("sgd_step", p, g, buffer)
+        p, buffer = self._inputs("sgd_step", p, buffer)
         settings = float(momentum), float(dampening), float(weight_decay), int(nesterov)
-        self._each("sgd_step", p.size, p, p, g, buffer, lr, step, *settings)
+        self._each("sgd_step", p.size, p, p, self._joined("sgd_step", g, p), buffer, lr, step, *settings)
 
     def adam_step(
-        self, p: Array, g: Array, m: Array, v: Array, lr: Array, step: Array,
+        self, p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
         beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
     ) -> None:  # fmt: skip
         self._in_place("adam_step", p, m, v)
-        p, g, m, v = self._inputs("adam_step", p, g, m, v)
+        p, m, v = self._inputs("adam_step", p, m, v)
         settings = float(beta1), float(beta2), float(eps), float(weight_decay), int(decoupled)
-        self._each("adam_step", p.size, p, p, g, m, v, lr, step, *settings)
+        self._each("adam_step", p.size, p, p, self._joined("adam_step", g, p), m, v, lr, step, *settings)
 
     def rmsprop_step(
-        self, p: Array, g: Array, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+        self, p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
         alpha: float, eps: float, weight_decay: float, momentum: float,
     ) -> None:  # fmt: skip
         self._in_place("rmsprop_step", p, v, buffer, mean)
-        p, g, v, buffer, mean = self._inputs("rmsprop_step", p, g, v, buffer, mean)
+        p, v, buffer, mean = self._inputs("rmsprop_step", p, v, buffer, mean)
         settings = float(alpha), float(eps), float(weight_decay), float(momentum)
-        self._each("rmsprop_step", p.size, p, p, g, v, buffer, mean, lr, *settings)
+        self._each("rmsprop_step", p.size, p, p, self._joined("rmsprop_step", g, p), v, buffer, mean, lr, *settings)
 
     # Random numbers ---------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
     tg.ones(3, device="cuda-emulated")
 
 Everything but speed and the tensor cores' own instructions is the real thing: the same .cu files, tables and launches,
-with NumPy where CuPy would be. csrc/cuda/cudacpu.h makes CUDA's undefined behaviour visible; `set_seed` shuffles the
+with NumPy where CuPy would be (device_array.py). csrc/cuda/cudacpu.h makes CUDA's undefined behaviour visible; `set_seed` shuffles the
 order of threads and blocks. Kernels are compiled at first use into a cache folder. Settings: TINYGEN_EMULATED names
 how ("fast", "debug" for gdb, "address" or "thread" for the sanitizers), TINYGEN_CACHE the folder, CXX the compiler.
 """
@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from .cuda import Cuda, folder, kernel_files
+from .device_array import DeviceArray, Namespace, poisoned
 
 FLAGS = {
     "fast": ["-O2"],
@@ -118,6 +120,8 @@ class Library:
 
 def _box(name: str, i: int, kind: str, value: Any) -> Any:
     """One argument in memory; CuPy passes what it is given, so a wrong type here would be a wrong number there."""
+    if isinstance(value, DeviceArray):
+        value = value.values
     if kind in _POINTERS:
         if value is None:
             return ctypes.c_void_p(None)
@@ -131,22 +135,28 @@ def _box(name: str, i: int, kind: str, value: Any) -> Any:
     return ctypes.c_longlong(int(value)) if kind == "L" else ctypes.c_double(value)
 
 
+@cache
+def _library(file: str, double: bool) -> Library:
+    return Library(folder() / file, double)
+
+
+@cache
+def _kernel(name: str, double: bool) -> Callable:
+    return _library(kernel_files()[name], double)[name]
+
+
 class Emulator:
     """The launcher: compiles, counts and runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, upload: Callable = lambda array: DeviceArray(array.copy())) -> None:
+        self.upload = upload
         self.processors = 4  # so that small tests, too, share out their sums
         self.tensor_cores = True
         self.launches: Counter[str] = Counter()
-        self._library = cache(lambda file, double: Library(folder() / file, double))
-        self._kernel = cache(lambda kernel, double: self._library(kernel_files()[kernel], double)[kernel])
 
     def launch(self, kernel: str, double: bool, blocks: int, threads: int, arguments: tuple) -> None:
         self.launches[kernel] += 1
-        self._kernel(kernel, double)((blocks,), (threads,), arguments)
-
-    def upload(self, array: np.ndarray) -> np.ndarray:
-        return array.copy()
+        _kernel(kernel, double)((blocks,), (threads,), arguments)
 
 
 def set_seed(seed: int) -> None:
@@ -154,16 +164,15 @@ def set_seed(seed: int) -> None:
     _scheduler().cudacpu_seed(seed)
 
 
-def _poisoned(shape: Any, dtype: Any = np.float32, **options: Any) -> np.ndarray:
-    """numpy.empty, filled with NaN or -1: a result that a kernel did not write shows."""
-    array = np.empty(shape, dtype, **options)
-    array.view(np.uint8).fill(0xFF) if array.ndim else array.fill(np.nan if array.dtype.kind == "f" else 1)
-    return array
-
-
 def load() -> Cuda:
-    """The table on NumPy and the emulator; ImportError without a C++ compiler."""
+    """The table of the device "cuda-emulated", on arrays that behave like CuPy's; ImportError without a compiler."""
+    _scheduler()
+    return Cuda("cuda-emulated", Namespace(), Emulator())
+
+
+def on_numpy() -> Cuda:
+    """The same table on plain NumPy arrays, for tests that hold every backend to the reference."""
     _scheduler()
     xp = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("__")})
-    xp.empty = _poisoned
-    return Cuda("cuda-emulated", xp, Emulator())
+    xp.empty = poisoned
+    return Cuda("cuda-emulated", xp, Emulator(lambda array: array.copy()))
