@@ -62,7 +62,7 @@ def rng():
 
 
 BACKENDS_DIR = Path(reference.__file__).parent
-NO_TABLES = ("__init__", "geometry", "gather", "device_array", "emulated")  # emulated: the table of cuda.py on another launcher
+NO_TABLES = ("__init__", "geometry", "gather", "device_array", "emulated")  # emulated lends cuda.py a launcher
 TABLES = sorted(p.stem for p in BACKENDS_DIR.glob("*.py") if p.stem not in NO_TABLES)
 
 

@@ -168,6 +168,7 @@ def every_kernel(k) -> None:
                 seen[name] += 1
                 test_backends.check(k, name, args, F32)
     test_backends.check(k, "softmax", (rng.standard_normal((2, 1100)),), F32)  # a block to a row
+    test_backends.check(k, "sum", (rng.standard_normal((7, 50, 4)), (1,)), F32)
     for kind, options in test_backends.OPTIMIZERS.values():
         for dtype in (F32, F64):
             p, g = rng.standard_normal((2, 40)).astype(dtype)  # in three pieces

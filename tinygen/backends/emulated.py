@@ -3,9 +3,10 @@
     tg.ones(3, device="cuda-emulated")
 
 Everything but speed and the tensor cores' own instructions is the real thing: the same .cu files, tables and launches,
-with NumPy where CuPy would be (device_array.py). csrc/cuda/cudacpu.h makes CUDA's undefined behaviour visible; `set_seed` shuffles the
-order of threads and blocks. Kernels are compiled at first use into a cache folder. Settings: TINYGEN_EMULATED names
-how ("fast", "debug" for gdb, "address" or "thread" for the sanitizers), TINYGEN_CACHE the folder, CXX the compiler.
+with NumPy where CuPy would be (device_array.py). csrc/cuda/cudacpu.h makes CUDA's undefined behaviour visible;
+`set_seed` shuffles the order of threads and blocks. Kernels are compiled at first use into a cache folder. Settings:
+TINYGEN_EMULATED names how ("fast", "debug" for gdb, "address" or "thread" for the sanitizers), TINYGEN_CACHE the
+folder, CXX the compiler.
 """
 
 from __future__ import annotations
