@@ -17,6 +17,11 @@ from tinygen import tape
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
+if os.environ.get("TINYGEN_TEST_KERNELS") == "cuda-emulated":  # every test on the CUDA kernels, run by the emulator
+    from tinygen.backends import emulated
+
+    tg.device("cpu").kernels = emulated.on_numpy()
+
 try:
     import hypothesis
 

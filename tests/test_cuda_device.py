@@ -125,7 +125,8 @@ def run_on(place: str, make, steps: int = 3):
     tg.manual_seed(4)
     history = []
     for _ in range(steps):
-        batch = tuple(tg.tensor(a, device=place) for a in (draw.random((6, *SHAPE), np.float32), draw.integers(0, 10, 6)))
+        arrays = draw.random((6, *SHAPE), np.float32), draw.integers(0, 10, 6)
+        batch = tuple(tg.tensor(a, device=place) for a in arrays)
         history.append({name: float(value.item()) for name, value in step(batch).items()})
     states = {name: module.state_dict() for name, module in step.modules.items()}
     return history, {f"{m}.{n}": value.cpu().array for m, state in states.items() for n, value in state.items()}

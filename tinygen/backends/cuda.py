@@ -95,6 +95,7 @@ class Launcher(Protocol):
 
     def launch(self, kernel: str, double: bool, blocks: int, threads: int, arguments: tuple) -> None: ...
     def upload(self, array: np.ndarray) -> Array: ...  # a constant, to the device
+    def empty(self, shape: Shape, dtype: Any) -> Array: ...  # where a kernel writes its result
 
 
 class _CupyLauncher:
@@ -105,6 +106,7 @@ class _CupyLauncher:
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         self.processors = properties["multiProcessorCount"]
         self.tensor_cores = properties["major"] >= 8
+        self.empty = cupy.empty
         self._module = cache(self._compile)
         self._function = cache(lambda kernel, double: self._module(kernel_files()[kernel], double).get_function(kernel))
 
@@ -159,7 +161,7 @@ class Cuda:
         return ready
 
     def _empty(self, shape: Shape, dtype: Any) -> Array:
-        return self.xp.empty(shape, dtype)
+        return self.launcher.empty(shape, dtype)
 
     def _launch(self, kernel: str, like: Array, blocks: int, *arguments: Any, threads: int = 256) -> None:
         if blocks > 0:

@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -80,6 +79,14 @@ class _Entry(ctypes.Structure):  # cudacpu::Entry
     _fields_ = [("call", ctypes.c_void_p), ("signature", ctypes.c_char_p), ("threads", ctypes.c_int)]
 
 
+_Sizes = ctypes.c_uint * 3
+
+
+@cache  # a class made anew for each launch would be work for the garbage collector
+def _pointers(count: int) -> type:
+    return ctypes.c_void_p * count
+
+
 _POINTERS = {"f": "float32", "d": "float64", "i": "int32", "l": "int64", "u": "uint32", "2": "int32", "4": "int32"}
 
 
@@ -110,8 +117,8 @@ class Library:
             if len(arguments) != len(signature):
                 raise LaunchError(f"{name}: takes {len(signature)} arguments, got {len(arguments)}")
             boxes = [_box(name, i, kind, a) for i, (kind, a) in enumerate(zip(signature, arguments, strict=True))]
-            pointers = (ctypes.c_void_p * len(boxes))(*map(ctypes.addressof, boxes))
-            sizes = [(ctypes.c_uint * 3)(*(tuple(s) + (1, 1))[:3]) for s in (grid, block)]
+            pointers = _pointers(len(boxes))(*map(ctypes.addressof, boxes))
+            sizes = [_Sizes(*(tuple(s) + (1, 1))[:3]) for s in (grid, block)]
             wrong = _scheduler().cudacpu_launch(ctypes.byref(entry), *sizes, pointers)
             if wrong:
                 raise LaunchError(f"{name}: {wrong.decode()}")
@@ -149,8 +156,9 @@ def _kernel(name: str, double: bool) -> Callable:
 class Emulator:
     """The launcher: compiles, counts and runs."""
 
-    def __init__(self, upload: Callable = lambda array: DeviceArray(array.copy())) -> None:
-        self.upload = upload
+    def __init__(self, wrap: Callable = DeviceArray) -> None:
+        self.upload = lambda array: wrap(array.copy())
+        self.empty = lambda shape, dtype: wrap(poisoned(shape, dtype))
         self.processors = 4  # so that small tests, too, share out their sums
         self.tensor_cores = True
         self.launches: Counter[str] = Counter()
@@ -174,6 +182,4 @@ def load() -> Cuda:
 def on_numpy() -> Cuda:
     """The same table on plain NumPy arrays, for tests that hold every backend to the reference."""
     _scheduler()
-    xp = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("__")})
-    xp.empty = poisoned
-    return Cuda("cuda-emulated", xp, Emulator(lambda array: array.copy()))
+    return Cuda("cuda-emulated", np, Emulator(lambda array: array))
