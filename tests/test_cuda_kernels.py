@@ -15,6 +15,7 @@ import test_backends
 import test_conv
 from test_cuda_emulator import needs_sanitizers, sanitized
 
+import tinygen as tg
 from tinygen.backends import KERNEL_NAMES, cuda, emulated, reference
 from tinygen.backends.geometry import Geometry, Pieces
 
@@ -29,6 +30,7 @@ ROUTES = [*EXACT, "tf32_64", "tf32_128", "bf16_64", "bf16_128"]
 @pytest.fixture
 def k():
     yield emulated.on_numpy()
+    tg.set_float32_matmul_precision("highest")
     emulated.set_seed(0)
 
 
@@ -124,16 +126,18 @@ def test_precision_changes_the_engine_and_no_more(k, rng):
     a, b = rng.standard_normal((80, 200)).astype(F32), rng.standard_normal((200, 90)).astype(F32)
     want, errors = a.astype(F64) @ b, {}
     for precision in ("highest", "high", "medium"):
-        k.set_float32_matmul_precision(precision)
+        tg.set_float32_matmul_precision(precision)
+        assert tg.get_float32_matmul_precision() == precision
         errors[precision] = np.abs(k.matmul(a, b) - want).max() / np.abs(want).max()
         assert np.abs(k.matmul(a.astype(F64), b.astype(F64)) - want).max() < 1e-12
     assert errors["highest"] < 1e-6
     assert 1e-5 < errors["high"] < 1e-3 < errors["medium"] < 2e-2
-    k.set_float32_matmul_precision("highest")
+    tg.set_float32_matmul_precision("highest")
     k.single = "tf32x3"
     k._plan.cache_clear()
     assert np.abs(k.matmul(a, b) - want).max() / np.abs(want).max() < 1e-6
-    k._plan.cache_clear()
+    with pytest.raises(ValueError, match="'low' is none of highest, high, medium"):
+        tg.set_float32_matmul_precision("low")
 
 
 def test_an_integer_matmul_is_refused(k):

@@ -189,3 +189,19 @@ def device(name: str | Device = "cpu") -> Device:
             raise ValueError(f"device: unknown device {name!r}; known devices are {', '.join(map(repr, _MODULES))}")
         _devices[name] = Device(name, _load(name))
     return _devices[name]
+
+
+PRECISIONS = ("highest", "high", "medium")
+_precision = ["highest"]
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """See tinygen.set_float32_matmul_precision; tables look here at each product."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"set_float32_matmul_precision: {precision!r} is none of {', '.join(PRECISIONS)}")
+    _precision[0] = precision
+
+
+def float32_matmul_precision() -> str:
+    """What was set last."""
+    return _precision[0]

@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from . import gather
+from . import float32_matmul_precision, gather
 from .geometry import Geometry, Pieces, Shape, Taps
 
 Array = Any
@@ -31,7 +32,6 @@ _SLABS = 1 << 24  # the most numbers that a product whose k is shared out may ke
 TILES = {
     "1": ((1, 256), 256), "8": ((8, 256), 256), "sums": ((1, 4), 256), "64": ((64, 64), 128), "128": ((128, 128), 256),
 }  # fmt: skip
-PRECISIONS = {"highest": "simt", "high": "tf32", "medium": "bf16"}
 
 
 # The sources ----------------------------------------------------------------------------------------------------------
@@ -96,6 +96,7 @@ class Launcher(Protocol):
     def launch(self, kernel: str, double: bool, blocks: int, threads: int, arguments: tuple) -> None: ...
     def upload(self, array: np.ndarray) -> Array: ...  # a constant, to the device
     def empty(self, shape: Shape, dtype: Any) -> Array: ...  # where a kernel writes its result
+    def capture(self, function: Callable) -> tuple[Any, Callable]: ...  # its result, and what launches it again
 
 
 class _CupyLauncher:
@@ -119,6 +120,26 @@ class _CupyLauncher:
     def upload(self, array: np.ndarray) -> Array:
         return self.cupy.asarray(array)
 
+    def capture(self, function: Callable) -> tuple[Any, Callable]:
+        """The work of function() as a CUDA graph with memory of its own; launched on the stream that is current then."""
+        cupy = self.cupy
+        stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+        with cupy.cuda.using_allocator(pool.malloc), stream:
+            stream.begin_capture()
+            try:
+                result = function()
+            except BaseException:
+                with suppress(Exception):  # the capture is already invalid: its own error says less than this one
+                    stream.end_capture()
+                raise
+            graph = stream.end_capture()
+        graph.upload(cupy.cuda.get_current_stream())
+
+        def launch(kept: Any = pool) -> None:  # the memory lives as long as the graph
+            graph.launch(cupy.cuda.get_current_stream())
+
+        return result, launch
+
 
 OPTIONS = ("--std=c++17",)
 
@@ -131,7 +152,6 @@ class Cuda:
 
     def __init__(self, name: str, xp: Any, launcher: Launcher) -> None:
         self.name, self.xp, self.launcher = name, xp, launcher
-        self.float32_engine = "simt"
         self.single = "simt"  # full float32 precision: "simt" or "tf32x3", whichever is faster on this GPU
         self.route: str | None = None  # "direct_1", "direct_8", "sums" or "simt_64", "tf32_128" ...: tests compare them
         self._plan = lru_cache(4096)(self._make_plan)
@@ -231,19 +251,15 @@ class Cuda:
             return "direct_1" if t.rows <= 2 else "direct_8"
         if kind == "conv_weight" and t.rows * t.columns <= 128:
             return "sums"
-        engine = self.single if precision == "simt" else precision
+        engine = {"highest": self.single, "high": "tf32", "medium": "bf16"}[precision]
         if double or not self.launcher.tensor_cores:
             engine = "simt"
         blocks = -(-t.rows // 128) * -(-t.columns // 128) * len(t.phases) * t.groups
         large = blocks >= self.launcher.processors and t.rows > 64 and t.columns > 64 and not double
         return f"{engine}_{128 if large else 64}"
 
-    def set_float32_matmul_precision(self, precision: str) -> None:
-        """"highest": float32, "high": tf32, "medium": bfloat16 factors of every product of float32 arrays."""
-        self.float32_engine = PRECISIONS[precision]
-
     def _product(self, kind: str, like: Array, *shape: Any) -> Callable:
-        return self._plan(kind, like.dtype == np.float64, self.float32_engine, self.route, *shape)
+        return self._plan(kind, like.dtype == np.float64, float32_matmul_precision(), self.route, *shape)
 
     @staticmethod
     def _is_dense(geo: Geometry) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-capturing: list[str] = []  # not empty while a graph is being captured: what looks at values raises
+tape: list[Callable[[], Any]] | None = None  # while a graph is being captured: what a replay does
 
 
 class CaptureError(RuntimeError):
@@ -25,8 +25,52 @@ class CaptureError(RuntimeError):
 
 def look(what: str) -> None:
     """Called wherever the host would wait for the device."""
-    if capturing:
+    if tape is not None:
         raise CaptureError(f"{what} waits for the device, which cannot be part of a captured graph")
+
+
+def capture(function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+    """(function(), a function that does again, in the same memory, all that was done to device arrays meanwhile)."""
+    global tape
+    steps: list[Callable[[], Any]] = []
+    tape = steps
+    try:
+        result = function()
+    finally:
+        tape = None
+
+    def replay() -> None:
+        for step in steps:
+            step()
+
+    return result, replay
+
+
+def recorded(function: Callable[[], Any], sources: Any = ()) -> Any:
+    """function(), to be done again in a replay, its result then written where it lies now; not so a view of a source."""
+    result = function()
+    if tape is None:
+        return result
+    several = isinstance(result, tuple | list)
+    held = list(result) if several else [result]
+    if any(isinstance(r, np.ndarray) and np.may_share_memory(r, s) for r in held for s in sources):
+        return result
+
+    def again() -> None:
+        value = function()
+        for old, fresh in zip(held, value if several else [value], strict=True):
+            if isinstance(old, np.ndarray):
+                np.copyto(old, fresh)
+
+    tape.append(again)
+    return result
+
+
+def _arrays(values: Any) -> list[np.ndarray]:
+    """All NumPy arrays in nested tuples and lists."""
+    if isinstance(values, tuple | list):
+        return [a for v in values for a in _arrays(v)]
+    return [values] if isinstance(values, np.ndarray) else []
 
 
 def unwrap(value: Any, what: str = "an operation") -> Any:
@@ -51,10 +95,17 @@ def wrap(value: Any) -> Any:
     return value
 
 
+def as_array(value: Any) -> Any:
+    """A scalar as an array of no dimension: it lies somewhere."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def _index(index: Any) -> Any:
     """An index may be a NumPy array: CuPy copies it over."""
     if isinstance(index, tuple):
         return tuple(_index(i) for i in index)
+    if isinstance(index, np.ndarray | list):
+        look("copying an index to the device")
     return index.values if isinstance(index, DeviceArray) else index
 
 
@@ -116,17 +167,21 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> Any:
-        return wrap(self.values[_index(index)])
+        index = _index(index)
+        if any(a.dtype == bool for a in _arrays(index)):
+            look("the length of what an index of true and false picks")
+        return wrap(recorded(lambda: np.asarray(self.values[index]), [self.values]))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.values[_index(index)] = unwrap(value, "x[...] = y")
+        index, value = _index(index), unwrap(value, "x[...] = y")
+        recorded(lambda: self.values.__setitem__(index, value))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         inputs = tuple(unwrap(x, ufunc.__name__) for x in inputs)
         given = options.pop("out", None)
         if given is not None:
             options["out"] = tuple(unwrap(x, ufunc.__name__) for x in given)
-        result = getattr(ufunc, method)(*inputs, **options)
+        result = recorded(lambda: as_array(getattr(ufunc, method)(*inputs, **options)))
         return given[0] if given is not None and len(given) == 1 else wrap(result)
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
@@ -148,7 +203,9 @@ def _called(function: Callable, inputs: Any, options: dict) -> Any:
     name = getattr(function, "__name__", "a function")
     out = options.get("out")
     given = {k: unwrap(v, name) for k, v in options.items()}
-    result = function(*(unwrap(x, name) for x in inputs), **given)
+    arguments = tuple(unwrap(x, name) for x in inputs)
+    sources = [] if out is not None else _arrays([getattr(function, "__self__", None), *arguments])
+    result = recorded(lambda: as_array(function(*arguments, **given)), sources)
     return out if out is not None else wrap(result)
 
 
@@ -157,6 +214,9 @@ def poisoned(shape: Any, dtype: Any = np.float32, **options: Any) -> np.ndarray:
     array = np.empty(shape, dtype, **options)
     array.reshape(-1).view(np.uint8).fill(0xFF)
     return array
+
+
+_DEPEND_ON_VALUES = ("nonzero", "flatnonzero", "argwhere", "unique", "extract", "compress")
 
 
 class Namespace:
@@ -187,7 +247,13 @@ class Namespace:
     @staticmethod
     def _wrapped(name: str) -> Callable:
         function = getattr(np, name)
-        return lambda *inputs, **options: _called(function, inputs, options)
+
+        def call(*inputs: Any, **options: Any) -> Any:
+            if name in _DEPEND_ON_VALUES:
+                look(f"the length of {name}'s result")
+            return _called(function, inputs, options)
+
+        return call
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(np, name)

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from . import device_array
 from .cuda import Cuda, folder, kernel_files
 from .device_array import DeviceArray, Namespace, poisoned
 
@@ -157,15 +158,22 @@ class Emulator:
     """The launcher: compiles, counts and runs."""
 
     def __init__(self, wrap: Callable = DeviceArray) -> None:
-        self.upload = lambda array: wrap(array.copy())
         self.empty = lambda shape, dtype: wrap(poisoned(shape, dtype))
         self.processors = 4  # so that small tests, too, share out their sums
         self.tensor_cores = True
+        self.wrap = wrap
         self.launches: Counter[str] = Counter()
+
+    def upload(self, array: np.ndarray) -> Any:
+        device_array.look("bringing a table to the device")
+        return self.wrap(array.copy())
 
     def launch(self, kernel: str, double: bool, blocks: int, threads: int, arguments: tuple) -> None:
         self.launches[kernel] += 1
-        _kernel(kernel, double)((blocks,), (threads,), arguments)
+        device_array.recorded(lambda: _kernel(kernel, double)((blocks,), (threads,), arguments))
+
+    def capture(self, function: Callable) -> tuple[Any, Callable]:
+        return device_array.capture(function)
 
 
 def set_seed(seed: int) -> None:
