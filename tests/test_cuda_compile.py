@@ -1,7 +1,7 @@
 """The .cu files for real GPUs, without one: nvcc's cubins within a budget of registers, and NVRTC as CuPy calls it.
 
 The budget (tests/cuda_budget.json) holds, per architecture and kernel: registers, bytes of shared memory and bytes
-spilled. A kernel over it fails; after a change that is meant, write it anew with `python tests/test_cuda_compile.py`.
+spilled. A kernel over it fails; after a change that is meant, write it anew with `PYTHONPATH=. python tests/test_cuda_compile.py`.
 What the machine lacks is skipped: nvcc, or CuPy and nvidia-cuda-nvrtc (pip wheels, no driver needed).
 """
 
