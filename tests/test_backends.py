@@ -14,9 +14,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import on_device
 import pytest
 
-from tinygen.backends import KERNEL_NAMES, Kernels, cuda, emulated, reference
+from tinygen.backends import KERNEL_NAMES, Kernels, cuda, reference
 from tinygen.backends.geometry import Pieces, Taps
 
 F32, F64 = np.float32, np.float64
@@ -37,7 +38,7 @@ if CPU is not None:
 
     BACKENDS += [pytest.param((CPU, isa), id=f"cpu-{isa}") for isa in _cpu.isas()]
 if shutil.which("g++"):
-    BACKENDS += [pytest.param((emulated.on_numpy(), ""), id="cuda-emulated")]
+    BACKENDS += [pytest.param((on_device.table(), ""), id=on_device.PLACE)]
 
 
 @pytest.fixture(params=BACKENDS)

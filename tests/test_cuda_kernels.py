@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import on_device
 import pytest
 import test_backends
 import test_conv
@@ -29,7 +30,9 @@ ROUTES = [*EXACT, "tf32_64", "tf32_128", "bf16_64", "bf16_128"]
 
 @pytest.fixture
 def k():
-    yield emulated.on_numpy()
+    table = on_device.table()
+    yield table
+    table.route, table.single = None, "simt"
     tg.set_float32_matmul_precision("highest")
     emulated.set_seed(0)
 
@@ -71,8 +74,9 @@ def test_each_route_on_some_geometries(k, route):
         check_geometry(k, index, F32)
 
 
-def test_bias_and_activation_after_a_shared_out_sum(k, rng):
+def test_bias_and_activation_after_a_shared_out_sum(rng):
     """k is split over blocks; bias and activation wait for the second pass."""
+    k = emulated.on_numpy()
     geo = Geometry((1, 70, 6, 6), (12, 70, 3, 3), (1, 12, 6, 6), pad=(1, 1))
     x, w, b = (rng.standard_normal(s) for s in (geo.x_shape, geo.w_shape, (12,)))
     k.route, before = "simt_64", k.launcher.launches["sum_slabs"]
@@ -86,7 +90,8 @@ def test_bias_and_activation_after_a_shared_out_sum(k, rng):
 
 @pytest.mark.parametrize("activation, name", [(1, "leaky_relu"), (2, "sigmoid"), (3, "tanh")])
 @pytest.mark.parametrize("route", ["direct_8", "simt_64"])
-def test_activation_in_the_epilogue(k, rng, route, activation, name):
+def test_activation_in_the_epilogue(rng, route, activation, name):
+    k = emulated.on_numpy()
     geo = Geometry((2, 3, 7, 6), (5, 3, 3, 3), (2, 5, 7, 6), pad=(1, 1))
     x, w, b = (rng.standard_normal(s) for s in (geo.x_shape, geo.w_shape, (5,)))
     y, k.route = np.empty(geo.y_shape), route
@@ -162,6 +167,49 @@ def test_long_images_and_long_kernels(k, rng):
 # ---------------------------------------------------------------- every kernel on small shapes
 
 
+def primitives(k) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x, bits, sums) of csrc/cuda/primitives.cu."""
+    x = np.random.default_rng(5).standard_normal(576).astype(F32)
+    upload = k.launcher.upload
+    there = upload(x), upload(np.zeros(1184, np.uint32)), upload(np.zeros(320, F32))
+    k.launcher.launch("primitives", False, 1, 32, there)
+    back = [a if isinstance(a, np.ndarray) else a.get() for a in there]
+    return back[0], back[1], back[2]
+
+
+def check_primitives(k) -> None:
+    """The twins of device.h: bits of conversions, fragments of products, asynchronous copies, exchanges of a warp."""
+    x, bits, sums = primitives(k)
+    word = x.view(np.uint32)[:512]
+    np.testing.assert_array_equal(bits[:512] & ~np.uint32(0x1FFF), (word + 0x1000) & ~np.uint32(0x1FFF))
+    np.testing.assert_array_equal(bits[512:1024], (word + 0x7FFF + (word >> 16 & 1)) >> 16)
+    lanes, mine = np.arange(32), bits[:32]
+    np.testing.assert_array_equal(bits[1024:1056], mine[lanes * 7 % 32])
+    np.testing.assert_array_equal(bits[1056:1088], mine[lanes ^ 5])
+    assert set(bits[1088:1120]) == {sum(1 << int(i) for i in np.nonzero(x[:32] > 0)[0])}
+    np.testing.assert_array_equal(bits[1120:1152], [sum(1 << i for i in range(32) if i % 5 == j % 5) for j in lanes])
+    np.testing.assert_array_equal(bits[1152:1184], [int(v) * 0xD2511F53 >> 32 for v in mine])
+    tf32 = ((x.view(np.uint32) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(F32).astype(F64)
+    want = tf32[:128].reshape(16, 8) @ tf32[128:192].reshape(8, 8)
+    np.testing.assert_allclose(sums[:128].reshape(16, 8), want, rtol=1e-5, atol=1e-5)
+    word = x.view(np.uint32)
+    bf16 = ((word + 0x7FFF + (word >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(F32).astype(F64)
+    want = bf16[192:448].reshape(16, 16) @ bf16[448:].reshape(16, 8)
+    np.testing.assert_allclose(sums[128:256].reshape(16, 8), want, rtol=1e-5, atol=1e-5)
+    copied = np.concatenate([x[:32], np.where(lanes % 3, x[32:64], 0)])
+    np.testing.assert_array_equal(sums[256:320], np.concatenate([copied[:32][::-1], copied[32:][::-1]]))
+
+
+def test_primitives_on_the_device_equal_the_emulators(k):
+    """Bit by bit where nothing is summed: what a GPU must confirm first."""
+    for mine, twin in zip(primitives(k), primitives(emulated.on_numpy()), strict=True):
+        if mine.dtype == F32:
+            np.testing.assert_allclose(mine, twin, rtol=1e-5, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(mine, twin)
+    check_primitives(k)
+
+
 def every_kernel(k) -> None:
     """Launches every kernel of csrc/cuda at least once and holds it to the reference: what the sanitizers run."""
     rng = np.random.default_rng(0)
@@ -194,6 +242,7 @@ def every_kernel(k) -> None:
             a, b = rng.standard_normal((40, 20)).astype(F32), rng.standard_normal((30, 40)).astype(F32)
             for left, right in ((a.T, b.T), (a.T.copy(), b.T), (a.T, b.T.copy())):
                 np.testing.assert_allclose(k.matmul(left, right), left @ right, atol=40 * tolerance)
+    check_primitives(k)
     k.route = "simt_64"
     long = Geometry((1, 300, 4, 4), (6, 300, 3, 3), (1, 6, 4, 4), pad=(1, 1))
     x, w = (rng.standard_normal(s).astype(F32) for s in (long.x_shape, long.w_shape))
@@ -243,6 +292,6 @@ def test_every_kernel_of_the_table_launches_one_of_ours(k):
 @pytest.mark.parametrize("mode", ["address", "thread"])
 def test_every_kernel_under_a_sanitizer(mode):
     done = sanitized(mode, "-c", "import test_cuda_kernels as t; t.emulated.set_seed(1); "
-                                 "t.every_kernel(t.emulated.on_numpy()); print('finished')")  # fmt: skip
+                                 "t.every_kernel(t.on_device.table()); print('finished')")  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.strip() == "finished"

@@ -94,10 +94,10 @@ KERNEL(256, channel_gradient_sums, const real* __restrict__ g, const real* __res
   to[0] = sum, to[1] = along;
 }
 
-// gx = weight * rstd * (g - avg(g) - h * avg(g * h))
-KERNEL(256, channel_norm_gradient, const real* __restrict__ g, const real* __restrict__ x,
+// gx = weight * rstd * (g - avg(g) - h * avg(g * h)); gx may be g.
+KERNEL(256, channel_norm_gradient, const real* g, const real* __restrict__ x,
        const real* __restrict__ weight, const real* __restrict__ bias, const real* __restrict__ mean,
-       const real* __restrict__ rstd, const real* __restrict__ sums, real* __restrict__ gx, real* __restrict__ gweight,
+       const real* __restrict__ rstd, const real* __restrict__ sums, real* gx, real* __restrict__ gweight,
        real* __restrict__ gbias, double leak, long long n, long long channels, long long s, long long parts) {
   const Piece piece(n, channels, s, parts);
   real sum = 0, along = 0;

@@ -115,9 +115,14 @@ DEVICE unsigned to_tf32(float x) {
 
 // x rounded to bfloat16 (7 bits of fraction, ties to even; NaN stays NaN).
 DEVICE unsigned short to_bf16(float x) {
+#if defined(__CUDACC__) && defined(TENSOR_CORES)
+  unsigned short half;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(half) : "f"(x));
+  return half;
+#else
   const unsigned bits = __float_as_uint(x);
-  if (is_nan(x)) return 0x7fff;
-  return (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+  return is_nan(x) ? 0x7fff : (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+#endif
 }
 
 // c[16 x 8] += a[16 x 8] b[8 x 8] by one warp: tf32 factors, float sums. With g = lane / 4, t = lane % 4 a lane holds

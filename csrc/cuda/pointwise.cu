@@ -31,8 +31,8 @@ KERNEL(256, leaky_relu, const real* x, real* y, double slope, long long count) {
   const real s = real(slope);
   each(count, [=](long long i) { y[i] = s == 0 ? larger_than_zero(x[i]) : x[i] > 0 ? x[i] : s * x[i]; });
 }
-KERNEL(256, leaky_relu_backward, const real* __restrict__ g, long long g_step, const real* __restrict__ x,
-       real* __restrict__ gx, double slope, long long count) {
+KERNEL(256, leaky_relu_backward, const real* g, long long g_step, const real* __restrict__ x, real* gx, double slope,
+       long long count) {  // gx may be g
   const real s = real(slope);
   each(count, [=](long long i) { gx[i] = !(x[i] <= 0) ? g[i * g_step] : s == 0 ? real(0) : s * g[i * g_step]; });
 }

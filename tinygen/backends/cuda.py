@@ -183,6 +183,22 @@ class Cuda:
     def _empty(self, shape: Shape, dtype: Any) -> Array:
         return self.launcher.empty(shape, dtype)
 
+    @staticmethod
+    def _in_place(kernel: str, *arrays: Array | None) -> None:
+        """Refuses arrays that an update in place could not reach: it would change a copy."""
+        for a in arrays:
+            if a is not None and not a.flags.c_contiguous:
+                raise ValueError(f"{kernel}: an update in place needs contiguous arrays, got strides {a.strides}")
+
+    def _result(self, kernel: str, x: Array, out: Array | None) -> Array:
+        """`out`, if it was given, or else a new array like x."""
+        if out is None:
+            return self._empty(x.shape, x.dtype)
+        self._in_place(kernel, out)
+        if out.shape != x.shape or out.dtype != x.dtype:
+            raise ValueError(f"{kernel}: out is {out.shape} {out.dtype}, the result {x.shape} {x.dtype}")
+        return out
+
     def _launch(self, kernel: str, like: Array, blocks: int, *arguments: Any, threads: int = 256) -> None:
         if blocks > 0:
             self.launcher.launch(kernel, like.dtype == np.float64, blocks, threads, arguments)
@@ -474,12 +490,14 @@ class Cuda:
         return y, mean, rstd
 
     def channel_norm_backward(
-        self, g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0
-    ) -> tuple[Array, Array, Array]:
+        self, g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0,
+        out: Array | None = None,
+    ) -> tuple[Array, Array, Array]:  # fmt: skip
         arrays = g, x, weight, bias, mean, rstd = self._inputs("channel_norm_backward", g, x, weight, bias, mean, rstd)
         n, channels, s = x.shape
         parts = self._parts(n, channels, s)
-        gx, gweight, gbias = (self._empty(shape, x.dtype) for shape in (x.shape, weight.shape, weight.shape))
+        gx = self._result("channel_norm_backward", x, out)
+        gweight, gbias = self._empty(weight.shape, x.dtype), self._empty(weight.shape, x.dtype)
         sums, sizes = self._empty((channels, parts, 2), x.dtype), (n, channels, s, parts)
         if n * s == 0:
             return gx, self.xp.zeros_like(weight), self.xp.zeros_like(weight)
@@ -527,12 +545,14 @@ class Cuda:
         self._each(kernel, y.size, x, x, y, *settings)
         return y
 
-    def _gradient(self, kernel: str, g: Array, *operands: Array, settings: tuple[Any, ...] = ()) -> Array:
+    def _gradient(
+        self, kernel: str, g: Array, *operands: Array, settings: tuple[Any, ...] = (), out: Array | None = None
+    ) -> Array:
         one = g.size > 1 and not any(g.strides)  # one value seen as an array: what a sum or a mean passes down
         if one:
             g = g[(slice(0, 1),) * g.ndim]
         g, *operands = self._inputs(kernel, g, *operands)  # type: ignore[assignment]
-        gx = self._empty(operands[0].shape, g.dtype)
+        gx = self._result(kernel, operands[0], out)
         self._each(kernel, gx.size, g, g, 0 if one else 1, *operands, gx, *settings)
         return gx
 
@@ -550,13 +570,12 @@ class Cuda:
 
     def leaky_relu(self, x: Array, slope: float, out: Array | None = None) -> Array:
         (x,) = self._inputs("leaky_relu", x)
-        y = self._empty(x.shape, x.dtype) if out is None else out
-        self._in_place("leaky_relu", y)
+        y = self._result("leaky_relu", x, out)
         self._each("leaky_relu", y.size, x, x, y, float(slope))
         return y
 
-    def leaky_relu_backward(self, g: Array, x: Array, slope: float) -> Array:
-        return self._gradient("leaky_relu_backward", g, x, settings=(float(slope),))
+    def leaky_relu_backward(self, g: Array, x: Array, slope: float, out: Array | None = None) -> Array:
+        return self._gradient("leaky_relu_backward", g, x, settings=(float(slope),), out=out)
 
     def elu(self, x: Array, alpha: float, scale: float) -> Array:
         return self._unary("elu", x, float(alpha), float(scale))
@@ -595,13 +614,6 @@ class Cuda:
         return self._gradient("bce_with_logits_backward", g, x, target)
 
     # Optimizer steps --------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _in_place(kernel: str, *arrays: Array | None) -> None:
-        """Refuses arrays that an update in place could not reach: it would change a copy."""
-        for a in arrays:
-            if a is not None and not a.flags.c_contiguous:
-                raise ValueError(f"{kernel}: an update in place needs contiguous arrays, got strides {a.strides}")
 
     def _joined(self, kernel: str, g: Pieces, p: Array) -> Array:
         """The pieces side by side as p is, eight to a launch; a single one that is all of p stays where it is."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,13 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     flags = property(lambda self: self.values.flags)
     T = property(lambda self: wrap(self.values.T))
     flat = property(lambda self: self.values.flat)
+
+    @property
+    def base(self) -> Any:
+        """Whose memory a view shows; of an array that views look at, the memory: it has more holders than this one."""
+        if self.values.base is not None:
+            return self.values.base
+        return None if getrefcount(self.values) == 2 else self.values
 
     def get(self) -> np.ndarray:
         """A copy on the host."""
