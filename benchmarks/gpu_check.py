@@ -12,6 +12,7 @@ the same commit and device, is not run again (--again runs it). `--budget` (seco
     models        tensors, training steps and captured graphs on the GPU
     sanitizer     compute-sanitizer's four tools over every kernel, small shapes (left out where it is not installed)
     ceilings      what this GPU reaches: copies, float32, TF32 and bfloat16 products of torch
+    tour          the steps of csrc/cuda/tour, on one layer
     contractions  every layer of benchmarks.cases, DCGAN-64 at batch 128 and a U-Net at 128 x 128, beside torch
     steps         whole training steps, eager and captured, beside torch eager and compiled
 
@@ -35,11 +36,11 @@ from typing import Any
 import numpy as np
 
 from .cases import LARGE, LAYERS, PASSES, Layer
-from .libraries import Tinygen, Torch
+from .libraries import Tinygen, Torch, operands
 from .machine import ROOT, commit
 from .networks import STEPS
 
-SECTIONS = ("primitives", "kernels", "models", "sanitizer", "ceilings", "contractions", "steps")
+SECTIONS = ("primitives", "kernels", "models", "sanitizer", "ceilings", "tour", "contractions", "steps")
 EXTRA_LAYERS = [
     Layer("dc64b128_d1", 128, 3, 64, 64, 64, 4, 2, 1),
     Layer("dc64b128_d2", 128, 64, 32, 32, 128, 4, 2, 1),
@@ -204,6 +205,48 @@ def ceilings(check: Check) -> dict[str, Any]:
     found["bfloat16"] = 2 * size**3 / check.torch_seconds(torch, lambda: torch.mm(half, other, out=out))
     found["bytes"] = 2 * 4 * size * size / check.torch_seconds(torch, lambda: c.copy_(a))
     return {"passed": True, "ceilings": found}
+
+
+def tour_steps() -> list[str]:
+    """The files of csrc/cuda/tour, in order."""
+    from tinygen.backends import cuda
+
+    return sorted(p.name for p in (cuda.folder() / "tour").glob("*.cu"))
+
+
+def tour_job(kernels: Any, step: str, layer: Layer) -> tuple[Callable[[], Any], Any]:
+    """(a function that launches one step of the tour on a layer, the array that holds its result)."""
+    from tinygen.backends import cuda, emulated, gather
+    from tinygen.backends.geometry import Geometry
+
+    x, w, _ = operands(layer)
+    geo = Geometry(layer.x_shape, layer.weight_shape, layer.y_shape, (layer.stride,) * 2, pad=(layer.pad,) * 2)
+    tables, upload = gather.convolution(geo, weight=False), kernels.launcher.upload
+    y = upload(np.full(layer.y_shape, np.nan, np.float32))
+    n, k, p, q = layer.y_shape
+    arguments = [upload(x), upload(w), y, n, layer.c, layer.h, layer.w, k, layer.size, layer.stride, layer.pad, p, q]
+    if step >= "4":
+        arguments += [upload(tables.b_k), upload(tables.b_j), tables.limit, tables.signs]
+    tile = 1 if step < "2" else 16 if step < "3" else 64
+    blocks = -(-n * k * p * q // 256) if tile == 1 else -(-k // tile) * -(-n * p * q // tile)
+    if kernels.name == "cuda":
+        module = kernels.xp.RawModule(code=cuda.source(f"tour/{step}"), options=cuda.OPTIONS)
+        function = module.get_function("convolution")
+    else:
+        function = emulated.Library(cuda.folder() / "tour" / step)["convolution"]
+    return lambda: function((blocks,), (256,), tuple(arguments)), y
+
+
+def tour(check: Check) -> dict[str, Any]:
+    layer = LAYERS[0] if check.rehearse else next(one for one in LAYERS if one.name == "dc64_d2")
+    records, results = [], []
+    for step in tour_steps():
+        job, y = tour_job(check.kernels, step, layer)
+        took = check.seconds(job)
+        records.append({"step": step, "layer": layer.name, "seconds": took, "flops_per_second": layer.flops / took})
+        results.append(y.get())
+    worst = max(float(np.abs(r - results[0]).max()) for r in results)
+    return {"passed": worst < 1e-3, "records": records, "deviation": worst}
 
 
 def contractions(check: Check) -> dict[str, Any]:

@@ -6,9 +6,11 @@ is looked at in passing, shows here.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,3 +172,31 @@ def test_device_arrays_refuse_what_cupy_refuses():
     with pytest.raises(TypeError, match="implicit conversion"):
         np.asarray(x)
     assert x.sum().ndim == 0 and isinstance(x.sum(), DeviceArray)
+
+
+# ---------------------------------------------------------------- the test suite itself, on these kernels
+
+SUITE = ["tape", "fused", "pointwise", "pool_resize", "matmul", "reduce", "shape", "random", "optim", "nn", "losses",
+         "functional", "testing", "conv", "models", "ported_from_torch"]  # fmt: skip
+ABOUT_THE_CPU = ["cpu", "reference", "number_of_threads"]
+
+
+def on_these_kernels(*modules: str) -> None:
+    """Runs test modules with the CPU's kernels exchanged for the CUDA ones (conftest.py)."""
+    here = Path(__file__).parent
+    files = [str(here / f"test_{m}.py") for m in modules]
+    skipped = " or ".join(ABOUT_THE_CPU)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"not ({skipped})", *files]
+    env = {**os.environ, "TINYGEN_TEST_KERNELS": "cuda-emulated"}
+    done = subprocess.run(command, cwd=here.parent, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_the_tape_and_the_fused_ops_on_the_cuda_kernels():
+    on_these_kernels("tape", "fused")
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("module", SUITE)
+def test_the_suite_on_the_cuda_kernels(module):
+    on_these_kernels(module)

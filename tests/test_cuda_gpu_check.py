@@ -22,7 +22,7 @@ def test_rehearsal(tmp_path):
     pytest.importorskip("torch")
     done = check("--rehearse", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("primitives", "kernels", "models", "sanitizer", "ceilings", "contractions", "steps"):
+    for name in ("primitives", "kernels", "models", "sanitizer", "ceilings", "tour", "contractions", "steps"):
         result = json.loads((tmp_path / f"gpu_{name}.json").read_text())
         assert result["passed"] is True, (name, result)
         assert f"{name}: passed" in done.stdout

@@ -57,7 +57,7 @@ def kernel_files() -> dict[str, str]:
 
 
 def source(name: str) -> str:
-    """A .cu file with its headers in it: the key of CuPy's cache of compiled kernels does not see included files."""
+    """A .cu file of the folder with its headers in it: the key of CuPy's cache of compiled kernels does not see included files."""
     seen = set()
 
     def expand(file: str) -> str:
@@ -67,7 +67,7 @@ def source(name: str) -> str:
             return "" if match[1] in seen or match[1] == "cudacpu.h" else expand(match[1])
 
         text = (folder() / file).read_text().replace("#pragma once\n", "")
-        return re.sub(r'^#include "(\w+\.h)"\n', include, text, flags=re.MULTILINE)
+        return re.sub(r'^#include "([\w/]+\.h)"\n', include, text, flags=re.MULTILINE)
 
     return expand(name)
 
