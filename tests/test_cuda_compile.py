@@ -1,7 +1,7 @@
 """The .cu files for real GPUs, without one: nvcc's cubins within a budget of registers, and NVRTC as CuPy calls it.
 
 The budget (tests/cuda_budget.json) holds, per architecture and kernel: registers, bytes of shared memory and bytes
-spilled. A kernel over it fails; after a change that is meant, write it anew with `PYTHONPATH=. python tests/test_cuda_compile.py`.
+spilled. A kernel over it fails; after a change that is meant: PYTHONPATH=. python tests/test_cuda_compile.py.
 What the machine lacks is skipped: nvcc, or CuPy and nvidia-cuda-nvrtc (pip wheels, no driver needed).
 """
 
@@ -33,8 +33,9 @@ def resources(architecture: str) -> dict[str, list[int]]:
     for file in sorted(set(cuda.kernel_files().values())):
         for double in (False, True):
             options = ["-DDOUBLE"] if double else []
-            command = ["nvcc", "-std=c++17", f"-arch=sm_{architecture}", "-cubin", "-ftz=true", "-Xptxas", "-v", *options]
-            done = subprocess.run([*command, cuda.folder() / file, "-o", os.devnull], capture_output=True, text=True)
+            command = ["nvcc", "-std=c++17", f"-arch=sm_{architecture}", "-cubin", "-ftz=true", "-Xptxas", "-v"]
+            command += [*options, str(cuda.folder() / file), "-o", os.devnull]
+            done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             for part in done.stderr.split("Compiling entry function '")[1:]:
                 spilled = sum(map(int, re.findall(r"(\d+) bytes spill", part)))

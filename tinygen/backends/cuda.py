@@ -57,7 +57,7 @@ def kernel_files() -> dict[str, str]:
 
 
 def source(name: str) -> str:
-    """A .cu file of the folder with its headers in it: the key of CuPy's cache of compiled kernels does not see included files."""
+    """A .cu file with its headers in it: the key of CuPy's cache of compiled kernels does not see included files."""
     seen = set()
 
     def expand(file: str) -> str:
@@ -121,7 +121,7 @@ class _CupyLauncher:
         return self.cupy.asarray(array)
 
     def capture(self, function: Callable) -> tuple[Any, Callable]:
-        """The work of function() as a CUDA graph with memory of its own; launched on the stream that is current then."""
+        """The work of function() as a CUDA graph with memory of its own, launched on the then current stream."""
         cupy = self.cupy
         stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
         with cupy.cuda.using_allocator(pool.malloc), stream:

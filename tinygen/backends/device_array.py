@@ -48,7 +48,7 @@ def capture(function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
 
 
 def recorded(function: Callable[[], Any], sources: Any = ()) -> Any:
-    """function(), to be done again in a replay, its result then written where it lies now; not so a view of a source."""
+    """function(), done again in a replay, its result then written where it lies now; but not a view of a source."""
     result = function()
     if tape is None:
         return result
