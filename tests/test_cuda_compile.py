@@ -86,6 +86,16 @@ def test_nvrtc_compiles_what_cupy_will_be_given(architecture):
             assert cubin[:4] == b"\x7fELF"
 
 
+def test_cupy_has_every_function_that_is_asked_of_xp():
+    """What ops and optimizers call as `xp.name` must exist in CuPy, and not in NumPy alone."""
+    cupy = pytest.importorskip("cupy")
+    package = cuda.Path(cuda.__file__).parents[1]
+    files = [f for pattern in ("*.py", "ops/*.py", "nn/*.py", "backends/cuda.py") for f in package.glob(pattern)]
+    names = {n for f in files for n in re.findall(r"\bxp\.(\w+)", f.read_text())} - {"cuda"}
+    assert len(names) > 10
+    assert not sorted(n for n in names if not hasattr(cupy, n))
+
+
 def test_a_source_holds_its_headers():
     text = cuda.source("gemm_simt.cu")
     assert "#include" not in text and text.count("struct Gather {") == 1 and "cudacpu" in text
