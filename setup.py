@@ -25,6 +25,7 @@ from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 CSRC = "csrc/cpu"
 ISAS = {
@@ -204,4 +205,20 @@ def refuse_weak_symbols(target: str) -> None:
         raise SystemExit(f"tinygen: {target} defines weak symbols; use no std templates in kernels:\n{names}")
 
 
-setup(ext_modules=[Extension("tinygen._cpu", sources=[])], cmdclass={"build_ext": BuildKernels})
+class CopyCudaSources(build_py):
+    """The CUDA kernels are compiled on the user's machine, at first use: a wheel carries their sources."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return  # found beside the package
+        target = os.path.join(self.build_lib, "tinygen", "csrc", "cuda")
+        os.makedirs(target, exist_ok=True)
+        for source in glob("csrc/cuda/*.cu") + glob("csrc/cuda/*.h") + glob("csrc/cuda/*.cpp"):
+            shutil.copy(source, target)
+
+
+setup(
+    ext_modules=[Extension("tinygen._cpu", sources=[])],
+    cmdclass={"build_ext": BuildKernels, "build_py": CopyCudaSources},
+)

@@ -17,13 +17,27 @@ from tinygen import tape
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
+if os.environ.get("TINYGEN_TEST_KERNELS") == "cuda-emulated":  # every test on the CUDA kernels, run by the emulator
+    from tinygen.backends import emulated
+
+    tg.device("cpu").kernels = emulated.on_numpy()
+
 try:
     import hypothesis
 
     hypothesis.settings.register_profile("tinygen", deadline=None, derandomize=True, print_blob=True)
     hypothesis.settings.load_profile("tinygen")
-except ImportError:  # the tests that need it say so
-    pass
+except ImportError:  # where pytest is all there is (benchmarks.gpu_check): a test that needs it is skipped
+    import sys
+    from types import ModuleType
+
+    class Anything(ModuleType):
+        def __getattr__(self, name):
+            return lambda *args, **options: pytest.mark.skip(reason="hypothesis is not installed")
+
+    for _name in ("hypothesis", "hypothesis.strategies"):
+        sys.modules[_name] = Anything(_name)
+    sys.modules["hypothesis"].strategies = sys.modules["hypothesis.strategies"]
 
 
 def pytest_report_header(config: pytest.Config) -> str:

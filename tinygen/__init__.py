@@ -12,6 +12,8 @@ import numpy as _numpy
 
 from . import tensor as _tensor
 from .backends import KERNEL_NAMES, Device, device
+from .backends import float32_matmul_precision as _get_precision
+from .backends import set_float32_matmul_precision as _set_precision
 from .ops.conv import *
 from .ops.creation import *
 from .ops.fused import *
@@ -72,11 +74,25 @@ def get_winograd() -> _Any:
     return device("cpu").kernels.get_winograd()
 
 
+def set_float32_matmul_precision(precision: str) -> None:
+    """How products of float32 arrays (matrices, convolutions) are computed on a GPU; torch's names and meaning.
+
+    "highest" (at the start): float32's accuracy. "high": factors rounded to TensorFloat-32 (10 bits of fraction).
+    "medium": to bfloat16 (7 bits). Sums are float32 in all three; the CPU always computes "highest".
+    """
+    _set_precision(precision)
+
+
+def get_float32_matmul_precision() -> str:
+    """The precision that was set last: "highest", "high" or "medium"."""
+    return _get_precision()
+
+
 # Loaded on first use, so that `import tinygen` needs NumPy alone.
 _MODULES = ("data", "metrics", "models", "nn", "observe", "optim", "recipes", "studies", "testing", "training")
 _FUNCTIONS = {
     "save": "serialization", "load": "serialization", "explain": "observe", "detect_anomaly": "observe",
-    "load_run": "recipes",
+    "load_run": "recipes", "capture": "graph",
 }  # fmt: skip
 
 

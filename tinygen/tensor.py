@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import tape
-from .backends import Device
+from .backends import DEVICE_NAMES, Device
 from .backends import device as get_device
 from .ops import creation, matmul, pointwise, random, reduce, shape
 from .tape import Tensor, leaf
@@ -191,7 +191,7 @@ class Methods(Tensor):
         for target in targets:
             if isinstance(target, Tensor):
                 dtype, device = target.dtype, target.device
-            elif isinstance(target, Device) or target in ("cpu", "cuda"):
+            elif isinstance(target, Device) or target in DEVICE_NAMES:
                 device = target
             else:
                 dtype = target

@@ -158,7 +158,8 @@ class Device:
         return hash(self.name)
 
 
-_MODULES = {"cpu": "cpu", "cuda": "cuda"}
+_MODULES = {"cpu": "cpu", "cuda": "cuda", "cuda-emulated": "emulated"}
+DEVICE_NAMES = tuple(_MODULES)
 _devices: dict[str, Device] = {}
 
 
@@ -166,21 +167,21 @@ def _load(name: str) -> Any:
     if name == "cpu" and os.environ.get("TINYGEN_CPU") == "reference":
         return importlib.import_module(".reference", __name__)
     try:
-        return importlib.import_module("." + _MODULES[name], __name__)
+        module = importlib.import_module("." + _MODULES[name], __name__)
+        return module.load() if hasattr(module, "load") else module
     except ImportError as error:
         if name == "cpu" and error.name in ("tinygen._cpu", "tinygen.backends.cpu"):  # installed without a compiler
             return importlib.import_module(".reference", __name__)
         remedy = {
             "cpu": "reinstall tinygen so that its extension is built anew, or set TINYGEN_CPU=reference",
             "cuda": "install CuPy with pip install 'tinygen[cuda13]' (or 'tinygen[cuda12]'), or use device='cpu'",
+            "cuda-emulated": "install g++, or name a C++17 compiler in the environment variable CXX",
         }[name]
-        if error.name == f"{__name__}.cuda":
-            error, remedy = ImportError("this version has no CUDA kernels yet"), "use device='cpu'"
         raise RuntimeError(f"device '{name}' cannot be used here: {error}; {remedy}") from error
 
 
 def device(name: str | Device = "cpu") -> Device:
-    """The device called `name` ("cpu", "cuda"); ValueError for an unknown name, RuntimeError where it cannot run."""
+    """The device "cpu", "cuda" or "cuda-emulated"; ValueError for an unknown name, RuntimeError where it cannot run."""
     if isinstance(name, Device):
         return name
     if name not in _devices:
@@ -188,3 +189,19 @@ def device(name: str | Device = "cpu") -> Device:
             raise ValueError(f"device: unknown device {name!r}; known devices are {', '.join(map(repr, _MODULES))}")
         _devices[name] = Device(name, _load(name))
     return _devices[name]
+
+
+PRECISIONS = ("highest", "high", "medium")
+_precision = ["highest"]
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """See tinygen.set_float32_matmul_precision; tables look here at each product."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"set_float32_matmul_precision: {precision!r} is none of {', '.join(PRECISIONS)}")
+    _precision[0] = precision
+
+
+def float32_matmul_precision() -> str:
+    """What was set last."""
+    return _precision[0]

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends import Device
+from ..backends import DEVICE_NAMES, Device
 from ..backends.geometry import by
 from ..ops import creation
 from ..tape import Tensor
@@ -318,7 +318,7 @@ class Module:
         for target in targets:
             if isinstance(target, Tensor):
                 dtype, device = target.dtype, target.device
-            elif isinstance(target, Device) or target in ("cpu", "cuda"):
+            elif isinstance(target, Device) or target in DEVICE_NAMES:
                 device = target
             else:
                 dtype = target

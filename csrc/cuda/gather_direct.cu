@@ -1,0 +1,87 @@
+// The gather form without tiles, where a tile of 64 would be mostly empty: few rows or few k (first and last layers,
+// depthwise convolutions). All arithmetic in `real`.
+#include "gather.h"
+
+// A thread computes `kRowsEach` rows of one column: it reads each b once and the a's through the cache, the same for the
+// whole warp. Bytes: the image once per kRowsEach rows (from L1 for the overlapping taps), the result once.
+template <int kRowsEach>
+DEVICE void gather_direct(const Gather g) {
+  const Part part(g, kRowsEach);
+  const int j = part.j_tile * 256 + int(threadIdx.x), m_base = part.m_tile * kRowsEach;
+  if (j >= part.columns) return;
+  const unsigned limit = unsigned(g.limit), signs = unsigned(g.signs);
+  const int2 column = __ldg(&g.b_j[part.phase.z + j]);
+  const real* a = g.a + part.group * g.a_group + m_base * g.a_row;
+  const real* b = g.b + part.group * g.b_group + column.x;
+  const int* a_k = g.a_k + part.phase.x;
+  const int2* b_k = g.b_k + part.phase.x;
+  const int rows = min(kRowsEach, part.rows - m_base);
+  real sums[kRowsEach];
+  UNROLL
+  for (int i = 0; i < kRowsEach; i++) sums[i] = 0;
+  for (int k = 0; k < part.count; k++) {
+    const int2 row = __ldg(&b_k[k]);
+    if (!inside(row.y, column.y, limit, signs)) continue;
+    const real value = __ldg(&b[row.x]);
+    const real* weights = a + __ldg(&a_k[k]);
+    UNROLL
+    for (int i = 0; i < kRowsEach; i++)
+      if (i < rows) sums[i] += __ldg(&weights[i * g.a_row]) * value;
+  }
+  real* c = g.c + part.group * g.c_group + m_base * g.c_row + __ldg(&g.c_j[part.phase.z + j]);
+  UNROLL
+  for (int i = 0; i < kRowsEach; i++)
+    if (i < rows) c[i * g.c_row] = finished(g, part.group, m_base + i, j, sums[i]);
+}
+
+KERNEL(256, gather_direct_1, GATHER_PARAMETERS) { gather_direct<1>(GATHER_ARGUMENTS); }
+KERNEL(256, gather_direct_8, GATHER_PARAMETERS) { gather_direct<8>(GATHER_ARGUMENTS); }
+
+// Few rows and columns, many k (the weights of a depthwise convolution): a block computes one row and `kColumnsEach`
+// columns, its threads share out k (a tile of 256 by 256), and the sums meet in a fixed order.
+template <int kColumnsEach>
+DEVICE void gather_sums_of(const Gather g) {
+  const Part part(g, 1);
+  const unsigned limit = unsigned(g.limit), signs = unsigned(g.signs);
+  const int j_base = part.j_tile * kColumnsEach;
+  if (j_base >= part.columns) return;
+  const real* x = g.a + part.group * g.a_group + part.m_tile * g.a_row;
+  const real* y = g.b + part.group * g.b_group;
+  int2 column[kColumnsEach];
+  real sums[kColumnsEach];
+  UNROLL
+  for (int i = 0; i < kColumnsEach; i++) {
+    column[i] = __ldg(&g.b_j[part.phase.z + min(j_base + i, part.columns - 1)]);
+    sums[i] = 0;
+  }
+  const int chunk = (part.count + int(g.splits) - 1) / int(g.splits);
+  const int k_end = min((part.split + 1) * chunk, part.count);
+  for (int k = part.split * chunk + int(threadIdx.x); k < k_end; k += 256) {
+    const int2 row = __ldg(&g.b_k[part.phase.x + k]);
+    const real factor = __ldg(&x[__ldg(&g.a_k[part.phase.x + k])]);
+    UNROLL
+    for (int i = 0; i < kColumnsEach; i++)
+      if (inside(row.y, column[i].y, limit, signs)) sums[i] += factor * __ldg(&y[row.x + column[i].x]);
+  }
+  real* c = g.c + part.group * g.c_group + part.split * g.slab + part.m_tile * g.c_row;
+  UNROLL
+  for (int i = 0; i < kColumnsEach; i++) {
+    const real total = team_reduce(sums[i], 256, Sum());
+    const int j = j_base + i;
+    if (threadIdx.x == 0 && j < part.columns)
+      c[__ldg(&g.c_j[part.phase.z + j])] = finished(g, part.group, part.m_tile, j, total);
+  }
+}
+KERNEL(256, gather_sums, GATHER_PARAMETERS) { gather_sums_of<4>(GATHER_ARGUMENTS); }
+
+// The second pass of a product whose k was shared out: result[i] = sum of slabs[s * count + i] in order of s, plus bias
+// of channel i / inner % channels, and the activation.
+KERNEL(256, sum_slabs, const real* __restrict__ slabs, real* __restrict__ result, long long count, long long splits,
+       const real* __restrict__ bias, long long inner, long long channels, long long activation, double slope) {
+  each(count, [&](long long i) {
+    real total = 0;
+    for (int s = 0; s < int(splits); s++) total += __ldg(&slabs[s * count + i]);
+    if (bias) total += __ldg(&bias[i / inner % channels]);
+    result[i] = activate(total, int(activation), real(slope));
+  });
+}

@@ -1,0 +1,54 @@
+"""Where the CUDA tests run: on the emulator, or, with TINYGEN_TEST_PLACE=cuda, on a GPU (benchmarks.gpu_check).
+
+`table()` is the CUDA kernel table as the tests of all backends call it: with NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from tinygen.backends import device, emulated
+from tinygen.backends.geometry import Pieces
+
+PLACE = os.environ.get("TINYGEN_TEST_PLACE") or "cuda-emulated"
+
+
+def table() -> Any:
+    """The table of PLACE; on the emulator its arrays are NumPy's, unless the environment names that place."""
+    return OnHost(device(PLACE).kernels) if "TINYGEN_TEST_PLACE" in os.environ else emulated.on_numpy()
+
+
+class OnHost:
+    """A table that takes and gives NumPy arrays: it brings them to the device and back, those written in place too."""
+
+    def __init__(self, kernels: Any) -> None:
+        object.__setattr__(self, "kernels", kernels)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.kernels, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute, xp = getattr(self.kernels, name), self.kernels.xp
+        if not callable(attribute) or name.startswith("_"):
+            return np if name == "xp" else attribute
+
+        def call(*arguments: Any) -> Any:
+            there = {id(a): xp.asarray(a) for a in arguments if isinstance(a, np.ndarray)}
+
+            def move(a: Any) -> Any:
+                if isinstance(a, Pieces):
+                    return Pieces([xp.asarray(x) for x in a.arrays], a.starts)
+                return there.get(id(a), a)
+
+            result = attribute(*map(move, arguments))
+            if name.endswith("_step") or name in ("leaky_relu", "leaky_relu_backward", "channel_norm_backward"):
+                for a in arguments:
+                    if isinstance(a, np.ndarray) and a.flags.writeable:
+                        a[...] = there[id(a)].get()
+            back = lambda r: r.get() if hasattr(r, "get") else r
+            return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
+
+        return call  # what has an `out` may have written there

@@ -1,0 +1,202 @@
+"""The device "cuda-emulated" as users meet it: tensors move, whole training steps equal the CPU's, errors help.
+
+Its arrays refuse what CuPy's refuse (tinygen/backends/device_array.py), so a NumPy array that slips in, or a value that
+is looked at in passing, shows here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from on_device import PLACE
+
+import tinygen as tg
+from tinygen import nn, optim
+from tinygen.backends.device_array import DeviceArray
+from tinygen.models import AutoencoderStep, ClassifierStep, GANStep, VAEStep
+from tinygen.nn import functional as F
+
+XP = tg.device(PLACE).kernels.xp
+pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="the emulator needs g++")
+
+
+
+# ---------------------------------------------------------------- moving
+
+
+def test_tensors_move_and_keep_their_values(rng):
+    values = rng.standard_normal((3, 4)).astype(np.float32)
+    x = tg.tensor(values)
+    there = x.to(PLACE)
+    assert isinstance(there.array, XP.ndarray)
+    assert str(there.device) == PLACE
+    assert there.to(PLACE) is there
+    np.testing.assert_array_equal(there.numpy(), values)
+    np.testing.assert_array_equal(there.cpu().array, values)
+    np.testing.assert_array_equal(tg.tensor(values, device=PLACE).cpu().array, values)
+    np.testing.assert_allclose((there @ there.T).cpu().array, (x @ x.T).array, rtol=1e-6)
+    assert there.to("float64").dtype == np.float64
+    assert x.to(there).device is there.device
+    assert f"device='{PLACE}'" in repr(there)
+    assert tg.zeros(2, 3, device=PLACE).sum().item() == 0
+
+
+def test_a_module_moves_with_its_buffers_and_gradients():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)).to(PLACE)
+    assert all(isinstance(t.array, XP.ndarray) for t in [*model.parameters(), *model.buffers()])
+    model(tg.randn(3, 1, 4, 4, device=PLACE)).sum().backward()
+    assert all(isinstance(p.grad.array, XP.ndarray) for p in model.parameters())
+    model.cpu()
+    assert all(isinstance(t.array, np.ndarray) for t in [*model.parameters(), *model.buffers()])
+
+
+def test_devices_do_not_mix():
+    with pytest.raises(RuntimeError, match=f"mul: mixed devices .* on cpu, .* on {PLACE}"):
+        tg.ones(2) * tg.ones(2, device=PLACE)
+
+
+def test_random_numbers_are_those_of_the_cpu():
+    draws = []
+    for place in ("cpu", PLACE):
+        tg.manual_seed(7)
+        z = [tg.rand(5, device=place), tg.randn(4, 3, device=place), tg.randint(0, 9, (6,), device=place),
+             tg.randperm(8, device=place), F.dropout(tg.ones(40, device=place), 0.5, True)]  # fmt: skip
+        draws.append([t.cpu().array for t in z])
+    for a, b in zip(*draws, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+# ---------------------------------------------------------------- whole training steps
+
+
+class WGANGP:
+    """One critic update and one generator update with a gradient penalty: backward through backward (lecture 3)."""
+
+    def __init__(self) -> None:
+        self.D = nn.Sequential(nn.Conv2d(1, 6, 4, 2, 1), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(96, 1))
+        self.G = nn.Sequential(nn.Linear(5, 96), nn.Unflatten(1, (6, 4, 4)), nn.BatchNorm2d(6), nn.ReLU(),
+                               nn.ConvTranspose2d(6, 1, 4, 2, 1), nn.Tanh())  # fmt: skip
+        self.modules = {"critic": self.D, "generator": self.G}
+        self.optimizers = {"critic": optim.Adam(self.D.parameters(), lr=1e-3, betas=(0.5, 0.9)),
+                           "generator": optim.RMSprop(self.G.parameters(), lr=1e-3)}  # fmt: skip
+
+    def __call__(self, batch):
+        x, _ = batch
+        device = x.device
+        fake = self.G(tg.randn(len(x), 5, device=device))
+        mix = tg.rand(len(x), 1, 1, 1, device=device)
+        between = (mix * x + (1 - mix) * fake.detach()).requires_grad_()
+        (slope,) = tg.grad(self.D(between).sum(), [between], create_graph=True)
+        penalty = ((slope.flatten(1).square().sum(1) + 1e-12).sqrt() - 1).square().mean()
+        loss = self.D(fake.detach()).mean() - self.D(x).mean() + 10 * penalty
+        self.optimizers["critic"].zero_grad()
+        loss.backward()
+        self.optimizers["critic"].step()
+        with tg.frozen(self.D):
+            g_loss = -self.D(fake).mean()
+        self.optimizers["generator"].zero_grad()
+        g_loss.backward()
+        self.optimizers["generator"].step()
+        return {"loss": loss.detach(), "g_loss": g_loss.detach(), "penalty": penalty.detach()}
+
+
+SHAPE = (1, 8, 8)
+STEPS = {
+    "ae": lambda: AutoencoderStep(SHAPE, hidden=(20,), latent=4),
+    "conv-ae": lambda: AutoencoderStep(SHAPE, conv=True, channels=(4, 6), latent=4),
+    "vae": lambda: VAEStep(SHAPE, hidden=(20,), latent=3),
+    "conv-vae": lambda: VAEStep(SHAPE, conv=True, hidden=(16,), channels=(4, 6), latent=3, likelihood="gaussian"),
+    "gan": lambda: GANStep(SHAPE, hidden=(12, 20), latent=6),
+    "dcgan": lambda: GANStep(SHAPE, conv=True, channels=(4, 8), latent=6),
+    "wgan-gp": WGANGP,
+    "classifier": lambda: ClassifierStep(SHAPE, 10),
+}
+
+
+def run_on(place: str, make, steps: int = 3):
+    """(metrics of every step, all weights after the last), as NumPy arrays."""
+    tg.manual_seed(3)
+    step, draw = make(), np.random.default_rng(1)
+    for module in step.modules.values():
+        module.to(place)
+    tg.manual_seed(4)
+    history = []
+    for _ in range(steps):
+        arrays = draw.random((6, *SHAPE), np.float32), draw.integers(0, 10, 6)
+        batch = tuple(tg.tensor(a, device=place) for a in arrays)
+        history.append({name: float(value.item()) for name, value in step(batch).items()})
+    states = {name: module.state_dict() for name, module in step.modules.items()}
+    return history, {f"{m}.{n}": value.cpu().array for m, state in states.items() for n, value in state.items()}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_training_step_equals_the_cpus(name):
+    (want, weights), (got, moved) = (run_on(place, STEPS[name]) for place in ("cpu", PLACE))
+    for a, b in zip(want, got, strict=True):
+        assert a.keys() == b.keys()
+        np.testing.assert_allclose(list(b.values()), list(a.values()), rtol=1e-5, atol=1e-5)
+    # A batch norm takes off what a bias before it adds: its gradient is rounding alone, which Adam makes a full step.
+    without_gradient = {"gan": {f"generator.{n}" for n in ("0.bias", "1.running_mean", "3.bias", "4.running_mean")}}
+    for key in weights.keys() - without_gradient.get(name, set()):
+        value = weights[key]
+        np.testing.assert_allclose(moved[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+# ---------------------------------------------------------------- what is refused, and how
+
+
+def test_without_cupy_the_error_names_the_extra():
+    code = "import sys; sys.modules['cupy'] = None; import tinygen as tg; tg.device('cuda')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "tinygen[cuda13]" in done.stderr and "CuPy is not installed" in done.stderr
+    code = "import sys; sys.modules['cupy'] = None; import tinygen as tg; print(tg.cuda.is_available())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_without_a_compiler_the_emulated_device_says_so():
+    code = "import os; os.environ['CXX'] = 'no-such-compiler'; import tinygen as tg; tg.device('cuda-emulated')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "no-such-compiler" in done.stderr and "install g++" in done.stderr
+
+
+def test_device_arrays_refuse_what_cupy_refuses():
+    x = tg.ones(3, device="cuda-emulated").array
+    with pytest.raises(TypeError, match="NumPy array"):
+        x + np.ones(3)
+    with pytest.raises(TypeError, match="implicit conversion"):
+        np.asarray(x)
+    assert x.sum().ndim == 0 and isinstance(x.sum(), DeviceArray)
+
+
+# ---------------------------------------------------------------- the test suite itself, on these kernels
+
+SUITE = ["tape", "fused", "pointwise", "pool_resize", "matmul", "reduce", "shape", "random", "optim", "nn", "losses",
+         "functional", "testing", "conv", "models", "ported_from_torch"]  # fmt: skip
+ABOUT_THE_CPU = ["cpu", "reference", "number_of_threads"]
+
+
+def on_these_kernels(*modules: str) -> None:
+    """Runs test modules with the CPU's kernels exchanged for the CUDA ones (conftest.py)."""
+    here = Path(__file__).parent
+    files = [str(here / f"test_{m}.py") for m in modules]
+    skipped = " or ".join(ABOUT_THE_CPU)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"not ({skipped})", *files]
+    env = {**os.environ, "TINYGEN_TEST_KERNELS": "cuda-emulated"}
+    done = subprocess.run(command, cwd=here.parent, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_the_tape_and_the_fused_ops_on_the_cuda_kernels():
+    on_these_kernels("tape", "fused")
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("module", SUITE)
+def test_the_suite_on_the_cuda_kernels(module):
+    on_these_kernels(module)

@@ -1,0 +1,157 @@
+"""A captured step computes what the eager step computes, replay after replay; what cannot be captured is refused.
+
+The emulator records what is done to device arrays, addresses and numbers as they are, and does it again: as a CUDA
+graph would. So a number that changes from step to step, if it lives on the host, or memory that is replaced, shows.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from test_cuda_device import PLACE, SHAPE, STEPS
+
+import tinygen as tg
+from tinygen import nn, optim
+from tinygen.graph import CaptureFailed
+
+pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="the emulator needs g++")
+
+
+def batches(count, n=6):
+    draw = np.random.default_rng(1)
+    return [
+        tuple(tg.tensor(a, device=PLACE) for a in (draw.random((n, *SHAPE), np.float32), draw.integers(0, 10, n)))
+        for _ in range(count)
+    ]
+
+
+def build(make):
+    tg.manual_seed(3)
+    step = make()
+    for module in step.modules.values():
+        module.to(PLACE)
+    tg.manual_seed(4)
+    return step
+
+
+def numbers(metrics):
+    return {name: value.item() for name, value in metrics.items()}
+
+
+def states(step):
+    return {f"{m}.{n}": v.cpu().array for m, module in step.modules.items() for n, v in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_captured_step_equals_the_eager_one(name):
+    eager, want = build(STEPS[name]), []
+    for batch in batches(6):
+        want.append(numbers(eager(batch)))
+    place = tg.get_rng_state()
+    step = tg.capture(build(STEPS[name]))
+    got = [numbers(step(batch)) for batch in batches(6)]
+    assert step.graphs and all(step.graphs.values())
+    assert got == want
+    for key, value in states(eager).items():
+        np.testing.assert_array_equal(states(step)[key], value, err_msg=key)
+    assert tg.get_rng_state() == place
+    for mine, theirs in zip(step.optimizers.values(), eager.optimizers.values(), strict=True):
+        assert [f.counts for g in mine._flats for f in g] == [f.counts for g in theirs._flats for f in g]
+
+
+def test_a_replay_runs_no_python_of_the_step():
+    calls = []
+
+    class Counting:
+        def __init__(self):
+            self.model = nn.Linear(3, 1)
+            self.modules, self.optimizers = {"m": self.model}, {"m": optim.SGD(self.model.parameters(), lr=0.1)}
+
+        def __call__(self, batch):
+            calls.append(1)
+            loss = self.model(batch).square().mean()
+            self.optimizers["m"].zero_grad()
+            loss.backward()
+            self.optimizers["m"].step()
+            return {"loss": loss.detach()}
+
+    step = tg.capture(build(Counting))
+    for _ in range(5):
+        step(tg.ones(2, 3, device=PLACE))
+    assert len(calls) == 3  # warm-up, the eager step that is compared, the recording
+    step(tg.ones(4, 3, device=PLACE))  # another shape: from the start
+    assert len(calls) == 4
+
+
+def test_a_changed_learning_rate_reaches_the_graph():
+    eager, step = build(STEPS["ae"]), tg.capture(build(STEPS["ae"]))
+    for i, batch in enumerate(batches(6)):
+        for s in (eager, step):
+            s.optimizers["autoencoder"].param_groups[0]["lr"] = 1e-3 / (i + 1)
+        assert numbers(eager(batch)) == numbers(step(batch))
+    for key, value in states(eager).items():
+        np.testing.assert_array_equal(states(step)[key], value)
+
+
+def test_draws_between_replays_and_a_new_seed_give_what_eager_steps_give():
+    results = []
+    for wrap in (lambda step: step, tg.capture):
+        step, history = wrap(build(STEPS["vae"])), []
+        for i, batch in enumerate(batches(7)):
+            if i == 4:
+                tg.randn(37, device=PLACE)
+            if i == 5:
+                tg.manual_seed(99)
+            history.append(numbers(step(batch)))
+        results.append(history)
+    assert results[0] == results[1]
+
+
+class Looking:
+    """A step that does something forbidden."""
+
+    def __init__(self, what):
+        self.model, self.what = nn.Linear(3, 1), what
+        self.modules, self.optimizers = {"m": self.model}, {"m": optim.SGD(self.model.parameters(), lr=0.1)}
+
+    def __call__(self, batch):
+        return {"loss": self.what(self.model(batch).detach())}
+
+
+@pytest.mark.parametrize(
+    "what, message",
+    [
+        (lambda y: y * y.mean().item(), "item"),
+        (lambda y: y if y.sum() > 0 else -y, "item|truth"),
+        (lambda y: y + tg.tensor([1.0], device=PLACE), "copying an array to the device"),
+        (lambda y: tg.tensor(y.cpu().array, device=PLACE), "copying an array to the host"),
+        (lambda y: y + tg.randn(1, generator=tg.Generator(seed=1), device=PLACE), "default generator"),
+        (lambda y: y[y > 0], "index: the length of what an index of true and false picks"),
+    ],
+)
+def test_what_cannot_be_captured_is_refused(what, message):
+    step = tg.capture(build(lambda: Looking(what)))
+    step(tg.ones(4, 3, device=PLACE))
+    with pytest.raises(CaptureFailed, match=message):
+        step(tg.ones(4, 3, device=PLACE))
+
+
+def test_a_number_on_the_host_that_changes_is_noticed():
+    class Stale(Looking):
+        count = 0
+
+        def __call__(self, batch):
+            self.count += 1
+            return {"loss": self.model(batch).detach() * self.count}
+
+    step = tg.capture(build(lambda: Stale(None)))
+    step(tg.ones(4, 3, device=PLACE))
+    with pytest.raises(CaptureFailed, match="differs from the eager step"):
+        step(tg.ones(4, 3, device=PLACE))
+
+
+def test_on_the_cpu_the_step_is_returned_as_it_is():
+    step = STEPS["ae"]()
+    assert tg.capture(step) is step
