@@ -33,9 +33,12 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr index_t kChunkBytes = 16 << 20;  // of transformed x and y
+// Of transformed x and y: as much as the sums that every chunk reads and writes once, within these bounds.
+constexpr index_t kLeastChunkBytes = 2 << 20, kMostChunkBytes = 16 << 20;
 constexpr index_t kDepth = 128;            // tiles per call of the innermost loop: what it reads of y stays in L1
 constexpr index_t kCopyBytes = 128 << 10;  // of x or y as [row][column][lane]
+constexpr index_t kAheadPixels = 128;      // of small images: so many are fetched from memory beforehand
+constexpr index_t kPrivateBytes = 4 << 20;  // sums that a thread may have for itself
 constexpr index_t kSumBytes = 256 << 10;   // of a block of k and a chunk of channels
 
 constexpr int kSide = 4;  // of a tile of y
@@ -155,8 +158,10 @@ struct Plan {
   index_t vectors, blocks, block_vectors;    // of k; vectors of the largest block
   index_t groups, chunk_groups, chunks;      // panels per phase; how many a chunk of channels has; chunks
   index_t x_pitch, y_pitch, sum_pitch;       // from one frequency to the next
-  bool whole;                                // one chunk of tiles: sums need not be kept
+  index_t shares;                            // of the rows, each with sums of its own
+  bool whole;                                // one share, one chunk of tiles: sums need not be kept
 
+  index_t units() const { return blocks * chunks; }  // what the threads share
   index_t first_vector(index_t block) const { return vectors * block / blocks; }
 };
 
@@ -183,7 +188,10 @@ Plan make_plan(const Job<T>& job, int use) {
   plan.block_vectors = ceil_div(plan.vectors, plan.blocks);
   plan.groups = ceil_div(job.x.channels, G);
   index_t tile_bytes = kFrequencies<S> * (plan.groups * S * S * G + plan.vectors * L) * size;
-  plan.chunk_rows = share(plan.rows, kChunkBytes / (tile_bytes * plan.tile_columns));
+  index_t sum_bytes = kFrequencies<S> * plan.groups * S * S * G * plan.vectors * L * size;
+  index_t chunk_bytes = min(max(sum_bytes, kLeastChunkBytes), kMostChunkBytes);
+  plan.shares = sum_bytes <= kPrivateBytes ? min(use, plan.rows) : 1;
+  plan.chunk_rows = share(ceil_div(plan.rows, plan.shares), chunk_bytes / (tile_bytes * plan.tile_columns));
   plan.chunk_tiles = plan.chunk_rows * plan.tile_columns;
   plan.x_pitch = odd_pitch<T>(plan.groups * S * S * G * plan.chunk_tiles);
   plan.y_pitch = odd_pitch<T>(plan.vectors * L * plan.chunk_tiles);
@@ -191,14 +199,15 @@ Plan make_plan(const Job<T>& job, int use) {
   plan.chunk_groups = share(plan.groups, max(1, kSumBytes / (kFrequencies<S> * group_sums * size)));
   plan.chunks = ceil_div(plan.groups, plan.chunk_groups);
   plan.sum_pitch = odd_pitch<T>(plan.chunk_groups * group_sums);
-  index_t units = plan.blocks * plan.chunks;
-  plan.whole = plan.chunk_rows == plan.rows && (units % use == 0 || units > 4 * use);
+  plan.whole = plan.chunk_rows == plan.rows && (plan.units() % use == 0 || plan.units() > 4 * use);
   return plan;
 }
 
-// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read.
+// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read. Those
+// `ahead` are fetched into the cache.
 template <class T>
-TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const T* end, Vector<T> (&rows)[lanes<T>]) {
+TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const T* end, index_t ahead,
+                              Vector<T> (&rows)[lanes<T>]) {
   constexpr int L = lanes<T>;
   bool inside = from + (count - 1) * pitch + L <= end;
   TINYGEN_UNROLL
@@ -206,6 +215,7 @@ TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const
     rows[i] = Vector<T>{};
     if (i >= count) continue;
     const T* row = from + i * pitch;
+    __builtin_prefetch(row + ahead, 0, 2);
     if (inside)
       rows[i] = load(row);
     else
@@ -228,11 +238,12 @@ void read(const Images<T>& from, index_t image, index_t channel, index_t top, in
   const T* source = from.data + (image * from.channels + channel) * plane + begin * from.width;
   const T* source_end = from.data + from.count * from.channels * plane;
   index_t pixels = (end - begin) * from.width, gap = columns - from.width, column = 0;
+  index_t ahead = pixels == plane ? ceil_div(kAheadPixels, plane) * from.channels * plane : pixels;  // images, or rows
   if (pixels) clear(to, left);
   to += left * L;
   for (index_t i = 0; i < pixels; i += L) {
     Vector<T> pixel[L];
-    load_rows(source + i, plane, count, source_end, pixel);
+    load_rows(source + i, plane, count, source_end, ahead, pixel);
     transpose<T>(pixel);
     TINYGEN_UNROLL
     for (int j = 0; j < L; j++) {
@@ -356,42 +367,68 @@ void restore(const Job<T>& job, const Plan& plan, const T* sum, index_t block, i
             [&](int a, int b, Vector<T> value) { store(to + (a * kernel + b) * S * width, value); });
       }
   index_t pairs = job.x.channels * taps;
-  transpose_copy(out, width, channels * taps, min(width, job.y.channels - k), job.w + k * pairs + c * taps, pairs);
+  for (index_t v = 0; v < min(width, job.y.channels - k); v += L)  // few rows of w at a time
+    transpose_copy(out + v, width, channels * taps, min(L, job.y.channels - k - v),
+                   job.w + (k + v) * pairs + c * taps, pairs);
+}
+
+// Rows of tiles [begin, end), by `all` threads together; their sums, or, if plan.whole, the weights.
+template <class T, int S>
+void sum_rows(const Job<T>& job, const Plan& plan, index_t begin, index_t end, T* x, T* y, T* sums, int thread, int all) {
+  index_t units = plan.units(), unit_sums = kFrequencies<S> * plan.sum_pitch;
+  for (index_t row = begin; row < end; row += plan.chunk_rows) {
+    index_t rows = min(plan.chunk_rows, end - row), tiles = rows * plan.tile_columns;
+    transform_chunk_x<T, S>(job, plan, row, rows, x, thread, all);
+    transform_chunk_y<T, S>(job, plan, row, rows, y, thread, all);
+    barrier(all);
+    auto multiply_one = [&](index_t unit, index_t f, T* sum) {
+      multiply<T, S>(job, plan, x + f * plan.x_pitch, y + f * plan.y_pitch, tiles, unit / plan.chunks,
+                     unit % plan.chunks, row == begin, sum + f * plan.sum_pitch);
+    };
+    if (plan.whole) {
+      T* sum = static_cast<T*>(scratch(kTile, unit_sums * sizeof(T)));
+      for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+        for (index_t f = 0; f < kFrequencies<S>; f++) multiply_one(u, f, sum);
+        restore<T, S>(job, plan, sum, u / plan.chunks, u % plan.chunks);
+      }
+      return;
+    }
+    index_t items = units * kFrequencies<S>;
+    for (index_t i = items * thread / all; i < items * (thread + 1) / all; i++)
+      multiply_one(i / kFrequencies<S>, i % kFrequencies<S>, sums + i / kFrequencies<S> * unit_sums);
+    barrier(all);
+  }
 }
 
 template <class T, int S>
 void sum_over_tiles(const Job<T>& job) {
   int use = threads();
   const Plan plan = make_plan<T, S>(job, use);
-  index_t units = plan.blocks * plan.chunks, unit_sums = kFrequencies<S> * plan.sum_pitch;
-  T* x = static_cast<T*>(scratch(kPanel, kFrequencies<S> * plan.x_pitch * sizeof(T)));
-  T* y = static_cast<T*>(scratch(kTransposed, kFrequencies<S> * plan.y_pitch * sizeof(T)));
-  T* sums = plan.whole ? nullptr : static_cast<T*>(scratch(kAccumulator, units * unit_sums * sizeof(T)));
+  index_t units = plan.units(), unit_sums = kFrequencies<S> * plan.sum_pitch, share_sums = units * unit_sums;
+  size_t x_bytes = kFrequencies<S> * plan.x_pitch * sizeof(T), y_bytes = kFrequencies<S> * plan.y_pitch * sizeof(T);
+  T *x = nullptr, *y = nullptr, *sums = nullptr;
+  if (plan.shares == 1) {
+    x = static_cast<T*>(scratch(kPanel, x_bytes));
+    y = static_cast<T*>(scratch(kTransposed, y_bytes));
+  }
+  if (!plan.whole) sums = static_cast<T*>(scratch(kAccumulator, plan.shares * share_sums * sizeof(T)));
   parallel(use, [&](int thread, int all) {
-    for (index_t row = 0; row < plan.rows; row += plan.chunk_rows) {
-      index_t rows = min(plan.chunk_rows, plan.rows - row), tiles = rows * plan.tile_columns;
-      transform_chunk_x<T, S>(job, plan, row, rows, x, thread, all);
-      transform_chunk_y<T, S>(job, plan, row, rows, y, thread, all);
-      barrier(all);
-      auto multiply_one = [&](index_t unit, index_t f, T* sum) {
-        multiply<T, S>(job, plan, x + f * plan.x_pitch, y + f * plan.y_pitch, tiles, unit / plan.chunks,
-                       unit % plan.chunks, row == 0, sum + f * plan.sum_pitch);
-      };
-      if (plan.whole) {
-        T* sum = static_cast<T*>(scratch(kTile, unit_sums * sizeof(T)));
-        for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
-          for (index_t f = 0; f < kFrequencies<S>; f++) multiply_one(u, f, sum);
-          restore<T, S>(job, plan, sum, u / plan.chunks, u % plan.chunks);
-        }
-        return;
-      }
-      index_t items = units * kFrequencies<S>;
-      for (index_t i = items * thread / all; i < items * (thread + 1) / all; i++)
-        multiply_one(i / kFrequencies<S>, i % kFrequencies<S>, sums + i / kFrequencies<S> * unit_sums);
+    if (plan.shares == 1) {
+      sum_rows<T, S>(job, plan, 0, plan.rows, x, y, sums, thread, all);
+      if (plan.whole) return;
+    } else {
+      T *own_x = static_cast<T*>(scratch(kPanel, x_bytes)), *own_y = static_cast<T*>(scratch(kTransposed, y_bytes));
+      for (index_t i = plan.shares * thread / all; i < plan.shares * (thread + 1) / all; i++)
+        sum_rows<T, S>(job, plan, plan.rows * i / plan.shares, plan.rows * (i + 1) / plan.shares, own_x, own_y,
+                       sums + i * share_sums, 0, 1);
       barrier(all);
     }
-    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++)
-      restore<T, S>(job, plan, sums + u * unit_sums, u / plan.chunks, u % plan.chunks);
+    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+      T* total = sums + u * unit_sums;
+      for (index_t i = 1; i < plan.shares; i++)
+        for (index_t e = 0; e < unit_sums; e++) total[e] += total[i * share_sums + e];
+      restore<T, S>(job, plan, total, u / plan.chunks, u % plan.chunks);
+    }
   });
 }
 
