@@ -190,7 +190,10 @@ Plan make_plan(const Job<T>& job, int use) {
   index_t tile_bytes = kFrequencies<S> * (plan.groups * S * S * G + plan.vectors * L) * size;
   index_t sum_bytes = kFrequencies<S> * plan.groups * S * S * G * plan.vectors * L * size;
   index_t chunk_bytes = min(max(sum_bytes, kLeastChunkBytes), kMostChunkBytes);
-  plan.shares = sum_bytes <= kPrivateBytes ? min(use, plan.rows) : 1;
+  // Threads that share rows of tiles read each other's sums once; those that share sums, each other's transforms.
+  index_t panels = S * S * job.x.channels, tiles = plan.rows * plan.tile_columns;
+  bool share_rows = sum_bytes <= kPrivateBytes && tiles * (panels + job.y.channels) >= 2 * panels * job.y.channels;
+  plan.shares = share_rows ? min(use, plan.rows) : 1;
   plan.chunk_rows = share(ceil_div(plan.rows, plan.shares), chunk_bytes / (tile_bytes * plan.tile_columns));
   plan.chunk_tiles = plan.chunk_rows * plan.tile_columns;
   plan.x_pitch = odd_pitch<T>(plan.groups * S * S * G * plan.chunk_tiles);
