@@ -21,6 +21,8 @@
   KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
   /* kernels/winograd.cpp */                                                                                             \
   KERNEL(conv_winograd, (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out))      \
+  /* kernels/winograd_weight.cpp */                                                                                      \
+  KERNEL(conv_weight_winograd, (const Geometry& geo, const T* x, const T* y, T* w))                                      \
   /* kernels/gemm.cpp */                                                                                                 \
   KERNEL(matmul, (const Product& size, const T* a, const T* b, const T* bias, T* c))                                    \
   /* kernels/planes.cpp */                                                                                              \

@@ -79,4 +79,14 @@ TINYGEN_BINDINGS(conv) {
       pick<T>(table().conv_weight)(geo, px, py_, pw);
     });
   });
+  m.def("conv_weight_winograd",
+        [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
+          by_dtype(x, "conv_weight_winograd", [&](auto type) {
+            using T = decltype(type);
+            const T *px = data<T>(x, "conv_weight_winograd: x"), *py_ = data<T>(y, "conv_weight_winograd: y");
+            T* pw = data<T>(w, "conv_weight_winograd: result");
+            py::gil_scoped_release release;
+            pick<T>(table().conv_weight_winograd)(geo, px, py_, pw);
+          });
+        });
 }

@@ -1,0 +1,456 @@
+// conv_weight_winograd: conv_weight of 3 x 3 kernels at stride 1 and 4 x 4 kernels at stride 2, with a quarter and 1 / 2.56
+// of the multiplications.
+//
+// Contract   w as of conv_weight; float32 or float64; kernel 3 x 3 at stride 1 or 4 x 4 at stride 2, dilation 1, one
+//            group; any sizes and pads. Every weight is summed in one order: results do not depend on the number of
+//            threads. Rounding: see tinygen.set_winograd. The caller decides where it pays (cpu.py).
+// Idea       Of winograd.cpp, with y as the filter: a tile g of 4 x 4 elements of y and the patch d of x that it meets
+//            give r x r weights,
+//                w = A^T [ sum over tiles of (G g G^T) * (B^T d B) ] A,   * elementwise.
+//            The sum runs over the tiles of all images before the inverse transform: element by element ("frequency") it
+//            is a matrix product [k, tile] x [tile, c], and A is applied once per pair of channels.
+// Stride 2   falls into 2 x 2 phases: taps (2i + a, 2j + b) meet the elements of x whose coordinates are a and b modulo
+//            2, and are the 2 x 2 taps of a convolution at stride 1: four times the channels, r = 2.
+// Points     r = 3: 0, +-2/3, +-3/2, infinity, as in winograd.cpp. r = 2: +-1/2, +-3/2, infinity; of the sets that need
+//            as few operations these round best, and half as much as the usual 0, +-1, 2, infinity. What Lagrange's
+//            formula divides by is left to the inverse transform.
+// Mapping    Lanes run over channels. A chunk of tiles at a time, threads share
+//                transform  x into [frequency][panel: 16 channels of one phase][tile][channel],
+//                           y into [frequency][block of k][tile][k];
+//            and then
+//                multiply   blocks of k x chunks of channels x frequencies, with the innermost loop of conv_weight;
+//                restore    blocks of k x chunks of channels: the inverse transform, and to [k][c][tap].
+//            If all tiles fit one chunk, a thread restores each block while its sums are in L2; else sums stay in memory.
+// Cost       72 (r = 3) or 50 (r = 2) flops per tile, k and c (and phase); about 250 per tile and channel for transforms.
+#include "cpu/conv/weight_tiles.h"
+#include "cpu/parallel.h"
+#include "cpu/runtime.h"
+#include "cpu/table.h"
+#include "cpu/vector.h"
+#include "geometry.h"
+
+namespace tinygen {
+namespace TINYGEN_ISA {
+namespace {
+
+// Of transformed x and y: as much as the sums that every chunk reads and writes once, within these bounds.
+constexpr index_t kLeastChunkBytes = 2 << 20, kMostChunkBytes = 16 << 20;
+constexpr index_t kDepth = 128;            // tiles per call of the innermost loop: what it reads of y stays in L1
+constexpr index_t kCopyBytes = 128 << 10;  // of x or y as [row][column][lane]
+constexpr index_t kAheadPixels = 128;      // of small images: so many are fetched from memory beforehand
+constexpr index_t kPrivateBytes = 4 << 20;  // sums that a thread may have for itself
+constexpr index_t kSumBytes = 256 << 10;   // of a block of k and a chunk of channels
+
+constexpr int kSide = 4;  // of a tile of y
+template <int S>
+constexpr int kTapsSide = S == 1 ? 3 : 2;  // of a phase; S: the stride
+template <int S>
+constexpr int kPatchSide = kSide + kTapsSide<S> - 1;
+template <int S>
+constexpr int kFrequencies = kPatchSide<S>* kPatchSide<S>;
+
+// Channels of a panel: whole vectors, and whole rows of the innermost loop's block (6 with AVX2).
+template <class T>
+constexpr int kPanelChannels = TINYGEN_VECTOR_BYTES == 32 ? 24 : (lanes<T> > kWeightRows ? lanes<T> : kWeightRows);
+
+// The 1-D transforms. Of 6 points: 0, +-p, +-q, infinity, with p q = 1; of 5: +-p, +-q, infinity.
+template <int M>
+constexpr double p = M == 6 ? 2. / 3 : 1. / 2;
+template <int M>
+constexpr double q = 3. / 2;
+
+// B^T d: the coefficients of x^i d_i in the products of (x - point) over all other points.
+template <class T>
+TINYGEN_INLINE void transform_x(const Vector<T> (&d)[6], Vector<T> (&e)[6]) {
+  constexpr T P = p<6>, Q = q<6>, both = P * P + Q * Q;
+  e[0] = d[0] + (d[4] - both * d[2]);
+  e[5] = d[1] + (d[5] - both * d[3]);
+  Vector<T> even = d[4] - Q * Q * d[2], odd = P * d[3] - Q * d[1];  // P Q Q = Q
+  e[1] = even + odd;
+  e[2] = even - odd;
+  even = d[4] - P * P * d[2];
+  odd = Q * d[3] - P * d[1];
+  e[3] = even + odd;
+  e[4] = even - odd;
+}
+template <class T>
+TINYGEN_INLINE void transform_x(const Vector<T> (&d)[5], Vector<T> (&e)[5]) {
+  constexpr T P = p<5>, Q = q<5>, both = P * P + Q * Q, all = P * P * Q * Q;
+  Vector<T> odd = d[3] - Q * Q * d[1], even = d[2] - Q * Q * d[0];
+  e[0] = odd + P * even;
+  e[1] = odd - P * even;
+  odd = d[3] - P * P * d[1];
+  even = d[2] - P * P * d[0];
+  e[2] = odd + Q * even;
+  e[3] = odd - Q * even;
+  e[4] = d[4] - both * d[2] + all * d[0];
+}
+
+// G g: the values of the polynomial g at the points.
+template <class T, int M>
+TINYGEN_INLINE void transform_y(const Vector<T> (&g)[kSide], Vector<T> (&u)[M]) {
+  constexpr T P = p<M>, Q = q<M>;
+  constexpr int finite = M - 5;  // where +-p, +-q begin
+  if constexpr (M == 6) u[0] = g[0];
+  Vector<T> even = g[0] + P * P * g[2], odd = P * (g[1] + P * P * g[3]);
+  u[finite] = even + odd;
+  u[finite + 1] = even - odd;
+  even = g[0] + Q * Q * g[2];
+  odd = Q * (g[1] + Q * Q * g[3]);
+  u[finite + 2] = even + odd;
+  u[finite + 3] = even - odd;
+  u[M - 1] = g[3];
+}
+
+// A^T m: powers of the points, over the products of their distances to the others.
+template <class T>
+TINYGEN_INLINE void transform_w(const Vector<T> (&m)[6], Vector<T> (&o)[3]) {
+  constexpr T P = p<6>, Q = q<6>, at_p = 1 / (2 * P * P * (P * P - Q * Q)), at_q = 1 / (2 * Q * Q * (Q * Q - P * P));
+  Vector<T> even_p = at_p * (m[1] + m[2]), even_q = at_q * (m[3] + m[4]);
+  o[0] = m[0] + even_p + even_q;
+  o[1] = P * at_p * (m[1] - m[2]) + Q * at_q * (m[3] - m[4]);
+  o[2] = P * P * even_p + Q * Q * even_q + m[5];
+}
+template <class T>
+TINYGEN_INLINE void transform_w(const Vector<T> (&m)[5], Vector<T> (&o)[2]) {
+  constexpr T P = p<5>, Q = q<5>, at_p = 1 / (2 * P * (P * P - Q * Q)), at_q = 1 / (2 * Q * (Q * Q - P * P));
+  o[0] = at_p * (m[0] - m[1]) + at_q * (m[2] - m[3]);
+  o[1] = P * at_p * (m[0] + m[1]) + Q * at_q * (m[2] + m[3]) + m[4];
+}
+
+// transform along both axes: From x From vectors load(i, j) to To x To, store(i, j, value).
+template <class T, int From, int To, class Transform, class Load, class Store>
+TINYGEN_INLINE void along_both(const Transform& transform, const Load& load_at, const Store& store_at) {
+  Vector<T> half[To][From], in[From], out[To];
+  TINYGEN_UNROLL
+  for (int j = 0; j < From; j++) {
+    TINYGEN_UNROLL
+    for (int i = 0; i < From; i++) in[i] = load_at(i, j);
+    transform(in, out);
+    TINYGEN_UNROLL
+    for (int i = 0; i < To; i++) half[i][j] = out[i];
+  }
+  TINYGEN_UNROLL
+  for (int i = 0; i < To; i++) {
+    transform(half[i], out);
+    TINYGEN_UNROLL
+    for (int j = 0; j < To; j++) store_at(i, j, out[j]);
+  }
+}
+
+// x or y: NCHW.
+template <class T>
+struct Images {
+  const T* data;
+  index_t count, channels, height, width;
+  index_t row_pad, column_pad;  // before the first element that the first tile meets
+};
+
+template <class T>
+struct Job {
+  Images<T> x, y;
+  T* w;
+};
+
+struct Plan {
+  index_t tile_rows, tile_columns;           // of an image
+  index_t rows, chunk_rows, chunk_tiles;     // rows of tiles in all and per chunk
+  index_t vectors, blocks, block_vectors;    // of k; vectors of the largest block
+  index_t groups, chunk_groups, chunks;      // panels per phase; how many a chunk of channels has; chunks
+  index_t x_pitch, y_pitch, sum_pitch;       // from one frequency to the next
+  index_t shares;                            // of the rows, each with sums of its own
+  bool whole;                                // one share, one chunk of tiles: sums need not be kept
+
+  index_t units() const { return blocks * chunks; }  // what the threads share
+  index_t first_vector(index_t block) const { return vectors * block / blocks; }
+};
+
+// At least `count` elements, an odd number of vectors: rows that are so far apart fall into different sets of a cache.
+template <class T>
+index_t odd_pitch(index_t count) {
+  return ((count + lanes<T> - 1) / lanes<T> | 1) * lanes<T>;
+}
+
+inline index_t share(index_t count, index_t limit) {  // the largest of equal shares of at most `limit`
+  index_t shares = ceil_div(count, max(1, limit));
+  return ceil_div(count, max(1, shares));
+}
+
+template <class T, int S>
+Plan make_plan(const Job<T>& job, int use) {
+  constexpr index_t L = lanes<T>, G = kPanelChannels<T>, size = sizeof(T);
+  Plan plan = {};
+  plan.tile_rows = ceil_div(job.y.height, kSide);
+  plan.tile_columns = ceil_div(job.y.width, kSide);
+  plan.rows = job.y.count * plan.tile_rows;
+  plan.vectors = ceil_div(job.y.channels, L);
+  plan.blocks = ceil_div(plan.vectors, kWeightVectors);
+  plan.block_vectors = ceil_div(plan.vectors, plan.blocks);
+  plan.groups = ceil_div(job.x.channels, G);
+  index_t tile_bytes = kFrequencies<S> * (plan.groups * S * S * G + plan.vectors * L) * size;
+  index_t sum_bytes = kFrequencies<S> * plan.groups * S * S * G * plan.vectors * L * size;
+  index_t chunk_bytes = min(max(sum_bytes, kLeastChunkBytes), kMostChunkBytes);
+  // Threads that share rows of tiles read each other's sums once; those that share sums, each other's transforms.
+  index_t panels = S * S * job.x.channels, tiles = plan.rows * plan.tile_columns;
+  bool share_rows = sum_bytes <= kPrivateBytes && tiles * (panels + job.y.channels) >= 2 * panels * job.y.channels;
+  plan.shares = share_rows ? min(use, plan.rows) : 1;
+  plan.chunk_rows = share(ceil_div(plan.rows, plan.shares), chunk_bytes / (tile_bytes * plan.tile_columns));
+  plan.chunk_tiles = plan.chunk_rows * plan.tile_columns;
+  plan.x_pitch = odd_pitch<T>(plan.groups * S * S * G * plan.chunk_tiles);
+  plan.y_pitch = odd_pitch<T>(plan.vectors * L * plan.chunk_tiles);
+  index_t group_sums = S * S * G * plan.block_vectors * L;
+  plan.chunk_groups = share(plan.groups, max(1, kSumBytes / (kFrequencies<S> * group_sums * size)));
+  plan.chunks = ceil_div(plan.groups, plan.chunk_groups);
+  plan.sum_pitch = odd_pitch<T>(plan.chunk_groups * group_sums);
+  plan.whole = plan.chunk_rows == plan.rows && (plan.units() % use == 0 || plan.units() > 4 * use);
+  return plan;
+}
+
+// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read. Those
+// `ahead` are fetched into the cache.
+template <class T>
+TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const T* end, index_t ahead,
+                              Vector<T> (&rows)[lanes<T>]) {
+  constexpr int L = lanes<T>;
+  bool inside = from + (count - 1) * pitch + L <= end;
+  TINYGEN_UNROLL
+  for (int i = 0; i < L; i++) {
+    rows[i] = Vector<T>{};
+    if (i >= count) continue;
+    const T* row = from + i * pitch;
+    __builtin_prefetch(row + ahead, 0, 2);
+    if (inside)
+      rows[i] = load(row);
+    else
+      __builtin_memcpy(&rows[i], row, min(L, end - row) * sizeof(T));
+  }
+}
+
+// Rows [top, top + rows) of one image and the L channels from `channel` on: copy[row][column][lane] with `columns`
+// columns, of which the first is column -max(0, column_pad); zeros outside.
+template <class T>
+void read(const Images<T>& from, index_t image, index_t channel, index_t top, index_t rows, index_t columns, T* copy) {
+  constexpr int L = lanes<T>;
+  index_t plane = from.height * from.width, count = min(L, from.channels - channel), left = max(0, from.column_pad);
+  index_t begin = min(max(top, 0), from.height), end = max(begin, min(top + rows, from.height));
+  auto clear = [&](T* to, index_t pixels) {
+    for (index_t i = 0; i < pixels; i++) store(to + i * L, Vector<T>{});
+  };
+  clear(copy, (max(begin, top) - top) * columns);
+  T* to = copy + (begin - top) * columns * L;
+  const T* source = from.data + (image * from.channels + channel) * plane + begin * from.width;
+  const T* source_end = from.data + from.count * from.channels * plane;
+  index_t pixels = (end - begin) * from.width, gap = columns - from.width, column = 0;
+  index_t ahead = pixels == plane ? ceil_div(kAheadPixels, plane) * from.channels * plane : pixels;  // images, or rows
+  if (pixels) clear(to, left);
+  to += left * L;
+  for (index_t i = 0; i < pixels; i += L) {
+    Vector<T> pixel[L];
+    load_rows(source + i, plane, count, source_end, ahead, pixel);
+    transpose<T>(pixel);
+    TINYGEN_UNROLL
+    for (int j = 0; j < L; j++) {
+      if (i + j >= pixels) break;
+      store(to, pixel[j]);
+      to += L;
+      if (++column < from.width) continue;
+      column = 0;  // zeros between this row and the next
+      clear(to, i + j + 1 < pixels ? gap : gap - left);
+      to += gap * L;
+    }
+  }
+  index_t done = max(0, end - top);
+  clear(copy + done * columns * L, (rows - done) * columns);
+}
+
+// Calls body(vector, image, row, rows, tile) for a thread's share of the rows of tiles [first, first + count) and
+// vectors of channels: rows [row, row + rows) of an image, whose first tile is number `tile` of the chunk.
+template <class Body>
+void share_rows(const Plan& plan, index_t vectors, index_t first, index_t count, index_t most, int thread, int all,
+                const Body& body) {
+  index_t end = vectors * count * (thread + 1) / all;
+  for (index_t i = vectors * count * thread / all; i < end;) {
+    index_t row = (first + i % count) % plan.tile_rows;
+    index_t rows = min(min(plan.tile_rows - row, count - i % count), min(most, end - i));
+    body(i / count, (first + i % count) / plan.tile_rows, row, rows, i % count * plan.tile_columns);
+    i += rows;
+  }
+}
+
+template <class T, int S>
+void transform_chunk_x(const Job<T>& job, const Plan& plan, index_t first, index_t count, T* packed, int thread,
+                       int all) {
+  constexpr int L = lanes<T>, G = kPanelChannels<T>, M = kPatchSide<S>, step = S * kSide, halo = S * (M - kSide);
+  const Images<T>& x = job.x;
+  index_t left = max(0, x.column_pad);
+  index_t columns = left + max(x.width, plan.tile_columns * step + halo - x.column_pad);
+  index_t most = max(1, kCopyBytes / (step * columns * L * static_cast<index_t>(sizeof(T))));
+  T* copy = static_cast<T*>(scratch(kWindow, (most * step + halo) * columns * L * sizeof(T)));
+  auto body = [&](index_t vector, index_t image, index_t row, index_t rows, index_t tile) {
+    index_t channel = vector * L;
+    read(x, image, channel, row * step - x.row_pad, rows * step + halo, columns, copy);
+    T* to = packed + channel / G * S * S * plan.chunk_tiles * G + tile * G + channel % G;
+    for (index_t i = 0; i < rows; i++)
+      for (index_t j = 0; j < plan.tile_columns; j++, to += G)
+        for (int phase = 0; phase < S * S; phase++) {
+          const T* patch =
+              copy + ((i * step + phase / S) * columns + left - x.column_pad + j * step + phase % S) * L;
+          T* out = to + phase * plan.chunk_tiles * G;
+          along_both<T, M, M>([](const auto& d, auto& e) { transform_x<T>(d, e); },
+                              [&](int a, int b) { return load(patch + S * (a * columns + b) * L); },
+                              [&](int a, int b, Vector<T> value) { store(out + (a * M + b) * plan.x_pitch, value); });
+        }
+  };
+  share_rows(plan, ceil_div(x.channels, L), first, count, most, thread, all, body);
+}
+
+template <class T, int S>
+void transform_chunk_y(const Job<T>& job, const Plan& plan, index_t first, index_t count, T* packed, int thread,
+                       int all) {
+  constexpr int L = lanes<T>, M = kPatchSide<S>;
+  const Images<T>& y = job.y;
+  index_t columns = plan.tile_columns * kSide;
+  index_t most = max(1, kCopyBytes / (kSide * columns * L * static_cast<index_t>(sizeof(T))));
+  T* copy = static_cast<T*>(scratch(kWindow, most * kSide * columns * L * sizeof(T)));
+  auto body = [&](index_t vector, index_t image, index_t row, index_t rows, index_t tile) {
+    read(y, image, vector * L, row * kSide, rows * kSide, columns, copy);
+    index_t block = ((vector + 1) * plan.blocks - 1) / plan.vectors;
+    index_t begin = plan.first_vector(block), width = (plan.first_vector(block + 1) - begin) * L;
+    T* to = packed + begin * L * plan.chunk_tiles + tile * width + (vector - begin) * L;
+    for (index_t i = 0; i < rows; i++)
+      for (index_t j = 0; j < plan.tile_columns; j++, to += width) {
+        const T* from = copy + (i * kSide * columns + j * kSide) * L;
+        along_both<T, kSide, M>([](const auto& g, auto& u) { transform_y<T>(g, u); },
+                                [&](int a, int b) { return load(from + (a * columns + b) * L); },
+                                [&](int a, int b, Vector<T> value) { store(to + (a * M + b) * plan.y_pitch, value); });
+      }
+  };
+  share_rows(plan, plan.vectors, first, count, most, thread, all, body);
+}
+
+// Adds the products of a chunk's tiles, for one frequency, to sum[panel, channel][k].
+template <class T, int S>
+void multiply(const Job<T>& job, const Plan& plan, const T* x, const T* y, index_t tiles, index_t block, index_t chunk,
+              bool first, T* sum) {
+  constexpr index_t L = lanes<T>, G = kPanelChannels<T>;
+  index_t vectors = plan.first_vector(block + 1) - plan.first_vector(block), width = vectors * L;
+  y += plan.first_vector(block) * L * plan.chunk_tiles;
+  index_t g0 = chunk * plan.chunk_groups, g1 = min(plan.groups, g0 + plan.chunk_groups), parts = ceil_div(tiles, kDepth);
+  for (index_t i = 0; i < parts; i++) {
+    index_t tile = tiles * i / parts;
+    const Patch patch = {1, 1, tiles * (i + 1) / parts - tile, 0, 0, 0, G / kInterleaved, 0, 0, 0};
+    for (index_t panel = g0 * S * S; panel < g1 * S * S; panel++) {
+      index_t channels = min(G, job.x.channels - panel / (S * S) * G), split = ceil_div(channels, kWeightRows);
+      const T* from = x + (panel * plan.chunk_tiles + tile) * G;
+      T* to = sum + (panel - g0 * S * S) * G * width;
+      for (index_t s = 0; s < split; s++) {
+        index_t c = channels * s / split, rows = channels * (s + 1) / split - c;
+        pick_spread<T>(rows, vectors)(patch, from + c, y + tile * width, first && i == 0, to + c * width, width);
+      }
+    }
+  }
+}
+
+// The inverse transform of one block of k and one chunk of channels, to w.
+template <class T, int S>
+void restore(const Job<T>& job, const Plan& plan, const T* sum, index_t block, index_t chunk) {
+  constexpr index_t L = lanes<T>, G = kPanelChannels<T>;
+  constexpr int R = kTapsSide<S>, M = kPatchSide<S>, kernel = S * R, taps = kernel * kernel;
+  index_t k = plan.first_vector(block) * L, width = plan.first_vector(block + 1) * L - k;
+  index_t c = chunk * plan.chunk_groups * G, channels = min(plan.chunk_groups * G, job.x.channels - c);
+  T* out = static_cast<T*>(scratch(kGeneral, channels * taps * width * sizeof(T)));
+  for (index_t i = 0; i < channels; i++)
+    for (int phase = 0; phase < S * S; phase++)
+      for (index_t v = 0; v < width; v += L) {
+        const T* from = sum + ((i / G * S * S + phase) * G + i % G) * width + v;
+        T* to = out + (i * taps + phase / S * kernel + phase % S) * width + v;
+        along_both<T, M, R>(
+            [](const auto& m, auto& o) { transform_w<T>(m, o); },
+            [&](int a, int b) { return load(from + (a * M + b) * plan.sum_pitch); },
+            [&](int a, int b, Vector<T> value) { store(to + (a * kernel + b) * S * width, value); });
+      }
+  index_t pairs = job.x.channels * taps;
+  for (index_t v = 0; v < min(width, job.y.channels - k); v += L)  // few rows of w at a time
+    transpose_copy(out + v, width, channels * taps, min(L, job.y.channels - k - v),
+                   job.w + (k + v) * pairs + c * taps, pairs);
+}
+
+// Rows of tiles [begin, end), by `all` threads together; their sums, or, if plan.whole, the weights.
+template <class T, int S>
+void sum_rows(const Job<T>& job, const Plan& plan, index_t begin, index_t end, T* x, T* y, T* sums, int thread, int all) {
+  index_t units = plan.units(), unit_sums = kFrequencies<S> * plan.sum_pitch;
+  for (index_t row = begin; row < end; row += plan.chunk_rows) {
+    index_t rows = min(plan.chunk_rows, end - row), tiles = rows * plan.tile_columns;
+    transform_chunk_x<T, S>(job, plan, row, rows, x, thread, all);
+    transform_chunk_y<T, S>(job, plan, row, rows, y, thread, all);
+    barrier(all);
+    auto multiply_one = [&](index_t unit, index_t f, T* sum) {
+      multiply<T, S>(job, plan, x + f * plan.x_pitch, y + f * plan.y_pitch, tiles, unit / plan.chunks,
+                     unit % plan.chunks, row == begin, sum + f * plan.sum_pitch);
+    };
+    if (plan.whole) {
+      T* sum = static_cast<T*>(scratch(kTile, unit_sums * sizeof(T)));
+      for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+        for (index_t f = 0; f < kFrequencies<S>; f++) multiply_one(u, f, sum);
+        restore<T, S>(job, plan, sum, u / plan.chunks, u % plan.chunks);
+      }
+      return;
+    }
+    index_t items = units * kFrequencies<S>;
+    for (index_t i = items * thread / all; i < items * (thread + 1) / all; i++)
+      multiply_one(i / kFrequencies<S>, i % kFrequencies<S>, sums + i / kFrequencies<S> * unit_sums);
+    barrier(all);
+  }
+}
+
+template <class T, int S>
+void sum_over_tiles(const Job<T>& job) {
+  int use = threads();
+  const Plan plan = make_plan<T, S>(job, use);
+  index_t units = plan.units(), unit_sums = kFrequencies<S> * plan.sum_pitch, share_sums = units * unit_sums;
+  size_t x_bytes = kFrequencies<S> * plan.x_pitch * sizeof(T), y_bytes = kFrequencies<S> * plan.y_pitch * sizeof(T);
+  T *x = nullptr, *y = nullptr, *sums = nullptr;
+  if (plan.shares == 1) {
+    x = static_cast<T*>(scratch(kPanel, x_bytes));
+    y = static_cast<T*>(scratch(kTransposed, y_bytes));
+  }
+  if (!plan.whole) sums = static_cast<T*>(scratch(kAccumulator, plan.shares * share_sums * sizeof(T)));
+  parallel(use, [&](int thread, int all) {
+    if (plan.shares == 1) {
+      sum_rows<T, S>(job, plan, 0, plan.rows, x, y, sums, thread, all);
+      if (plan.whole) return;
+    } else {
+      T *own_x = static_cast<T*>(scratch(kPanel, x_bytes)), *own_y = static_cast<T*>(scratch(kTransposed, y_bytes));
+      for (index_t i = plan.shares * thread / all; i < plan.shares * (thread + 1) / all; i++)
+        sum_rows<T, S>(job, plan, plan.rows * i / plan.shares, plan.rows * (i + 1) / plan.shares, own_x, own_y,
+                       sums + i * share_sums, 0, 1);
+      barrier(all);
+    }
+    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+      T* total = sums + u * unit_sums;
+      for (index_t i = 1; i < plan.shares; i++)
+        for (index_t e = 0; e < unit_sums; e++) total[e] += total[i * share_sums + e];
+      restore<T, S>(job, plan, total, u / plan.chunks, u % plan.chunks);
+    }
+  });
+}
+
+}  // namespace
+
+TINYGEN_KERNEL(conv_weight_winograd, (const Geometry& geo, const T* x, const T* y, T* w)) {
+  const Axis &rows = geo.rows, &cols = geo.cols;
+  index_t all = geo.k * geo.c * rows.w * cols.w;
+  if (all == 0) return;
+  if (geo.n * rows.y * cols.y == 0) {
+    for (index_t i = 0; i < all; i++) w[i] = 0;
+    return;
+  }
+  const Job<T> job = {{x, geo.n, geo.c, rows.x, cols.x, rows.pad, cols.pad}, {y, geo.n, geo.k, rows.y, cols.y, 0, 0}, w};
+  if (rows.stride == 1)
+    sum_over_tiles<T, 1>(job);
+  else
+    sum_over_tiles<T, 2>(job);
+}
+
+}  // namespace TINYGEN_ISA
+}  // namespace tinygen

@@ -1,0 +1,155 @@
+"""conv_weight by Winograd: 3x3 kernels at stride 1 and 4x4 at stride 2 on any size and pad, its error, rule and switch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen.backends import reference
+from tinygen.backends.geometry import Geometry
+
+cpu = pytest.importorskip("tinygen.backends.cpu", reason="the C++ kernels are not built here")
+from tinygen import _cpu  # noqa: E402
+
+SHAPES = [  # x (N, C, H, W), k: ragged tiles, fewer and more channels than a register block, a panel or a vector holds
+    ((1, 1, 6, 6), 1),
+    ((3, 5, 14, 13), 9),
+    ((5, 7, 9, 7), 17),
+    ((2, 16, 9, 31), 8),
+    ((33, 2, 4, 5), 3),
+    ((2, 40, 12, 12), 70),
+    ((1, 3, 70, 66), 5),
+]
+PADS = [0, 1, 2, (1, 0), ((0, 2), (1, 3)), ((3, 0), (-1, 2)), ((-1, 2), (0, 4))]
+KERNELS = {1: (3, 3), 2: (4, 4)}  # by stride
+
+
+@pytest.fixture(params=_cpu.isas())
+def isa(request):
+    before = _cpu.isa()
+    _cpu.select(request.param)
+    yield request.param
+    _cpu.select(before)
+
+
+@pytest.fixture
+def threads():
+    before = _cpu.get_num_threads()
+    yield _cpu.set_num_threads
+    _cpu.set_num_threads(before)
+
+
+def layer(x_shape, k, stride, pad=1):
+    return Geometry.of_convolution("conv2d", x_shape, (k, x_shape[1], *KERNELS[stride]), 1, stride, pad, 1)
+
+
+def both(geo, dtype, seed=0):
+    """(Winograd's weights, the definition's in float64)."""
+    rng = np.random.default_rng(seed)
+    x, y = (rng.standard_normal(shape).astype(dtype) for shape in (geo.x_shape, geo.y_shape))
+    w = np.full(geo.w_shape, np.nan, dtype)
+    _cpu.conv_weight_winograd(cpu._geometry(geo), x, y, w)
+    return w, reference.conv_weight(x.astype(np.float64), y.astype(np.float64), geo)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("pad", PADS, ids=str)
+@pytest.mark.parametrize("x_shape, k", SHAPES, ids=str)
+def test_equals_the_definition(isa, threads, x_shape, k, pad, stride):
+    geo = layer(x_shape, k, stride, pad)
+    for count in (1, 3):
+        threads(count)
+        for dtype, tolerance in ((np.float32, 2e-5), (np.float64, 5e-14)):
+            result, exact = both(geo, dtype)
+            assert np.abs(result - exact).max() <= tolerance * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("x_shape, k, stride", [
+    ((70, 16, 30, 30), 24, 1),  # several chunks of tiles, of which threads share the rows
+    ((40, 40, 32, 32), 40, 2),
+    ((9, 200, 8, 8), 210, 1),  # threads share the sums
+    ((70, 260, 12, 12), 130, 1),  # and there are several chunks
+    ((2, 132, 8, 8), 260, 2),  # and each thread restores what it sums
+])  # fmt: skip
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_large_problems_in_every_division_of_the_work(threads, x_shape, k, stride, count):
+    threads(count)
+    geo = layer(x_shape, k, stride)
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal(shape, dtype=np.float32) for shape in (geo.x_shape, geo.y_shape))
+    results = []
+    for kernel in (_cpu.conv_weight_winograd, _cpu.conv_weight_winograd, _cpu.conv_weight):
+        results.append(np.full(geo.w_shape, np.nan, np.float32))
+        kernel(cpu._geometry(geo), x, y, results[-1])
+    first, again, direct = results
+    assert np.array_equal(first, again)
+    assert np.abs(first - direct).max() <= 2e-5 * np.abs(direct).max()
+
+
+@pytest.mark.parametrize("x_shape, w_shape, y_shape, stride, pad", [
+    ((0, 3, 6, 6), (4, 3, 3, 3), (0, 4, 6, 6), 1, (1, 1)),  # no images: zeros
+    ((2, 0, 6, 6), (4, 0, 3, 3), (2, 4, 6, 6), 1, (1, 1)),  # no channels: nothing
+    ((1, 2, 1, 900), (3, 2, 3, 3), (1, 3, 1, 900), 1, (1, 1)),  # one row of many tiles
+    ((1, 2, 2, 2), (3, 2, 3, 3), (1, 3, 18, 14), 1, (9, 7)),  # most tiles see nothing but padding
+    ((2, 3, 9, 11), (4, 3, 4, 4), (2, 4, 3, 3), 2, (1, 0)),  # rows of x that no output reads
+    ((2, 3, 4, 4), (4, 3, 4, 4), (2, 4, 5, 6), 2, (1, 1)),  # outputs beyond x
+])  # fmt: skip
+def test_sizes_at_the_edge(isa, x_shape, w_shape, y_shape, stride, pad):
+    geo = Geometry(x_shape, w_shape, y_shape, (stride, stride), pad=pad)
+    result, exact = both(geo, np.float64)
+    assert result.shape == exact.shape and np.abs(result - exact).max(initial=0) < 1e-12
+
+
+def test_rounding_error_is_what_the_docstring_says():
+    """Relative to the gradient's rms, on normal data; the direct kernel's is beside it."""
+    for x_shape, k, stride, limit in (((64, 16, 28, 28), 16, 1, 4e-6), ((256, 16, 16, 16), 16, 2, 2e-6)):
+        geo = layer(x_shape, k, stride)
+        result, exact = both(geo, np.float32)
+        error = np.sqrt(((result - exact) ** 2).mean() / (exact**2).mean())
+        assert 1e-7 < error < limit, error
+
+
+def test_is_chosen_where_it_wins():
+    for geo in (
+        layer((16, 64, 56, 56), 64, 1),
+        layer((128, 64, 7, 7), 128, 1),
+        layer((1, 64, 16, 16), 64, 1),
+        layer((64, 256, 8, 8), 512, 2),
+        layer((64, 64, 14, 14), 128, 2),
+    ):
+        assert cpu._winograd_weight_wins(geo)
+    for geo in (
+        layer((16, 3, 56, 56), 64, 1),  # lanes idle
+        layer((64, 64, 32, 32), 3, 2),
+        layer((64, 64, 5, 5), 64, 1),  # tiles mostly outside
+        layer((64, 64, 18, 18), 64, 2),
+        layer((1, 512, 4, 4), 512, 1),  # few tiles
+        layer((2, 16, 8, 8), 16, 1),  # little work
+        Geometry.of_convolution("conv2d", (16, 64, 56, 56), (64, 64, 3, 3), 1, 2, 1, 1),
+        Geometry.of_convolution("conv2d", (16, 64, 56, 56), (64, 64, 4, 4), 1, 1, 1, 1),
+        Geometry.of_convolution("conv2d", (16, 64, 56, 56), (64, 64, 3, 3), 1, 1, 1, 2),
+        Geometry.of_convolution("conv2d", (16, 64, 56, 56), (64, 32, 3, 3), 2, 1, 1, 1),
+        Geometry.of_convolution("conv2d", (16, 64, 56, 56), (64, 64, 4, 4), 1, (2, 1), 1, 1),
+    ):
+        assert not cpu._winograd_weight_wins(geo)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_switch_turns_it_on_and_off(stride):
+    geo = layer((16, 16, 32 * stride, 32 * stride), 16, stride)
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal(shape, dtype=np.float32) for shape in (geo.x_shape, geo.y_shape))
+    assert cpu._winograd_weight_wins(geo)
+    expected = {}
+    for enabled, kernel in ((False, _cpu.conv_weight), (True, _cpu.conv_weight_winograd)):
+        expected[enabled] = np.empty(geo.w_shape, np.float32)
+        kernel(cpu._geometry(geo), x, y, expected[enabled])
+    assert not np.array_equal(expected[False], expected[True])
+    before = tg.get_winograd()
+    try:
+        for enabled in (False, True):
+            cpu.set_winograd(enabled)
+            assert np.array_equal(cpu.conv_weight(x, y, geo), expected[enabled])
+    finally:
+        cpu.set_winograd(before)
