@@ -103,6 +103,17 @@ def test_equals_torch(case):
         np.testing.assert_allclose(x.grad.numpy(), r.grad.numpy(), rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("name, arguments", [("hardtanh", ()), ("hardtanh", (-2.0, 0.5)), ("relu6", ())])
+def test_derivative_at_the_bounds_as_torch(name, arguments):
+    values = np.array([-np.inf, -3, -2, -1, -0.5, 0, 0.5, 1, 3, 6, 7, np.inf, np.nan])
+    x, h = tg.tensor(values).requires_grad_(), torch.tensor(values, requires_grad=True)
+    y, r = call(F, name, [x], arguments, {}), call(TF, name, [h], arguments, {})
+    np.testing.assert_array_equal(y.detach().numpy(), r.detach().numpy())
+    y.backward(tg.tensor(np.full(13, 2.0)))
+    r.backward(torch.full((13,), 2.0, dtype=torch.float64))
+    np.testing.assert_array_equal(x.grad.numpy(), h.grad.numpy())
+
+
 def test_every_function_is_covered():
     from tinygen.nn import losses
 

@@ -13,6 +13,8 @@ class Surface:
     dtype: np.dtype
     requires_grad: bool
     is_leaf: bool
+    grad: Tensor | None
+    name: str | None
     is_cuda: bool
     grad_fn: Any
     data: Tensor

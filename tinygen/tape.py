@@ -47,8 +47,7 @@ class Tensor(Surface):
 
     def __init__(self, array: Any, node: Any = None, device: Device | None = None) -> None:
         self.array, self.node, self.device = array, node, device or get_device("cpu")
-        self.grad: Tensor | None = None
-        self.name: str | None = None
+        self.grad = self.name = None
         self._version = [0]  # one cell for all views of the memory, counted up by in-place changes
 
 
@@ -287,9 +286,7 @@ class Node:
 
     def _call(self, vjp: tuple[Callable, list[str]], g: Any) -> Any:
         rule, reads = vjp
-        if len(reads) == 1:
-            return rule(g, self._value(reads[0]))
-        return rule(g, *[self._value(name) for name in reads])
+        return rule(g, *map(self._value, reads))
 
     def pull(self, g: Any, needed: Any) -> Iterator[tuple[Any, Tensor]]:
         """Pairs (parent, gradient) for g, the output's (or outputs'); of `needed` parents only."""
@@ -325,8 +322,8 @@ class Node:
                 inputs[i] = identity(inputs[i]) if recorded else leaf(constant)
             outputs = _as_tuple(op.composite(*inputs, **self.attributes))
         used = [pair for pair in zip(outputs, _as_tuple(g), strict=True) if pair[1] is not None]
-        fresh = [inputs[i] for i in self.wanted]
-        every = grad([o for o, _ in used], fresh, [h for _, h in used], create_graph, None, True)
+        ends, seeds = zip(*used, strict=True)
+        every = grad(ends, [inputs[i] for i in self.wanted], seeds, create_graph, None, True)
         return dict(zip(self.wanted, every, strict=True))
 
 
@@ -496,8 +493,8 @@ def identity(k, x):
 def sum_to(k, x, *, shape):
     """The sum of x over all axes along which `shape` was broadcast: the adjoint of `expand`."""
     lead = x.ndim - len(shape)
-    stretched = [i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1]
-    return k.xp.asarray(x.sum((*range(lead), *stretched), keepdims=True)).reshape(shape)
+    axes = tuple([i for i, n in enumerate(x.shape) if i < lead or n != shape[i - lead]])
+    return k.sum(x, axes).reshape(shape)
 
 
 @op(view=True)

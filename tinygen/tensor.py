@@ -61,9 +61,8 @@ def _augmented(name: str, function: Callable) -> Callable:
     def apply(self: Tensor, other: Any) -> Any:
         joins = isinstance(other, Tensor) and other.requires_grad and tape.is_grad_enabled()
         in_place = getattr(self, f"{name}_", None)
-        if joins or in_place is None or not self.is_leaf or self.dtype.kind != "f":
-            return _operator(function)(self, other)
-        return in_place(other)
+        plain = joins or in_place is None or not self.is_leaf or self.dtype.kind != "f"
+        return _operator(function)(self, other) if plain else in_place(other)
 
     return apply
 
@@ -78,10 +77,6 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Tensor, f"__{_name}__", _operator(getattr(pointwise, _name)))
 
 
-def _raw(value: Any) -> Any:
-    return value.array if isinstance(value, Tensor) else value
-
-
 def _write(self: Tensor, name: str, value: Any, at: Any = None, others: Iterable = ()) -> Tensor:
     """Writes into this tensor's memory and counts its version; raises if it could be recorded."""
     recording = tape.is_grad_enabled()
@@ -93,7 +88,8 @@ def _write(self: Tensor, name: str, value: Any, at: Any = None, others: Iterable
         raise RuntimeError(f"{name}: {why}; use `with tinygen.no_grad():`, or change its .data")
     if recording and any(isinstance(t, Tensor) and t.requires_grad for t in (value, *others)):
         raise RuntimeError(f"{name}: the other operand requires grad; compute a new tensor instead")
-    array = _raw(value() if callable(value) else value)
+    value = value() if callable(value) else value
+    array = getattr(value, "array", value)
     target, where = at(self.array) if at else (self.array, ...)
     if target is self.array and np.broadcast_shapes(np.shape(array), self.shape) != self.shape:
         raise ValueError(f"{name}: a value {np.shape(array)} does not fit into {self.shape}")
@@ -151,7 +147,7 @@ class Methods(Tensor):
     expand_as = lambda self, other: self.expand(other.shape)
     __len__ = lambda self: len(self.array)
     __iter__ = lambda self: (self[i] for i in range(len(self)))
-    __contains__ = lambda self, value: (self.array == _raw(value)).any().item()
+    __contains__ = lambda self, value: (self.array == getattr(value, "array", value)).any().item()
     __bool__ = lambda self: operator.truth(self.item())
     __float__, __int__ = lambda self: float(self.item()), lambda self: int(self.item())
     __index__ = lambda self: operator.index(self.item())
@@ -200,8 +196,7 @@ class Methods(Tensor):
             if not self.is_leaf:
                 raise RuntimeError("to: a recorded tensor cannot change its device; detach() it")
             result = creation.tensor(self.detach().numpy(), None, device, self.requires_grad)
-        unchanged = dtype is None or np.dtype(dtype) == result.dtype
-        return result if unchanged else pointwise.cast(result, dtype=np.dtype(dtype))
+        return result if dtype is None else pointwise.cast(result, dtype)
 
     def numpy(self: Tensor) -> np.ndarray:
         """The memory as a NumPy array (shared on the CPU); raises if the tensor requires grad."""
@@ -271,15 +266,14 @@ def frozen(*modules: Any) -> Iterator[None]:
     A generator's step neither computes nor accumulates the gradients of the discriminator's
     weights; gradients still flow through the discriminator to its input.
     """
-    tensors: list[Tensor] = []
+    nodes: dict[Tensor, Any] = {}
     for m in modules:
         every = m.parameters() if hasattr(m, "parameters") else m
-        tensors += [m] if isinstance(m, Tensor) else every
-    nodes = [t.node for t in tensors]
-    for t in tensors:
+        nodes |= {t: t.node for t in ([m] if isinstance(m, Tensor) else every)}
+    for t in nodes:
         t.node = None
     try:
         yield
     finally:
-        for t, node in zip(tensors, nodes, strict=True):
+        for t, node in nodes.items():
             t.node = node

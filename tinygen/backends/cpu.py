@@ -98,9 +98,7 @@ def _inputs(kernel: str, *arrays: Any) -> Sequence[Any]:
     return arrays if ready else [a if a is None else np.asarray(a, order="C") for a in arrays]
 
 
-def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An uninitialised array for a result: every kernel allocates through here."""
-    return np.empty(shape, dtype)
+_empty = np.empty  # an uninitialised array for a result: every kernel allocates through here
 
 
 # Convolution ----------------------------------------------------------------------------------------------------------

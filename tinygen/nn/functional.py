@@ -119,13 +119,14 @@ def softsign(input: Tensor) -> Tensor:
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """x moved into [min_val, max_val]."""
-    return pointwise.clamp(input, min_val, max_val)
+    """x moved into [min_val, max_val]; on the bounds the derivative is 0, as in torch, where that of clamp is 1."""
+    moved = pointwise.logical_or(input <= min_val, input >= max_val)
+    return pointwise.where(moved, pointwise.clamp(input.detach(), min_val, max_val), input)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """x moved into [0, 6]."""
-    return pointwise.clamp(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:

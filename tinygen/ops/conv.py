@@ -64,7 +64,8 @@ def _geometry(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any)
         wants = f"weight expects {expected} input channels ({by(w)}, groups={groups})"
         raise ValueError(f"{name}: {wants}, input has {x[-axes - 1]}: {by(x)}")
     if outer % groups:
-        raise ValueError(f"{name}: groups={groups} does not divide the {outer} filters of {by(w)}")
+        why = f"groups={groups} does not divide the {outer} filters of {by(w)}"
+        raise ValueError(f"{name}: {why}; choose a divisor of {outer}")
     if b is not None and b != (outputs,):
         raise ValueError(f"{name}: bias should have shape ({outputs},), got {b}")
     shapes = Geometry.of_transposed if transposed else Geometry.of_convolution
@@ -148,11 +149,9 @@ def conv_matrix(
     """
     kernel = np.asarray(w.array if isinstance(w, Tensor) else w, np.float64)
     if kernel.ndim not in (1, 2):
-        given = f"{kernel.ndim} dimensions"
-        raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {given}")
+        raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {kernel.ndim}-D")
     sizes = per_axis("conv_matrix", "size", size, kernel.ndim)
-    count = int(np.prod(sizes))
-    basis = Tensor(np.eye(count).reshape(count, 1, *sizes))  # one image per column of the matrix
+    basis = Tensor(np.eye(int(np.prod(sizes))).reshape(-1, 1, *sizes))  # an image per column
     convolve = conv2d if kernel.ndim == 2 else conv1d
     columns = convolve(basis, Tensor(kernel[None, None]), None, stride, padding, dilation)
-    return columns.array.reshape(count, -1).T.copy()
+    return columns.flatten(1).array.T.copy()

@@ -15,6 +15,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..memory import may_overwrite
 from ..tape import Tensor, is_grad_enabled, op
 from .pointwise import _leaky_relu_backward, _real, _sigmoid_backward, exp, leaky_relu, rsqrt, sigmoid
@@ -285,7 +287,10 @@ def _left(kept: list | None, result: tuple) -> Any:
 
 
 def _pull_loss(k: Any, g: Any, kept: list | None) -> Any:
-    return (g * kept[0], None) if kept else NotImplemented
+    if not kept:
+        return NotImplemented
+    unscaled = isinstance(g, np.ndarray) and g == 1  # as `backward` starts; a device's g is not looked at, nothing waits
+    return (kept[0] if unscaled else g * kept[0]), None
 
 
 def _squared_error_composite(x: Tensor, target: Tensor, scale: float, kept: list | None = None) -> Tensor:

@@ -172,7 +172,7 @@ def linear(k, input, weight, bias=None):
     return y if input.ndim == 2 else y.reshape(*input.shape[:-1], weight.shape[0])
 
 
-linear.vjp("input")(lambda g, weight: linear(g, _transpose(weight, dim0=0, dim1=1)))
+linear.vjp("input")(lambda g, weight: matmul(g, weight))
 linear.vjp("bias")(lambda g: g)  # the engine sums over the leading axes
 
 
@@ -181,7 +181,7 @@ def _(g, input):
     if g.ndim != 2:
         rows = math.prod(g.shape[:-1])
         g, input = _reshape(g, shape=(rows, g.shape[-1])), _reshape(input, shape=(rows, input.shape[-1]))
-    return _matmul(_transpose(g, dim0=0, dim1=1), input)
+    return _matmul_tn(g, input)
 
 
 # ---------------------------------------------------------------- einsum
