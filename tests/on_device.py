@@ -1,6 +1,7 @@
 """Where the CUDA tests run: on the emulator, or, with TINYGEN_TEST_PLACE=cuda, on a GPU (benchmarks.gpu_check).
 
-`table()` is the CUDA kernel table as the tests of all backends call it: with NumPy arrays.
+`table()` is the CUDA kernel table as the tests of all backends call it: with NumPy arrays. On a GPU, as on the emulator,
+memory that a kernel is to fill starts as NaN; TINYGEN_TEST_POISON=0 leaves it as it is, for compute-sanitizer's initcheck.
 """
 
 from __future__ import annotations
@@ -14,6 +15,21 @@ from tinygen.backends import device, emulated
 from tinygen.backends.geometry import Pieces
 
 PLACE = os.environ.get("TINYGEN_TEST_PLACE") or "cuda-emulated"
+
+
+def poison(kernels: Any) -> None:
+    """Makes the memory that results are written to start as NaN, or -1."""
+
+    def empty(shape: Any, dtype: Any) -> Any:
+        array = kernels.xp.empty(shape, dtype)
+        array.reshape(-1).view(np.uint8).fill(0xFF)
+        return array
+
+    kernels.launcher.empty = empty
+
+
+if PLACE == "cuda" and os.environ.get("TINYGEN_TEST_POISON") != "0":
+    poison(device(PLACE).kernels)
 
 
 def table() -> Any:

@@ -9,6 +9,11 @@ into fixed inputs, results lie in fixed memory that the graph owns. What changes
 learning rate, count of steps, place in the random sequence. A batch of another shape gets a graph of its own. Calls 1
 (warm-up) and 2 run eagerly; call 2 also records, and compares what the graph computes with what the eager step did.
 
+A GAN whose players take turns is one step, one graph. Players at different rates (five updates of a critic for one of
+the generator) are a Step and a graph each: capture both and call them as often as the algorithm says; they share
+parameters by address. A step's `modules` name all that it changes: a generator whose batch norm counts along while the
+critic learns is among the critic's.
+
 Not captured, and refused by name: whatever looks at a value (`.item()`, `if loss > 0`), generators other than the
 default one. On the CPU there is nothing to gain, and capture(step) is the step.
 """
@@ -34,7 +39,7 @@ class CaptureFailed(RuntimeError):
 def capture(step: Any, compare: bool = True) -> Any:
     """A function of a batch that does what `step` (a Step, see models) does, by replaying a CUDA graph.
 
-    The step's `modules` say what it trains, its `optimizers` how; all parameters are on one device. `compare`: hold the
+    The step's `modules` say what it changes, its `optimizers` how; all parameters are on one device. `compare`: hold the
     first replay to an eager step. Raises CaptureFailed, naming the op, where something cannot be captured.
     """
     devices = {t.device for module in step.modules.values() for t in module.parameters()}

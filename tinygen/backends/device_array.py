@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from sys import getrefcount
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +21,18 @@ tape: list[Callable[[], Any]] | None = None  # while a graph is being captured: 
 
 
 class CaptureError(RuntimeError):
-    """Something that would make the host wait for the device, while a graph is being captured."""
+    """Something that a graph cannot hold, while one is being captured."""
 
 
 def look(what: str) -> None:
     """Called wherever the host would wait for the device."""
+    outside_graphs(f"{what} waits for the device, which")
+
+
+def outside_graphs(what: str) -> None:
+    """Called where CuPy refuses to be captured."""
     if tape is not None:
-        raise CaptureError(f"{what} waits for the device, which cannot be part of a captured graph")
+        raise CaptureError(f"{what} cannot be part of a captured graph")
 
 
 def capture(function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
@@ -110,6 +115,13 @@ def _index(index: Any) -> Any:
     return index.values if isinstance(index, DeviceArray) else index
 
 
+class Flags(NamedTuple):
+    """What CuPy knows of an array's layout; no array on a GPU is read-only."""
+
+    c_contiguous: bool
+    f_contiguous: bool
+
+
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     """One array; `values` is the memory."""
 
@@ -125,7 +137,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     strides = property(lambda self: self.values.strides)
     itemsize = property(lambda self: self.values.itemsize)
     nbytes = property(lambda self: self.values.nbytes)
-    flags = property(lambda self: self.values.flags)
+    flags = property(lambda self: Flags(self.values.flags.c_contiguous, self.values.flags.f_contiguous))
     T = property(lambda self: wrap(self.values.T))
     flat = property(lambda self: self.values.flat)
 
@@ -186,6 +198,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         inputs = tuple(unwrap(x, ufunc.__name__) for x in inputs)
+        _check_captured(ufunc.__name__, [*inputs])
         given = options.pop("out", None)
         if given is not None:
             options["out"] = tuple(unwrap(x, ufunc.__name__) for x in given)
@@ -212,7 +225,9 @@ def _called(function: Callable, inputs: Any, options: dict) -> Any:
     out = options.get("out")
     given = {k: unwrap(v, name) for k, v in options.items()}
     arguments = tuple(unwrap(x, name) for x in inputs)
-    sources = [] if out is not None else _arrays([getattr(function, "__self__", None), *arguments])
+    operands = [*_arrays([getattr(function, "__self__", None)]), *arguments]
+    _check_captured(name, operands)
+    sources = [] if out is not None else _arrays(operands)
     result = recorded(lambda: as_array(function(*arguments, **given)), sources)
     return out if out is not None else wrap(result)
 
@@ -224,7 +239,24 @@ def poisoned(shape: Any, dtype: Any = np.float32, **options: Any) -> np.ndarray:
     return array
 
 
+# What CuPy does not capture, besides copies to and from the host: a result whose length depends on values; Thrust, which
+# sorts; cuBLAS, which multiplies floats; and joining more than eight arrays, whose addresses it copies over.
 _DEPEND_ON_VALUES = ("nonzero", "flatnonzero", "argwhere", "unique", "extract", "compress")
+_SORT = ("sort", "argsort", "lexsort", "partition", "argpartition", "median", "percentile", "quantile")
+_MULTIPLY = ("dot", "vdot", "inner", "matmul", "tensordot", "einsum")
+_JOIN = ("concatenate", "stack", "hstack", "vstack", "dstack")
+
+
+def _check_captured(name: str, inputs: list[Any]) -> None:
+    if tape is None:
+        return
+    factors = [a for a in _arrays(inputs) if a.dtype.kind == "f"]
+    if name in _DEPEND_ON_VALUES:
+        look(f"the length of {name}'s result")
+    elif name in _SORT or (name in _MULTIPLY and len(factors) > 1):
+        outside_graphs(f"{name}, which CuPy leaves to {'Thrust' if name in _SORT else 'cuBLAS'},")
+    elif name in _JOIN and len(inputs[0]) > 8:
+        outside_graphs(f"{name} of more than eight arrays")
 
 
 class Namespace:
@@ -235,7 +267,8 @@ class Namespace:
     def __init__(self) -> None:
         self.empty = lambda *args, **options: wrap(poisoned(*args, **options))
         self.asarray = self._from_host
-        self.ascontiguousarray = lambda a: a if a.flags.c_contiguous else DeviceArray(np.ascontiguousarray(a.values))
+        whole = lambda a: a.flags.c_contiguous and a.ndim  # an array of no dimension gets one, as in NumPy and CuPy
+        self.ascontiguousarray = lambda a: a if whole(a) else DeviceArray(np.ascontiguousarray(a.values))
         self._function = cache(self._wrapped)
 
     def _from_host(self, values: Any, dtype: Any = None, **options: Any) -> DeviceArray:
@@ -257,8 +290,6 @@ class Namespace:
         function = getattr(np, name)
 
         def call(*inputs: Any, **options: Any) -> Any:
-            if name in _DEPEND_ON_VALUES:
-                look(f"the length of {name}'s result")
             return _called(function, inputs, options)
 
         return call

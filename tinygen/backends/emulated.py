@@ -132,7 +132,7 @@ def _box(name: str, i: int, kind: str, value: Any) -> Any:
     if isinstance(value, DeviceArray):
         value = value.values
     if kind in _POINTERS:
-        if value is None:
+        if value is None or (type(value) is int and value == 0):  # 0 is how CuPy is told a null pointer
             return ctypes.c_void_p(None)
         if not isinstance(value, np.ndarray) or value.dtype != _POINTERS[kind]:
             got = value.dtype if isinstance(value, np.ndarray) else type(value).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -31,9 +32,11 @@ def clip_grad_norm_(
     device, arrays = gradients[0].device, [g.array for g in gradients]
     xp = device.kernels.xp
     if math.isinf(norm_type):
-        total = xp.stack([abs(g).max() for g in arrays]).max()
+        total = functools.reduce(xp.maximum, [abs(g).max() for g in arrays])
     elif norm_type == 2:
-        total = xp.sqrt(sum(xp.vdot(g, g) for g in [a.reshape(-1) for a in arrays]))
+        # xp.vdot reads g once and needs no memory; on a GPU it is cuBLAS, which cannot be captured into a graph
+        square = np.vdot if xp is np else lambda g, _: (g * g).sum()
+        total = xp.sqrt(sum(square(g, g) for g in [a.reshape(-1) for a in arrays]))
     else:
         total = sum((abs(g) ** norm_type).sum() for g in arrays) ** (1 / norm_type)
     total = xp.asarray(total)
