@@ -1,4 +1,4 @@
-"""conv_weight by Winograd: 3x3 kernels at stride 1 and 4x4 at stride 2 on any size and pad, its error, rule and switch."""
+"""conv_weight by Winograd, 3x3 at stride 1 and 4x4 at stride 2: any size and pad, every division of the work, rule."""
 
 from __future__ import annotations
 
