@@ -1,4 +1,4 @@
-"""conv_weight by Winograd: 3x3 kernels at stride 1 and 4x4 at stride 2 on any size and pad, its error, rule and switch."""
+"""conv_weight by Winograd, 3x3 at stride 1 and 4x4 at stride 2: any size and pad, every division of the work, rule."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def test_equals_the_definition(isa, threads, x_shape, k, pad, stride):
 @pytest.mark.parametrize("x_shape, k, stride", [
     ((70, 16, 30, 30), 24, 1),  # several chunks of tiles, of which threads share the rows
     ((40, 40, 32, 32), 40, 2),
-    ((9, 200, 8, 8), 210, 1),  # threads share the sums
-    ((70, 260, 12, 12), 130, 1),  # and there are several chunks
-    ((2, 132, 8, 8), 260, 2),  # and each thread restores what it sums
+    ((70, 260, 12, 12), 130, 1),  # several chunks, and threads share the sums
+    ((9, 200, 8, 8), 210, 1),  # one chunk: each thread restores what it has summed
+    ((2, 132, 8, 8), 260, 2),
 ])  # fmt: skip
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_large_problems_in_every_division_of_the_work(threads, x_shape, k, stride, count):
@@ -92,6 +92,7 @@ def test_large_problems_in_every_division_of_the_work(threads, x_shape, k, strid
     ((2, 0, 6, 6), (4, 0, 3, 3), (2, 4, 6, 6), 1, (1, 1)),  # no channels: nothing
     ((1, 2, 1, 900), (3, 2, 3, 3), (1, 3, 1, 900), 1, (1, 1)),  # one row of many tiles
     ((1, 2, 2, 2), (3, 2, 3, 3), (1, 3, 18, 14), 1, (9, 7)),  # most tiles see nothing but padding
+    ((1, 2, 2, 2), (3, 2, 3, 3), (1, 3, 120, 40), 1, (60, 20)),  # and most bands of rows
     ((2, 3, 9, 11), (4, 3, 4, 4), (2, 4, 3, 3), 2, (1, 0)),  # rows of x that no output reads
     ((2, 3, 4, 4), (4, 3, 4, 4), (2, 4, 5, 6), 2, (1, 1)),  # outputs beyond x
 ])  # fmt: skip

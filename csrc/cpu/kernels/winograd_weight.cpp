@@ -1,5 +1,5 @@
-// conv_weight_winograd: conv_weight of 3 x 3 kernels at stride 1 and 4 x 4 kernels at stride 2, with a quarter and 1 / 2.56
-// of the multiplications.
+// conv_weight_winograd: conv_weight of 3 x 3 kernels at stride 1 and 4 x 4 kernels at stride 2, with a quarter and 1
+// / 2.56 of the multiplications.
 //
 // Contract   w as of conv_weight; float32 or float64; kernel 3 x 3 at stride 1 or 4 x 4 at stride 2, dilation 1, one
 //            group; any sizes and pads. Every weight is summed in one order: results do not depend on the number of
@@ -7,8 +7,8 @@
 // Idea       Of winograd.cpp, with y as the filter: a tile g of 4 x 4 elements of y and the patch d of x that it meets
 //            give r x r weights,
 //                w = A^T [ sum over tiles of (G g G^T) * (B^T d B) ] A,   * elementwise.
-//            The sum runs over the tiles of all images before the inverse transform: element by element ("frequency") it
-//            is a matrix product [k, tile] x [tile, c], and A is applied once per pair of channels.
+//            The sum runs over the tiles of all images before the inverse transform: element by element ("frequency")
+//            it is a matrix product [k, tile] x [tile, c], and A is applied once per pair of channels.
 // Stride 2   falls into 2 x 2 phases: taps (2i + a, 2j + b) meet the elements of x whose coordinates are a and b modulo
 //            2, and are the 2 x 2 taps of a convolution at stride 1: four times the channels, r = 2.
 // Points     r = 3: 0, +-2/3, +-3/2, infinity, as in winograd.cpp. r = 2: +-1/2, +-3/2, infinity; of the sets that need
@@ -20,8 +20,10 @@
 //            and then
 //                multiply   blocks of k x chunks of channels x frequencies, with the innermost loop of conv_weight;
 //                restore    blocks of k x chunks of channels: the inverse transform, and to [k][c][tap].
-//            If all tiles fit one chunk, a thread restores each block while its sums are in L2; else sums stay in memory.
-// Cost       72 (r = 3) or 50 (r = 2) flops per tile, k and c (and phase); about 250 per tile and channel for transforms.
+//            If all tiles fit one chunk, a thread restores each block while its sums are in L2; else sums stay in
+//            memory.
+// Cost       72 (r = 3) or 50 (r = 2) flops per tile, k and c (and phase); about 250 per tile and channel for
+// transforms.
 #include "cpu/conv/weight_tiles.h"
 #include "cpu/parallel.h"
 #include "cpu/runtime.h"
@@ -35,11 +37,11 @@ namespace {
 
 // Of transformed x and y: as much as the sums that every chunk reads and writes once, within these bounds.
 constexpr index_t kLeastChunkBytes = 2 << 20, kMostChunkBytes = 16 << 20;
-constexpr index_t kDepth = 128;            // tiles per call of the innermost loop: what it reads of y stays in L1
-constexpr index_t kCopyBytes = 128 << 10;  // of x or y as [row][column][lane]
-constexpr index_t kAheadPixels = 128;      // of small images: so many are fetched from memory beforehand
+constexpr index_t kDepth = 128;             // tiles per call of the innermost loop: what it reads of y stays in L1
+constexpr index_t kCopyBytes = 128 << 10;   // of x or y as [row][column][lane]
+constexpr index_t kAheadPixels = 128;       // of small images: so many are fetched from memory beforehand
 constexpr index_t kPrivateBytes = 4 << 20;  // sums that a thread may have for itself
-constexpr index_t kSumBytes = 256 << 10;   // of a block of k and a chunk of channels
+constexpr index_t kSumBytes = 256 << 10;    // of a block of k and a chunk of channels
 
 constexpr int kSide = 4;  // of a tile of y
 template <int S>
@@ -47,7 +49,7 @@ constexpr int kTapsSide = S == 1 ? 3 : 2;  // of a phase; S: the stride
 template <int S>
 constexpr int kPatchSide = kSide + kTapsSide<S> - 1;
 template <int S>
-constexpr int kFrequencies = kPatchSide<S>* kPatchSide<S>;
+constexpr int kFrequencies = kPatchSide<S> * kPatchSide<S>;
 
 // Channels of a panel: whole vectors, and whole rows of the innermost loop's block (6 with AVX2).
 template <class T>
@@ -153,15 +155,15 @@ struct Job {
 };
 
 struct Plan {
-  index_t tile_rows, tile_columns;           // of an image
-  index_t rows, chunk_rows, chunk_tiles;     // rows of tiles in all and per chunk
-  index_t vectors, blocks, block_vectors;    // of k; vectors of the largest block
-  index_t groups, chunk_groups, chunks;      // panels per phase; how many a chunk of channels has; chunks
-  index_t x_pitch, y_pitch, sum_pitch;       // from one frequency to the next
-  index_t shares;                            // of the rows, each with sums of its own
-  bool whole;                                // one share, one chunk of tiles: sums need not be kept
+  index_t tile_rows, tile_columns;         // of an image
+  index_t rows, chunk_rows, chunk_tiles;   // rows of tiles in all and per chunk
+  index_t vectors, blocks, block_vectors;  // of k; vectors of the largest block
+  index_t groups, slice_groups, slices;    // groups of channels, a panel per phase; how many a slice has; slices
+  index_t x_pitch, y_pitch, sum_pitch;     // from one frequency to the next
+  index_t shares, share_sums;              // of the rows, each with sums of its own; from one share's to the next
+  bool whole;                              // one share, one chunk: sums need not be kept
 
-  index_t units() const { return blocks * chunks; }  // what the threads share
+  index_t units() const { return blocks * slices; }  // a unit: the sums of a block of k and a slice
   index_t first_vector(index_t block) const { return vectors * block / blocks; }
 };
 
@@ -171,10 +173,8 @@ index_t odd_pitch(index_t count) {
   return ((count + lanes<T> - 1) / lanes<T> | 1) * lanes<T>;
 }
 
-inline index_t share(index_t count, index_t limit) {  // the largest of equal shares of at most `limit`
-  index_t shares = ceil_div(count, max(1, limit));
-  return ceil_div(count, max(1, shares));
-}
+// The largest of equal shares of at most `limit`, or of 1.
+inline index_t equal_share(index_t count, index_t limit) { return ceil_div(count, ceil_div(count, max(1, limit))); }
 
 template <class T, int S>
 Plan make_plan(const Job<T>& job, int use) {
@@ -192,22 +192,23 @@ Plan make_plan(const Job<T>& job, int use) {
   index_t chunk_bytes = min(max(sum_bytes, kLeastChunkBytes), kMostChunkBytes);
   // Threads that share rows of tiles read each other's sums once; those that share sums, each other's transforms.
   index_t panels = S * S * job.x.channels, tiles = plan.rows * plan.tile_columns;
-  bool share_rows = sum_bytes <= kPrivateBytes && tiles * (panels + job.y.channels) >= 2 * panels * job.y.channels;
-  plan.shares = share_rows ? min(use, plan.rows) : 1;
-  plan.chunk_rows = share(ceil_div(plan.rows, plan.shares), chunk_bytes / (tile_bytes * plan.tile_columns));
+  bool own_sums = sum_bytes <= kPrivateBytes && tiles * (panels + job.y.channels) >= 2 * panels * job.y.channels;
+  plan.shares = own_sums ? min(use, plan.rows) : 1;
+  plan.chunk_rows = equal_share(ceil_div(plan.rows, plan.shares), chunk_bytes / (tile_bytes * plan.tile_columns));
   plan.chunk_tiles = plan.chunk_rows * plan.tile_columns;
   plan.x_pitch = odd_pitch<T>(plan.groups * S * S * G * plan.chunk_tiles);
   plan.y_pitch = odd_pitch<T>(plan.vectors * L * plan.chunk_tiles);
   index_t group_sums = S * S * G * plan.block_vectors * L;
-  plan.chunk_groups = share(plan.groups, max(1, kSumBytes / (kFrequencies<S> * group_sums * size)));
-  plan.chunks = ceil_div(plan.groups, plan.chunk_groups);
-  plan.sum_pitch = odd_pitch<T>(plan.chunk_groups * group_sums);
+  plan.slice_groups = equal_share(plan.groups, kSumBytes / (kFrequencies<S> * group_sums * size));
+  plan.slices = ceil_div(plan.groups, plan.slice_groups);
+  plan.sum_pitch = odd_pitch<T>(plan.slice_groups * group_sums);
+  plan.share_sums = plan.units() * kFrequencies<S> * plan.sum_pitch;
   plan.whole = plan.chunk_rows == plan.rows && (plan.units() % use == 0 || plan.units() > 4 * use);
   return plan;
 }
 
-// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read. Those
-// `ahead` are fetched into the cache.
+// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read.
+// Those `ahead` are fetched into the cache.
 template <class T>
 TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const T* end, index_t ahead,
                               Vector<T> (&rows)[lanes<T>]) {
@@ -232,11 +233,11 @@ template <class T>
 void read(const Images<T>& from, index_t image, index_t channel, index_t top, index_t rows, index_t columns, T* copy) {
   constexpr int L = lanes<T>;
   index_t plane = from.height * from.width, count = min(L, from.channels - channel), left = max(0, from.column_pad);
-  index_t begin = min(max(top, 0), from.height), end = max(begin, min(top + rows, from.height));
+  index_t begin = min(max(0, top), top + rows), end = max(begin, min(from.height, top + rows));
   auto clear = [&](T* to, index_t pixels) {
     for (index_t i = 0; i < pixels; i++) store(to + i * L, Vector<T>{});
   };
-  clear(copy, (max(begin, top) - top) * columns);
+  clear(copy, (begin - top) * columns);
   T* to = copy + (begin - top) * columns * L;
   const T* source = from.data + (image * from.channels + channel) * plane + begin * from.width;
   const T* source_end = from.data + from.count * from.channels * plane;
@@ -259,8 +260,7 @@ void read(const Images<T>& from, index_t image, index_t channel, index_t top, in
       to += gap * L;
     }
   }
-  index_t done = max(0, end - top);
-  clear(copy + done * columns * L, (rows - done) * columns);
+  clear(copy + (end - top) * columns * L, (top + rows - end) * columns);
 }
 
 // Calls body(vector, image, row, rows, tile) for a thread's share of the rows of tiles [first, first + count) and
@@ -293,8 +293,7 @@ void transform_chunk_x(const Job<T>& job, const Plan& plan, index_t first, index
     for (index_t i = 0; i < rows; i++)
       for (index_t j = 0; j < plan.tile_columns; j++, to += G)
         for (int phase = 0; phase < S * S; phase++) {
-          const T* patch =
-              copy + ((i * step + phase / S) * columns + left - x.column_pad + j * step + phase % S) * L;
+          const T* patch = copy + ((i * step + phase / S) * columns + left - x.column_pad + j * step + phase % S) * L;
           T* out = to + phase * plan.chunk_tiles * G;
           along_both<T, M, M>([](const auto& d, auto& e) { transform_x<T>(d, e); },
                               [&](int a, int b) { return load(patch + S * (a * columns + b) * L); },
@@ -330,19 +329,20 @@ void transform_chunk_y(const Job<T>& job, const Plan& plan, index_t first, index
 
 // Adds the products of a chunk's tiles, for one frequency, to sum[panel, channel][k].
 template <class T, int S>
-void multiply(const Job<T>& job, const Plan& plan, const T* x, const T* y, index_t tiles, index_t block, index_t chunk,
+void multiply(const Job<T>& job, const Plan& plan, const T* x, const T* y, index_t tiles, index_t block, index_t slice,
               bool first, T* sum) {
   constexpr index_t L = lanes<T>, G = kPanelChannels<T>;
   index_t vectors = plan.first_vector(block + 1) - plan.first_vector(block), width = vectors * L;
   y += plan.first_vector(block) * L * plan.chunk_tiles;
-  index_t g0 = chunk * plan.chunk_groups, g1 = min(plan.groups, g0 + plan.chunk_groups), parts = ceil_div(tiles, kDepth);
+  index_t p0 = slice * plan.slice_groups * S * S, p1 = min(plan.groups * S * S, p0 + plan.slice_groups * S * S);
+  index_t parts = ceil_div(tiles, kDepth);
   for (index_t i = 0; i < parts; i++) {
     index_t tile = tiles * i / parts;
     const Patch patch = {1, 1, tiles * (i + 1) / parts - tile, 0, 0, 0, G / kInterleaved, 0, 0, 0};
-    for (index_t panel = g0 * S * S; panel < g1 * S * S; panel++) {
+    for (index_t panel = p0; panel < p1; panel++) {
       index_t channels = min(G, job.x.channels - panel / (S * S) * G), split = ceil_div(channels, kWeightRows);
       const T* from = x + (panel * plan.chunk_tiles + tile) * G;
-      T* to = sum + (panel - g0 * S * S) * G * width;
+      T* to = sum + (panel - p0) * G * width;
       for (index_t s = 0; s < split; s++) {
         index_t c = channels * s / split, rows = channels * (s + 1) / split - c;
         pick_spread<T>(rows, vectors)(patch, from + c, y + tile * width, first && i == 0, to + c * width, width);
@@ -351,48 +351,54 @@ void multiply(const Job<T>& job, const Plan& plan, const T* x, const T* y, index
   }
 }
 
-// The inverse transform of one block of k and one chunk of channels, to w.
+// The inverse transform of one unit, to w.
 template <class T, int S>
-void restore(const Job<T>& job, const Plan& plan, const T* sum, index_t block, index_t chunk) {
+void restore(const Job<T>& job, const Plan& plan, const T* sum, index_t unit) {
   constexpr index_t L = lanes<T>, G = kPanelChannels<T>;
   constexpr int R = kTapsSide<S>, M = kPatchSide<S>, kernel = S * R, taps = kernel * kernel;
+  index_t block = unit / plan.slices, slice = unit % plan.slices;
   index_t k = plan.first_vector(block) * L, width = plan.first_vector(block + 1) * L - k;
-  index_t c = chunk * plan.chunk_groups * G, channels = min(plan.chunk_groups * G, job.x.channels - c);
+  index_t c = slice * plan.slice_groups * G, channels = min(plan.slice_groups * G, job.x.channels - c);
   T* out = static_cast<T*>(scratch(kGeneral, channels * taps * width * sizeof(T)));
   for (index_t i = 0; i < channels; i++)
     for (int phase = 0; phase < S * S; phase++)
       for (index_t v = 0; v < width; v += L) {
         const T* from = sum + ((i / G * S * S + phase) * G + i % G) * width + v;
         T* to = out + (i * taps + phase / S * kernel + phase % S) * width + v;
-        along_both<T, M, R>(
-            [](const auto& m, auto& o) { transform_w<T>(m, o); },
-            [&](int a, int b) { return load(from + (a * M + b) * plan.sum_pitch); },
-            [&](int a, int b, Vector<T> value) { store(to + (a * kernel + b) * S * width, value); });
+        auto total = [&](int a, int b) {
+          const T* part = from + (a * M + b) * plan.sum_pitch;
+          Vector<T> value = load(part);
+          for (index_t n = 1; n < plan.shares; n++) value += load(part + n * plan.share_sums);
+          return value;
+        };
+        along_both<T, M, R>([](const auto& m, auto& o) { transform_w<T>(m, o); }, total,
+                            [&](int a, int b, Vector<T> value) { store(to + (a * kernel + b) * S * width, value); });
       }
   index_t pairs = job.x.channels * taps;
   for (index_t v = 0; v < min(width, job.y.channels - k); v += L)  // few rows of w at a time
-    transpose_copy(out + v, width, channels * taps, min(L, job.y.channels - k - v),
-                   job.w + (k + v) * pairs + c * taps, pairs);
+    transpose_copy(out + v, width, channels * taps, min(L, job.y.channels - k - v), job.w + (k + v) * pairs + c * taps,
+                   pairs);
 }
 
-// Rows of tiles [begin, end), by `all` threads together; their sums, or, if plan.whole, the weights.
+// One share: rows of tiles [begin, end), by `all` threads together. Gives its sums, or, if plan.whole, the weights.
 template <class T, int S>
-void sum_rows(const Job<T>& job, const Plan& plan, index_t begin, index_t end, T* x, T* y, T* sums, int thread, int all) {
+void sum_rows(const Job<T>& job, const Plan& plan, index_t begin, index_t end, T* x, T* y, T* sums, int thread,
+              int all) {
   index_t units = plan.units(), unit_sums = kFrequencies<S> * plan.sum_pitch;
   for (index_t row = begin; row < end; row += plan.chunk_rows) {
     index_t rows = min(plan.chunk_rows, end - row), tiles = rows * plan.tile_columns;
     transform_chunk_x<T, S>(job, plan, row, rows, x, thread, all);
     transform_chunk_y<T, S>(job, plan, row, rows, y, thread, all);
     barrier(all);
-    auto multiply_one = [&](index_t unit, index_t f, T* sum) {
-      multiply<T, S>(job, plan, x + f * plan.x_pitch, y + f * plan.y_pitch, tiles, unit / plan.chunks,
-                     unit % plan.chunks, row == begin, sum + f * plan.sum_pitch);
+    auto multiply_one = [&](index_t unit, index_t f, T* unit_sum) {
+      multiply<T, S>(job, plan, x + f * plan.x_pitch, y + f * plan.y_pitch, tiles, unit / plan.slices,
+                     unit % plan.slices, row == begin, unit_sum + f * plan.sum_pitch);
     };
     if (plan.whole) {
       T* sum = static_cast<T*>(scratch(kTile, unit_sums * sizeof(T)));
       for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
         for (index_t f = 0; f < kFrequencies<S>; f++) multiply_one(u, f, sum);
-        restore<T, S>(job, plan, sum, u / plan.chunks, u % plan.chunks);
+        restore<T, S>(job, plan, sum, u);
       }
       return;
     }
@@ -404,34 +410,27 @@ void sum_rows(const Job<T>& job, const Plan& plan, index_t begin, index_t end, T
 }
 
 template <class T, int S>
-void sum_over_tiles(const Job<T>& job) {
+void sum_tiles(const Job<T>& job) {
   int use = threads();
   const Plan plan = make_plan<T, S>(job, use);
-  index_t units = plan.units(), unit_sums = kFrequencies<S> * plan.sum_pitch, share_sums = units * unit_sums;
-  size_t x_bytes = kFrequencies<S> * plan.x_pitch * sizeof(T), y_bytes = kFrequencies<S> * plan.y_pitch * sizeof(T);
-  T *x = nullptr, *y = nullptr, *sums = nullptr;
-  if (plan.shares == 1) {
-    x = static_cast<T*>(scratch(kPanel, x_bytes));
-    y = static_cast<T*>(scratch(kTransposed, y_bytes));
-  }
-  if (!plan.whole) sums = static_cast<T*>(scratch(kAccumulator, plan.shares * share_sums * sizeof(T)));
+  auto x_space = [&] { return static_cast<T*>(scratch(kPanel, kFrequencies<S> * plan.x_pitch * sizeof(T))); };
+  auto y_space = [&] { return static_cast<T*>(scratch(kTransposed, kFrequencies<S> * plan.y_pitch * sizeof(T))); };
+  T* sums = plan.whole ? nullptr : static_cast<T*>(scratch(kAccumulator, plan.shares * plan.share_sums * sizeof(T)));
+  T *common_x = x_space(), *common_y = y_space();
   parallel(use, [&](int thread, int all) {
     if (plan.shares == 1) {
-      sum_rows<T, S>(job, plan, 0, plan.rows, x, y, sums, thread, all);
+      sum_rows<T, S>(job, plan, 0, plan.rows, common_x, common_y, sums, thread, all);
       if (plan.whole) return;
     } else {
-      T *own_x = static_cast<T*>(scratch(kPanel, x_bytes)), *own_y = static_cast<T*>(scratch(kTransposed, y_bytes));
+      T *x = x_space(), *y = y_space();
       for (index_t i = plan.shares * thread / all; i < plan.shares * (thread + 1) / all; i++)
-        sum_rows<T, S>(job, plan, plan.rows * i / plan.shares, plan.rows * (i + 1) / plan.shares, own_x, own_y,
-                       sums + i * share_sums, 0, 1);
+        sum_rows<T, S>(job, plan, plan.rows * i / plan.shares, plan.rows * (i + 1) / plan.shares, x, y,
+                       sums + i * plan.share_sums, 0, 1);
       barrier(all);
     }
-    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
-      T* total = sums + u * unit_sums;
-      for (index_t i = 1; i < plan.shares; i++)
-        for (index_t e = 0; e < unit_sums; e++) total[e] += total[i * share_sums + e];
-      restore<T, S>(job, plan, total, u / plan.chunks, u % plan.chunks);
-    }
+    index_t units = plan.units();
+    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++)
+      restore<T, S>(job, plan, sums + u * kFrequencies<S> * plan.sum_pitch, u);
   });
 }
 
@@ -445,11 +444,12 @@ TINYGEN_KERNEL(conv_weight_winograd, (const Geometry& geo, const T* x, const T* 
     for (index_t i = 0; i < all; i++) w[i] = 0;
     return;
   }
-  const Job<T> job = {{x, geo.n, geo.c, rows.x, cols.x, rows.pad, cols.pad}, {y, geo.n, geo.k, rows.y, cols.y, 0, 0}, w};
+  const Job<T> job = {
+      {x, geo.n, geo.c, rows.x, cols.x, rows.pad, cols.pad}, {y, geo.n, geo.k, rows.y, cols.y, 0, 0}, w};
   if (rows.stride == 1)
-    sum_over_tiles<T, 1>(job);
+    sum_tiles<T, 1>(job);
   else
-    sum_over_tiles<T, 2>(job);
+    sum_tiles<T, 2>(job);
 }
 
 }  // namespace TINYGEN_ISA
