@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen import tape
 from tinygen.ops import fused
 from tinygen.testing import gradcheck, gradgradcheck
 
@@ -36,6 +37,14 @@ DIFFERENTIABLE = {
         (lambda x, w: fused.batch_norm(x, w, None, EPS)[0] * fused.batch_norm(x, w)[2].sum(), [X2, WEIGHT]),
         *[(lambda x, w, b, s=s: fused.batch_norm(x, w, b, EPS, s)[0], [X4, WEIGHT, BIAS]) for s in (0.0, 0.2)],
         (lambda x, w, b: fused.batch_norm(x, w, b, EPS, -0.5), [X3, WEIGHT, BIAS]),
+    ],
+    "linear_leaky_relu": [
+        *[(lambda x, w, b, s=s: fused.linear_leaky_relu(x, w, b, s), [X2, normal(3, 4, seed=8), normal(3, seed=9)])
+          for s in (0.0, 0.2, -0.5)],
+        (lambda x, w: fused.linear_leaky_relu(x, w, None, 0.2), [X3.reshape(4, 3, 3), normal(5, 3, seed=8)]),
+        (lambda x, w: fused.linear_leaky_relu(x, w, None, 0.0), [normal(4), normal(5, 4, seed=8)]),
+        (lambda x: fused.linear_leaky_relu(x, x, x.sum(1), 0.2), [normal(4, 4)]),
+        (lambda w: fused.linear_leaky_relu(X2.to(w.dtype), w, None, 0.2), [normal(3, 4, seed=8)]),
     ],
     "row_norm": [(lambda x: fused.row_norm(x, EPS), [X2])],
     "layer_norm": [
@@ -223,6 +232,33 @@ def test_gaussians_of_an_autoencoder_equal_their_formulas():
         for a, b in ((got, want), (drawn, formula)):
             close(a[0], b[0], 1e-13)
             close(a[1], b[1], 1e-13)
+
+
+# ---------------------------------------------------------------- behind a layer
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (2, 3, 4), (4,), (0, 4)])
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_a_linear_layer_and_its_activation_equal_the_two_apart(shape, slope):
+    x, w, b = normal(*shape), normal(3, 4, seed=1), normal(3, seed=2)
+    got = with_gradients(lambda *xs: fused.linear_leaky_relu(*xs, slope), [x, w, b])
+    want = with_gradients(lambda *xs: tg.leaky_relu(tg.linear(*xs), slope), [x, w, b])
+    for mine, formula in zip(got[0] + got[1], want[0] + want[1], strict=True):
+        np.testing.assert_allclose(mine, formula, rtol=1e-12, atol=1e-12)
+
+
+def test_a_linear_layer_with_activation_computes_no_gradient_that_nobody_needs():
+    x, w = normal(5, 4).requires_grad_(), normal(3, 4, seed=1).requires_grad_()
+    ran = []
+    tape.observers.append(lambda op, inputs, output, node: ran.append(op.name))
+    try:
+        y = fused.linear_leaky_relu(x, w, None, 0.2)
+        tg.grad(y.sum(), x, create_graph=True)
+    finally:
+        tape.observers.clear()
+    assert "matmul" in ran and "matmul_tn" not in ran
+    whole = fused.linear_leaky_relu(tg.ones(2, 3, dtype="int64"), tg.ones(1, 3, dtype="int64"), None, 0.5)
+    assert whole.tolist() == [[3.0], [3.0]]
 
 
 # ---------------------------------------------------------------- in place

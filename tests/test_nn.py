@@ -345,6 +345,10 @@ def test_sequential_fuses_nothing_that_is_watched():
 
     assert [n.op.name for n in _nodes(nn.Sequential(Own(1), nn.ReLU())(x))] == ["batch_norm", "relu"]
     assert [n.op.name for n in _nodes(nn.Sequential(nn.BatchNorm2d(1), nn.ReLU())(x))] == ["batch_norm"]
+    linear = nn.Linear(6, 3)
+    assert ran(nn.Sequential(linear, nn.LeakyReLU(0.1))) == ["linear_leaky_relu"]
+    linear.register_forward_hook(lambda m, args, out: seen.append(out))
+    assert ran(nn.Sequential(linear, nn.LeakyReLU(0.1))) == ["linear", "leaky_relu"]
     pooled, places = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2, return_indices=True))(x)
     assert (pooled.detach().numpy() >= 0).all() and places.shape == pooled.shape
 

@@ -298,6 +298,28 @@ def test_a_fused_op_frozen_between_forward_and_a_recorded_backward():
     assert values(tg.grad(g, x)[0]).tolist() == [10.0]
 
 
+def test_a_fused_op_is_asked_only_for_what_is_needed():
+    asked = []
+
+    @tape.op(composite=lambda x, y: times(x, y))
+    def product(k, x, y):
+        return x * y
+
+    @product.fused_vjp
+    def _(k, g, x, y, wanted):
+        asked.append(wanted)
+        return g * y if 0 in wanted else None, g * x if 1 in wanted else None
+
+    x, y = leaf([3.0]), leaf([5.0])
+    assert values(tg.grad(product(x, y), y)[0]).tolist() == [3.0]
+    product(x, y).backward()
+    assert (values(x.grad).tolist(), values(y.grad).tolist()) == ([5.0], [3.0])
+    product(x, tg.tensor(np.array([2.0]))).backward()
+    assert asked == [[1], [0, 1], [0]]
+    (g,) = tg.grad(product(x, y), y, create_graph=True)  # by the composite, in which x is still the x of the tape
+    assert values(tg.grad(g, x)[0]).tolist() == [1.0] and len(asked) == 3
+
+
 # ---------------------------------------------------------------------------------- ownership
 
 

@@ -156,7 +156,7 @@ def _flops(op: Op, inputs: Any, output: Any, node: Any = None) -> int | None:
         return 2 * a[0].size * int(np.prod(a[1].shape[1:]))
     if op.name == "conv_weight":
         return 2 * a[1].size * int(np.prod(output.array.shape[1:]))
-    if op.name in ("matmul", "matmul_nt", "linear"):
+    if op.name in ("matmul", "matmul_nt", "linear", "linear_leaky_relu"):
         return 2 * output.array.size * a[0].shape[-1]
     if op.name == "matmul_tn":
         return 2 * output.array.size * a[0].shape[-2]

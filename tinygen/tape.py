@@ -118,6 +118,7 @@ class Op:
     def fused_vjp(self, rule: Callable) -> Callable:
         """Decorator: `rule(k, g, ...)` on arrays returns the gradients of all arguments at once.
 
+        A parameter `wanted` is the list of arguments whose gradients somebody needs, by position.
         It may return NotImplemented; then, as whenever backward is itself recorded, the composite
         is differentiated.
         """
@@ -266,10 +267,6 @@ class Node:
                 value = tuple(map(_shape, inputs)) if op.variadic else _shape(value)
             self.saved[name] = (value, _version(value))
 
-    def release(self) -> None:
-        if self.saved or self.out is not None:
-            self.saved = self.out = None
-
     def _value(self, name: str) -> Any:
         """What a VJP's parameter `name` stands for; raises if it was changed since the forward."""
         if name in self.saved:
@@ -295,22 +292,24 @@ class Node:
             raise RuntimeError(f"{self.op.name}: {why}; pass retain_graph=True to that one")
         whole: Any = None  # {input: gradient}, where one function computes them all
         if self.op.composite:
-            whole = self._pull_fused(g)
+            whole = self._pull_fused(g, needed)
         elif self.op.variadic:
             whole = self._call(self.rules[0], g)
-        for i, parent in enumerate(self.parents):
+        for i, (parent, shape) in enumerate(zip(self.parents, self.shapes, strict=True)):
             if needed is None or parent in needed:
                 h = self._call(self.rules[i], g) if whole is None else whole[self.wanted[i]]
                 if h is not None:
-                    shape = self.shapes[i]
                     yield parent, h if h.array.shape == shape else sum_to(h, shape=shape)
 
-    def _pull_fused(self, g: Any) -> Any:
+    def _pull_fused(self, g: Any, needed: Any) -> Any:
         """A fused op's gradients: by its fast VJP or, if backward is recorded, its composite."""
         op, create_graph = self.op, _recording
+        arguments = zip(self.wanted, self.parents, strict=True)
+        wanted = [i for i, parent in arguments if needed is None or parent in needed]
         if op.fast and not create_graph:
             rule, reads = op.fast
-            every = rule(self.device.kernels, _arrays(g), *[_arrays(self._value(r)) for r in reads])
+            values = [wanted if r == "wanted" else _arrays(self._value(r)) for r in reads]
+            every = rule(self.device.kernels, _arrays(g), *values)
             if every is not NotImplemented:
                 return [h if h is None else Tensor(h, None, self.device) for h in _as_tuple(every)]
         # Through fresh identity nodes: inputs that depend on each other would be counted twice.
@@ -323,8 +322,8 @@ class Node:
             outputs = _as_tuple(op.composite(*inputs, **self.attributes))
         used = [pair for pair in zip(outputs, _as_tuple(g), strict=True) if pair[1] is not None]
         ends, seeds = zip(*used, strict=True)
-        every = grad(ends, [inputs[i] for i in self.wanted], seeds, create_graph, None, True)
-        return dict(zip(self.wanted, every, strict=True))
+        every = grad(ends, [inputs[i] for i in wanted], seeds, create_graph, None, True)
+        return dict(zip(wanted, every, strict=True))
 
 
 def _shape(value: Any) -> tuple:
@@ -370,6 +369,7 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
     heap: list[tuple[int, int, Any]] = []  # (-rank, arrival, node): sums in a reproducible order
     needed = None if targets is None else _leading_to(targets, {node for node, _ in roots})
     arrival = itertools.count()
+    free = not (create_graph if retain is None else retain)
 
     def receive(node: Any, g: Any) -> None:
         held = gradients.get(node)
@@ -401,8 +401,8 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
             for parent, h in node.pull(tuple(g) if node.count else g, needed):
                 receive(parent, h)
             h = memory.spare = None
-            if not (create_graph if retain is None else retain):
-                node.release()
+            if free and (node.saved or node.out is not None):  # one that kept nothing stays usable
+                node.saved = node.out = None
     return gradients
 
 

@@ -3,8 +3,8 @@
 encoder = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 32))
 encoder[0].weight, encoder[:2], len(encoder)
 
-Where nobody can see the values in between, Sequential saves passes over memory: BatchNorm and the ReLU or LeakyReLU
-behind it are one kernel; behind a convolution or a linear layer the activation overwrites its input; ReLU and
+Where nobody can see the values in between, Sequential saves passes over memory: BatchNorm or Linear and the ReLU or
+LeakyReLU behind it are one kernel; behind a convolution the activation overwrites its input; ReLU and
 MaxPool2d, whose order does not matter, are exchanged, so that fewer values are rectified.
 """
 
@@ -72,7 +72,7 @@ class _Ordered(Module):
         return self
 
 
-_NORMS = (BatchNorm1d, BatchNorm2d)
+_SLOPED = (BatchNorm1d, BatchNorm2d, Linear)  # their forward(x, slope) ends in leaky_relu
 _LAYERS = (Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear)  # they return arrays of their own, and forget them
 
 
@@ -122,7 +122,7 @@ class Sequential(_Ordered):
         while i < len(modules):
             module, behind = modules[i], modules[i + 1] if i + 1 < len(modules) else None
             slope = None if behind is None else _slope(behind)
-            if slope is not None and _is_plain(module, _NORMS):
+            if slope is not None and _is_plain(module, _SLOPED):
                 x = module(x, slope)
                 i += 2
             elif slope is not None and _is_plain(module, _LAYERS, hooks_before=True):

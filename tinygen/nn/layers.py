@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.geometry import padding_pairs
+from ..ops.fused import linear_leaky_relu
 from ..tape import Tensor, no_grad
 from . import functional as F
 from . import init
@@ -55,7 +56,10 @@ def _init_as_torch(weight: Parameter, bias: Parameter | None) -> None:
 
 
 class Linear(Module):
-    """y = x W^T + b: (..., in_features) to (..., out_features); weight (out, in), bias (out,)."""
+    """y = x W^T + b: (..., in_features) to (..., out_features); weight (out, in), bias (out,).
+
+    With a slope, which torch does not have, the layer returns leaky_relu of that by the same kernel: see Sequential.
+    """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
@@ -68,8 +72,10 @@ class Linear(Module):
         """Draws new initial values."""
         _init_as_torch(self.weight, self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight, self.bias)
+    def forward(self, input: Tensor, slope: float = 1.0) -> Tensor:
+        if slope == 1:
+            return F.linear(input, self.weight, self.bias)
+        return linear_leaky_relu(input, self.weight, self.bias, slope)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -5,8 +5,8 @@ All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. Th
     batch_norm     batch and space, one mean per channel      instance_norm  space, per image and channel
     layer_norm     the last axes, per row                     group_norm     space and a group of channels
 
-`batch_norm` is a fused op, and `_batch_norm_composite` is its definition; so are the losses, which end in one number
-and make their derivative on the way. The other three norms are one op on rows, `row_norm`, and an affine map; its
+`batch_norm` is a fused op, and `_batch_norm_composite` is its definition; so are a linear layer with the activation
+behind it, and the losses, which end in one number and make their derivative on the way. The other three norms are one op on rows, `row_norm`, and an affine map; its
 derivative needs only its results, so the tape does not keep x. Running averages are the business of nn.
 """
 
@@ -19,12 +19,13 @@ import numpy as np
 
 from ..memory import may_overwrite
 from ..tape import Tensor, is_grad_enabled, op
+from .matmul import linear, linear_forward, rows_of
 from .pointwise import _leaky_relu_backward, _real, _sigmoid_backward, exp, leaky_relu, rsqrt, sigmoid
 from .reduce import log_softmax
 from .shape import gather
 
 __all__ = [
-    "batch_norm", "row_norm", "layer_norm", "group_norm", "instance_norm", "bce_with_logits", "squared_error",
+    "batch_norm", "linear_leaky_relu", "row_norm", "layer_norm", "group_norm", "instance_norm", "bce_with_logits", "squared_error",
     "bernoulli_loss", "class_loss", "gaussian_kl", "reparameterize",
 ]  # fmt: skip
 
@@ -214,7 +215,30 @@ def instance_norm(input: Tensor, weight: Tensor | None = None, bias: Tensor | No
     return _grouped(input, input.array.shape[1], weight, bias, eps)
 
 
-# ---------------------------------------------------------------- activation in place
+# ---------------------------------------------------------------- activation behind a layer
+
+
+@op(composite=lambda input, weight, bias, slope: leaky_relu(linear(input, weight, bias), slope))
+def _linear_leaky_relu(k, input, weight, bias, *, slope):
+    """leaky_relu(input weight^T + bias, slope), slope >= 0: the result has the sign of what it is made of."""
+    return linear_forward(k, input, weight, bias, slope)
+
+
+@_linear_leaky_relu.fused_vjp
+def _(k, g, input, weight, bias, out, slope, wanted):
+    g = rows_of(k.leaky_relu_backward(g, out, slope, g if may_overwrite(g) else None))
+    return (
+        k.matmul(g, weight).reshape(input.shape) if 0 in wanted else None,
+        k.matmul(g.T, rows_of(input)) if 1 in wanted else None,
+        k.sum(g, (0,)) if 2 in wanted else None,
+    )
+
+
+def linear_leaky_relu(input: Tensor, weight: Tensor, bias: Tensor | None, slope: float) -> Tensor:
+    """leaky_relu(linear(input, weight, bias), slope), one kernel and one node of the tape unless slope is negative."""
+    if slope < 0 or input.array.dtype.kind != "f":
+        return leaky_relu(linear(input, weight, bias), slope)
+    return _linear_leaky_relu(input, weight, bias, slope=float(slope))
 
 
 @op(view=True)

@@ -148,12 +148,13 @@ def t(input: Tensor) -> Tensor:
 # ---------------------------------------------------------------- the layer
 
 
-@op
-def linear(k, input, weight, bias=None):
-    """y[..., o] = sum over i of input[..., i] weight[o, i] + bias[o].
+def rows_of(a: Any) -> Any:
+    """An array (..., n) as a matrix of n columns."""
+    return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
 
-    input (..., in), weight (out, in), bias (out,) or None; result (..., out). ValueError where the sizes disagree.
-    """
+
+def linear_forward(k: Any, input: Any, weight: Any, bias: Any, slope: float = 1.0) -> Any:
+    """What `linear` computes, on arrays, followed by leaky_relu of that slope (1: nothing)."""
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: weight {weight.shape} should be (outputs, inputs), and input {input.shape} end in as many inputs"
@@ -162,14 +163,23 @@ def linear(k, input, weight, bias=None):
         raise ValueError(
             f"linear: bias should be {weight.shape[:1]}, one per output of weight {weight.shape}, got {bias.shape}"
         )
-    rows = input if input.ndim == 2 else input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
+    rows = rows_of(input)
     if rows.dtype.kind == "f":
-        y = k.linear(rows, weight, bias)
+        y = k.linear(rows, weight, bias, slope)
     else:
         y = k.xp.matmul(rows, weight.T)
         if bias is not None:
             y += bias  # y is this op's own
     return y if input.ndim == 2 else y.reshape(*input.shape[:-1], weight.shape[0])
+
+
+@op
+def linear(k, input, weight, bias=None):
+    """y[..., o] = sum over i of input[..., i] weight[o, i] + bias[o].
+
+    input (..., in), weight (out, in), bias (out,) or None; result (..., out). ValueError where the sizes disagree.
+    """
+    return linear_forward(k, input, weight, bias)
 
 
 linear.vjp("input")(lambda g, weight: matmul(g, weight))

@@ -10,7 +10,9 @@
 //
 // The threads share the results out as a grid and never wait for each other: each packs what it needs itself. (They could
 // pack together, but where the two cores of a Zen 4 machine had no cache in common, fetching what the other had packed made
-// a product of 128 x 512 x 784 take twice as long.) The cheapest orientation and grid are taken (`cost`).
+// a product of 128 x 512 x 784 take twice as long.) The cheapest orientation and grid are taken (`cost`); a grid that
+// divides rows of c lets two threads write the line at the border: 128 x 20 x 400 in halves of columns took 51 us, in halves
+// of rows 16, on two such cores.
 #include "cpu/conv/tile.h"
 #include "cpu/parallel.h"
 #include "cpu/table.h"
@@ -25,6 +27,7 @@ constexpr index_t kBlockBytes = 384 << 10;  // of panels: they stay in the secon
 constexpr index_t kFewRows = 2 * kRows;     // of `tall`, with which copying rows of `wide` does not pay
 constexpr index_t kDots = 4;                // as few results along one axis are computed as dot products
 constexpr double kGrain = 1e5;              // flops per thread, about 1 us
+constexpr double kSharedLine = 100;         // vector operations lost on a line of results that two threads write
 
 template <class T>
 struct Operand {
@@ -56,6 +59,13 @@ __attribute__((noinline)) void block(index_t depth, const T* __restrict a, index
   for (int i = 0; i < M; i++) {
     TINYGEN_UNROLL
     for (int j = 0; j < N; j++) sum[i][j] = first ? Vector<T>{} : load(c + i * c_pitch + j * L);
+  }
+  // The results' memory may be in the other core's cache: it comes while the depth runs (784 x 128 x 512, 2 threads of a
+  // Zen 4: 513 us instead of 547).
+  TINYGEN_UNROLL
+  for (int i = 0; i < M; i++) {
+    TINYGEN_UNROLL
+    for (int j = 0; j < N; j++) __builtin_prefetch(c + i * c_pitch + j * L, 1);
   }
   const T* from[M];
   TINYGEN_UNROLL
@@ -298,7 +308,8 @@ Job<T> part_of(const Job<T>& job, index_t row, index_t row_end, index_t column, 
   return part;
 }
 
-// Of the longest share in a grid, in vector operations: multiply-adds, copying into panels, transposing the results.
+// Of the longest share in a grid, in vector operations: multiply-adds, copying into panels, transposing the results, and one
+// shared line for each row of c that is divided.
 template <class T>
 double cost(const Job<T>& job, index_t grid_rows, index_t grid_columns) {
   const auto share = [](index_t n, index_t unit, index_t parts) {
@@ -306,7 +317,9 @@ double cost(const Job<T>& job, index_t grid_rows, index_t grid_columns) {
   };
   const double rows = share(job.rows, kRows, grid_rows) * kRows, vectors = share(job.columns, lanes<T>, grid_columns);
   const double packing = job.wide.across != 1 ? 6 : rows > kFewRows ? 2 : 0, writing = job.transposed() ? 8 : 1;
-  return vectors * ((rows + packing) * static_cast<double>(job.depth) + rows * writing);
+  const bool divides = (job.transposed() ? grid_rows : grid_columns) > 1;
+  const double shared = divides ? kSharedLine * (job.transposed() ? vectors * lanes<T> : rows) : 0;
+  return vectors * ((rows + packing) * static_cast<double>(job.depth) + rows * writing) + shared;
 }
 
 template <class T>
