@@ -835,7 +835,7 @@ ERRORS = [  # function, shapes of input, weight and bias, options, what the mess
     ("conv2d", [(4, 3), W], {}, r"input should be \(N, C, H, W\) or \(C, H, W\).* got 4x3"),
     ("conv1d", [(1, 1, 4, 3), V], {}, r"input should be \(N, C, L\) or \(C, L\).* got 1x1x4x3"),
     ("conv2d", [X, (3, 3, 3)], {}, r"weight have 4 dimensions.* 3x3x3"),
-    ("conv2d", [(1, 4, 8, 8), (3, 2, 3, 3)], {"groups": 2}, r"groups=2 does not divide the 3 filters of 3x2x3x3; choose a divisor of 3"),
+    ("conv2d", [(1, 4, 8, 8), (3, 2, 3, 3)], {"groups": 2}, r"groups=2 does not divide the 3 .*; choose a divisor"),
     ("conv2d", [X, W, (3,)], {}, r"bias should have shape \(4,\).*got \(3,\)"),
     ("conv2d", [X, W], {"padding": "full"}, r"padding='full'"),
     ("conv2d", [X, W], {"padding": (1, 2, 3)}, r"padding=\(1, 2, 3\)"),

@@ -60,7 +60,7 @@ def _augmented(name: str, function: Callable) -> Callable:
 
     def apply(self: Tensor, other: Any) -> Any:
         joins = isinstance(other, Tensor) and other.requires_grad and tape.is_grad_enabled()
-        in_place = getattr(self, f"{name}_", None)
+        in_place: Any = getattr(self, f"{name}_", None)
         plain = joins or in_place is None or not self.is_leaf or self.dtype.kind != "f"
         return _operator(function)(self, other) if plain else in_place(other)
 

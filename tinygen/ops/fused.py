@@ -6,8 +6,9 @@ All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. Th
     layer_norm     the last axes, per row                     group_norm     space and a group of channels
 
 `batch_norm` is a fused op, and `_batch_norm_composite` is its definition; so are a linear layer with the activation
-behind it, and the losses, which end in one number and make their derivative on the way. The other three norms are one op on rows, `row_norm`, and an affine map; its
-derivative needs only its results, so the tape does not keep x. Running averages are the business of nn.
+behind it, and the losses, which end in one number and make their derivative on the way. The other three norms are one
+op on rows, `row_norm`, and an affine map; its derivative needs only its results, so the tape does not keep x. Running
+averages are the business of nn.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from .reduce import log_softmax
 from .shape import gather
 
 __all__ = [
-    "batch_norm", "linear_leaky_relu", "row_norm", "layer_norm", "group_norm", "instance_norm", "bce_with_logits", "squared_error",
-    "bernoulli_loss", "class_loss", "gaussian_kl", "reparameterize",
+    "batch_norm", "row_norm", "layer_norm", "group_norm", "instance_norm", "linear_leaky_relu", "bce_with_logits",
+    "squared_error", "bernoulli_loss", "class_loss", "gaussian_kl", "reparameterize",
 ]  # fmt: skip
 
 
@@ -313,7 +314,7 @@ def _left(kept: list | None, result: tuple) -> Any:
 def _pull_loss(k: Any, g: Any, kept: list | None) -> Any:
     if not kept:
         return NotImplemented
-    unscaled = isinstance(g, np.ndarray) and g == 1  # as `backward` starts; a device's g is not looked at, nothing waits
+    unscaled = isinstance(g, np.ndarray) and g == 1  # as `backward` starts; nobody waits for a value on a GPU
     return (kept[0] if unscaled else g * kept[0]), None
 
 

@@ -27,6 +27,7 @@ constexpr index_t kBlockBytes = 384 << 10;  // of panels: they stay in the secon
 constexpr index_t kFewRows = 2 * kRows;     // of `tall`, with which copying rows of `wide` does not pay
 constexpr index_t kDots = 4;                // as few results along one axis are computed as dot products
 constexpr double kGrain = 1e5;              // flops per thread, about 1 us
+constexpr double kReading = 4;              // vector operations for a vector of an operand that is not in a thread's cache
 constexpr double kSharedLine = 100;         // vector operations lost on a line of results that two threads write
 
 template <class T>
@@ -308,8 +309,8 @@ Job<T> part_of(const Job<T>& job, index_t row, index_t row_end, index_t column, 
   return part;
 }
 
-// Of the longest share in a grid, in vector operations: multiply-adds, copying into panels, transposing the results, and one
-// shared line for each row of c that is divided.
+// Of the longest share in a grid, in vector operations: reading the operands, multiply-adds, copying into panels, transposing
+// the results, and one shared line for each row of c that is divided.
 template <class T>
 double cost(const Job<T>& job, index_t grid_rows, index_t grid_columns) {
   const auto share = [](index_t n, index_t unit, index_t parts) {
@@ -319,7 +320,8 @@ double cost(const Job<T>& job, index_t grid_rows, index_t grid_columns) {
   const double packing = job.wide.across != 1 ? 6 : rows > kFewRows ? 2 : 0, writing = job.transposed() ? 8 : 1;
   const bool divides = (job.transposed() ? grid_rows : grid_columns) > 1;
   const double shared = divides ? kSharedLine * (job.transposed() ? vectors * lanes<T> : rows) : 0;
-  return vectors * ((rows + packing) * static_cast<double>(job.depth) + rows * writing) + shared;
+  const double depth = static_cast<double>(job.depth), reading = kReading * (rows / lanes<T> + vectors) * depth;
+  return reading + vectors * ((rows + packing) * depth + rows * writing) + shared;
 }
 
 template <class T>
