@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from . import tape
+from .backends import float32_matmul_precision
 from .ops import random
 from .tape import Tensor
 
@@ -51,7 +52,7 @@ def capture(step: Any, compare: bool = True) -> Any:
 
 
 class Captured:
-    """A step and its graphs, one for each shape of batch; everything else is the step's (`modules`, `sample`, ...)."""
+    """A step and its graphs, one for each shape of batch and precision of products; everything else is the step's (`modules`, `sample`, ...)."""
 
     def __init__(self, step: Any, device: Any, compare: bool) -> None:
         self.step, self.device, self.compare = step, device, compare
@@ -61,7 +62,7 @@ class Captured:
         return getattr(self.step, name)
 
     def __call__(self, batch: Any) -> Any:
-        key = _key(batch)
+        key = _key(batch), float32_matmul_precision()
         if key not in self.graphs:
             self.graphs[key] = None  # the first call compiles, uploads tables, makes the optimizers' arrays
             return self.step(batch)
