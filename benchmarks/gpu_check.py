@@ -1,8 +1,8 @@
 """python -m benchmarks.gpu_check: everything about the CUDA backend that only a GPU can prove, in one command.
 
-    python -m benchmarks.gpu_check                        # what fits into --budget 570 seconds; again goes on from there
+    python -m benchmarks.gpu_check                     # what fits into --budget 570 seconds; again: the rest
     python -m benchmarks.gpu_check --only contractions,steps --budget 200
-    python -m benchmarks.gpu_check --rehearse             # the same without a GPU, small: proves this program
+    python -m benchmarks.gpu_check --rehearse          # the same without a GPU, small: proves this program
 
 Sections, in this order; each is made of items (a layer, a model, a tool) and has a JSON file in the folder of results,
 written after each item. What passed before, on this GPU and from this commit, is not run again (--again runs it).

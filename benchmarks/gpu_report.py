@@ -1,4 +1,4 @@
-"""What `benchmarks.gpu_check` prints and draws from the files that its sections wrote: verdicts, ratios, aims, pictures.
+"""What `benchmarks.gpu_check` makes of the files that its sections wrote: verdicts, ratios, aims, pictures.
 
 Ratios are torch's time over ours: above 1 tinygen is faster. Percentages are of a layer's floor: the larger of its
 operations over the rate of a large product of torch, and its bytes over the rate of a copy, both measured beside it.
@@ -15,7 +15,8 @@ from typing import Any
 from .cases import LARGE, PASSES
 
 MNIST = ("mlp_ae", "mlp_vae", "conv_vae", "lenet", "dcgan28", "wgan_gp28")  # steps of models for small images
-CEILING = {"float32": ("float32", 1), "float32 by 3 x tf32": ("tf32", 3), "tf32": ("tf32", 1), "bfloat16": ("bfloat16", 1)}
+TRIPLE = "float32 by 3 x tf32"
+CEILING = {"float32": ("float32", 1), TRIPLE: ("tf32", 3), "tf32": ("tf32", 1), "bfloat16": ("bfloat16", 1)}
 
 
 def tell(content: dict[str, Any], seconds: float) -> None:
@@ -92,16 +93,17 @@ def rates(contents: dict[str, Any], layers: list[dict[str, Any]]) -> list[str]:
         parts |= {name: [r for r in mine if r["pass"] == name] for name in PASSES}
         said = ", ".join(f"{name} {mean(r['ratio'] for r in rows):.2f}" for name, rows in parts.items() if rows)
         share = mean(r["share"] for r in parts["large"] or mine)
-        lines.append(f"{engine}: torch / tinygen {said}; at {100 * share:.0f} % of what the GPU can do on the large ones")
+        lines.append(f"{engine}: torch / tinygen {said}; large ones reach {100 * share:.0f} % of what the GPU can do")
     return [*lines, *fastest_single(layers)]
 
 
 def fastest_single(layers: list[dict[str, Any]]) -> list[str]:
     """Which engine "highest" should use on this GPU (TINYGEN_CUDA_FLOAT32; the default stands in backends/cuda.py)."""
     seconds = {(r["layer"], r["pass"], r["engine"]): r["seconds"] for r in layers}
-    gains = {large: [r["seconds"] / seconds[r["layer"], r["pass"], "float32 by 3 x tf32"] for r in layers
-                     if r["engine"] == "float32" and r["large"] == large
-                     and (r["layer"], r["pass"], "float32 by 3 x tf32") in seconds] for large in (True, False)}  # fmt: skip
+    gains: dict[bool, list[float]] = {True: [], False: []}  # on large layers, on small ones
+    for r in layers:
+        if r["engine"] == "float32" and (triple := seconds.get((r["layer"], r["pass"], TRIPLE))):
+            gains[r["large"]].append(r["seconds"] / triple)
     if not any(gains.values()):
         return []
     best = "tf32x3" if mean([*gains[True], *gains[False]]) > 1 else "simt"
@@ -128,11 +130,11 @@ def aims(layers: list[dict[str, Any]], models: dict[str, dict[str, float]]) -> l
     def layer(engine: str, large: bool | None = None) -> float:
         return mean(r["ratio"] for r in layers if r["engine"] == engine and large in (None, r["large"]))
 
+    both = ("float32", "tf32")
     measured = [
-        (f"steps for small images, captured, against eager torch, {p}", 3.0, step(MNIST, p)) for p in ("float32", "tf32")
-    ] + [
-        *((f"dcgan64's step, {p}", 1.0, step(["dcgan64"], p)) for p in ("float32", "tf32")),
-        ("contractions in float32", 0.9, max(layer("float32"), layer("float32 by 3 x tf32"))),
+        *((f"steps for small images, captured, against eager torch, {p}", 3.0, step(MNIST, p)) for p in both),
+        *((f"dcgan64's step, {p}", 1.0, step(["dcgan64"], p)) for p in both),
+        ("contractions in float32", 0.9, max(layer("float32"), layer(TRIPLE))),
         *((f"small layers in {engine}", 1.0, layer(engine, False)) for engine in ("float32", "tf32", "bfloat16")),
         ("large layers in tf32", 0.6, layer("tf32", True)),
     ]

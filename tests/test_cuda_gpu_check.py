@@ -56,9 +56,9 @@ PLANTED = """
             raise RuntimeError("an illegal memory access")
         def wants_a_working_gpu():
             return {"passed": not check.broken}
-        return {"good": lambda: {"passed": True}, "raises": lambda: 1 / 0, "breaks": breaks, "next": wants_a_working_gpu,
-                "dies": lambda: os._exit(7), "skipped": lambda: {"passed": None}, "hangs": lambda: time.sleep(60),
-                "late": lambda: {"passed": True}}
+        return {"good": lambda: {"passed": True}, "raises": lambda: 1 / 0, "breaks": breaks,
+                "next": wants_a_working_gpu, "dies": lambda: os._exit(7), "skipped": lambda: {"passed": None},
+                "hangs": lambda: time.sleep(60), "late": lambda: {"passed": True}}
 
     gpu_check.Check, gpu_check.primitives = Check, primitives
     sys.exit(gpu_check.main())

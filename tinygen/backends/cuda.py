@@ -94,8 +94,11 @@ def _extents(shape: Shape, axes: tuple[int, ...]) -> tuple[list[int], Shape]:
 
 
 def _single() -> str:
-    """The engine for float32 products of precision "highest", both as accurate: "simt", the ordinary units, or "tf32x3",
-    three products on tensor cores for each. No GPU has said yet which is faster; benchmarks.gpu_check does."""
+    """The engine for float32 products of precision "highest", TINYGEN_CUDA_FLOAT32 or else "simt".
+
+    "simt" are the ordinary units; "tf32x3", three products on tensor cores for each, is as accurate. No GPU has said
+    yet which is faster; benchmarks.gpu_check does.
+    """
     name = os.environ.get("TINYGEN_CUDA_FLOAT32") or "simt"
     if name not in ("simt", "tf32x3"):
         raise ValueError(f"TINYGEN_CUDA_FLOAT32={name!r} is neither simt nor tf32x3")
