@@ -1,22 +1,25 @@
 """python -m benchmarks.gpu_check: everything about the CUDA backend that only a GPU can prove, in one command.
 
-    python -m benchmarks.gpu_check                        # under ten minutes on an H200
-    python -m benchmarks.gpu_check --only contractions --budget 200
-    python -m benchmarks.gpu_check --rehearse             # the same on the emulator, small: proves this program
+    python -m benchmarks.gpu_check                     # what fits into --budget 570 seconds; again: the rest
+    python -m benchmarks.gpu_check --only contractions,steps --budget 200
+    python -m benchmarks.gpu_check --rehearse          # the same without a GPU, small: proves this program
 
-Sections, in this order, each with a JSON file of its own in the folder of results; a section whose file is there, from
-the same commit and device, is not run again (--again runs it). `--budget` (seconds) leaves out what would begin later.
+Sections, in this order; each is made of items (a layer, a model, a tool) and has a JSON file in the folder of results,
+written after each item. What passed before, on this GPU and from this commit, is not run again (--again runs it).
 
     primitives    the instructions of device.h, bit by bit against the emulator's twins
-    kernels       the kernel tests of all backends, and every route of products, on CuPy arrays
+    kernels       every kernel and route against the reference, results poisoned, on CuPy arrays
     models        tensors, training steps and captured graphs on the GPU
-    sanitizer     compute-sanitizer's four tools over every kernel, small shapes (left out where it is not installed)
-    ceilings      what this GPU reaches: copies, float32, TF32 and bfloat16 products of torch
-    tour          the steps of csrc/cuda/tour, on one layer
+    ceilings      what this GPU reaches: float32, TF32 and bfloat16 products of torch, a copy
     contractions  every layer of benchmarks.cases, DCGAN-64 at batch 128 and a U-Net at 128 x 128, beside torch
-    steps         whole training steps, eager and captured, beside torch eager and compiled
+    steps         whole training steps, eager and captured, beside torch eager with TF32 off and on
+    tour          the steps of csrc/cuda/tour on one layer
+    sanitizer     compute-sanitizer's four tools over every kernel, small shapes
+    compiled      the training steps by torch.compile(mode="reduce-overhead")
 
-Needs the source tree, CuPy, torch and pytest. Times are CUDA events around a graph of repetitions, on both sides.
+A section runs in a process of its own, which is ended when its time is up and started anew when a kernel broke it: what
+fails is reported at the end, and nothing else is lost. Needs the source tree, CuPy, torch and pytest. Times are CUDA
+events around a graph of repetitions, on both sides; whole steps by the clock.
 """
 
 from __future__ import annotations
@@ -26,98 +29,151 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .cases import LARGE, LAYERS, PASSES, Layer
+from . import gpu_report
+from .cases import LAYERS, Layer
 from .libraries import Tinygen, Torch, operands
 from .machine import ROOT, commit
-from .networks import STEPS
+from .networks import NO_COMPILE, STEPS
 
-SECTIONS = ("primitives", "kernels", "models", "sanitizer", "ceilings", "tour", "contractions", "steps")
-EXTRA_LAYERS = [
-    Layer("dc64b128_d1", 128, 3, 64, 64, 64, 4, 2, 1),
-    Layer("dc64b128_d2", 128, 64, 32, 32, 128, 4, 2, 1),
-    Layer("dc64b128_d3", 128, 128, 16, 16, 256, 4, 2, 1),
-    Layer("dc64b128_d4", 128, 256, 8, 8, 512, 4, 2, 1),
-    Layer("dc64b128_g2", 128, 512, 4, 4, 256, 4, 2, 1, transposed=True),
-    Layer("dc64b128_g5", 128, 64, 32, 32, 3, 4, 2, 1, transposed=True),
+LIMITS = {  # the sections and the seconds each may take
+    "primitives": 60, "kernels": 150, "models": 120, "ceilings": 40, "contractions": 240, "steps": 120, "tour": 40,
+    "sanitizer": 240, "compiled": 240,
+}  # fmt: skip
+STAND_IN = ROOT / "tests" / "stand_in"
+LAYERS_OF_A_GPU = [
+    *LAYERS,
+    *(replace(one, name=one.name.replace("dc64", "dc64b128"), n=128) for one in LAYERS if one.name.startswith("dc64")),
     Layer("unet128_1", 16, 64, 128, 128, 64, 3, 1, 1),
     Layer("unet128_2", 16, 128, 64, 64, 128, 3, 1, 1),
     Layer("unet128_3", 16, 256, 32, 32, 256, 3, 1, 1),
     Layer("unet128_4", 16, 512, 16, 16, 512, 3, 1, 1),
+    Layer("unet128_up", 16, 128, 64, 64, 64, 2, 2, 0, transposed=True),
+    Layer("unet128_join", 16, 128, 128, 128, 64, 3, 1, 1),
 ]
-# Ours -> (precision, engine for "highest") and, beside it, whether torch may round to TF32.
+# Ours -> (precision, engine for "highest", whether torch may round to TF32 beside it, largest deviation from float32).
 ENGINES = {
-    "float32": ("highest", "simt", False),
-    "float32 by 3 x tf32": ("highest", "tf32x3", False),
-    "tf32": ("high", "simt", True),
-    "bfloat16": ("medium", "simt", True),
+    "float32": ("highest", "simt", False, 1e-4),
+    "float32 by 3 x tf32": ("highest", "tf32x3", False, 1e-4),
+    "tf32": ("high", "simt", True, 5e-3),
+    "bfloat16": ("medium", "simt", True, 4e-2),
 }
+Items = dict[str, Callable[[], dict[str, Any]]]
+
+
+class Results:
+    """The file of a section: {"items": {name: {"passed": True, False or None, ...}}, ...}, whole at any time."""
+
+    def __init__(self, folder: Path, section: str, same: dict[str, Any], again: bool = False) -> None:
+        self.path = folder / f"gpu_{section}.json"
+        self.content: dict[str, Any] = {"section": section, **same, "wanted": None, "running": None, "items": {}}
+        if self.path.exists() and not again:
+            before = json.loads(self.path.read_text())
+            if all(before.get(name) == value for name, value in same.items()):
+                self.content = before
+        self.items: dict[str, Any] = self.content["items"]
+
+    def save(self) -> None:
+        names = dict.fromkeys([*(self.content["wanted"] or ["anything"]), *self.items])
+        verdicts = [self.items.get(name, {}).get("passed") for name in names]
+        self.content["passed"] = False if False in verdicts else None if None in verdicts else True
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.content, indent=1))
+        os.replace(part, self.path)
+
+    def begin(self, item: str) -> None:
+        self.content["running"] = item
+        self.save()
+
+    def end(self, item: str, result: dict[str, Any]) -> None:
+        self.items[item], self.content["running"] = result, None
+        self.save()
+
+    def forget_failures(self) -> None:
+        for name in [n for n, result in self.items.items() if result["passed"] is not True]:
+            del self.items[name]
 
 
 class Check:
-    """What the sections share: the place, the options, the clock."""
+    """What the items of a section share: the place, the options, the clock."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.rehearse, self.options = options.rehearse, options
-        self.place = "cuda-emulated" if self.rehearse else "cuda"
-        self.started = time.monotonic()
+    def __init__(self, rehearse: bool, seconds: float) -> None:
         import tinygen
 
-        self.tinygen, self.kernels = tinygen, tinygen.device(self.place).kernels
-        if self.rehearse:
-            self.machine = "emulator"
-        else:
-            properties = self.kernels.xp.cuda.runtime.getDeviceProperties(0)
-            self.machine = properties["name"].decode().replace(" ", "-").lower()
-        self.folder = Path(options.out or ROOT / "benchmarks" / "results" / self.machine)
+        self.rehearse, self.end = rehearse, time.monotonic() + seconds
+        self.tinygen, self.kernels = tinygen, tinygen.device("cuda").kernels
+        self.torch_device = "cpu" if rehearse else "cuda"
 
     @property
     def left(self) -> float:
-        return self.options.budget - (time.monotonic() - self.started)
+        return self.end - time.monotonic()
+
+    def is_broken(self) -> bool:
+        """Whether the GPU no longer answers this process, as after an illegal access."""
+        try:
+            self.kernels.xp.cuda.Device().synchronize()
+            self.kernels.xp.zeros(1).get()
+        except Exception:
+            return True
+        return False
+
+    def run(self, command: list[str], **environment: str) -> dict[str, Any]:
+        """Runs a program of the tests on the device; its verdict and the end of what it said."""
+        paths = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": paths, "TINYGEN_TEST_PLACE": "cuda", "CI": "", **environment}
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                timeout=max(10, self.left),
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            said = (late.stdout or b"").decode(errors="replace")
+            return {"passed": False, "error": "out of time", "output": said[-4000:]}
+        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        result: dict[str, Any] = {"passed": done.returncode == 0, "output": done.stdout[-4000:]}
+        return result if result["passed"] else {**result, "error": "; ".join(failed) or f"ended {done.returncode}"}
 
     def pytest(self, *arguments: str) -> dict[str, Any]:
-        """Runs tests with the CUDA place set; {"passed": ..., "summary": last lines}."""
-        env = {**os.environ, "TINYGEN_TEST_PLACE": self.place, "CI": ""}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-        try:
-            limit = max(30, self.left)
-            done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=limit)
-        except subprocess.TimeoutExpired:
-            return {"passed": False, "summary": "out of time"}
-        return {"passed": done.returncode == 0, "summary": "\n".join(done.stdout.strip().splitlines()[-25:])}
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "--maxfail=30", "-p", "no:cacheprovider"]
+        return self.run([*command, *arguments])
 
-    def seconds(self, job: Callable[[], Any], least: float = 0.05) -> float:
-        """Seconds of one call of our `job` on the device: a graph of several calls between two events."""
+    def use(self, precision: str, single: str = "simt") -> None:
+        self.tinygen.set_float32_matmul_precision(precision)
+        self.kernels.single = single
+
+    def seconds(self, job: Callable[[], Any]) -> float:
+        """Seconds of one call of our `job` on the device: a graph of ten calls between two events."""
         job()
-        if self.rehearse:
-            begin = time.perf_counter()
-            job()
-            return time.perf_counter() - begin
         cuda, calls = self.kernels.xp.cuda, 10
         _, launch = self.kernels.launcher.capture(lambda: [job() for _ in range(calls)][-1])
-        return best_of(launch, calls, cuda.Event, cuda.get_elapsed_time, least)
+        return self.best_of(launch, calls, cuda.Event, cuda.get_elapsed_time)
 
-    def torch_seconds(self, torch: Any, job: Callable[[], Any], least: float = 0.05) -> float:
+    def torch_seconds(self, job: Callable[[], Any]) -> float:
         """The same for torch; without a graph where a job cannot be captured."""
+        import torch
+
         if self.rehearse:
             begin = time.perf_counter()
             job()
             return time.perf_counter() - begin
-        event, calls = (lambda: torch.cuda.Event(enable_timing=True)), 10
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        with torch.cuda.stream(side):  # warm, before the capture
             for _ in range(3):
                 job()
         torch.cuda.current_stream().wait_stream(side)
+        calls = 10
         try:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
@@ -126,85 +182,207 @@ class Check:
             launch: Callable = graph.replay
         except RuntimeError:
             launch, calls = job, 1
-        return best_of(launch, calls, event, lambda a, b: a.elapsed_time(b), least)
+        event = lambda: torch.cuda.Event(enable_timing=True)
+        return self.best_of(launch, calls, event, lambda a, b: a.elapsed_time(b))
+
+    def best_of(self, launch: Callable, calls: int, event: Callable, elapsed: Callable, least: float = 0.01) -> float:
+        """Seconds per call, the best of five measurements that last `least` seconds or more."""
+
+        def measured(repeats: int) -> float:
+            begin, end = event(), event()
+            begin.record()
+            for _ in range(repeats):
+                launch()
+            end.record()
+            end.synchronize()
+            return elapsed(begin, end) / 1e3
+
+        if self.rehearse:
+            return measured(1) / calls
+        measured(1)
+        repeats = 1
+        while (took := measured(repeats)) < least and repeats < 1000:
+            repeats = min(1000, max(repeats + 1, int(repeats * 1.2 * least / max(took, 1e-6))))
+        return min(took, *(measured(repeats) for _ in range(4))) / repeats / calls
+
+    def wall(self, job: Callable[[int], Any], synchronize: Callable[[], None]) -> float:
+        """Seconds of a step by the clock, the best of five rounds of twenty."""
+        best, rounds, count = math.inf, *((1, 1) if self.rehearse else (5, 20))
+        for i in range(3):
+            job(i)
+        for _ in range(rounds):
+            synchronize()
+            begin = time.perf_counter()
+            for i in range(count):
+                job(i)
+            synchronize()
+            best = min(best, (time.perf_counter() - begin) / count)
+        return best
 
 
-def best_of(launch: Callable, calls: int, event: Callable, elapsed: Callable, least: float) -> float:
-    """The best of five measurements that last at least `least` seconds each, per call."""
-    repeats, best = 1, math.inf
-    for attempt in range(12):
-        begin, end = event(), event()
-        begin.record()
-        for _ in range(repeats):
-            launch()
-        end.record()
-        end.synchronize()
-        took = elapsed(begin, end) / 1e3
-        if took < least and attempt < 7:
-            repeats = max(repeats + 1, min(1000, int(repeats * 1.2 * least / max(took, 1e-6))))
-            continue
-        best = min(best, took / repeats / calls)
-    return best
+# ---------------------------------------------------------------- sections: the items of each
 
 
-# ---------------------------------------------------------------- sections: each returns what goes into its file
+def primitives(check: Check) -> Items:
+    return {"primitives": lambda: check.pytest("tests/test_cuda_kernels.py", "-k", "primitives")}
 
 
-def primitives(check: Check) -> dict[str, Any]:
-    return check.pytest("tests/test_cuda_kernels.py", "-k", "primitives")
+def kernels(check: Check) -> Items:
+    routes = "precision" if check.rehearse else "not primitives"
+    table = "rows" if check.rehearse else "not cpu- and not reference"
+    return {
+        "routes": lambda: check.pytest("tests/test_cuda_kernels.py", "-k", routes),
+        "table": lambda: check.pytest("tests/test_backends.py", "-k", f"cuda and {table}"),
+    }
 
 
-def kernels(check: Check) -> dict[str, Any]:
-    quick = ["-k", "primitives or precision"] if check.rehearse else ["-k", "not cpu- and not reference"]
-    return check.pytest("tests/test_cuda_kernels.py", "tests/test_backends.py", *quick)
+def models(check: Check) -> Items:
+    steps = "tensors or (step and ae)" if check.rehearse else "not on_the_cuda_kernels and not without"
+    graphs = "refused or (eager and ae)" if check.rehearse else "captur or replay or graph"
+    return {
+        "steps": lambda: check.pytest("tests/test_cuda_device.py", "-k", steps),
+        "graphs": lambda: check.pytest("tests/test_cuda_graph.py", "-k", graphs),
+    }
 
 
-def models(check: Check) -> dict[str, Any]:
-    quick = ["-k", "ae or tensors"] if check.rehearse else []
-    return check.pytest("tests/test_cuda_device.py", "tests/test_cuda_graph.py", *quick)
-
-
-def sanitizer(check: Check) -> dict[str, Any]:
-    tool = shutil.which("compute-sanitizer")
-    program = "import test_cuda_kernels as t; t.every_kernel(t.on_device.table())"
-    env = {**os.environ, "TINYGEN_TEST_PLACE": check.place, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    if check.rehearse:
-        tools: dict[str, list[str]] = {"none": []}
-    elif tool is None:
-        return {"passed": None, "summary": "compute-sanitizer is not installed"}
-    else:
-        names = ("memcheck", "racecheck", "initcheck", "synccheck")
-        tools = {name: [tool, "--tool", name, "--error-exitcode", "9"] for name in names}
-    results = {}
-    for name, command in tools.items():
-        try:
-            done = subprocess.run(
-                [*command, sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True,
-                timeout=max(30, check.left),
-            )  # fmt: skip
-            results[name] = {"passed": done.returncode == 0, "summary": (done.stdout + done.stderr)[-1500:]}
-        except subprocess.TimeoutExpired:
-            results[name] = {"passed": False, "summary": "out of time"}
-    return {"passed": all(r["passed"] for r in results.values()), "tools": results}
-
-
-def ceilings(check: Check) -> dict[str, Any]:
+def ceilings(check: Check) -> Items:
     """FLOP/s of square products and bytes/s of a copy, by torch: what percentages are of."""
     import torch
 
     size = 256 if check.rehearse else 8192
-    device, found = "cpu" if check.rehearse else "cuda", {}
-    a = torch.randn(size, size, device=device)
+    a = torch.randn(size, size, device=check.torch_device)
     b, c = torch.randn_like(a), torch.empty_like(a)
-    for name, allowed in (("float32", False), ("tf32", True)):
-        torch.backends.cuda.matmul.allow_tf32 = allowed
-        found[name] = 2 * size**3 / check.torch_seconds(torch, lambda: torch.mm(a, b, out=c))
-    torch.backends.cuda.matmul.allow_tf32 = False
-    half, other = a.bfloat16(), b.bfloat16()
-    out = torch.empty_like(half)
-    found["bfloat16"] = 2 * size**3 / check.torch_seconds(torch, lambda: torch.mm(half, other, out=out))
-    found["bytes"] = 2 * 4 * size * size / check.torch_seconds(torch, lambda: c.copy_(a))
-    return {"passed": True, "ceilings": found}
+
+    def product(tf32: bool, dtype: Any = torch.float32) -> dict[str, Any]:
+        x, y, z = (t.to(dtype) for t in (a, b, c))
+        allow_tf32(torch, tf32)
+        rate = 2 * size**3 / check.torch_seconds(lambda: torch.mm(x, y, out=z))
+        return {"passed": True, "per_second": rate}
+
+    def copy() -> dict[str, Any]:
+        return {"passed": True, "per_second": 2 * 4 * size * size / check.torch_seconds(lambda: c.copy_(a))}
+
+    return {"float32": lambda: product(False), "tf32": lambda: product(True),
+            "bfloat16": lambda: product(False, torch.bfloat16), "bytes": copy}  # fmt: skip
+
+
+def allow_tf32(torch: Any, allowed: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def contractions(check: Check) -> Items:
+    """A layer: times of its passes by every engine, beside torch with TF32 off (float32) and on (the others)."""
+    layers = LAYERS_OF_A_GPU
+    if check.rehearse:
+        layers = [Layer("rehearsal", 2, 3, 8, 8, 5, 3, 1, 1), Layer("rehearsal_t", 2, 3, 4, 4, 5, 4, 2, 1, True)]
+    ours, theirs = Tinygen(1, "cuda"), Torch(1, check.torch_device)
+    return {layer.name: lambda layer=layer: one_layer(check, ours, theirs, layer) for layer in layers}  # type: ignore
+
+
+def one_layer(check: Check, ours: Tinygen, theirs: Torch, layer: Layer) -> dict[str, Any]:
+    import torch
+
+    mine, rival, times = ours.conv(layer), theirs.conv(layer), {}
+    torch.backends.cudnn.benchmark = True
+    for tf32 in (True, False):
+        allow_tf32(torch, tf32)
+        for name, job in rival.items():
+            times[name, tf32] = check.torch_seconds(job)
+    wanted = {name: theirs.array(job()) for name, job in rival.items()}  # in float32
+    records, wrong = [], []
+    try:
+        for engine, (precision, single, tf32, limit) in ENGINES.items():
+            check.use(precision, single)
+            for name, job in mine.items():
+                got, want = ours.array(job()), wanted[name]
+                deviation = float(np.abs(got - want).max() / np.abs(want).max())
+                records.append(
+                    {"pass": name, "engine": engine, "seconds": check.seconds(job), "torch_seconds": times[name, tf32],
+                     "deviation": deviation}
+                )  # fmt: skip
+                if not deviation < limit:
+                    wrong.append(f"{name} in {engine} is off by {deviation:.2g}")
+    finally:
+        check.use("highest")
+    result = {"passed": not wrong, "flops": layer.flops, "bytes": layer.bytes, "records": records}
+    return {**result, "error": ", ".join(wrong)} if wrong else result
+
+
+class Capturable(Tinygen):
+    """tinygen as the networks of benchmarks.step see it, which remembers optimizers for tg.capture."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.made: list[Any] = []
+
+    def adam(self, parameters: Any, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> Any:
+        self.made.append(super().adam(parameters, lr, betas))
+        return self.made[-1]
+
+
+class CapturableStep:
+    def __init__(self, step: Any, optimizers: list[Any]) -> None:
+        self.update = step.update
+        self.modules = {str(i): m for i, m in enumerate(step.modules)}
+        self.optimizers = {str(i): o for i, o in enumerate(optimizers)}
+
+    def __call__(self, batch: tuple) -> dict[str, Any]:
+        return {str(i): loss.detach() for i, loss in enumerate(self.update(*batch))}
+
+
+def steps(check: Check) -> Items:
+    """A model: seconds of its training step, ours eager and captured; and torch's eager."""
+    items: Items = {}
+    for name in ["mlp_ae"] if check.rehearse else list(STEPS):
+        items[name] = lambda name=name: our_step(check, name)  # type: ignore[misc]
+        items[f"{name}, torch"] = lambda name=name: torch_step(check, name)  # type: ignore[misc]
+    return items
+
+
+def our_step(check: Check, name: str) -> dict[str, Any]:
+    library, record = Capturable(1, "cuda"), {}
+    _, step, _ = library.step(name, small=check.rehearse)
+    batches = [tuple(library.tensor(a) for a in batch) for batch in step.batches]
+    captured = check.tinygen.capture(CapturableStep(step, library.made))
+    for precision, label in (("highest", "float32"), ("high", "tf32")):
+        check.use(precision)
+        eagerly = lambda i: step.update(*batches[i % 4])
+        record[f"tinygen, {label}"] = check.wall(eagerly, library.synchronize)
+        for i in range(3):
+            captured(batches[i % 4])
+        replay = lambda i: captured(batches[i % 4])
+        record[f"tinygen captured, {label}"] = check.wall(replay, library.synchronize)
+    check.use("highest")
+    return {"passed": True, "seconds": record}
+
+
+def torch_step(check: Check, name: str, compiled: bool = False) -> dict[str, Any]:
+    import torch
+
+    record = {}
+    for tf32, label in ((False, "float32"), (True, "tf32")):
+        if compiled and not tf32:
+            continue  # compiling takes long: only what PyTorch's users would do for speed
+        allow_tf32(torch, tf32)
+        rival = Torch(1, check.torch_device, fused=True)
+        if compiled:
+            rival.compiled = lambda f: torch.compile(f, mode="reduce-overhead")  # type: ignore[method-assign]
+        job = rival.step(name, small=check.rehearse)[0]
+
+        def run(_: int, job: Callable = job) -> None:
+            if compiled:
+                torch.compiler.cudagraph_mark_step_begin()  # what the last step returned may be written over
+            job()
+
+        record[f"torch{' compiled' if compiled else ''}, {label}"] = check.wall(run, rival.synchronize)
+    return {"passed": True, "seconds": record}
+
+
+def compiled(check: Check) -> Items:
+    names = [n for n in STEPS if "twice" not in NO_COMPILE.get(n, "")]  # what is only slow on a CPU is tried here
+    if check.rehearse:  # compiling for a CPU takes a minute
+        return {"mlp_ae": lambda: torch_step(check, "mlp_ae")}
+    return {name: lambda name=name: torch_step(check, name, compiled=True) for name in names}  # type: ignore[misc]
 
 
 def tour_steps() -> list[str]:
@@ -237,241 +415,143 @@ def tour_job(kernels: Any, step: str, layer: Layer) -> tuple[Callable[[], Any], 
     return lambda: function((blocks,), (256,), tuple(arguments)), y
 
 
-def tour(check: Check) -> dict[str, Any]:
+def tour(check: Check) -> Items:
     layer = LAYERS[0] if check.rehearse else next(one for one in LAYERS if one.name == "dc64_d2")
-    records, results = [], []
-    for step in tour_steps():
+
+    def one_step(step: str) -> dict[str, Any]:
         job, y = tour_job(check.kernels, step, layer)
         took = check.seconds(job)
-        records.append({"step": step, "layer": layer.name, "seconds": took, "flops_per_second": layer.flops / took})
-        results.append(y.get())
-    worst = max(float(np.abs(r - results[0]).max()) for r in results)
-    return {"passed": worst < 1e-3, "records": records, "deviation": worst}
+        want = Tinygen(1, "cuda").conv(layer)["forward"]().array
+        deviation = float(abs(y - want).max() / abs(want).max())
+        return {"passed": deviation < 1e-4, "layer": layer.name, "seconds": took, "deviation": deviation,
+                "per_second": layer.flops / took}  # fmt: skip
+
+    return {step: lambda step=step: one_step(step) for step in tour_steps()}
 
 
-def contractions(check: Check) -> dict[str, Any]:
-    """Times of every layer and pass by every engine, beside torch with TF32 off (float32) and on (the others)."""
-    import torch
+def sanitizer(check: Check) -> Items:
+    """A tool: memory from the driver, not from CuPy's pool, so that the first byte past an array is nobody's."""
+    program = (
+        "import cupy; cupy.cuda.set_allocator(None); import test_cuda_kernels as t; "
+        "t.every_kernel(t.on_device.table()); print('finished')"
+    )
+    tool = shutil.which("compute-sanitizer")
 
-    ours = Tinygen(1, check.place)
-    theirs = Torch(1, "cpu" if check.rehearse else "cuda")
-    layers = [*LAYERS, *EXTRA_LAYERS]
-    if check.rehearse:
-        layers = [Layer("rehearsal", 2, 3, 8, 8, 5, 3, 1, 1), Layer("rehearsal_t", 2, 3, 4, 4, 5, 4, 2, 1, True)]
-    records = []
-    for layer in layers:
-        if check.left < 30:
-            return {"passed": None, "summary": "out of time: incomplete", "records": records}
-        their_times = {}
-        for tf32 in (False, True):
-            torch.backends.cudnn.allow_tf32 = tf32
-            torch.backends.cudnn.benchmark = True
-            for name, job in theirs.conv(layer).items():
-                their_times[name, tf32] = check.torch_seconds(torch, job)
-        torch.backends.cudnn.allow_tf32 = False
-        wanted = {name: theirs.array(job()) for name, job in theirs.conv(layer).items()}
-        for engine, (precision, single, tf32) in ENGINES.items():
-            check.tinygen.set_float32_matmul_precision(precision)
-            check.kernels.single = single
-            check.kernels._plan.cache_clear()
-            for name, job in ours.conv(layer).items():
-                got = ours.array(job())
-                error = float(np.abs(got - wanted[name]).max() / np.abs(wanted[name]).max())
-                took = check.seconds(job)
-                records.append(
-                    {"layer": layer.name, "pass": name, "engine": engine, "flops": layer.flops, "bytes": layer.bytes,
-                     "seconds": took, "torch_seconds": their_times[name, tf32], "deviation": error}
-                )  # fmt: skip
-    check.tinygen.set_float32_matmul_precision("highest")
-    check.kernels.single = "simt"
-    check.kernels._plan.cache_clear()
-    limits = {"float32": 1e-4, "float32 by 3 x tf32": 1e-4, "tf32": 5e-3, "bfloat16": 4e-2}
-    wrong = [r for r in records if not r["deviation"] < limits[r["engine"]]]
-    return {"passed": not wrong, "wrong": wrong, "records": records, "summary": summary(records)}
+    def watched(name: str) -> dict[str, Any]:
+        if tool is None and not check.rehearse:
+            return {"passed": None, "error": "compute-sanitizer is not installed"}
+        prefix = [] if check.rehearse else [tool, "--tool", name, "--error-exitcode", "9", "--print-limit", "20"]
+        return check.run([*prefix, sys.executable, "-c", program], TINYGEN_TEST_POISON="0")  # type: ignore[list-item]
+
+    names = ("memcheck", "racecheck", "synccheck", "initcheck")
+    return {name: lambda name=name: watched(name) for name in (names[:1] if check.rehearse else names)}
 
 
-def summary(records: list[dict[str, Any]]) -> str:
-    """Geometric means of torch's time over ours, by engine: all layers, small and large ones, each pass."""
+# ---------------------------------------------------------------- a section's process, and the one that starts them
 
 
-    def mean(rows: list[dict[str, Any]]) -> float:
-        logs = [math.log(r["torch_seconds"] / r["seconds"]) for r in rows]
-        return math.exp(sum(logs) / len(logs)) if logs else math.nan
-
-    lines = []
-    for engine in ENGINES:
-        mine = [r for r in records if r["engine"] == engine]
-        large = [r for r in mine if r["flops"] >= LARGE * 1e6]
-        small = [r for r in mine if r["flops"] < LARGE * 1e6]
-        passes = ", ".join(f"{p} {mean([r for r in mine if r['pass'] == p]):.2f}" for p in PASSES)
-        sizes = f"{mean(mine):.2f}, large {mean(large):.2f}, small {mean(small):.2f}"
-        lines.append(f"{engine}: torch / ours {sizes}; {passes}")
-    return "\n".join(lines)
-
-
-class Capturable(Tinygen):
-    """tinygen as the networks of benchmarks.step see it, which remembers optimizers for tg.capture."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.made: list[Any] = []
-
-    def adam(self, parameters: Any, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> Any:
-        self.made.append(super().adam(parameters, lr, betas))
-        return self.made[-1]
-
-
-class CapturableStep:
-    def __init__(self, step: Any, optimizers: list[Any]) -> None:
-        self.update = step.update
-        self.modules = {str(i): m for i, m in enumerate(step.modules)}
-        self.optimizers = {str(i): o for i, o in enumerate(optimizers)}
-
-    def __call__(self, batch: tuple) -> dict[str, Any]:
-        return {str(i): loss.detach() for i, loss in enumerate(self.update(*batch))}
-
-
-def steps(check: Check) -> dict[str, Any]:
-    """Seconds of whole training steps: ours eager and captured; torch eager (TF32 off, on) and compiled."""
-    records: list[dict[str, Any]] = []
-    for name in ["mlp_ae"] if check.rehearse else list(STEPS):
-        if check.left < 40:
-            return {"passed": None, "summary": "out of time: incomplete", "records": records}
-        records.append({"model": name, **our_steps(check, name), **torch_steps(check, name)})
-    return {"passed": True, "records": records}
-
-
-def our_steps(check: Check, name: str) -> dict[str, Any]:
-    library, record = Capturable(1, check.place), {}
-    _, step, _ = library.step(name, small=check.rehearse)
-    batches = [tuple(library.tensor(a) for a in batch) for batch in step.batches]
-    record["tinygen eager"] = wall(lambda i: step.update(*batches[i % 4]), library.synchronize, check.rehearse)
-    captured = check.tinygen.capture(CapturableStep(step, library.made))
-    for precision, label in (("highest", "tinygen captured"), ("high", "tinygen captured, tf32")):
-        check.tinygen.set_float32_matmul_precision(precision)
-        captured.graphs.clear()
-        for i in range(3):
-            captured(batches[i % 4])
-        record[label] = wall(lambda i: captured(batches[i % 4]), library.synchronize, check.rehearse)
-    check.tinygen.set_float32_matmul_precision("highest")
-    return record
-
-
-def torch_steps(check: Check, name: str) -> dict[str, Any]:
-    import torch
-
-    record: dict[str, Any] = {}
-    for label, tf32, compiled in (
-        ("torch", False, False), ("torch, tf32", True, False), ("torch compiled, tf32", True, True),
-    ):  # fmt: skip
-        if compiled and (check.rehearse or check.left < 90):
+def work(section: str, results: Results, check: Check) -> int:
+    """Runs the items that have no result yet; 0, or 3 where another process must go on."""
+    items: Items = globals()[section](check)
+    results.content["wanted"] = list(items)
+    for name, job in items.items():
+        if name in results.items:
             continue
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-        rival = Torch(1, "cpu" if check.rehearse else "cuda", fused=True)
-        if compiled:
-            rival.compiled = lambda f: torch.compile(f, mode="reduce-overhead")  # type: ignore[method-assign]
+        if check.left < 5:
+            break
+        results.begin(name)
+        begin = time.monotonic()
         try:
-            job = rival.step(name, small=check.rehearse)[0]
-            record[label] = wall(lambda i, job=job: job(), rival.synchronize, check.rehearse)
-        except Exception as error:  # torch.compile does not take every model
-            record[label] = f"{type(error).__name__}: {str(error)[:200]}"
-    return record
+            result = job()
+        except Exception as error:  # the others still have something to say
+            said = "".join(traceback.format_exception(error))[-3000:]
+            result = {"passed": False, "error": f"{type(error).__name__}: {error}"[:500], "output": said}
+        results.end(name, {**result, "took": time.monotonic() - begin})
+        if not result["passed"] and check.is_broken():
+            return 3
+    results.save()
+    return 0
 
 
-def wall(job: Callable[[int], Any], synchronize: Callable[[], None], rehearse: bool) -> float:
-    """Seconds of a step by the wall clock, the best of five rounds of twenty."""
-    best, rounds, count = math.inf, *((1, 1) if rehearse else (5, 20))
-    for i in range(3):
-        job(i)
-    for _ in range(rounds):
-        synchronize()
-        begin = time.perf_counter()
-        for i in range(count):
-            job(i)
-        synchronize()
-        best = min(best, (time.perf_counter() - begin) / count)
-    return best
+def run_section(results: Results, command: list[str], seconds: float) -> None:
+    """Has processes work at a section until all its items have a result, or the time is up."""
+    end = time.monotonic() + seconds
+    while True:
+        left = end - time.monotonic()
+        if left < 10:
+            return
+        worker = subprocess.Popen([*command, "--budget", str(left - 5)], cwd=ROOT, start_new_session=True)
+        try:
+            code = worker.wait(left)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as stopped:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+            if isinstance(stopped, KeyboardInterrupt):
+                raise
+            code = -signal.SIGKILL
+        now = json.loads(results.path.read_text())
+        results.content, results.items = now, now["items"]
+        if now["running"] or code not in (0, 3):  # nobody could say how it ended
+            item, late = now["running"] or "start", code == -signal.SIGKILL and time.monotonic() > end - 1
+            results.end(item, {"passed": False, "error": "out of time" if late else f"its process ended with {code}"})
+        if code == 0 or not now["items"] or "start" in now["items"]:
+            return
 
 
-# ---------------------------------------------------------------- pictures and the program
-
-
-def picture(folder: Path) -> None:
-    """contractions.png: torch's time over ours for every layer, one panel for each engine."""
-    try:
-        records = json.loads((folder / "gpu_contractions.json").read_text())["records"]
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot as plt
-    except (OSError, KeyError, ImportError):
-        return
-    layers = list(dict.fromkeys(r["layer"] for r in records))
-    figure, panels = plt.subplots(len(ENGINES), 1, figsize=(12, 3 * len(ENGINES)), sharex=True, squeeze=False)
-    for engine, panel in zip(ENGINES, panels[:, 0], strict=True):
-        for i, name in enumerate(PASSES):
-            ratio = {r["layer"]: r["torch_seconds"] / r["seconds"] for r in records
-                     if r["engine"] == engine and r["pass"] == name}  # fmt: skip
-            panel.bar(np.arange(len(layers)) + 0.27 * (i - 1), [ratio.get(n, 0) for n in layers], 0.26, label=name)
-        panel.axhline(1, color="black", linewidth=0.8)
-        panel.set_ylabel("torch / tinygen")
-        panel.set_title(engine, fontsize=10)
-    panels[0, 0].legend(fontsize=8)
-    panels[-1, 0].set_xticks(range(len(layers)), layers, rotation=60, ha="right", fontsize=8)
-    figure.tight_layout()
-    figure.savefig(folder / "gpu_contractions.png", dpi=110)
+def machine_name() -> str:
+    """The GPU's name as a folder's; ends the program where there is none."""
+    ask = (
+        "import tinygen\nxp = tinygen.device('cuda').kernels.xp\n"
+        "print(xp.cuda.runtime.getDeviceProperties(0)['name'].decode())"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"benchmarks.gpu_check: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip().splitlines()[-1].replace(" ", "-").lower()
 
 
 def build() -> None:
     """The C++ extension, where a clone lies there unbuilt: the tests compare with it."""
-    if not list((ROOT / "tinygen").glob("_cpu*")):
+    if not list((ROOT / "tinygen").glob("_cpu*.so")):
         subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT, check=False)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gpu_check", description=__doc__.split("\n\n")[0])  # type: ignore
-    parser.add_argument("--only", help=f"sections, separated by commas, of {', '.join(SECTIONS)}")
+    parser.add_argument("--only", help=f"sections, separated by commas, of {', '.join(LIMITS)}")
     parser.add_argument("--budget", type=float, default=570, help="seconds for all sections (default 570)")
-    parser.add_argument("--again", action="store_true", help="run sections whose results are there already")
+    parser.add_argument("--again", action="store_true", help="run what passed before, too")
     parser.add_argument("--out", help="folder of results (default benchmarks/results/<GPU>)")
     parser.add_argument("--rehearse", action="store_true", help="on the emulator, smallest sizes; times mean nothing")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    chosen = options.only.split(",") if options.only else list(SECTIONS)
-    if unknown := set(chosen) - set(SECTIONS):
-        parser.error(f"unknown section {', '.join(sorted(unknown))}; known are {', '.join(SECTIONS)}")
+    end = time.monotonic() + options.budget
+    if options.rehearse:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(STAND_IN), os.environ.get("PYTHONPATH")]))
+    chosen = options.only.split(",") if options.only else list(LIMITS)
+    if unknown := set(chosen) - set(LIMITS):
+        parser.error(f"unknown section {', '.join(sorted(unknown))}; known are {', '.join(LIMITS)}")
+    same = {"commit": commit(), "rehearsal": options.rehearse}
+    if options.worker:
+        results = Results(Path(options.out), options.worker, same)
+        return work(options.worker, results, Check(options.rehearse, options.budget))
     build()
-    try:
-        check = Check(options)
-    except RuntimeError as error:
-        sys.exit(f"benchmarks.gpu_check: {error}")
-    check.folder.mkdir(parents=True, exist_ok=True)
-    failed = False
-    for name in SECTIONS:
-        path = check.folder / f"gpu_{name}.json"
-        if name not in chosen:
-            continue
-        if path.exists() and not options.again:
-            before = json.loads(path.read_text())
-            if before.get("commit") == commit() and before.get("passed"):
-                print(f"{name}: passed before, at this commit", flush=True)
-                continue
-        if check.left < 20:
-            print(f"{name}: left out, the budget is spent", flush=True)
-            continue
-        begin = time.monotonic()
-        try:
-            result = globals()[name](check)
-        except Exception as error:  # the other sections still have something to say
-            result = {"passed": False, "summary": f"{type(error).__name__}: {error}"}
-        took = time.monotonic() - begin
-        path.write_text(json.dumps({**result, "seconds": took, "machine": check.machine, "commit": commit()}, indent=1))
-        word = {True: "passed", False: "FAILED", None: "incomplete"}[result["passed"]]
-        print(f"{name}: {word} in {took:.0f} s", flush=True)
-        if result["passed"] is not True or name == "contractions":
-            print(result.get("summary", json.dumps(result)[:2000]), flush=True)
-        failed = failed or result["passed"] is False
-    picture(check.folder)
-    return int(failed)
+    machine = machine_name()
+    folder = Path(options.out or ROOT / "benchmarks" / "results" / machine).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    verdicts = {}
+    for section in [name for name in LIMITS if name in chosen]:
+        results, begin = Results(folder, section, {"machine": machine, **same}, options.again), time.monotonic()
+        results.forget_failures()
+        results.save()
+        if results.content["passed"] is not True:
+            command = [sys.executable, "-m", "benchmarks.gpu_check", "--worker", section, "--out", str(folder)]
+            command += ["--rehearse"] if options.rehearse else []
+            run_section(results, command, min(LIMITS[section], end - time.monotonic()))
+        verdicts[section] = results.content["passed"]
+        gpu_report.tell(results.content, time.monotonic() - begin)
+    gpu_report.conclude(folder, list(LIMITS))
+    return int(False in verdicts.values())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Where the CUDA tests run: on the emulator, or, with TINYGEN_TEST_PLACE=cuda, on a GPU (benchmarks.gpu_check).
 
-`table()` is the CUDA kernel table as the tests of all backends call it: with NumPy arrays. On a GPU, as on the emulator,
-memory that a kernel is to fill starts as NaN; TINYGEN_TEST_POISON=0 leaves it as it is, for compute-sanitizer's initcheck.
+`table()` is the CUDA kernel table as the tests of all backends call it: with NumPy arrays. Memory that a kernel is to
+fill starts as NaN, on a GPU too; TINYGEN_TEST_POISON=0 leaves it as it is, for compute-sanitizer's initcheck.
 """
 
 from __future__ import annotations

@@ -1,16 +1,19 @@
-"""benchmarks.gpu_check, rehearsed on the emulator: all sections run, write their files, and are not run again."""
+"""benchmarks.gpu_check, rehearsed on CuPy's stand-in: all sections run, write their files, and are not run again."""
 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
+from benchmarks import gpu_check, gpu_report
+
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.emulated
 
 
 def check(*arguments: str) -> subprocess.CompletedProcess:
@@ -18,21 +21,93 @@ def check(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.emulated
 def test_rehearsal(tmp_path):
     pytest.importorskip("torch")
     done = check("--rehearse", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("primitives", "kernels", "models", "sanitizer", "ceilings", "tour", "contractions", "steps"):
+    for name in gpu_check.LIMITS:
         result = json.loads((tmp_path / f"gpu_{name}.json").read_text())
         assert result["passed"] is True, (name, result)
         assert f"{name}: passed" in done.stdout
-    records = json.loads((tmp_path / "gpu_contractions.json").read_text())["records"]
+    layers = json.loads((tmp_path / "gpu_contractions.json").read_text())["items"].values()
+    records = [r for layer in layers for r in layer["records"]]
     assert len(records) == 2 * 3 * 4 and all(r["deviation"] < 0.04 for r in records)
-    assert (tmp_path / "gpu_contractions.png").exists()
+    assert (tmp_path / "gpu_contractions.png").exists() and (tmp_path / "gpu_steps.png").exists()
+    assert "failed: nothing\nmissing or incomplete: nothing" in (tmp_path / "gpu_summary.txt").read_text()
     again = check("--rehearse", "--out", str(tmp_path), "--only", "primitives,ceilings")
-    assert "primitives: passed before" in again.stdout
+    assert "primitives: passed, 1 of 1, 0 s" in again.stdout
 
 
+PLANTED = """
+    import os, sys, time
+    from benchmarks import gpu_check
+
+    class Check:
+        def __init__(self, rehearse, seconds):
+            self.end, self.broken = time.monotonic() + seconds, False
+        left = property(lambda self: self.end - time.monotonic())
+        def is_broken(self):
+            return self.broken
+
+    def primitives(check):
+        def breaks():
+            check.broken = True
+            raise RuntimeError("an illegal memory access")
+        def wants_a_working_gpu():
+            return {"passed": not check.broken}
+        return {"good": lambda: {"passed": True}, "raises": lambda: 1 / 0, "breaks": breaks,
+                "next": wants_a_working_gpu, "dies": lambda: os._exit(7), "skipped": lambda: {"passed": None},
+                "hangs": lambda: time.sleep(60), "late": lambda: {"passed": True}}
+
+    gpu_check.Check, gpu_check.primitives = Check, primitives
+    sys.exit(gpu_check.main())
+"""
+
+
+@pytest.mark.emulated  # it waits for one that hangs
+def test_nothing_that_fails_loses_the_rest(tmp_path, capsys):
+    program = tmp_path / "planted.py"
+    program.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + textwrap.dedent(PLANTED))
+    results = gpu_check.Results(tmp_path, "primitives", {"commit": gpu_check.commit(), "rehearsal": False})
+    results.save()
+    gpu_check.run_section(results, [sys.executable, str(program), "--worker", "primitives", "--out", str(tmp_path)], 15)
+    content = json.loads((tmp_path / "gpu_primitives.json").read_text())
+    assert {name: r["passed"] for name, r in content["items"].items()} == {
+        "good": True, "raises": False, "breaks": False, "next": True, "dies": False, "skipped": None, "hangs": False,
+    }  # fmt: skip
+    assert content["passed"] is False and "late" in content["wanted"]
+    assert "ended with 7" in content["items"]["dies"]["error"] and "out of time" in content["items"]["hangs"]["error"]
+    gpu_report.tell(content, 1)
+    gpu_report.conclude(tmp_path, ["primitives", "steps"])
+    said = capsys.readouterr().out
+    assert "primitives: FAILED, 2 of 8" in said and "raises: ZeroDivisionError: division by zero" in said
+    assert "failed: primitives: raises, primitives: breaks, primitives: dies, primitives: hangs" in said
+    assert "missing or incomplete: steps" in said
+    results = gpu_check.Results(tmp_path, "primitives", {"commit": gpu_check.commit(), "rehearsal": False})
+    results.forget_failures()
+    assert list(results.items) == ["good", "next"]
+
+
+def test_a_section_that_cannot_start_has_failed(tmp_path):
+    results = gpu_check.Results(tmp_path, "steps", {"commit": None})
+    results.save()
+    gpu_check.run_section(results, [sys.executable, "-c", "raise SystemExit(1)"], 12)
+    assert results.content["passed"] is False and "ended with 1" in results.items["start"]["error"]
+
+
+def test_shares_of_the_ceilings_and_the_faster_engine():
+    record = lambda engine, seconds: {"pass": "forward", "engine": engine, "seconds": seconds, "torch_seconds": 2.0}
+    layer = {"flops": 1e12, "bytes": 1e9, "records": [record("float32", 4.0), record("float32 by 3 x tf32", 2.0)]}
+    ceilings = {n: {"passed": True, "per_second": v} for n, v in (("float32", 5e11), ("tf32", 3e12), ("bytes", 1e9))}
+    contents = {"ceilings": {"items": ceilings}, "contractions": {"items": {"layer": layer}}}
+    simt, triple = gpu_report.contractions_of(contents)
+    assert (simt["ratio"], triple["ratio"]) == (0.5, 1.0)
+    assert math.isclose(simt["share"], 0.5) and math.isclose(triple["share"], 0.5)  # 2 s of 4, 1 s of 2
+    assert "TINYGEN_CUDA_FLOAT32=tf32x3" in gpu_report.fastest_single([simt, triple])[0]
+
+
+@pytest.mark.emulated
 def test_without_a_gpu_it_says_what_is_missing():
     done = check("--only", "primitives")
     assert done.returncode != 0

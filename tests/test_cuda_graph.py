@@ -96,6 +96,15 @@ def test_a_changed_learning_rate_reaches_the_graph():
         np.testing.assert_array_equal(states(step)[key], value)
 
 
+def test_another_precision_of_products_is_another_graph():
+    step = tg.capture(build(STEPS["ae"]))
+    for precision in ("highest", "medium") * 3:
+        tg.set_float32_matmul_precision(precision)
+        step(batches(1)[0])
+    tg.set_float32_matmul_precision("highest")
+    assert len(step.graphs) == 2 and all(step.graphs.values())
+
+
 def test_draws_between_replays_and_a_new_seed_give_what_eager_steps_give():
     results = []
     for wrap in (lambda step: step, tg.capture):

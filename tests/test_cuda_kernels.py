@@ -145,7 +145,6 @@ def test_precision_changes_the_engine_and_no_more(k, rng):
     assert 1e-5 < errors["high"] < 1e-3 < errors["medium"] < 2e-2
     tg.set_float32_matmul_precision("highest")
     k.single = "tf32x3"
-    k._plan.cache_clear()
     assert np.abs(k.matmul(a, b) - want).max() / np.abs(want).max() < 1e-6
     with pytest.raises(ValueError, match="'low' is none of highest, high, medium"):
         tg.set_float32_matmul_precision("low")

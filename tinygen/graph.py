@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from . import tape
+from .backends import float32_matmul_precision
 from .ops import random
 from .tape import Tensor
 
@@ -39,8 +40,8 @@ class CaptureFailed(RuntimeError):
 def capture(step: Any, compare: bool = True) -> Any:
     """A function of a batch that does what `step` (a Step, see models) does, by replaying a CUDA graph.
 
-    The step's `modules` say what it changes, its `optimizers` how; all parameters are on one device. `compare`: hold the
-    first replay to an eager step. Raises CaptureFailed, naming the op, where something cannot be captured.
+    The step's `modules` say what it changes, its `optimizers` how; all parameters are on one device. `compare`: hold
+    the first replay to an eager step. Raises CaptureFailed, naming the op, where something cannot be captured.
     """
     devices = {t.device for module in step.modules.values() for t in module.parameters()}
     if len(devices) != 1:
@@ -51,7 +52,7 @@ def capture(step: Any, compare: bool = True) -> Any:
 
 
 class Captured:
-    """A step and its graphs, one for each shape of batch; everything else is the step's (`modules`, `sample`, ...)."""
+    """A step and its graphs, one for each shape of batch and precision of products; all else is the step's."""
 
     def __init__(self, step: Any, device: Any, compare: bool) -> None:
         self.step, self.device, self.compare = step, device, compare
@@ -61,7 +62,7 @@ class Captured:
         return getattr(self.step, name)
 
     def __call__(self, batch: Any) -> Any:
-        key = _key(batch)
+        key = _key(batch), float32_matmul_precision()
         if key not in self.graphs:
             self.graphs[key] = None  # the first call compiles, uploads tables, makes the optimizers' arrays
             return self.step(batch)

@@ -1,8 +1,8 @@
 """In CuPy's place: the part of CuPy that tinygen uses, on the emulator (tinygen/backends/emulated.py).
 
-With this folder first on Python's path, device "cuda" runs as on a GPU, from the text of a kernel file to the launch of a
-graph, on a machine without one: `benchmarks.gpu_check --rehearse`. A kernel's arguments are taken as CuPy takes them: an
-int fills 64 bits, a float 64, and None would be no argument at all.
+With this folder first on Python's path, device "cuda" runs as on a GPU, from the text of a kernel file to the launch of
+a graph, on a machine without one: `benchmarks.gpu_check --rehearse`. A kernel's arguments are taken as CuPy takes them
+(its function.pyx): an int fills 64 bits, a float 64, and None would be no argument at all.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from tinygen.backends import device_array, emulated
-from tinygen.backends.device_array import DeviceArray as ndarray  # noqa: N813
 
 __version__ = "(a stand-in)"
 _numpy = device_array.Namespace()

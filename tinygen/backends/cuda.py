@@ -12,6 +12,7 @@ and cuRAND, which cannot be captured into a graph through CuPy, and any fallback
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,19 +58,24 @@ def kernel_files() -> dict[str, str]:
 
 
 def source(name: str) -> str:
-    """A .cu file with its headers in it: the key of CuPy's cache of compiled kernels does not see included files."""
-    seen = set()
+    """A .cu file with its headers in it: the key of CuPy's cache of compiled kernels does not see included files.
 
-    def expand(file: str) -> str:
+    Errors of the compiler, profilers and compute-sanitizer name file and line as they are in the folder.
+    """
+    seen = {"cudacpu.h"}
+
+    def expand(file: str) -> list[str]:
         seen.add(file)
+        lines = [f'#line 1 "{file}"']
+        for number, line in enumerate((folder() / file).read_text().splitlines(), 1):
+            included = re.fullmatch(r'#include "([\w/]+\.h)"', line)
+            if included and included[1] not in seen:
+                lines += [*expand(included[1]), f'#line {number + 1} "{file}"']
+            else:
+                lines.append("" if included or line == "#pragma once" else line)
+        return lines
 
-        def include(match: re.Match) -> str:
-            return "" if match[1] in seen or match[1] == "cudacpu.h" else expand(match[1])
-
-        text = (folder() / file).read_text().replace("#pragma once\n", "")
-        return re.sub(r'^#include "([\w/]+\.h)"\n', include, text, flags=re.MULTILINE)
-
-    return expand(name)
+    return "\n".join(expand(name)) + "\n"
 
 
 @lru_cache(4096)
@@ -85,6 +91,18 @@ def _extents(shape: Shape, axes: tuple[int, ...]) -> tuple[list[int], Shape]:
     if len(lengths) == 1:
         lengths = [1, 1, *lengths]  # one long row, not many short ones
     return lengths + [1] * (4 - len(lengths)), tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+def _single() -> str:
+    """The engine for float32 products of precision "highest", TINYGEN_CUDA_FLOAT32 or else "simt".
+
+    "simt" are the ordinary units; "tf32x3", three products on tensor cores for each, is as accurate. No GPU has said
+    yet which is faster; benchmarks.gpu_check does.
+    """
+    name = os.environ.get("TINYGEN_CUDA_FLOAT32") or "simt"
+    if name not in ("simt", "tf32x3"):
+        raise ValueError(f"TINYGEN_CUDA_FLOAT32={name!r} is neither simt nor tf32x3")
+    return name
 
 
 class Launcher(Protocol):
@@ -141,7 +159,7 @@ class _CupyLauncher:
         return result, launch
 
 
-OPTIONS = ("--std=c++17",)
+OPTIONS = ("--std=c++17", "-lineinfo")
 
 
 # The table ------------------------------------------------------------------------------------------------------------
@@ -152,7 +170,7 @@ class Cuda:
 
     def __init__(self, name: str, xp: Any, launcher: Launcher) -> None:
         self.name, self.xp, self.launcher = name, xp, launcher
-        self.single = "simt"  # full float32 precision: "simt" or "tf32x3", whichever is faster on this GPU
+        self.single = _single()  # what computes products of precision "highest"
         self.route: str | None = None  # "direct_1", "direct_8", "sums" or "simt_64", "tf32_128" ...: tests compare them
         self._plan = lru_cache(4096)(self._make_plan)
         self._taps = lru_cache(4096)(self._upload_taps)
@@ -210,7 +228,7 @@ class Cuda:
 
     # Products: convolution, its adjoints, matrices --------------------------------------------------------------------
 
-    def _make_plan(self, kind: str, double: bool, precision: str, route: str | None, *shape: Any) -> Callable:
+    def _make_plan(self, kind: str, double: bool, engine: str, route: str | None, *shape: Any) -> Callable:
         """A function (a, b, c, bias) that computes one product, with its tables on the device."""
         makers: dict[str, Callable] = {
             "conv": lambda geo: gather.convolution(geo, weight=False),
@@ -219,7 +237,7 @@ class Cuda:
             "matmul": gather.matrices,
         }
         tables = makers[kind](*shape)
-        route = route or self._route(kind, tables, double, precision)
+        route = route or self._route(kind, tables, double, engine)
         tile, threads = TILES[route.split("_")[-1]]
         threads = 256 if "simt" in route else threads
         kernel = f"gather_{route}"
@@ -261,13 +279,12 @@ class Cuda:
         results = t.rows * t.columns * len(t.phases) * t.groups
         return max(1, min(-(-busy // max(1, blocks)), t.count // least, _SLABS // max(1, results)))
 
-    def _route(self, kind: str, t: gather.Gather, double: bool, precision: str) -> str:
+    def _route(self, kind: str, t: gather.Gather, double: bool, engine: str) -> str:
         """The kernel for a product: without tiles where a tile would be mostly empty, else the engine and its tile."""
         if kind in ("conv", "conv_transpose") and (t.rows <= 8 or t.count <= 40):
             return "direct_1" if t.rows <= 2 else "direct_8"
         if kind == "conv_weight" and t.rows * t.columns <= 128:
             return "sums"
-        engine = {"highest": self.single, "high": "tf32", "medium": "bf16"}[precision]
         if double or not self.launcher.tensor_cores:
             engine = "simt"
         blocks = -(-t.rows // 128) * -(-t.columns // 128) * len(t.phases) * t.groups
@@ -275,7 +292,8 @@ class Cuda:
         return f"{engine}_{128 if large else 64}"
 
     def _product(self, kind: str, like: Array, *shape: Any) -> Callable:
-        return self._plan(kind, like.dtype == np.float64, float32_matmul_precision(), self.route, *shape)
+        engine = {"highest": self.single, "high": "tf32", "medium": "bf16"}[float32_matmul_precision()]
+        return self._plan(kind, like.dtype == np.float64, engine, self.route, *shape)
 
     @staticmethod
     def _is_dense(geo: Geometry) -> bool:

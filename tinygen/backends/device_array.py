@@ -239,8 +239,8 @@ def poisoned(shape: Any, dtype: Any = np.float32, **options: Any) -> np.ndarray:
     return array
 
 
-# What CuPy does not capture, besides copies to and from the host: a result whose length depends on values; Thrust, which
-# sorts; cuBLAS, which multiplies floats; and joining more than eight arrays, whose addresses it copies over.
+# What CuPy does not capture, besides copies to and from the host: a result whose length depends on values; Thrust,
+# which sorts; cuBLAS, which multiplies floats; and joining more than eight arrays, whose addresses it copies over.
 _DEPEND_ON_VALUES = ("nonzero", "flatnonzero", "argwhere", "unique", "extract", "compress")
 _SORT = ("sort", "argsort", "lexsort", "partition", "argpartition", "median", "percentile", "quantile")
 _MULTIPLY = ("dot", "vdot", "inner", "matmul", "tensordot", "einsum")
