@@ -37,11 +37,12 @@ namespace {
 
 // Of transformed x and y: as much as the sums that every chunk reads and writes once, within these bounds.
 constexpr index_t kLeastChunkBytes = 2 << 20, kMostChunkBytes = 16 << 20;
-constexpr index_t kDepth = 128;             // tiles per call of the innermost loop: what it reads of y stays in L1
-constexpr index_t kCopyBytes = 128 << 10;   // of x or y as [row][column][lane]
-constexpr index_t kAheadPixels = 128;       // of small images: so many are fetched from memory beforehand
-constexpr index_t kPrivateBytes = 4 << 20;  // sums that a thread may have for itself
-constexpr index_t kSumBytes = 256 << 10;    // of a block of k and a chunk of channels
+constexpr index_t kMostSliceBytes = 4 << 20;  // of x alone, transformed by each thread for itself
+constexpr index_t kDepth = 128;               // tiles per call of the innermost loop: what it reads of y stays in L1
+constexpr index_t kCopyBytes = 128 << 10;     // of x or y as [row][column][lane]
+constexpr index_t kAheadPixels = 128;         // of small images: so many are fetched from memory beforehand
+constexpr index_t kPrivateBytes = 4 << 20;    // sums that a thread may have for itself
+constexpr index_t kSumBytes = 256 << 10;      // of a block of k and a chunk of channels
 
 constexpr int kSide = 4;  // of a tile of y
 template <int S>
@@ -161,7 +162,7 @@ struct Plan {
   index_t groups, slice_groups, slices;    // groups of channels, a panel per phase; how many a slice has; slices
   index_t x_pitch, y_pitch, sum_pitch;     // from one frequency to the next
   index_t shares, share_sums;              // of the rows, each with sums of its own; from one share's to the next
-  bool whole;                              // one share, one chunk: sums need not be kept
+  bool sliced;                             // threads share the slices
 
   index_t units() const { return blocks * slices; }  // a unit: the sums of a block of k and a slice
   index_t first_vector(index_t block) const { return vectors * block / blocks; }
@@ -187,23 +188,30 @@ Plan make_plan(const Job<T>& job, int use) {
   plan.blocks = ceil_div(plan.vectors, kWeightVectors);
   plan.block_vectors = ceil_div(plan.vectors, plan.blocks);
   plan.groups = ceil_div(job.x.channels, G);
-  index_t tile_bytes = kFrequencies<S> * (plan.groups * S * S * G + plan.vectors * L) * size;
-  index_t sum_bytes = kFrequencies<S> * plan.groups * S * S * G * plan.vectors * L * size;
-  index_t chunk_bytes = min(max(sum_bytes, kLeastChunkBytes), kMostChunkBytes);
-  // Threads that share rows of tiles read each other's sums once; those that share sums, each other's transforms.
-  index_t panels = S * S * job.x.channels, tiles = plan.rows * plan.tile_columns;
-  bool own_sums = sum_bytes <= kPrivateBytes && tiles * (panels + job.y.channels) >= 2 * panels * job.y.channels;
-  plan.shares = own_sums ? min(use, plan.rows) : 1;
-  plan.chunk_rows = equal_share(ceil_div(plan.rows, plan.shares), chunk_bytes / (tile_bytes * plan.tile_columns));
-  plan.chunk_tiles = plan.chunk_rows * plan.tile_columns;
-  plan.x_pitch = odd_pitch<T>(plan.groups * S * S * G * plan.chunk_tiles);
-  plan.y_pitch = odd_pitch<T>(plan.vectors * L * plan.chunk_tiles);
-  index_t group_sums = S * S * G * plan.block_vectors * L;
+  index_t group_size = S * S * G, group_sums = group_size * plan.block_vectors * L;
   plan.slice_groups = equal_share(plan.groups, kSumBytes / (kFrequencies<S> * group_sums * size));
   plan.slices = ceil_div(plan.groups, plan.slice_groups);
+  index_t tiles = plan.rows * plan.tile_columns, panels = S * S * job.x.channels;
+  index_t sum_bytes = kFrequencies<S> * plan.groups * group_size * plan.vectors * L * size;
+  // Threads that share rows read each other's sums once; those that share sums, each other's transforms.
+  bool few_sums = sum_bytes <= kPrivateBytes && tiles * (panels + job.y.channels) >= 2 * panels * job.y.channels;
+  plan.shares = few_sums ? min(use, plan.rows) : 1;
+  index_t y_bytes = kFrequencies<S> * tiles * plan.vectors * L * size;
+  index_t slice_bytes = kFrequencies<S> * tiles * plan.slice_groups * group_size * size;
+  bool balanced = 5 * plan.slices >= 4 * ceil_div(plan.slices, use) * use;
+  plan.sliced = !few_sums && y_bytes <= kMostChunkBytes && slice_bytes <= kMostSliceBytes && balanced;
+  if (plan.sliced) {
+    plan.chunk_rows = plan.rows;
+  } else {
+    index_t row_bytes = kFrequencies<S> * plan.tile_columns * (plan.groups * group_size + plan.vectors * L) * size;
+    index_t chunk_bytes = min(max(sum_bytes, kLeastChunkBytes), kMostChunkBytes);
+    plan.chunk_rows = equal_share(ceil_div(plan.rows, plan.shares), chunk_bytes / row_bytes);
+  }
+  plan.chunk_tiles = plan.chunk_rows * plan.tile_columns;
+  plan.x_pitch = odd_pitch<T>((plan.sliced ? plan.slice_groups : plan.groups) * group_size * plan.chunk_tiles);
+  plan.y_pitch = odd_pitch<T>(plan.vectors * L * plan.chunk_tiles);
   plan.sum_pitch = odd_pitch<T>(plan.slice_groups * group_sums);
   plan.share_sums = plan.units() * kFrequencies<S> * plan.sum_pitch;
-  plan.whole = plan.chunk_rows == plan.rows && (plan.units() % use == 0 || plan.units() > 4 * use);
   return plan;
 }
 
@@ -277,9 +285,10 @@ void share_rows(const Plan& plan, index_t vectors, index_t first, index_t count,
   }
 }
 
+// x of the channels in groups [g0, g1) and rows of tiles [first, first + count), a thread's share.
 template <class T, int S>
-void transform_chunk_x(const Job<T>& job, const Plan& plan, index_t first, index_t count, T* packed, int thread,
-                       int all) {
+void transform_x_rows(const Job<T>& job, const Plan& plan, index_t g0, index_t g1, index_t first, index_t count,
+                      T* packed, int thread, int all) {
   constexpr int L = lanes<T>, G = kPanelChannels<T>, M = kPatchSide<S>, step = S * kSide, halo = S * (M - kSide);
   const Images<T>& x = job.x;
   index_t left = max(0, x.column_pad);
@@ -287,9 +296,9 @@ void transform_chunk_x(const Job<T>& job, const Plan& plan, index_t first, index
   index_t most = max(1, kCopyBytes / (step * columns * L * static_cast<index_t>(sizeof(T))));
   T* copy = static_cast<T*>(scratch(kWindow, (most * step + halo) * columns * L * sizeof(T)));
   auto body = [&](index_t vector, index_t image, index_t row, index_t rows, index_t tile) {
-    index_t channel = vector * L;
+    index_t local = vector * L, channel = g0 * G + local;
     read(x, image, channel, row * step - x.row_pad, rows * step + halo, columns, copy);
-    T* to = packed + channel / G * S * S * plan.chunk_tiles * G + tile * G + channel % G;
+    T* to = packed + local / G * S * S * plan.chunk_tiles * G + tile * G + local % G;
     for (index_t i = 0; i < rows; i++)
       for (index_t j = 0; j < plan.tile_columns; j++, to += G)
         for (int phase = 0; phase < S * S; phase++) {
@@ -300,12 +309,12 @@ void transform_chunk_x(const Job<T>& job, const Plan& plan, index_t first, index
                               [&](int a, int b, Vector<T> value) { store(out + (a * M + b) * plan.x_pitch, value); });
         }
   };
-  share_rows(plan, ceil_div(x.channels, L), first, count, most, thread, all, body);
+  share_rows(plan, ceil_div(min(g1 * G, x.channels) - g0 * G, L), first, count, most, thread, all, body);
 }
 
 template <class T, int S>
-void transform_chunk_y(const Job<T>& job, const Plan& plan, index_t first, index_t count, T* packed, int thread,
-                       int all) {
+void transform_y_rows(const Job<T>& job, const Plan& plan, index_t first, index_t count, T* packed, int thread,
+                      int all) {
   constexpr int L = lanes<T>, M = kPatchSide<S>;
   const Images<T>& y = job.y;
   index_t columns = plan.tile_columns * kSide;
@@ -327,25 +336,30 @@ void transform_chunk_y(const Job<T>& job, const Plan& plan, index_t first, index
   share_rows(plan, plan.vectors, first, count, most, thread, all, body);
 }
 
-// Adds the products of a chunk's tiles, for one frequency, to sum[panel, channel][k].
+// Adds the products of a chunk's tiles to sum[frequency][panel of the slice, channel][k] of one unit, for frequencies
+// [f0, f1). x begins with the slice.
 template <class T, int S>
-void multiply(const Job<T>& job, const Plan& plan, const T* x, const T* y, index_t tiles, index_t block, index_t slice,
-              bool first, T* sum) {
+void multiply(const Job<T>& job, const Plan& plan, const T* x, const T* y, index_t tiles, index_t unit, index_t f0,
+              index_t f1, bool first, T* sum) {
   constexpr index_t L = lanes<T>, G = kPanelChannels<T>;
+  index_t block = unit / plan.slices, slice = unit % plan.slices;
   index_t vectors = plan.first_vector(block + 1) - plan.first_vector(block), width = vectors * L;
-  y += plan.first_vector(block) * L * plan.chunk_tiles;
-  index_t p0 = slice * plan.slice_groups * S * S, p1 = min(plan.groups * S * S, p0 + plan.slice_groups * S * S);
-  index_t parts = ceil_div(tiles, kDepth);
-  for (index_t i = 0; i < parts; i++) {
-    index_t tile = tiles * i / parts;
-    const Patch patch = {1, 1, tiles * (i + 1) / parts - tile, 0, 0, 0, G / kInterleaved, 0, 0, 0};
-    for (index_t panel = p0; panel < p1; panel++) {
-      index_t channels = min(G, job.x.channels - panel / (S * S) * G), split = ceil_div(channels, kWeightRows);
-      const T* from = x + (panel * plan.chunk_tiles + tile) * G;
-      T* to = sum + (panel - p0) * G * width;
-      for (index_t s = 0; s < split; s++) {
-        index_t c = channels * s / split, rows = channels * (s + 1) / split - c;
-        pick_spread<T>(rows, vectors)(patch, from + c, y + tile * width, first && i == 0, to + c * width, width);
+  index_t c = slice * plan.slice_groups * G, slice_channels = min(plan.slice_groups * G, job.x.channels - c);
+  index_t panels = ceil_div(slice_channels, G) * S * S, parts = ceil_div(tiles, kDepth);
+  for (index_t f = f0; f < f1; f++) {
+    const T* y_block = y + f * plan.y_pitch + plan.first_vector(block) * L * plan.chunk_tiles;
+    for (index_t i = 0; i < parts; i++) {
+      index_t tile = tiles * i / parts;
+      const Patch patch = {1, 1, tiles * (i + 1) / parts - tile, 0, 0, 0, G / kInterleaved, 0, 0, 0};
+      for (index_t panel = 0; panel < panels; panel++) {
+        index_t channels = min(G, slice_channels - panel / (S * S) * G), split = ceil_div(channels, kWeightRows);
+        const T* from = x + f * plan.x_pitch + (panel * plan.chunk_tiles + tile) * G;
+        T* to = sum + f * plan.sum_pitch + panel * G * width;
+        for (index_t s = 0; s < split; s++) {
+          index_t row = channels * s / split, rows = channels * (s + 1) / split - row;
+          pick_spread<T>(rows, vectors)(patch, from + row, y_block + tile * width, first && i == 0, to + row * width,
+                                        width);
+        }
       }
     }
   }
@@ -380,32 +394,40 @@ void restore(const Job<T>& job, const Plan& plan, const T* sum, index_t unit) {
                    pairs);
 }
 
-// One share: rows of tiles [begin, end), by `all` threads together. Gives its sums, or, if plan.whole, the weights.
+// The sums of rows of tiles [begin, end), by `all` threads together.
 template <class T, int S>
 void sum_rows(const Job<T>& job, const Plan& plan, index_t begin, index_t end, T* x, T* y, T* sums, int thread,
               int all) {
-  index_t units = plan.units(), unit_sums = kFrequencies<S> * plan.sum_pitch;
+  constexpr index_t F = kFrequencies<S>;
+  index_t items = plan.units() * F, slice_x = plan.slice_groups * S * S * plan.chunk_tiles * kPanelChannels<T>;
   for (index_t row = begin; row < end; row += plan.chunk_rows) {
-    index_t rows = min(plan.chunk_rows, end - row), tiles = rows * plan.tile_columns;
-    transform_chunk_x<T, S>(job, plan, row, rows, x, thread, all);
-    transform_chunk_y<T, S>(job, plan, row, rows, y, thread, all);
+    index_t rows = min(plan.chunk_rows, end - row);
+    transform_x_rows<T, S>(job, plan, 0, plan.groups, row, rows, x, thread, all);
+    transform_y_rows<T, S>(job, plan, row, rows, y, thread, all);
     barrier(all);
-    auto multiply_one = [&](index_t unit, index_t f, T* unit_sum) {
-      multiply<T, S>(job, plan, x + f * plan.x_pitch, y + f * plan.y_pitch, tiles, unit / plan.slices,
-                     unit % plan.slices, row == begin, unit_sum + f * plan.sum_pitch);
-    };
-    if (plan.whole) {
-      T* sum = static_cast<T*>(scratch(kTile, unit_sums * sizeof(T)));
-      for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
-        for (index_t f = 0; f < kFrequencies<S>; f++) multiply_one(u, f, sum);
-        restore<T, S>(job, plan, sum, u);
-      }
-      return;
+    for (index_t i = items * thread / all, stop = items * (thread + 1) / all; i < stop;) {
+      index_t unit = i / F, f = i % F, count = min(F - f, stop - i);
+      multiply<T, S>(job, plan, x + unit % plan.slices * slice_x, y, rows * plan.tile_columns, unit, f, f + count,
+                     row == begin, sums + unit * F * plan.sum_pitch);
+      i += count;
     }
-    index_t items = units * kFrequencies<S>;
-    for (index_t i = items * thread / all; i < items * (thread + 1) / all; i++)
-      multiply_one(i / kFrequencies<S>, i % kFrequencies<S>, sums + i / kFrequencies<S> * unit_sums);
     barrier(all);
+  }
+}
+
+// All of it, a slice after the other, with sums that stay in L2: for sums that are large, of few tiles.
+template <class T, int S>
+void sum_slices(const Job<T>& job, const Plan& plan, T* x, T* y, T* sum, int thread, int all) {
+  transform_y_rows<T, S>(job, plan, 0, plan.rows, y, thread, all);
+  barrier(all);
+  for (index_t slice = plan.slices * thread / all; slice < plan.slices * (thread + 1) / all; slice++) {
+    index_t g0 = slice * plan.slice_groups, g1 = min(plan.groups, g0 + plan.slice_groups);
+    transform_x_rows<T, S>(job, plan, g0, g1, 0, plan.rows, x, 0, 1);
+    for (index_t block = 0; block < plan.blocks; block++) {
+      index_t unit = block * plan.slices + slice;
+      multiply<T, S>(job, plan, x, y, plan.chunk_tiles, unit, 0, kFrequencies<S>, true, sum);
+      restore<T, S>(job, plan, sum, unit);
+    }
   }
 }
 
@@ -413,16 +435,23 @@ template <class T, int S>
 void sum_tiles(const Job<T>& job) {
   int use = threads();
   const Plan plan = make_plan<T, S>(job, use);
-  auto x_space = [&] { return static_cast<T*>(scratch(kPanel, kFrequencies<S> * plan.x_pitch * sizeof(T))); };
-  auto y_space = [&] { return static_cast<T*>(scratch(kTransposed, kFrequencies<S> * plan.y_pitch * sizeof(T))); };
-  T* sums = plan.whole ? nullptr : static_cast<T*>(scratch(kAccumulator, plan.shares * plan.share_sums * sizeof(T)));
-  T *common_x = x_space(), *common_y = y_space();
+  auto space = [](Slot slot, index_t pitch) {
+    return static_cast<T*>(scratch(slot, kFrequencies<S> * pitch * sizeof(T)));
+  };
+  T *common_x = nullptr, *common_y = nullptr, *sums = nullptr;
+  if (plan.shares == 1) common_y = space(kTransposed, plan.y_pitch);
+  if (plan.shares == 1 && !plan.sliced) common_x = space(kPanel, plan.x_pitch);
+  if (!plan.sliced) sums = space(kAccumulator, plan.shares * plan.units() * plan.sum_pitch);
   parallel(use, [&](int thread, int all) {
+    if (plan.sliced) {
+      T *x = space(kPanel, plan.x_pitch), *sum = space(kTile, plan.sum_pitch);
+      sum_slices<T, S>(job, plan, x, common_y, sum, thread, all);
+      return;
+    }
     if (plan.shares == 1) {
       sum_rows<T, S>(job, plan, 0, plan.rows, common_x, common_y, sums, thread, all);
-      if (plan.whole) return;
     } else {
-      T *x = x_space(), *y = y_space();
+      T *x = space(kPanel, plan.x_pitch), *y = space(kTransposed, plan.y_pitch);
       for (index_t i = plan.shares * thread / all; i < plan.shares * (thread + 1) / all; i++)
         sum_rows<T, S>(job, plan, plan.rows * i / plan.shares, plan.rows * (i + 1) / plan.shares, x, y,
                        sums + i * plan.share_sums, 0, 1);
