@@ -28,15 +28,62 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr int kSide = 4, kPatch = 6, kFrequencies = kPatch * kPatch;
+constexpr int kSide = 4;
+constexpr index_t kMaxStride = 2, kMaxTaps = 36;  // taps of a whole filter
 constexpr index_t kPanelTiles = 32;  // 16 to 96 are within a tenth of each other (Zen 4, 16 to 512 channels)
 
-// The six 1-D polynomials: points 0, +-p, +-q, infinity, where p q = 1.
-constexpr double p = 2. / 3, q = 3. / 2;
+// F(4, 2): points +-p, +-q, infinity.
+namespace two_taps {
+constexpr double p = 1. / 2, q = 5. / 4;
+}
 
 // B^T d: the coefficients of x^i d_i in the products of (x - point) over all other points.
 template <class T>
-TINYGEN_INLINE void transform_input(const Vector<T> (&d)[kPatch], Vector<T> (&e)[kPatch]) {
+TINYGEN_INLINE void transform_input(const Vector<T> (&d)[5], Vector<T> (&e)[5]) {
+  using namespace two_taps;
+  constexpr T p2 = p * p, q2 = q * q, both = p * p + q * q, product = p * p * q * q;
+  Vector<T> even = d[2] - q2 * d[0], odd = d[3] - q2 * d[1];
+  e[0] = odd + T(p) * even;
+  e[1] = odd - T(p) * even;
+  even = d[2] - p2 * d[0];
+  odd = d[3] - p2 * d[1];
+  e[2] = odd + T(q) * even;
+  e[3] = odd - T(q) * even;
+  e[4] = d[4] - both * d[2] + product * d[0];
+}
+
+// G g: the filter's polynomial at the points, over the product of the point's distances to the others.
+template <class T>
+TINYGEN_INLINE void transform_filter(const Vector<T> (&g)[2], Vector<T> (&u)[5]) {
+  using namespace two_taps;
+  constexpr T at_p = 1 / (2 * p * (p * p - q * q)), at_q = 1 / (2 * q * (q * q - p * p));
+  u[0] = at_p * (g[0] + T(p) * g[1]);
+  u[1] = -at_p * (g[0] - T(p) * g[1]);
+  u[2] = at_q * (g[0] + T(q) * g[1]);
+  u[3] = -at_q * (g[0] - T(q) * g[1]);
+  u[4] = g[1];
+}
+
+// A^T m: powers 0 to 3 of the points.
+template <class T>
+TINYGEN_INLINE void transform_output(const Vector<T> (&m)[5], Vector<T> (&o)[kSide]) {
+  using namespace two_taps;
+  constexpr T p2 = p * p, q2 = q * q, p3 = p * p * p, q3 = q * q * q;
+  Vector<T> even_p = m[0] + m[1], odd_p = m[0] - m[1], even_q = m[2] + m[3], odd_q = m[2] - m[3];
+  o[0] = even_p + even_q;
+  o[1] = T(p) * odd_p + T(q) * odd_q;
+  o[2] = p2 * even_p + q2 * even_q;
+  o[3] = p3 * odd_p + q3 * odd_q + m[4];
+}
+
+// F(4, 3): points 0, +-p, +-q, infinity, where p q = 1.
+namespace three_taps {
+constexpr double p = 2. / 3, q = 3. / 2;
+}
+
+template <class T>
+TINYGEN_INLINE void transform_input(const Vector<T> (&d)[6], Vector<T> (&e)[6]) {
+  using namespace three_taps;
   constexpr T p2 = p * p, q2 = q * q, both = p * p + q * q;
   e[0] = d[0] + (d[4] - both * d[2]);
   e[5] = d[1] + (d[5] - both * d[3]);
@@ -49,9 +96,9 @@ TINYGEN_INLINE void transform_input(const Vector<T> (&d)[kPatch], Vector<T> (&e)
   e[4] = even - T(q) * odd;
 }
 
-// G g: the filter's polynomial at the points, over the product of the point's distances to the others.
 template <class T>
-TINYGEN_INLINE void transform_filter(const Vector<T> (&g)[3], Vector<T> (&u)[kPatch]) {
+TINYGEN_INLINE void transform_filter(const Vector<T> (&g)[3], Vector<T> (&u)[6]) {
+  using namespace three_taps;
   constexpr T p2 = p * p, q2 = q * q;
   constexpr T at_p = 1 / (2 * p * p * (p * p - q * q)), at_q = 1 / (2 * q * q * (q * q - p * p));
   u[0] = g[0];
@@ -65,9 +112,9 @@ TINYGEN_INLINE void transform_filter(const Vector<T> (&g)[3], Vector<T> (&u)[kPa
   u[5] = g[2];
 }
 
-// A^T m: powers 0 to 3 of the points.
 template <class T>
-TINYGEN_INLINE void transform_output(const Vector<T> (&m)[kPatch], Vector<T> (&o)[kSide]) {
+TINYGEN_INLINE void transform_output(const Vector<T> (&m)[6], Vector<T> (&o)[kSide]) {
+  using namespace three_taps;
   constexpr T p2 = p * p, q2 = q * q, p3 = p * p * p, q3 = q * q * q;
   Vector<T> even_p = m[1] + m[2], odd_p = m[1] - m[2], even_q = m[3] + m[4], odd_q = m[3] - m[4];
   o[0] = m[0] + even_p + even_q;
@@ -76,27 +123,75 @@ TINYGEN_INLINE void transform_output(const Vector<T> (&m)[kPatch], Vector<T> (&o
   o[3] = p3 * odd_p + q3 * odd_q + m[5];
 }
 
+// One axis of a correlation. Of conv, phase f holds the source's elements f, f + stride, ... , each read through every
+// stride-th tap: every result sums over the phases. Of conv_transpose, phase f holds such elements of the result.
+struct Line {
+  index_t source, out, taps, stride;
+  index_t source_step, out_step;  // between neighbours of a patch; between neighbours of a tile
+  index_t start;                  // where the first tile's window begins in the source
+  index_t from[kMaxStride];       // where in that window the patch of phase f begins
+  index_t to[kMaxStride];         // the first tile's first result of phase f
+  index_t tiles;
+  bool reversed;  // taps in reverse order
+
+  index_t tile() const { return kSide * out_step; }  // results of a tile, all phases
+  // What `count` tiles read.
+  index_t window(index_t count, index_t patch) const {
+    index_t last = 0;
+    for (index_t f = 0; f < stride; f++) last = max(last, from[f]);
+    return ((count - 1) * kSide + patch - 1) * source_step + last + 1;
+  }
+};
+
+inline Line make_line(const Axis& axis, bool transposed, int taps) {
+  Line line = {};
+  line.stride = axis.stride;
+  line.taps = axis.w;
+  line.reversed = transposed;
+  index_t last = axis.stride * (taps - 1);
+  if (transposed) {
+    line.source = axis.y, line.out = axis.x, line.source_step = 1, line.out_step = axis.stride;
+    line.start = axis.shift(0, last);
+    for (index_t f = 1; f < axis.stride; f++) line.start = min(line.start, axis.shift(f, f + last));
+  } else {
+    line.source = axis.x, line.out = axis.y, line.source_step = axis.stride, line.out_step = 1;
+    line.start = -axis.pad;
+  }
+  for (index_t f = 0; f < axis.stride; f++) {
+    line.from[f] = transposed ? axis.shift(f, f + last) - line.start : f;
+    line.to[f] = transposed ? axis.first(f) : 0;
+  }
+  line.tiles = (line.out + line.tile() - 1) / line.tile();
+  return line;
+}
+
 // One correlation  out[n, k] = bias[k] + sum over c of source[n, c] (*) filter[k, c],  out of either direction.
 template <class T>
 struct Layer {
   const T *source, *w, *bias;
   T* out;
-  index_t images, channels, height, width;  // of the source
-  index_t results, out_height, out_width;
-  index_t row_pad, column_pad;
+  index_t images, channels, results;
+  Line rows, columns;
   index_t result_step, channel_step;  // of w, between filters and between their channels
-  bool flipped;                       // taps in reverse order
+  index_t read_phases, write_phases;  // over both axes: stride^2 and 1, or for conv_transpose 1 and stride^2
+
+  // The channels' phases follow each other in groups of L channels: where those of `channel` begin in the sums' depth.
+  index_t depth(index_t channel, index_t phase) const {
+    constexpr index_t L = lanes<T>;
+    index_t group = channel / L * L;
+    return group * read_phases + phase * min(L, channels - group) + channel - group;
+  }
 };
 
 // Sizes of the blocks, chosen once per call.
 struct Plan {
-  index_t tile_rows, tile_columns;                          // of an image
   index_t panel_images, panel_rows, panel_columns;          // of a panel, at most; rows and columns of tiles
   index_t image_panels, row_panels, column_panels, panels;  // how many of them, and their product
   index_t vectors, block, blocks;                           // vectors and filters per block; number of blocks
   index_t parts;                                            // in how many parts threads share the blocks
-  index_t depth;                                            // channels in whole vectors
-  index_t filter_pitch;                                     // from one frequency to the next
+  index_t depth, depth_pitch;                               // products per sum; from one tile to the next
+  index_t filter_pitch, block_pitch;                        // from one frequency, one block to the next
+  bool keep;                                                // all filters are transformed first, not by each panel
 };
 
 // At least `count` elements, an odd number of vectors: rows that are so far apart fall into different sets of a cache.
@@ -106,30 +201,32 @@ index_t odd_pitch(index_t count) {
 }
 
 template <class T>
-Plan make_plan(const Layer<T>& layer, int use) {
+Plan make_plan(const Layer<T>& layer, index_t frequencies, int use) {
   constexpr index_t L = lanes<T>;
   Plan plan = {};
-  plan.tile_rows = (layer.out_height + kSide - 1) / kSide;
-  plan.tile_columns = (layer.out_width + kSide - 1) / kSide;
   auto share = [](index_t count, index_t limit) {  // the largest of equal shares of at most `limit`
     index_t shares = (count + limit - 1) / limit;
     return (count + shares - 1) / shares;
   };
-  plan.panel_columns = share(plan.tile_columns, kPanelTiles);
-  plan.panel_rows = share(plan.tile_rows, max(1, kPanelTiles / plan.panel_columns));
-  index_t tiles = plan.tile_rows * plan.tile_columns;
-  plan.panel_images = share(layer.images, max(1, kPanelTiles / tiles));
-  plan.image_panels = (layer.images + plan.panel_images - 1) / plan.panel_images;
-  plan.row_panels = (plan.tile_rows + plan.panel_rows - 1) / plan.panel_rows;
-  plan.column_panels = (plan.tile_columns + plan.panel_columns - 1) / plan.panel_columns;
+  plan.depth = layer.channels * layer.read_phases;
+  plan.depth_pitch = odd_pitch<T>(plan.depth + L);
   plan.vectors = vectors_per_block((layer.results + L - 1) / L);
   plan.block = plan.vectors * L;
   plan.blocks = (layer.results + plan.block - 1) / plan.block;
+  plan.filter_pitch = odd_pitch<T>(plan.depth * plan.block);
+  plan.block_pitch = frequencies * plan.filter_pitch;
+  plan.keep = plan.blocks * plan.block_pitch * (index_t)sizeof(T) <= (8 << 20);
+  index_t limit = plan.keep ? kPanelTiles : 2 * kPanelTiles;
+  index_t rows = layer.rows.tiles, columns = layer.columns.tiles;
+  plan.panel_columns = share(columns, limit);
+  plan.panel_rows = share(rows, max(1, limit / plan.panel_columns));
+  plan.panel_images = share(layer.images, max(1, limit / (rows * columns)));
+  plan.image_panels = (layer.images + plan.panel_images - 1) / plan.panel_images;
+  plan.row_panels = (rows + plan.panel_rows - 1) / plan.panel_rows;
+  plan.column_panels = (columns + plan.panel_columns - 1) / plan.panel_columns;
   plan.panels = plan.image_panels * plan.row_panels * plan.column_panels;
   // Few panels: threads share the filters too, though each part transforms its inputs again.
   plan.parts = min(min(plan.blocks, use), max(1, 4 * use / plan.panels));
-  plan.depth = (layer.channels + L - 1) / L * L;
-  plan.filter_pitch = odd_pitch<T>(layer.channels * plan.block);
   return plan;
 }
 
@@ -150,41 +247,56 @@ TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const
   }
 }
 
-// Filters number [begin, end) of blocks x channels, transformed: packed[block][frequency][channel][filter].
-template <class T>
-void transform_filters(const Layer<T>& layer, const Plan& plan, T* packed, index_t begin, index_t end) {
-  constexpr int L = lanes<T>, taps = 9;
+// Channels [begin, end) of a block's filters, transformed: packed[write phase][frequency][depth][filter].
+template <class T, int kTaps>
+void transform_filters(const Layer<T>& layer, const Plan& plan, index_t block, index_t begin, index_t end, T* packed) {
+  constexpr int L = lanes<T>, kPatch = kSide + kTaps - 1;
+  const Line &rows = layer.rows, &columns = layer.columns;
+  index_t taps = rows.taps * columns.taps;
   const T* w_end = layer.w + layer.results * layer.channels * taps;
-  for (index_t i = begin; i < end; i++) {
-    index_t block = i / layer.channels, channel = i % layer.channels;
-    T* to = packed + block * kFrequencies * plan.filter_pitch + channel * plan.block;
-    for (index_t v = 0; v < plan.vectors; v++, to += L) {
+  for (index_t channel = begin; channel < end; channel++)
+    for (index_t v = 0; v < plan.vectors; v++) {
       index_t result = block * plan.block + v * L, count = max(0, min(L, layer.results - result));
-      Vector<T> g[taps], half[kPatch][3], rows[L], column[3], out[kPatch];
-      TINYGEN_UNROLL
-      for (int first = 0; first < taps; first += L) {
+      Vector<T> w[kMaxTaps + L], filter[L], g[kTaps][kTaps], half[kPatch][kTaps], column[kTaps], out[kPatch];
+      for (index_t first = 0; first < taps; first += L) {
         load_rows(layer.w + result * layer.result_step + channel * layer.channel_step + first, layer.result_step, count,
-                  w_end, rows);
-        transpose<T>(rows);
+                  w_end, filter);
+        transpose<T>(filter);
         TINYGEN_UNROLL
-        for (int t = 0; t < L; t++)
-          if (first + t < taps) g[layer.flipped ? taps - 1 - first - t : first + t] = rows[t];
+        for (int t = 0; t < L; t++) w[first + t] = filter[t];
       }
-      TINYGEN_UNROLL
-      for (int s = 0; s < 3; s++) {
+      for (index_t phase = 0; phase < rows.stride * columns.stride; phase++) {
+        index_t row_phase = phase / columns.stride, column_phase = phase % columns.stride;
         TINYGEN_UNROLL
-        for (int r = 0; r < 3; r++) column[r] = g[r * 3 + s];
-        transform_filter<T>(column, out);
+        for (int r = 0; r < kTaps; r++) {
+          TINYGEN_UNROLL
+          for (int s = 0; s < kTaps; s++) {
+            index_t i = row_phase + rows.stride * (rows.reversed ? kTaps - 1 - r : r);
+            index_t j = column_phase + columns.stride * (columns.reversed ? kTaps - 1 - s : s);
+            g[r][s] = i < rows.taps && j < columns.taps ? w[i * columns.taps + j] : Vector<T>{};
+          }
+        }
         TINYGEN_UNROLL
-        for (int f = 0; f < kPatch; f++) half[f][s] = out[f];
-      }
-      for (int f = 0; f < kPatch; f++) {
-        transform_filter<T>(half[f], out);
+        for (int s = 0; s < kTaps; s++) {
+          TINYGEN_UNROLL
+          for (int r = 0; r < kTaps; r++) column[r] = g[r][s];
+          transform_filter<T>(column, out);
+          TINYGEN_UNROLL
+          for (int f = 0; f < kPatch; f++) half[f][s] = out[f];
+        }
+        T* to = packed + v * L;
+        if (layer.read_phases > 1)
+          to += layer.depth(channel, phase) * plan.block;
+        else
+          to += phase * kPatch * kPatch * plan.filter_pitch + channel * plan.block;
         TINYGEN_UNROLL
-        for (int h = 0; h < kPatch; h++) store(to + (f * kPatch + h) * plan.filter_pitch, out[h]);
+        for (int f = 0; f < kPatch; f++) {
+          transform_filter<T>(half[f], out);
+          TINYGEN_UNROLL
+          for (int h = 0; h < kPatch; h++) store(to + (f * kPatch + h) * plan.filter_pitch, out[h]);
+        }
       }
     }
-  }
 }
 
 // The panel in hand.
@@ -196,21 +308,23 @@ struct Panel {
 // What one image of the panel reads of L channels from `channel` on: copy[row][column][lane], zeros outside the source.
 // Whole vectors are written: `copy` needs one of L pixels to spare at its end.
 template <class T>
-void read(const Layer<T>& layer, const Panel& panel, index_t image, index_t channel, T* copy, index_t row_pitch) {
+void read(const Layer<T>& layer, const Panel& panel, index_t image, index_t channel, index_t rows, index_t columns,
+          T* copy, index_t row_pitch) {
   constexpr int L = lanes<T>;
-  index_t plane = layer.height * layer.width, count = min(L, layer.channels - channel);
-  index_t rows = panel.rows * kSide + 2, columns = panel.columns * kSide + 2;
-  index_t top = panel.row * kSide - layer.row_pad, left = panel.column * kSide - layer.column_pad;
-  index_t begin = min(columns, max(0, -left)), end = max(begin, min(columns, layer.width - left));
+  index_t height = layer.rows.source, width = layer.columns.source, plane = height * width;
+  index_t count = min(L, layer.channels - channel);
+  index_t top = panel.row * kSide * layer.rows.source_step + layer.rows.start;
+  index_t left = panel.column * kSide * layer.columns.source_step + layer.columns.start;
+  index_t begin = min(columns, max(0, -left)), end = max(begin, min(columns, width - left));
   const T* planes = layer.source + (image * layer.channels + channel) * plane;
   const T* source_end = layer.source + layer.images * layer.channels * plane;
   for (index_t h = 0; h < rows; h++, copy += row_pitch) {
-    bool outside = top + h < 0 || top + h >= layer.height;
+    bool outside = top + h < 0 || top + h >= height;
     index_t from = outside ? columns : begin, to = outside ? columns : end;
     for (index_t u = 0; u < from; u++) store(copy + u * L, Vector<T>{});
     for (index_t u = from; u < to; u += L) {
       Vector<T> pixels[L];
-      load_rows(planes + (top + h) * layer.width + left + u, plane, count, source_end, pixels);
+      load_rows(planes + (top + h) * width + left + u, plane, count, source_end, pixels);
       transpose<T>(pixels);
       TINYGEN_UNROLL
       for (int i = 0; i < L; i++) store(copy + (u + i) * L, pixels[i]);
@@ -220,14 +334,14 @@ void read(const Layer<T>& layer, const Panel& panel, index_t image, index_t chan
 }
 
 // B^T d B of one tile and L channels; `pitch` between frequencies.
-template <class T>
-void transform_patch(const T* __restrict patch, index_t row_pitch, T* __restrict to, index_t pitch) {
-  constexpr int L = lanes<T>;
+template <class T, int kPatch>
+void transform_patch(const T* __restrict patch, index_t row_pitch, index_t column_pitch, T* __restrict to,
+                     index_t pitch) {
   Vector<T> half[kPatch][kPatch], in[kPatch], out[kPatch];
   TINYGEN_UNROLL
   for (int j = 0; j < kPatch; j++) {
     TINYGEN_UNROLL
-    for (int i = 0; i < kPatch; i++) in[i] = load(patch + i * row_pitch + j * L);
+    for (int i = 0; i < kPatch; i++) in[i] = load(patch + i * row_pitch + j * column_pitch);
     transform_input<T>(in, out);
     TINYGEN_UNROLL
     for (int i = 0; i < kPatch; i++) half[i][j] = out[i];
@@ -281,11 +395,10 @@ MultiplyFunction<T> pick_multiply(index_t rows, index_t vectors) {
   return multiply<T, M, N>;
 }
 
-// A^T m A + bias of one tile and L filters: pixels to[i * row_pitch + j], i < rows, j < columns, of L elements each.
-template <class T>
+// A^T m A + bias of one tile and L filters: pixels to[i * row_pitch + j * column_pitch], i < rows, j < columns.
+template <class T, int kPatch>
 void restore_tile(const T* __restrict from, index_t pitch, Vector<T> bias, T* __restrict to, index_t row_pitch,
-                  index_t rows, index_t columns) {
-  constexpr int L = lanes<T>;
+                  index_t column_pitch, index_t rows, index_t columns) {
   Vector<T> half[kSide][kPatch], in[kPatch], out[kSide];
   TINYGEN_UNROLL
   for (int j = 0; j < kPatch; j++) {
@@ -301,106 +414,165 @@ void restore_tile(const T* __restrict from, index_t pitch, Vector<T> bias, T* __
     transform_output<T>(half[i], out);
     TINYGEN_UNROLL
     for (int j = 0; j < kSide; j++)
-      if (j < columns) store(to + (i * row_pitch + j) * L, out[j] + bias);
+      if (j < columns) store(to + i * row_pitch + j * column_pitch, out[j] + bias);
   }
 }
 
-// The panel's outputs for the L filters from `result` on. sums[frequency][tile][filter], `pixels`: scratch for one
-// image.
-template <class T>
+// The panel's outputs for the L filters from `result` on. sums[write phase][frequency][tile][filter], `pixels`: scratch
+// for one image.
+template <class T, int kPatch>
 void restore(const Layer<T>& layer, const Panel& panel, index_t result, const T* sums, index_t tile_pitch,
              index_t pitch, T* pixels) {
   constexpr int L = lanes<T>;
-  index_t count = min(L, layer.results - result), plane = layer.out_height * layer.out_width;
-  index_t top = panel.row * kSide, left = panel.column * kSide;
-  index_t height = min(panel.rows * kSide, layer.out_height - top);
-  index_t width = min(panel.columns * kSide, layer.out_width - left);
+  const Line &rows = layer.rows, &columns = layer.columns;
+  index_t count = min(L, layer.results - result), plane = rows.out * columns.out;
+  index_t top = panel.row * rows.tile(), left = panel.column * columns.tile();
+  index_t height = min(panel.rows * rows.tile(), rows.out - top);
+  index_t width = min(panel.columns * columns.tile(), columns.out - left);
+  index_t row_step = rows.out_step, column_step = columns.out_step;
   alignas(64) T bias[L] = {};
   if (layer.bias) __builtin_memcpy(bias, layer.bias + result, count * sizeof(T));
   for (index_t n = 0; n < panel.images; n++) {
     for (index_t a = 0; a < panel.rows; a++)
       for (index_t b = 0; b < panel.columns; b++, sums += tile_pitch)
-        restore_tile<T>(sums, pitch, load(bias), pixels + (a * width + b) * kSide * L, width, height - a * kSide,
-                        width - b * kSide);
-    T* out = layer.out + ((panel.image + n) * layer.results + result) * plane + top * layer.out_width + left;
-    if (width == layer.out_width)
+        for (index_t phase = 0; phase < layer.write_phases; phase++) {
+          index_t i = a * rows.tile() + rows.to[phase / columns.stride];
+          index_t j = b * columns.tile() + columns.to[phase % columns.stride];
+          restore_tile<T, kPatch>(sums + phase * kPatch * kPatch * pitch, pitch, load(bias), pixels + (i * width + j) * L,
+                                  row_step * width * L, column_step * L, (height - i + row_step - 1) / row_step,
+                                  (width - j + column_step - 1) / column_step);
+        }
+    T* out = layer.out + ((panel.image + n) * layer.results + result) * plane + top * columns.out + left;
+    if (width == columns.out)
       transpose_copy(pixels, L, height * width, count, out, plane);
     else
       for (index_t i = 0; i < height; i++)
-        transpose_copy(pixels + i * width * L, L, width, count, out + i * layer.out_width, plane);
+        transpose_copy(pixels + i * width * L, L, width, count, out + i * columns.out, plane);
   }
 }
 
-// Blocks [b0, b1) of filters for one panel.
-template <class T>
+#ifdef WPROFILE
+static unsigned long long prof[4];
+static inline unsigned long long now() { return __builtin_ia32_rdtsc(); }
+#define PROF(i, t) (prof[i] += now() - t, t = now())
+#else
+#define PROF(i, t)
+#endif
+
+// Blocks [b0, b1) of filters for one panel. packed: all filters, or null.
+template <class T, int kTaps>
 void compute_panel(const Layer<T>& layer, const Plan& plan, const T* packed, const Panel& panel, index_t b0,
                    index_t b1) {
-  constexpr int L = lanes<T>;
-  index_t tiles = panel.tiles(), row_pitch = odd_pitch<T>((panel.columns * kSide + 2) * L);
-  index_t input_pitch = odd_pitch<T>(tiles * plan.depth), sum_pitch = odd_pitch<T>(tiles * plan.block);
-  T* copy = static_cast<T*>(scratch(kWindow, ((panel.rows * kSide + 2) * row_pitch + L * L) * sizeof(T)));
-  T* inputs = static_cast<T*>(scratch(kPanel, kFrequencies * input_pitch * sizeof(T)));
-  T* sums = static_cast<T*>(scratch(kTile, kFrequencies * sum_pitch * sizeof(T)));
-  T* pixels = static_cast<T*>(scratch(kTransposed, panel.rows * panel.columns * kSide * kSide * L * sizeof(T)));
-  for (index_t channel = 0; channel < plan.depth; channel += L) {
-    T* to = inputs + channel;
+  constexpr int L = lanes<T>, kPatch = kSide + kTaps - 1, kFrequencies = kPatch * kPatch;
+  const Line &rows = layer.rows, &columns = layer.columns;
+  index_t tiles = panel.tiles(), frequencies = layer.write_phases * kFrequencies;
+  index_t window_rows = rows.window(panel.rows, kPatch), window_columns = columns.window(panel.columns, kPatch);
+  index_t row_pitch = odd_pitch<T>(window_columns * L);
+  index_t input_pitch = odd_pitch<T>(tiles * plan.depth_pitch), sum_pitch = odd_pitch<T>(tiles * plan.block);
+  T* copy = static_cast<T*>(scratch(kWindow, (window_rows * row_pitch + L * L) * sizeof(T)));
+  T* inputs = static_cast<T*>(scratch(kPanel, frequencies * input_pitch * sizeof(T)));
+  T* sums = static_cast<T*>(scratch(kTile, frequencies * sum_pitch * sizeof(T)));
+  T* pixels = static_cast<T*>(
+      scratch(kTransposed, panel.rows * rows.tile() * panel.columns * columns.tile() * L * sizeof(T)));
+  T* own = packed ? nullptr : static_cast<T*>(scratch(kOwnPhases, plan.block_pitch * sizeof(T)));
+#ifdef WPROFILE
+  auto t = now();
+#endif
+  for (index_t channel = 0; channel < layer.channels; channel += L) {
+    T* tile = inputs;
     for (index_t n = 0; n < panel.images; n++) {
-      read(layer, panel, panel.image + n, channel, copy, row_pitch);
+      read(layer, panel, panel.image + n, channel, window_rows, window_columns, copy, row_pitch);
       for (index_t a = 0; a < panel.rows; a++)
-        for (index_t b = 0; b < panel.columns; b++, to += plan.depth)
-          transform_patch(copy + a * kSide * row_pitch + b * kSide * L, row_pitch, to, input_pitch);
+        for (index_t b = 0; b < panel.columns; b++, tile += plan.depth_pitch)
+          for (index_t phase = 0; phase < rows.stride * columns.stride; phase++) {
+            index_t i = a * kSide * rows.source_step + rows.from[phase / columns.stride];
+            index_t j = b * kSide * columns.source_step + columns.from[phase % columns.stride];
+            T* to = tile + (layer.read_phases > 1 ? layer.depth(channel, phase)
+                                                  : channel + phase * kFrequencies * input_pitch);
+            transform_patch<T, kPatch>(copy + i * row_pitch + j * L, rows.source_step * row_pitch,
+                                       columns.source_step * L, to, input_pitch);
+          }
     }
   }
+  PROF(0, t);
   index_t groups = (tiles + kRows - 1) / kRows;  // of tiles, as equal as can be
   for (index_t block = b0; block < b1; block++) {
-    for (int f = 0; f < kFrequencies; f++) {
-      const T* filters = packed + (block * kFrequencies + f) * plan.filter_pitch;
+    if (!packed) transform_filters<T, kTaps>(layer, plan, block, 0, layer.channels, own);
+    const T* filters = packed ? packed + block * plan.block_pitch : own;
+    PROF(1, t);
+    for (index_t f = 0; f < frequencies; f++)
       for (index_t g = 0; g < groups; g++) {
-        index_t t = tiles * g / groups, rows = tiles * (g + 1) / groups - t;
-        pick_multiply<T>(rows, plan.vectors)(layer.channels, inputs + f * input_pitch + t * plan.depth, plan.depth,
-                                             filters, sums + f * sum_pitch + t * plan.block);
+        index_t first = tiles * g / groups, count = tiles * (g + 1) / groups - first;
+        pick_multiply<T>(count, plan.vectors)(plan.depth, inputs + f * input_pitch + first * plan.depth_pitch,
+                                              plan.depth_pitch, filters + f * plan.filter_pitch,
+                                              sums + f * sum_pitch + first * plan.block);
       }
-    }
+    PROF(2, t);
     for (index_t v = 0; v < plan.block && block * plan.block + v < layer.results; v += L)
-      restore(layer, panel, block * plan.block + v, sums + v, plan.block, sum_pitch, pixels);
+      restore<T, kPatch>(layer, panel, block * plan.block + v, sums + v, plan.block, sum_pitch, pixels);
+    PROF(3, t);
   }
 }
 
-template <class T>
+template <class T, int kTaps>
 void correlate(const Layer<T>& layer) {
-  if (layer.images == 0 || layer.results == 0 || layer.out_height == 0 || layer.out_width == 0) return;
+  constexpr int kPatch = kSide + kTaps - 1;
+  const Line &rows = layer.rows, &columns = layer.columns;
+  if (layer.images == 0 || layer.results == 0 || rows.out == 0 || columns.out == 0) return;
   int use = threads();
-  const Plan plan = make_plan(layer, use);
-  index_t units = plan.panels * plan.parts, filters = plan.blocks * layer.channels;
-  T* packed =
-      static_cast<T*>(scratch(kPackedWeights, (plan.blocks * kFrequencies * plan.filter_pitch + 1) * sizeof(T)));
+  const Plan plan = make_plan(layer, layer.write_phases * kPatch * kPatch, use);
+  index_t units = plan.panels * plan.parts;
+  T* packed = nullptr;
+  if (plan.keep) packed = static_cast<T*>(scratch(kPackedWeights, (plan.blocks * plan.block_pitch + 1) * sizeof(T)));
+#ifdef WPROFILE
+  prof[0] = prof[1] = prof[2] = prof[3] = 0;
+#endif
   parallel(use, [&](int thread, int all) {
-    transform_filters(layer, plan, packed, filters * thread / all, filters * (thread + 1) / all);
-    barrier(all);
+    if (packed) {
+      index_t filters = plan.blocks * layer.channels, begin = filters * thread / all, end = filters * (thread + 1) / all;
+      for (index_t i = begin; i < end;) {
+        index_t block = i / layer.channels, channel = i % layer.channels;
+        index_t count = min(layer.channels - channel, end - i);
+        transform_filters<T, kTaps>(layer, plan, block, channel, channel + count, packed + block * plan.block_pitch);
+        i += count;
+      }
+      barrier(all);
+    }
     for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
       index_t part = u / plan.panels, i = u % plan.panels;
       index_t column = i % plan.column_panels * plan.panel_columns;
       index_t row = i / plan.column_panels % plan.row_panels * plan.panel_rows;
       index_t image = i / plan.column_panels / plan.row_panels * plan.panel_images;
       const Panel panel = {image,  min(plan.panel_images, layer.images - image),
-                           row,    min(plan.panel_rows, plan.tile_rows - row),
-                           column, min(plan.panel_columns, plan.tile_columns - column)};
-      compute_panel(layer, plan, packed, panel, plan.blocks * part / plan.parts, plan.blocks * (part + 1) / plan.parts);
+                           row,    min(plan.panel_rows, rows.tiles - row),
+                           column, min(plan.panel_columns, columns.tiles - column)};
+      compute_panel<T, kTaps>(layer, plan, packed, panel, plan.blocks * part / plan.parts,
+                              plan.blocks * (part + 1) / plan.parts);
     }
   });
+#ifdef WPROFILE
+  __builtin_printf("patch %.3f filter %.3f multiply %.3f restore %.3f ms\n", prof[0] / 2.6e6, prof[1] / 2.6e6, prof[2] / 2.6e6, prof[3] / 2.6e6);
+#endif
 }
 
 }  // namespace
 
 TINYGEN_KERNEL(conv_winograd,
                (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out)) {
-  const Axis &rows = geo.rows, &cols = geo.cols;
-  if (transposed)
-    correlate(Layer<T>{source, w, bias, out, geo.n, geo.k, rows.y, cols.y, geo.c, rows.x, cols.x, 2 - rows.pad,
-                       2 - cols.pad, 9, 9 * geo.c, true});
+  index_t stride = geo.rows.stride, taps = (geo.rows.w + stride - 1) / stride, kernel = geo.rows.w * geo.cols.w;
+  Layer<T> layer = {source, w, bias, out, geo.n};
+  layer.channels = transposed ? geo.k : geo.c;
+  layer.results = transposed ? geo.c : geo.k;
+  layer.rows = make_line(geo.rows, transposed, taps);
+  layer.columns = make_line(geo.cols, transposed, taps);
+  layer.result_step = transposed ? kernel : kernel * geo.c;
+  layer.channel_step = transposed ? kernel * geo.c : kernel;
+  layer.read_phases = transposed ? 1 : stride * stride;
+  layer.write_phases = transposed ? stride * stride : 1;
+  if (taps == 2)
+    correlate<T, 2>(layer);
   else
-    correlate(Layer<T>{source, w, bias, out, geo.n, geo.c, rows.x, cols.x, geo.k, rows.y, cols.y, rows.pad, cols.pad,
-                       9 * geo.c, 9, false});
+    correlate<T, 3>(layer);
 }
 
 }  // namespace TINYGEN_ISA
