@@ -30,6 +30,7 @@ namespace {
 
 constexpr int kSide = 4;
 constexpr index_t kMaxStride = 2, kMaxTaps = 36;  // taps of a whole filter
+constexpr index_t kKeptFilters = 16 << 20, kSharedInputs = 8 << 20;
 constexpr index_t kPanelTiles = 32;  // 16 to 96 are within a tenth of each other (Zen 4, 16 to 512 channels)
 
 // F(4, 2): points +-p, +-q, infinity.
@@ -123,45 +124,48 @@ TINYGEN_INLINE void transform_output(const Vector<T> (&m)[6], Vector<T> (&o)[kSi
   o[3] = p3 * odd_p + q3 * odd_q + m[5];
 }
 
-// One axis of a correlation. Of conv, phase f holds the source's elements f, f + stride, ... , each read through every
-// stride-th tap: every result sums over the phases. Of conv_transpose, phase f holds such elements of the result.
+// One axis of a correlation. A phase is the positions that are equal modulo the stride. conv reads the phases of its
+// source, each through every stride-th tap, and adds them up; conv_transpose writes phases of its result, and reads the
+// same source for each, through every stride-th tap too.
 struct Line {
-  index_t source, out, taps, stride;
-  index_t source_step, out_step;  // between neighbours of a patch; between neighbours of a tile
-  index_t start;                  // where the first tile's window begins in the source
-  index_t from[kMaxStride];       // where in that window the patch of phase f begins
-  index_t to[kMaxStride];         // the first tile's first result of phase f
-  index_t tiles;
-  bool reversed;  // taps in reverse order
-
-  index_t tile() const { return kSide * out_step; }  // results of a tile, all phases
+  index_t source, out, stride;    // lengths of source and result; the convolution's stride
+  index_t taps;                   // of w
+  bool reversed;                  // taps in reverse order
+  index_t source_step, out_step;  // between neighbours of a patch, between neighbours of a tile
+  index_t start;                  // where in the source the first tile's window begins
+  index_t phases, tap[kMaxStride];  // phase f: its first tap,
+  index_t from[kMaxStride];         // where its patch begins in the window,
+  index_t to[kMaxStride];           // and the first result of its first tile
+  index_t span() const { return kSide * out_step; }  // results of a tile, of all phases
+  index_t tiles() const { return (out + span() - 1) / span(); }
   // What `count` tiles read.
   index_t window(index_t count, index_t patch) const {
     index_t last = 0;
-    for (index_t f = 0; f < stride; f++) last = max(last, from[f]);
+    for (index_t f = 0; f < phases; f++) last = max(last, from[f]);
     return ((count - 1) * kSide + patch - 1) * source_step + last + 1;
   }
 };
 
-inline Line make_line(const Axis& axis, bool transposed, int taps) {
+// Phases [begin, end) along an axis: all, or one of the result, which then seems to have no other.
+inline Line make_line(const Axis& axis, bool transposed, index_t taps, index_t begin, index_t end) {
   Line line = {};
+  index_t last = axis.stride * (taps - 1);
   line.stride = axis.stride;
   line.taps = axis.w;
   line.reversed = transposed;
-  index_t last = axis.stride * (taps - 1);
-  if (transposed) {
-    line.source = axis.y, line.out = axis.x, line.source_step = 1, line.out_step = axis.stride;
-    line.start = axis.shift(0, last);
-    for (index_t f = 1; f < axis.stride; f++) line.start = min(line.start, axis.shift(f, f + last));
-  } else {
-    line.source = axis.x, line.out = axis.y, line.source_step = axis.stride, line.out_step = 1;
-    line.start = -axis.pad;
+  line.phases = end - begin;
+  line.source = transposed ? axis.y : axis.x;
+  line.out = !transposed ? axis.y : line.phases < axis.stride ? axis.count(begin) : axis.x;
+  line.source_step = transposed ? 1 : axis.stride;
+  line.out_step = transposed ? line.phases : 1;
+  line.start = transposed ? axis.shift(begin, begin + last) : -axis.pad;
+  if (transposed)
+    for (index_t f = begin; f < end; f++) line.start = min(line.start, axis.shift(f, f + last));
+  for (index_t f = begin; f < end; f++) {
+    line.tap[f - begin] = f;
+    line.from[f - begin] = transposed ? axis.shift(f, f + last) - line.start : f;
+    line.to[f - begin] = line.out_step > 1 ? axis.first(f) : 0;
   }
-  for (index_t f = 0; f < axis.stride; f++) {
-    line.from[f] = transposed ? axis.shift(f, f + last) - line.start : f;
-    line.to[f] = transposed ? axis.first(f) : 0;
-  }
-  line.tiles = (line.out + line.tile() - 1) / line.tile();
   return line;
 }
 
@@ -169,29 +173,38 @@ inline Line make_line(const Axis& axis, bool transposed, int taps) {
 template <class T>
 struct Layer {
   const T *source, *w, *bias;
-  T* out;
+  T* out;  // the first row that is written
   index_t images, channels, results;
   Line rows, columns;
   index_t result_step, channel_step;  // of w, between filters and between their channels
-  index_t read_phases, write_phases;  // over both axes: stride^2 and 1, or for conv_transpose 1 and stride^2
+  index_t row_step, plane;            // of the result, between rows that are written and between planes
+  index_t read_phases, write_phases;  // over both axes; one of them is 1
 
-  // The channels' phases follow each other in groups of L channels: where those of `channel` begin in the sums' depth.
+  index_t phases() const { return rows.phases * columns.phases; }
+  // Phases that are added up follow each other within a vector of channels: where that of phase and channel begins.
   index_t depth(index_t channel, index_t phase) const {
-    constexpr index_t L = lanes<T>;
-    index_t group = channel / L * L;
-    return group * read_phases + phase * min(L, channels - group) + channel - group;
+    index_t first = channel / lanes<T> * lanes<T>;
+    return first * read_phases + phase * min(lanes<T>, channels - first) + channel - first;
   }
+};
+
+// Some images, or some rows of tiles, or a part of one.
+struct Panel {
+  index_t image, images, row, rows, column, columns;  // rows and columns of tiles
+  index_t tiles() const { return images * rows * columns; }
 };
 
 // Sizes of the blocks, chosen once per call.
 struct Plan {
-  index_t panel_images, panel_rows, panel_columns;          // of a panel, at most; rows and columns of tiles
+  index_t panel_images, panel_rows, panel_columns;          // of a panel, at most
   index_t image_panels, row_panels, column_panels, panels;  // how many of them, and their product
   index_t vectors, block, blocks;                           // vectors and filters per block; number of blocks
-  index_t parts;                                            // in how many parts threads share the blocks
-  index_t depth, depth_pitch;                               // products per sum; from one tile to the next
-  index_t filter_pitch, block_pitch;                        // from one frequency, one block to the next
-  bool keep;                                                // all filters are transformed first, not by each panel
+  index_t frequencies;                                      // of all phases that are written
+  index_t depth, tile_pitch, input_pitch;                   // products per sum; inputs from tile to tile, by frequency
+  index_t sum_pitch, filter_pitch;                          // sums and filters from one frequency to the next
+  index_t inputs, filters;                                  // elements of a panel's inputs, of a block's filters
+  bool keep_filters, share_inputs;
+  index_t shared;  // panels whose inputs exist at a time
 };
 
 // At least `count` elements, an odd number of vectors: rows that are so far apart fall into different sets of a cache.
@@ -201,33 +214,48 @@ index_t odd_pitch(index_t count) {
 }
 
 template <class T>
-Plan make_plan(const Layer<T>& layer, index_t frequencies, int use) {
+Plan make_plan(const Layer<T>& layer, index_t patch, int use) {
   constexpr index_t L = lanes<T>;
   Plan plan = {};
   auto share = [](index_t count, index_t limit) {  // the largest of equal shares of at most `limit`
     index_t shares = (count + limit - 1) / limit;
     return (count + shares - 1) / shares;
   };
-  plan.depth = layer.channels * layer.read_phases;
-  plan.depth_pitch = odd_pitch<T>(plan.depth + L);
-  plan.vectors = vectors_per_block((layer.results + L - 1) / L);
-  plan.block = plan.vectors * L;
-  plan.blocks = (layer.results + plan.block - 1) / plan.block;
-  plan.filter_pitch = odd_pitch<T>(plan.depth * plan.block);
-  plan.block_pitch = frequencies * plan.filter_pitch;
-  plan.keep = plan.blocks * plan.block_pitch * (index_t)sizeof(T) <= (8 << 20);
-  index_t limit = plan.keep ? kPanelTiles : 2 * kPanelTiles;
-  index_t rows = layer.rows.tiles, columns = layer.columns.tiles;
-  plan.panel_columns = share(columns, limit);
-  plan.panel_rows = share(rows, max(1, limit / plan.panel_columns));
-  plan.panel_images = share(layer.images, max(1, limit / (rows * columns)));
+  index_t rows = layer.rows.tiles(), columns = layer.columns.tiles();
+  plan.panel_columns = share(columns, kPanelTiles);
+  plan.panel_rows = share(rows, max(1, kPanelTiles / plan.panel_columns));
+  plan.panel_images = share(layer.images, max(1, kPanelTiles / (rows * columns)));
   plan.image_panels = (layer.images + plan.panel_images - 1) / plan.panel_images;
   plan.row_panels = (rows + plan.panel_rows - 1) / plan.panel_rows;
   plan.column_panels = (columns + plan.panel_columns - 1) / plan.panel_columns;
   plan.panels = plan.image_panels * plan.row_panels * plan.column_panels;
-  // Few panels: threads share the filters too, though each part transforms its inputs again.
-  plan.parts = min(min(plan.blocks, use), max(1, 4 * use / plan.panels));
+  plan.vectors = vectors_per_block((layer.results + L - 1) / L);
+  plan.block = plan.vectors * L;
+  plan.blocks = (layer.results + plan.block - 1) / plan.block;
+  index_t tiles = plan.panel_images * plan.panel_rows * plan.panel_columns;
+  plan.frequencies = layer.write_phases * patch * patch;
+  plan.depth = layer.channels * layer.read_phases;
+  plan.tile_pitch = odd_pitch<T>(plan.depth + L);
+  plan.input_pitch = odd_pitch<T>(tiles * plan.tile_pitch);
+  plan.sum_pitch = odd_pitch<T>(tiles * plan.block);
+  plan.filter_pitch = odd_pitch<T>(plan.depth * plan.block);
+  plan.inputs = plan.frequencies * plan.input_pitch;
+  plan.filters = plan.frequencies * plan.filter_pitch;
+  index_t bytes = sizeof(T);
+  plan.keep_filters = plan.blocks * plan.filters * bytes <= kKeptFilters;
+  plan.share_inputs = !plan.keep_filters || plan.panels < 4 * use;
+  plan.shared = plan.share_inputs ? min(plan.panels, max(1, kSharedInputs / (plan.inputs * bytes))) : 1;
   return plan;
+}
+
+template <class T>
+Panel panel_of(const Layer<T>& layer, const Plan& plan, index_t i) {
+  index_t column = i % plan.column_panels * plan.panel_columns;
+  index_t row = i / plan.column_panels % plan.row_panels * plan.panel_rows;
+  index_t image = i / plan.column_panels / plan.row_panels * plan.panel_images;
+  return {image,  min(plan.panel_images, layer.images - image),
+          row,    min(plan.panel_rows, layer.rows.tiles() - row),
+          column, min(plan.panel_columns, layer.columns.tiles() - column)};
 }
 
 // rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read.
@@ -265,14 +293,14 @@ void transform_filters(const Layer<T>& layer, const Plan& plan, index_t block, i
         TINYGEN_UNROLL
         for (int t = 0; t < L; t++) w[first + t] = filter[t];
       }
-      for (index_t phase = 0; phase < rows.stride * columns.stride; phase++) {
-        index_t row_phase = phase / columns.stride, column_phase = phase % columns.stride;
+      for (index_t phase = 0; phase < layer.phases(); phase++) {
+        index_t row_tap = rows.tap[phase / columns.phases], column_tap = columns.tap[phase % columns.phases];
         TINYGEN_UNROLL
         for (int r = 0; r < kTaps; r++) {
           TINYGEN_UNROLL
           for (int s = 0; s < kTaps; s++) {
-            index_t i = row_phase + rows.stride * (rows.reversed ? kTaps - 1 - r : r);
-            index_t j = column_phase + columns.stride * (columns.reversed ? kTaps - 1 - s : s);
+            index_t i = row_tap + rows.stride * (rows.reversed ? kTaps - 1 - r : r);
+            index_t j = column_tap + columns.stride * (columns.reversed ? kTaps - 1 - s : s);
             g[r][s] = i < rows.taps && j < columns.taps ? w[i * columns.taps + j] : Vector<T>{};
           }
         }
@@ -298,12 +326,6 @@ void transform_filters(const Layer<T>& layer, const Plan& plan, index_t block, i
       }
     }
 }
-
-// The panel in hand.
-struct Panel {
-  index_t image, images, row, rows, column, columns;  // of tiles
-  index_t tiles() const { return images * rows * columns; }
-};
 
 // What one image of the panel reads of L channels from `channel` on: copy[row][column][lane], zeros outside the source.
 // Whole vectors are written: `copy` needs one of L pixels to spare at its end.
@@ -421,137 +443,160 @@ void restore_tile(const T* __restrict from, index_t pitch, Vector<T> bias, T* __
 // The panel's outputs for the L filters from `result` on. sums[write phase][frequency][tile][filter], `pixels`: scratch
 // for one image.
 template <class T, int kPatch>
-void restore(const Layer<T>& layer, const Panel& panel, index_t result, const T* sums, index_t tile_pitch,
-             index_t pitch, T* pixels) {
+void restore(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_t result, const T* sums, T* pixels) {
   constexpr int L = lanes<T>;
   const Line &rows = layer.rows, &columns = layer.columns;
-  index_t count = min(L, layer.results - result), plane = rows.out * columns.out;
-  index_t top = panel.row * rows.tile(), left = panel.column * columns.tile();
-  index_t height = min(panel.rows * rows.tile(), rows.out - top);
-  index_t width = min(panel.columns * columns.tile(), columns.out - left);
-  index_t row_step = rows.out_step, column_step = columns.out_step;
+  index_t count = min(L, layer.results - result), step = columns.out_step;
+  index_t top = panel.row * rows.span(), left = panel.column * columns.span();
+  index_t height = min(panel.rows * rows.span(), rows.out - top);
+  index_t width = min(panel.columns * columns.span(), columns.out - left);
   alignas(64) T bias[L] = {};
   if (layer.bias) __builtin_memcpy(bias, layer.bias + result, count * sizeof(T));
   for (index_t n = 0; n < panel.images; n++) {
     for (index_t a = 0; a < panel.rows; a++)
-      for (index_t b = 0; b < panel.columns; b++, sums += tile_pitch)
+      for (index_t b = 0; b < panel.columns; b++, sums += plan.block)
         for (index_t phase = 0; phase < layer.write_phases; phase++) {
-          index_t i = a * rows.tile() + rows.to[phase / columns.stride];
-          index_t j = b * columns.tile() + columns.to[phase % columns.stride];
-          restore_tile<T, kPatch>(sums + phase * kPatch * kPatch * pitch, pitch, load(bias), pixels + (i * width + j) * L,
-                                  row_step * width * L, column_step * L, (height - i + row_step - 1) / row_step,
-                                  (width - j + column_step - 1) / column_step);
+          index_t i = a * kSide, j = b * columns.span() + columns.to[phase];
+          restore_tile<T, kPatch>(sums + phase * kPatch * kPatch * plan.sum_pitch, plan.sum_pitch, load(bias),
+                                  pixels + (i * width + j) * L, width * L, step * L, height - i,
+                                  (width - j + step - 1) / step);
         }
-    T* out = layer.out + ((panel.image + n) * layer.results + result) * plane + top * columns.out + left;
-    if (width == columns.out)
-      transpose_copy(pixels, L, height * width, count, out, plane);
+    T* out = layer.out + ((panel.image + n) * layer.results + result) * layer.plane + top * layer.row_step + left;
+    if (width == layer.row_step)
+      transpose_copy(pixels, L, height * width, count, out, layer.plane);
     else
       for (index_t i = 0; i < height; i++)
-        transpose_copy(pixels + i * width * L, L, width, count, out + i * columns.out, plane);
+        transpose_copy(pixels + i * width * L, L, width, count, out + i * layer.row_step, layer.plane);
   }
 }
 
 #ifdef WPROFILE
 static unsigned long long prof[4];
 static inline unsigned long long now() { return __builtin_ia32_rdtsc(); }
-#define PROF(i, t) (prof[i] += now() - t, t = now())
+#define START auto prof_t = now()
+#define PROF(i) (prof[i] += now() - prof_t, prof_t = now())
 #else
-#define PROF(i, t)
+#define START
+#define PROF(i)
 #endif
 
-// Blocks [b0, b1) of filters for one panel. packed: all filters, or null.
-template <class T, int kTaps>
-void compute_panel(const Layer<T>& layer, const Plan& plan, const T* packed, const Panel& panel, index_t b0,
-                   index_t b1) {
-  constexpr int L = lanes<T>, kPatch = kSide + kTaps - 1, kFrequencies = kPatch * kPatch;
+// Channels [begin, end) of a panel: inputs[write phase][frequency][tile][depth].
+template <class T, int kPatch>
+void transform_inputs(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_t begin, index_t end,
+                      T* inputs) {
+  constexpr int L = lanes<T>;
   const Line &rows = layer.rows, &columns = layer.columns;
-  index_t tiles = panel.tiles(), frequencies = layer.write_phases * kFrequencies;
   index_t window_rows = rows.window(panel.rows, kPatch), window_columns = columns.window(panel.columns, kPatch);
   index_t row_pitch = odd_pitch<T>(window_columns * L);
-  index_t input_pitch = odd_pitch<T>(tiles * plan.depth_pitch), sum_pitch = odd_pitch<T>(tiles * plan.block);
   T* copy = static_cast<T*>(scratch(kWindow, (window_rows * row_pitch + L * L) * sizeof(T)));
-  T* inputs = static_cast<T*>(scratch(kPanel, frequencies * input_pitch * sizeof(T)));
-  T* sums = static_cast<T*>(scratch(kTile, frequencies * sum_pitch * sizeof(T)));
-  T* pixels = static_cast<T*>(
-      scratch(kTransposed, panel.rows * rows.tile() * panel.columns * columns.tile() * L * sizeof(T)));
-  T* own = packed ? nullptr : static_cast<T*>(scratch(kOwnPhases, plan.block_pitch * sizeof(T)));
-#ifdef WPROFILE
-  auto t = now();
-#endif
-  for (index_t channel = 0; channel < layer.channels; channel += L) {
+  START;
+  for (index_t channel = begin; channel < end; channel += L) {
     T* tile = inputs;
     for (index_t n = 0; n < panel.images; n++) {
       read(layer, panel, panel.image + n, channel, window_rows, window_columns, copy, row_pitch);
       for (index_t a = 0; a < panel.rows; a++)
-        for (index_t b = 0; b < panel.columns; b++, tile += plan.depth_pitch)
-          for (index_t phase = 0; phase < rows.stride * columns.stride; phase++) {
-            index_t i = a * kSide * rows.source_step + rows.from[phase / columns.stride];
-            index_t j = b * kSide * columns.source_step + columns.from[phase % columns.stride];
+        for (index_t b = 0; b < panel.columns; b++, tile += plan.tile_pitch)
+          for (index_t phase = 0; phase < layer.phases(); phase++) {
+            index_t i = a * kSide * rows.source_step + rows.from[phase / columns.phases];
+            index_t j = b * kSide * columns.source_step + columns.from[phase % columns.phases];
             T* to = tile + (layer.read_phases > 1 ? layer.depth(channel, phase)
-                                                  : channel + phase * kFrequencies * input_pitch);
+                                                  : channel + phase * kPatch * kPatch * plan.input_pitch);
             transform_patch<T, kPatch>(copy + i * row_pitch + j * L, rows.source_step * row_pitch,
-                                       columns.source_step * L, to, input_pitch);
+                                       columns.source_step * L, to, plan.input_pitch);
           }
     }
   }
-  PROF(0, t);
-  index_t groups = (tiles + kRows - 1) / kRows;  // of tiles, as equal as can be
-  for (index_t block = b0; block < b1; block++) {
-    if (!packed) transform_filters<T, kTaps>(layer, plan, block, 0, layer.channels, own);
-    const T* filters = packed ? packed + block * plan.block_pitch : own;
-    PROF(1, t);
-    for (index_t f = 0; f < frequencies; f++)
-      for (index_t g = 0; g < groups; g++) {
-        index_t first = tiles * g / groups, count = tiles * (g + 1) / groups - first;
-        pick_multiply<T>(count, plan.vectors)(plan.depth, inputs + f * input_pitch + first * plan.depth_pitch,
-                                              plan.depth_pitch, filters + f * plan.filter_pitch,
-                                              sums + f * sum_pitch + first * plan.block);
-      }
-    PROF(2, t);
-    for (index_t v = 0; v < plan.block && block * plan.block + v < layer.results; v += L)
-      restore<T, kPatch>(layer, panel, block * plan.block + v, sums + v, plan.block, sum_pitch, pixels);
-    PROF(3, t);
-  }
+  PROF(0);
+}
+
+// One block of filters for one panel.
+template <class T, int kPatch>
+void compute_block(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_t block, const T* inputs,
+                   const T* filters) {
+  constexpr int L = lanes<T>;
+  T* sums = static_cast<T*>(scratch(kTile, plan.frequencies * plan.sum_pitch * sizeof(T)));
+  T* pixels = static_cast<T*>(
+      scratch(kTransposed, panel.rows * layer.rows.span() * panel.columns * layer.columns.span() * L * sizeof(T)));
+  START;
+  index_t tiles = panel.tiles(), groups = (tiles + kRows - 1) / kRows;  // of tiles, as equal as can be
+  for (index_t f = 0; f < plan.frequencies; f++)
+    for (index_t g = 0; g < groups; g++) {
+      index_t first = tiles * g / groups, count = tiles * (g + 1) / groups - first;
+      pick_multiply<T>(count, plan.vectors)(plan.depth, inputs + f * plan.input_pitch + first * plan.tile_pitch,
+                                            plan.tile_pitch, filters + f * plan.filter_pitch,
+                                            sums + f * plan.sum_pitch + first * plan.block);
+    }
+  PROF(2);
+  for (index_t v = 0; v < plan.block && block * plan.block + v < layer.results; v += L)
+    restore<T, kPatch>(layer, plan, panel, block * plan.block + v, sums + v, pixels);
+  PROF(3);
 }
 
 template <class T, int kTaps>
 void correlate(const Layer<T>& layer) {
   constexpr int kPatch = kSide + kTaps - 1;
-  const Line &rows = layer.rows, &columns = layer.columns;
-  if (layer.images == 0 || layer.results == 0 || rows.out == 0 || columns.out == 0) return;
+  constexpr index_t L = lanes<T>;
+  if (layer.images == 0 || layer.results == 0 || layer.rows.out == 0 || layer.columns.out == 0) return;
   int use = threads();
-  const Plan plan = make_plan(layer, layer.write_phases * kPatch * kPatch, use);
-  index_t units = plan.panels * plan.parts;
-  T* packed = nullptr;
-  if (plan.keep) packed = static_cast<T*>(scratch(kPackedWeights, (plan.blocks * plan.block_pitch + 1) * sizeof(T)));
+  const Plan plan = make_plan(layer, kPatch, use);
+  T *packed = nullptr, *shared = nullptr;
+  if (plan.keep_filters)
+    packed = static_cast<T*>(scratch(kPackedWeights, (plan.blocks * plan.filters + 1) * sizeof(T)));
+  if (plan.share_inputs) shared = static_cast<T*>(scratch(kPanel, plan.shared * plan.inputs * sizeof(T)));
 #ifdef WPROFILE
   prof[0] = prof[1] = prof[2] = prof[3] = 0;
 #endif
   parallel(use, [&](int thread, int all) {
-    if (packed) {
-      index_t filters = plan.blocks * layer.channels, begin = filters * thread / all, end = filters * (thread + 1) / all;
-      for (index_t i = begin; i < end;) {
+    if (plan.keep_filters) {
+      START;
+      index_t count = plan.blocks * layer.channels, end = count * (thread + 1) / all;
+      for (index_t i = count * thread / all; i < end;) {
         index_t block = i / layer.channels, channel = i % layer.channels;
-        index_t count = min(layer.channels - channel, end - i);
-        transform_filters<T, kTaps>(layer, plan, block, channel, channel + count, packed + block * plan.block_pitch);
-        i += count;
+        index_t channels = min(layer.channels - channel, end - i);
+        transform_filters<T, kTaps>(layer, plan, block, channel, channel + channels, packed + block * plan.filters);
+        i += channels;
       }
-      barrier(all);
+      PROF(1);
     }
-    for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
-      index_t part = u / plan.panels, i = u % plan.panels;
-      index_t column = i % plan.column_panels * plan.panel_columns;
-      index_t row = i / plan.column_panels % plan.row_panels * plan.panel_rows;
-      index_t image = i / plan.column_panels / plan.row_panels * plan.panel_images;
-      const Panel panel = {image,  min(plan.panel_images, layer.images - image),
-                           row,    min(plan.panel_rows, rows.tiles - row),
-                           column, min(plan.panel_columns, columns.tiles - column)};
-      compute_panel<T, kTaps>(layer, plan, packed, panel, plan.blocks * part / plan.parts,
-                              plan.blocks * (part + 1) / plan.parts);
+    if (!plan.share_inputs) {
+      barrier(all);
+      T* inputs = static_cast<T*>(scratch(kPanel, plan.inputs * sizeof(T)));
+      for (index_t i = plan.panels * thread / all; i < plan.panels * (thread + 1) / all; i++) {
+        const Panel panel = panel_of(layer, plan, i);
+        transform_inputs<T, kPatch>(layer, plan, panel, 0, layer.channels, inputs);
+        for (index_t block = 0; block < plan.blocks; block++)
+          compute_block<T, kPatch>(layer, plan, panel, block, inputs, packed + block * plan.filters);
+      }
+      return;
+    }
+    for (index_t first = 0; first < plan.panels; first += plan.shared) {
+      index_t panels = min(plan.shared, plan.panels - first), groups = (layer.channels + L - 1) / L;
+      for (index_t u = panels * groups * thread / all; u < panels * groups * (thread + 1) / all; u++)
+        transform_inputs<T, kPatch>(layer, plan, panel_of(layer, plan, first + u / groups), u % groups * L,
+                                    min(layer.channels, (u % groups + 1) * L), shared + u / groups * plan.inputs);
+      barrier(all);
+      index_t units = plan.blocks * panels, ready = -1;
+      for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
+        index_t block = u / panels;
+        const T* filters = packed + block * plan.filters;
+        if (!plan.keep_filters) {
+          T* own = static_cast<T*>(scratch(kOwnPhases, plan.filters * sizeof(T)));
+          START;
+          if (block != ready) transform_filters<T, kTaps>(layer, plan, block, 0, layer.channels, own);
+          PROF(1);
+          ready = block;
+          filters = own;
+        }
+        compute_block<T, kPatch>(layer, plan, panel_of(layer, plan, first + u % panels), block,
+                                 shared + u % panels * plan.inputs, filters);
+      }
+      if (first + plan.shared < plan.panels) barrier(all);
     }
   });
 #ifdef WPROFILE
-  __builtin_printf("patch %.3f filter %.3f multiply %.3f restore %.3f ms\n", prof[0] / 2.6e6, prof[1] / 2.6e6, prof[2] / 2.6e6, prof[3] / 2.6e6);
+  __builtin_printf("keep %d share %d panels %lld blocks %lld shared %lld: ", plan.keep_filters, plan.share_inputs, plan.panels, plan.blocks, plan.shared);
+  __builtin_printf("patch %.3f filter %.3f multiply %.3f restore %.3f ms\n", prof[0] / 2.6e6, prof[1] / 2.6e6,
+                   prof[2] / 2.6e6, prof[3] / 2.6e6);
 #endif
 }
 
@@ -563,16 +608,22 @@ TINYGEN_KERNEL(conv_winograd,
   Layer<T> layer = {source, w, bias, out, geo.n};
   layer.channels = transposed ? geo.k : geo.c;
   layer.results = transposed ? geo.c : geo.k;
-  layer.rows = make_line(geo.rows, transposed, taps);
-  layer.columns = make_line(geo.cols, transposed, taps);
+  layer.columns = make_line(geo.cols, transposed, taps, 0, stride);
   layer.result_step = transposed ? kernel : kernel * geo.c;
   layer.channel_step = transposed ? kernel * geo.c : kernel;
+  layer.row_step = transposed ? stride * geo.cols.x : geo.cols.y;
+  layer.plane = transposed ? geo.rows.x * geo.cols.x : geo.rows.y * geo.cols.y;
   layer.read_phases = transposed ? 1 : stride * stride;
-  layer.write_phases = transposed ? stride * stride : 1;
-  if (taps == 2)
-    correlate<T, 2>(layer);
-  else
-    correlate<T, 3>(layer);
+  layer.write_phases = transposed ? stride : 1;
+  // conv_transpose: one phase of the rows at a time, which halves what has to stay in the caches.
+  for (index_t f = 0; f < (transposed ? stride : 1); f++) {
+    layer.rows = make_line(geo.rows, transposed, taps, transposed ? f : 0, transposed ? f + 1 : stride);
+    layer.out = out + (transposed ? geo.rows.first(f) * geo.cols.x : 0);
+    if (taps == 2)
+      correlate<T, 2>(layer);
+    else
+      correlate<T, 3>(layer);
+  }
 }
 
 }  // namespace TINYGEN_ISA
