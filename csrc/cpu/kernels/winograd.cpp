@@ -30,7 +30,7 @@ namespace {
 
 constexpr int kSide = 4;
 constexpr index_t kMaxStride = 2, kMaxTaps = 36;  // taps of a whole filter
-constexpr index_t kKeptFilters = 16 << 20, kSharedInputs = 8 << 20;
+constexpr index_t kKeptFilters = 16 << 20, kSharedInputs = 8 << 20, kPhasesApart = 4 << 20;
 constexpr index_t kPanelTiles = 32;  // 16 to 96 are within a tenth of each other (Zen 4, 16 to 512 channels)
 
 // F(4, 2): points +-p, +-q, infinity.
@@ -446,7 +446,7 @@ template <class T, int kPatch>
 void restore(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_t result, const T* sums, T* pixels) {
   constexpr int L = lanes<T>;
   const Line &rows = layer.rows, &columns = layer.columns;
-  index_t count = min(L, layer.results - result), step = columns.out_step;
+  index_t count = min(L, layer.results - result), row_step = rows.out_step, column_step = columns.out_step;
   index_t top = panel.row * rows.span(), left = panel.column * columns.span();
   index_t height = min(panel.rows * rows.span(), rows.out - top);
   index_t width = min(panel.columns * columns.span(), columns.out - left);
@@ -456,10 +456,11 @@ void restore(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_
     for (index_t a = 0; a < panel.rows; a++)
       for (index_t b = 0; b < panel.columns; b++, sums += plan.block)
         for (index_t phase = 0; phase < layer.write_phases; phase++) {
-          index_t i = a * kSide, j = b * columns.span() + columns.to[phase];
+          index_t i = a * rows.span() + rows.to[phase / columns.phases];
+          index_t j = b * columns.span() + columns.to[phase % columns.phases];
           restore_tile<T, kPatch>(sums + phase * kPatch * kPatch * plan.sum_pitch, plan.sum_pitch, load(bias),
-                                  pixels + (i * width + j) * L, width * L, step * L, height - i,
-                                  (width - j + step - 1) / step);
+                                  pixels + (i * width + j) * L, row_step * width * L, column_step * L,
+                                  (height - i + row_step - 1) / row_step, (width - j + column_step - 1) / column_step);
         }
     T* out = layer.out + ((panel.image + n) * layer.results + result) * layer.plane + top * layer.row_step + left;
     if (width == layer.row_step)
@@ -605,20 +606,22 @@ void correlate(const Layer<T>& layer) {
 TINYGEN_KERNEL(conv_winograd,
                (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out)) {
   index_t stride = geo.rows.stride, taps = (geo.rows.w + stride - 1) / stride, kernel = geo.rows.w * geo.cols.w;
+  // Of conv_transpose with large filters, one phase of the rows at a time: half as much has to stay in the caches.
+  bool apart = transposed && geo.c * geo.k * kernel * static_cast<index_t>(sizeof(T)) > kPhasesApart;
+  index_t together = apart ? 1 : stride;
   Layer<T> layer = {source, w, bias, out, geo.n};
   layer.channels = transposed ? geo.k : geo.c;
   layer.results = transposed ? geo.c : geo.k;
   layer.columns = make_line(geo.cols, transposed, taps, 0, stride);
   layer.result_step = transposed ? kernel : kernel * geo.c;
   layer.channel_step = transposed ? kernel * geo.c : kernel;
-  layer.row_step = transposed ? stride * geo.cols.x : geo.cols.y;
+  layer.row_step = transposed ? stride / together * geo.cols.x : geo.cols.y;
   layer.plane = transposed ? geo.rows.x * geo.cols.x : geo.rows.y * geo.cols.y;
   layer.read_phases = transposed ? 1 : stride * stride;
-  layer.write_phases = transposed ? stride : 1;
-  // conv_transpose: one phase of the rows at a time, which halves what has to stay in the caches.
-  for (index_t f = 0; f < (transposed ? stride : 1); f++) {
-    layer.rows = make_line(geo.rows, transposed, taps, transposed ? f : 0, transposed ? f + 1 : stride);
-    layer.out = out + (transposed ? geo.rows.first(f) * geo.cols.x : 0);
+  layer.write_phases = transposed ? together * stride : 1;
+  for (index_t f = 0; f < stride; f += together) {
+    layer.rows = make_line(geo.rows, transposed, taps, f, f + together);
+    if (apart) layer.out = out + geo.rows.first(f) * geo.cols.x;
     if (taps == 2)
       correlate<T, 2>(layer);
     else
