@@ -282,10 +282,12 @@ void transform_filters(const Layer<T>& layer, const Plan& plan, index_t block, i
   const Line &rows = layer.rows, &columns = layer.columns;
   index_t taps = rows.taps * columns.taps;
   const T* w_end = layer.w + layer.results * layer.channels * taps;
-  for (index_t channel = begin; channel < end; channel++)
-    for (index_t v = 0; v < plan.vectors; v++) {
+  for (index_t v = 0; v < plan.vectors; v++)
+    for (index_t channel = begin; channel < end; channel++) {
       index_t result = block * plan.block + v * L, count = max(0, min(L, layer.results - result));
       Vector<T> w[kMaxTaps + L], filter[L], g[kTaps][kTaps], half[kPatch][kTaps], column[kTaps], out[kPatch];
+      for (index_t i = 0; i < count; i++)
+        __builtin_prefetch(layer.w + (result + i) * layer.result_step + (channel + 4) * layer.channel_step, 0, 2);
       for (index_t first = 0; first < taps; first += L) {
         load_rows(layer.w + result * layer.result_step + channel * layer.channel_step + first, layer.result_step, count,
                   w_end, filter);
@@ -440,6 +442,31 @@ void restore_tile(const T* __restrict from, index_t pitch, Vector<T> bias, T* __
   }
 }
 
+// to[c * plane + i] = pixels[i * L + c],  i < length, c < count <= L. Whole vectors are read: `pixels` has one of L pixels
+// to spare at its end.
+template <class T>
+void write(const T* __restrict pixels, index_t length, index_t count, T* __restrict to, index_t plane) {
+  constexpr int L = lanes<T>;
+  for (index_t u = 0; u < length; u += L) {
+    Vector<T> rows[L];
+    TINYGEN_UNROLL
+    for (int i = 0; i < L; i++) rows[i] = load(pixels + (u + i) * L);
+    transpose<T>(rows);
+    bool whole = u + L <= length;
+    TINYGEN_UNROLL
+    for (int c = 0; c < L; c++) {
+      if (c >= count) break;
+      if (whole) {
+        store(to + c * plane + u, rows[c]);
+      } else {
+        alignas(64) T row[L];
+        store(row, rows[c]);
+        copy_exactly(to + c * plane + u, row, length - u);
+      }
+    }
+  }
+}
+
 // The panel's outputs for the L filters from `result` on. sums[write phase][frequency][tile][filter], `pixels`: scratch
 // for one image.
 template <class T, int kPatch>
@@ -464,10 +491,10 @@ void restore(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_
         }
     T* out = layer.out + ((panel.image + n) * layer.results + result) * layer.plane + top * layer.row_step + left;
     if (width == layer.row_step)
-      transpose_copy(pixels, L, height * width, count, out, layer.plane);
+      write(pixels, height * width, count, out, layer.plane);
     else
       for (index_t i = 0; i < height; i++)
-        transpose_copy(pixels + i * width * L, L, width, count, out + i * layer.row_step, layer.plane);
+        write(pixels + i * width * L, width, count, out + i * layer.row_step, layer.plane);
   }
 }
 
@@ -517,7 +544,7 @@ void compute_block(const Layer<T>& layer, const Plan& plan, const Panel& panel, 
   constexpr int L = lanes<T>;
   T* sums = static_cast<T*>(scratch(kTile, plan.frequencies * plan.sum_pitch * sizeof(T)));
   T* pixels = static_cast<T*>(
-      scratch(kTransposed, panel.rows * layer.rows.span() * panel.columns * layer.columns.span() * L * sizeof(T)));
+      scratch(kTransposed, (panel.rows * layer.rows.span() * panel.columns * layer.columns.span() + L) * L * sizeof(T)));
   START;
   index_t tiles = panel.tiles(), groups = (tiles + kRows - 1) / kRows;  // of tiles, as equal as can be
   for (index_t f = 0; f < plan.frequencies; f++)
