@@ -221,17 +221,19 @@ Plan make_plan(const Layer<T>& layer, index_t patch, int use) {
     index_t shares = (count + limit - 1) / limit;
     return (count + shares - 1) / shares;
   };
+  plan.vectors = vectors_per_block((layer.results + L - 1) / L);
+  plan.block = plan.vectors * L;
+  plan.blocks = (layer.results + plan.block - 1) / plan.block;
   index_t rows = layer.rows.tiles(), columns = layer.columns.tiles();
-  plan.panel_columns = share(columns, kPanelTiles);
-  plan.panel_rows = share(rows, max(1, kPanelTiles / plan.panel_columns));
-  plan.panel_images = share(layer.images, max(1, kPanelTiles / (rows * columns)));
+  // As large as pays, but two panels and blocks of filters for each thread.
+  index_t limit = max(kRows, min(kPanelTiles, layer.images * rows * columns * plan.blocks / (2 * use)));
+  plan.panel_columns = share(columns, limit);
+  plan.panel_rows = share(rows, max(1, limit / plan.panel_columns));
+  plan.panel_images = share(layer.images, max(1, limit / (rows * columns)));
   plan.image_panels = (layer.images + plan.panel_images - 1) / plan.panel_images;
   plan.row_panels = (rows + plan.panel_rows - 1) / plan.panel_rows;
   plan.column_panels = (columns + plan.panel_columns - 1) / plan.panel_columns;
   plan.panels = plan.image_panels * plan.row_panels * plan.column_panels;
-  plan.vectors = vectors_per_block((layer.results + L - 1) / L);
-  plan.block = plan.vectors * L;
-  plan.blocks = (layer.results + plan.block - 1) / plan.block;
   index_t tiles = plan.panel_images * plan.panel_rows * plan.panel_columns;
   plan.frequencies = layer.write_phases * patch * patch;
   plan.depth = layer.channels * layer.read_phases;
@@ -242,9 +244,10 @@ Plan make_plan(const Layer<T>& layer, index_t patch, int use) {
   plan.inputs = plan.frequencies * plan.input_pitch;
   plan.filters = plan.frequencies * plan.filter_pitch;
   index_t bytes = sizeof(T);
-  plan.keep_filters = plan.blocks * plan.filters * bytes <= kKeptFilters;
-  plan.share_inputs = !plan.keep_filters || plan.panels < 4 * use;
+  bool fit = plan.blocks * plan.filters * bytes <= kKeptFilters;
+  plan.share_inputs = !fit || plan.panels < 4 * use;
   plan.shared = plan.share_inputs ? min(plan.panels, max(1, kSharedInputs / (plan.inputs * bytes))) : 1;
+  plan.keep_filters = fit && !(plan.share_inputs && plan.shared == plan.panels && plan.blocks >= use);
   return plan;
 }
 
