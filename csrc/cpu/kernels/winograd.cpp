@@ -1,24 +1,32 @@
-// conv_winograd: 3 x 3 convolutions at stride 1, and their adjoints, with a quarter of the multiplications.
+// conv_winograd: convolutions with small kernels, and their adjoints, with 0.25 to 0.4 of the multiplications.
 //
-// Contract   float32 or float64; stride 1, dilation 1, one group; any sizes and pads. transposed = false: y of conv;
-//            true: x of conv_transpose, which is a convolution too, of y, with the taps in reverse order, the channels
-//            exchanged and pad 2 - pad. Every output is computed in one order: results do not depend on the
-//            number of threads. Rounding: see tinygen.set_winograd. The caller decides where it pays (cpu.py).
+// Contract   float32 or float64; one group, dilation 1, any sizes and pads; square kernels: 2 x 2 and 3 x 3 at stride
+// 1,
+//            3 x 3 to 6 x 6 at stride 2. transposed = false: y of conv; true: x of conv_transpose. Every output is
+//            computed in one order: results do not depend on the number of threads. Rounding: see
+//            tinygen.set_winograd. The caller decides where it pays (cpu.py).
 // Idea       F(4 x 4, 3 x 3) of Lavin and Gray, 2015: a tile of 4 x 4 outputs reads 6 x 6 inputs d through filter g;
 //                tile = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A,   * elementwise:
 //            36 products where the definition has 144. Element by element ("frequency") the sum is a matrix product.
-// Points     The matrices evaluate polynomials at 0, +-2/3, +-3/2 and infinity. The usual 0, +-1, +-2 and infinity take
-//            as many operations, but round twice as coarsely, and four times in the worst case (256 channels, normal
-//            data): their powers are of more different sizes. With 2/3 * 3/2 = 1 some factors are 1.
+// Phases     At stride 2 even and odd rows and columns of x meet different taps. So a 4 x 4 kernel is four kernels of
+//            2 x 2 taps at stride 1, one for each phase of x: F(4 x 4, 2 x 2), 25 products where the definition has
+//            64. conv adds the phases up, as it does with channels; conv_transpose computes one phase of x with each.
+//            conv_transpose at stride 1 has one phase. All its filters have their taps in reverse order.
 // Mapping    Lanes run over channels, of the input and then of the output. So tiles are taken one by one, and no size
-//            of image leaves lanes idle. A thread transforms its share of the filters, then takes one panel (some images,
-//            or some rows of tiles) after the other through
+//            of image leaves lanes idle. A panel is some images, or some rows of tiles; its stages are
 //                read             NCHW to [pixel][channel], zeros around it
 //                transform_patch  [frequency][tile][channel]
-//                multiply         [frequency][tile][filter], a block of filters at a time, in L2
+//                multiply         [frequency][tile][filter], for a block of filters
 //                restore          the inverse transform, and back to NCHW.
-// Cost       72 * channels * filters flops per tile, and about 400 per tile for each channel and each filter; 4 times
-//            the weights' bytes for their transforms, which are read once per panel.
+// Order      Transformed filters are 4 (stride 1) to 6 times as large as the weights. Where they fit into the last
+//            cache, they are transformed once, and each thread takes its panels through all stages. Otherwise, and
+//            where panels are few, all panels are transformed first, and each thread takes its blocks of filters
+//            through all panels: what it transforms is used while it is in a cache. (Zen 4, 8 MB of weights: 20 ms
+//            instead of 22 in one thread, 11 instead of 14 in two.)
+// Cost       2 * products * channels * filters flops per tile; the transforms' about 400 per tile and phase for each
+//            channel and each filter.
+#include "cpu/conv/winograd.h"
+
 #include "cpu/conv/tile.h"
 #include "cpu/parallel.h"
 #include "cpu/table.h"
@@ -28,145 +36,59 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr int kSide = 4;
-constexpr index_t kMaxStride = 2, kMaxTaps = 36;  // taps of a whole filter
-constexpr index_t kKeptFilters = 16 << 20, kSharedInputs = 8 << 20, kPhasesApart = 4 << 20;
-constexpr index_t kPanelTiles = 32;  // 16 to 96 are within a tenth of each other (Zen 4, 16 to 512 channels)
+constexpr index_t kMaxStride = 2, kMaxTaps = 36;
+constexpr index_t kPanelTiles = 32;  // 16 to 48 are within a tenth of each other (Zen 4, 16 to 512 channels)
+constexpr index_t kKeptFilters = 16 << 20, kSharedInputs = 8 << 20;  // bytes
 
-// F(4, 2): points +-p, +-q, infinity.
-namespace two_taps {
-constexpr double p = 1. / 2, q = 5. / 4;
-}
-
-// B^T d: the coefficients of x^i d_i in the products of (x - point) over all other points.
-template <class T>
-TINYGEN_INLINE void transform_input(const Vector<T> (&d)[5], Vector<T> (&e)[5]) {
-  using namespace two_taps;
-  constexpr T p2 = p * p, q2 = q * q, both = p * p + q * q, product = p * p * q * q;
-  Vector<T> even = d[2] - q2 * d[0], odd = d[3] - q2 * d[1];
-  e[0] = odd + T(p) * even;
-  e[1] = odd - T(p) * even;
-  even = d[2] - p2 * d[0];
-  odd = d[3] - p2 * d[1];
-  e[2] = odd + T(q) * even;
-  e[3] = odd - T(q) * even;
-  e[4] = d[4] - both * d[2] + product * d[0];
-}
-
-// G g: the filter's polynomial at the points, over the product of the point's distances to the others.
-template <class T>
-TINYGEN_INLINE void transform_filter(const Vector<T> (&g)[2], Vector<T> (&u)[5]) {
-  using namespace two_taps;
-  constexpr T at_p = 1 / (2 * p * (p * p - q * q)), at_q = 1 / (2 * q * (q * q - p * p));
-  u[0] = at_p * (g[0] + T(p) * g[1]);
-  u[1] = -at_p * (g[0] - T(p) * g[1]);
-  u[2] = at_q * (g[0] + T(q) * g[1]);
-  u[3] = -at_q * (g[0] - T(q) * g[1]);
-  u[4] = g[1];
-}
-
-// A^T m: powers 0 to 3 of the points.
-template <class T>
-TINYGEN_INLINE void transform_output(const Vector<T> (&m)[5], Vector<T> (&o)[kSide]) {
-  using namespace two_taps;
-  constexpr T p2 = p * p, q2 = q * q, p3 = p * p * p, q3 = q * q * q;
-  Vector<T> even_p = m[0] + m[1], odd_p = m[0] - m[1], even_q = m[2] + m[3], odd_q = m[2] - m[3];
-  o[0] = even_p + even_q;
-  o[1] = T(p) * odd_p + T(q) * odd_q;
-  o[2] = p2 * even_p + q2 * even_q;
-  o[3] = p3 * odd_p + q3 * odd_q + m[4];
-}
-
-// F(4, 3): points 0, +-p, +-q, infinity, where p q = 1.
-namespace three_taps {
-constexpr double p = 2. / 3, q = 3. / 2;
-}
-
-template <class T>
-TINYGEN_INLINE void transform_input(const Vector<T> (&d)[6], Vector<T> (&e)[6]) {
-  using namespace three_taps;
-  constexpr T p2 = p * p, q2 = q * q, both = p * p + q * q;
-  e[0] = d[0] + (d[4] - both * d[2]);
-  e[5] = d[1] + (d[5] - both * d[3]);
-  Vector<T> even = d[4] - q2 * d[2], odd = d[3] - q2 * d[1];
-  e[1] = even + T(p) * odd;
-  e[2] = even - T(p) * odd;
-  even = d[4] - p2 * d[2];
-  odd = d[3] - p2 * d[1];
-  e[3] = even + T(q) * odd;
-  e[4] = even - T(q) * odd;
-}
-
-template <class T>
-TINYGEN_INLINE void transform_filter(const Vector<T> (&g)[3], Vector<T> (&u)[6]) {
-  using namespace three_taps;
-  constexpr T p2 = p * p, q2 = q * q;
-  constexpr T at_p = 1 / (2 * p * p * (p * p - q * q)), at_q = 1 / (2 * q * q * (q * q - p * p));
-  u[0] = g[0];
-  Vector<T> even = g[0] + p2 * g[2], odd = T(p) * g[1];
-  u[1] = at_p * (even + odd);
-  u[2] = at_p * (even - odd);
-  even = g[0] + q2 * g[2];
-  odd = T(q) * g[1];
-  u[3] = at_q * (even + odd);
-  u[4] = at_q * (even - odd);
-  u[5] = g[2];
-}
-
-template <class T>
-TINYGEN_INLINE void transform_output(const Vector<T> (&m)[6], Vector<T> (&o)[kSide]) {
-  using namespace three_taps;
-  constexpr T p2 = p * p, q2 = q * q, p3 = p * p * p, q3 = q * q * q;
-  Vector<T> even_p = m[1] + m[2], odd_p = m[1] - m[2], even_q = m[3] + m[4], odd_q = m[3] - m[4];
-  o[0] = m[0] + even_p + even_q;
-  o[1] = T(p) * odd_p + T(q) * odd_q;
-  o[2] = p2 * even_p + q2 * even_q;
-  o[3] = p3 * odd_p + q3 * odd_q + m[5];
-}
-
-// One axis of a correlation. A phase is the positions that are equal modulo the stride. conv reads the phases of its
-// source, each through every stride-th tap, and adds them up; conv_transpose writes phases of its result, and reads the
-// same source for each, through every stride-th tap too.
-struct Line {
-  index_t source, out, stride;    // lengths of source and result; the convolution's stride
-  index_t taps;                   // of w
-  bool reversed;                  // taps in reverse order
-  index_t source_step, out_step;  // between neighbours of a patch, between neighbours of a tile
-  index_t start;                  // where in the source the first tile's window begins
+// One axis of a correlation in tiles. Its phases are those of the source (conv) or of the result (conv_transpose);
+// either way a phase meets every stride-th tap.
+struct TiledAxis {
+  index_t source, out;              // lengths
+  index_t taps, stride;             // of the convolution
+  bool reversed;                    // order of the taps
+  index_t source_step, out_step;    // between neighbours of a patch, between neighbours of a tile
+  index_t start;                    // where in the source the first tile's window begins, in which all phases are read
   index_t phases, tap[kMaxStride];  // phase f: its first tap,
-  index_t from[kMaxStride];         // where its patch begins in the window,
-  index_t to[kMaxStride];           // and the first result of its first tile
-  index_t span() const { return kSide * out_step; }  // results of a tile, of all phases
+  index_t from[kMaxStride];         // where in the window its patch begins,
+  index_t to[kMaxStride];           // the first result of its first tile
+
+  index_t span() const { return kSide * out_step; }  // from tile to tile, in the result
   index_t tiles() const { return (out + span() - 1) / span(); }
-  // What `count` tiles read.
-  index_t window(index_t count, index_t patch) const {
+  index_t window(index_t count, index_t patch) const {  // how much of the source `count` tiles read
     index_t last = 0;
     for (index_t f = 0; f < phases; f++) last = max(last, from[f]);
     return ((count - 1) * kSide + patch - 1) * source_step + last + 1;
   }
 };
 
-// Phases [begin, end) along an axis: all, or one of the result, which then seems to have no other.
-inline Line make_line(const Axis& axis, bool transposed, index_t taps, index_t begin, index_t end) {
-  Line line = {};
-  index_t last = axis.stride * (taps - 1);
-  line.stride = axis.stride;
-  line.taps = axis.w;
-  line.reversed = transposed;
-  line.phases = end - begin;
-  line.source = transposed ? axis.y : axis.x;
-  line.out = !transposed ? axis.y : line.phases < axis.stride ? axis.count(begin) : axis.x;
-  line.source_step = transposed ? 1 : axis.stride;
-  line.out_step = transposed ? line.phases : 1;
-  line.start = transposed ? axis.shift(begin, begin + last) : -axis.pad;
-  if (transposed)
-    for (index_t f = begin; f < end; f++) line.start = min(line.start, axis.shift(f, f + last));
-  for (index_t f = begin; f < end; f++) {
-    line.tap[f - begin] = f;
-    line.from[f - begin] = transposed ? axis.shift(f, f + last) - line.start : f;
-    line.to[f - begin] = line.out_step > 1 ? axis.first(f) : 0;
+// Phases [begin, end): all of them, or one of conv_transpose's, whose results are then taken for neighbours.
+inline TiledAxis tile_axis(const Axis& axis, bool transposed, index_t taps, index_t begin, index_t end) {
+  TiledAxis tiled = {};
+  index_t last = axis.stride * (taps - 1);  // from a phase's first tap to its last
+  tiled.taps = axis.w;
+  tiled.stride = axis.stride;
+  tiled.reversed = transposed;
+  tiled.phases = end - begin;
+  if (transposed) {
+    tiled.source = axis.y;
+    tiled.out = tiled.phases < axis.stride ? axis.count(begin) : axis.x;
+    tiled.source_step = 1;
+    tiled.out_step = tiled.phases;
+    tiled.start = axis.shift(begin, begin + last);
+    for (index_t f = begin + 1; f < end; f++) tiled.start = min(tiled.start, axis.shift(f, f + last));
+  } else {
+    tiled.source = axis.x;
+    tiled.out = axis.y;
+    tiled.source_step = axis.stride;
+    tiled.out_step = 1;
+    tiled.start = -axis.pad;
   }
-  return line;
+  for (index_t f = begin; f < end; f++) {
+    tiled.tap[f - begin] = f;
+    tiled.from[f - begin] = transposed ? axis.shift(f, f + last) - tiled.start : f;
+    tiled.to[f - begin] = tiled.out_step > 1 ? axis.first(f) : 0;
+  }
+  return tiled;
 }
 
 // One correlation  out[n, k] = bias[k] + sum over c of source[n, c] (*) filter[k, c],  out of either direction.
@@ -175,13 +97,13 @@ struct Layer {
   const T *source, *w, *bias;
   T* out;  // the first row that is written
   index_t images, channels, results;
-  Line rows, columns;
+  TiledAxis rows, columns;
   index_t result_step, channel_step;  // of w, between filters and between their channels
   index_t row_step, plane;            // of the result, between rows that are written and between planes
   index_t read_phases, write_phases;  // over both axes; one of them is 1
 
   index_t phases() const { return rows.phases * columns.phases; }
-  // Phases that are added up follow each other within a vector of channels: where that of phase and channel begins.
+  // Order of the products that are added up: for each vector of channels, one phase after the other.
   index_t depth(index_t channel, index_t phase) const {
     index_t first = channel / lanes<T> * lanes<T>;
     return first * read_phases + phase * min(lanes<T>, channels - first) + channel - first;
@@ -203,8 +125,9 @@ struct Plan {
   index_t depth, tile_pitch, input_pitch;                   // products per sum; inputs from tile to tile, by frequency
   index_t sum_pitch, filter_pitch;                          // sums and filters from one frequency to the next
   index_t inputs, filters;                                  // elements of a panel's inputs, of a block's filters
-  bool keep_filters, share_inputs;
-  index_t shared;  // panels whose inputs exist at a time
+  bool keep_filters;                                        // all are transformed before any is used
+  bool share_inputs;                                        // of so many panels at a time, see Order
+  index_t shared;
 };
 
 // At least `count` elements, an odd number of vectors: rows that are so far apart fall into different sets of a cache.
@@ -282,14 +205,14 @@ TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const
 template <class T, int kTaps>
 void transform_filters(const Layer<T>& layer, const Plan& plan, index_t block, index_t begin, index_t end, T* packed) {
   constexpr int L = lanes<T>, kPatch = kSide + kTaps - 1;
-  const Line &rows = layer.rows, &columns = layer.columns;
+  const TiledAxis &rows = layer.rows, &columns = layer.columns;
   index_t taps = rows.taps * columns.taps;
   const T* w_end = layer.w + layer.results * layer.channels * taps;
   for (index_t v = 0; v < plan.vectors; v++)
     for (index_t channel = begin; channel < end; channel++) {
       index_t result = block * plan.block + v * L, count = max(0, min(L, layer.results - result));
       Vector<T> w[kMaxTaps + L], filter[L], g[kTaps][kTaps], half[kPatch][kTaps], column[kTaps], out[kPatch];
-      for (index_t i = 0; i < count; i++)
+      for (index_t i = 0; i < count; i++)  // rows are too far apart for the machine to guess: 1.9 ms instead of 3.0
         __builtin_prefetch(layer.w + (result + i) * layer.result_step + (channel + 4) * layer.channel_step, 0, 2);
       for (index_t first = 0; first < taps; first += L) {
         load_rows(layer.w + result * layer.result_step + channel * layer.channel_step + first, layer.result_step, count,
@@ -445,8 +368,8 @@ void restore_tile(const T* __restrict from, index_t pitch, Vector<T> bias, T* __
   }
 }
 
-// to[c * plane + i] = pixels[i * L + c],  i < length, c < count <= L. Whole vectors are read: `pixels` has one of L pixels
-// to spare at its end.
+// to[c * plane + i] = pixels[i * L + c],  i < length, c < count <= L. Whole vectors are read: `pixels` has one of L
+// pixels to spare at its end.
 template <class T>
 void write(const T* __restrict pixels, index_t length, index_t count, T* __restrict to, index_t plane) {
   constexpr int L = lanes<T>;
@@ -475,7 +398,7 @@ void write(const T* __restrict pixels, index_t length, index_t count, T* __restr
 template <class T, int kPatch>
 void restore(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_t result, const T* sums, T* pixels) {
   constexpr int L = lanes<T>;
-  const Line &rows = layer.rows, &columns = layer.columns;
+  const TiledAxis &rows = layer.rows, &columns = layer.columns;
   index_t count = min(L, layer.results - result), row_step = rows.out_step, column_step = columns.out_step;
   index_t top = panel.row * rows.span(), left = panel.column * columns.span();
   index_t height = min(panel.rows * rows.span(), rows.out - top);
@@ -501,26 +424,15 @@ void restore(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_
   }
 }
 
-#ifdef WPROFILE
-static unsigned long long prof[4];
-static inline unsigned long long now() { return __builtin_ia32_rdtsc(); }
-#define START auto prof_t = now()
-#define PROF(i) (prof[i] += now() - prof_t, prof_t = now())
-#else
-#define START
-#define PROF(i)
-#endif
-
 // Channels [begin, end) of a panel: inputs[write phase][frequency][tile][depth].
 template <class T, int kPatch>
 void transform_inputs(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_t begin, index_t end,
                       T* inputs) {
   constexpr int L = lanes<T>;
-  const Line &rows = layer.rows, &columns = layer.columns;
+  const TiledAxis &rows = layer.rows, &columns = layer.columns;
   index_t window_rows = rows.window(panel.rows, kPatch), window_columns = columns.window(panel.columns, kPatch);
   index_t row_pitch = odd_pitch<T>(window_columns * L);
   T* copy = static_cast<T*>(scratch(kWindow, (window_rows * row_pitch + L * L) * sizeof(T)));
-  START;
   for (index_t channel = begin; channel < end; channel += L) {
     T* tile = inputs;
     for (index_t n = 0; n < panel.images; n++) {
@@ -537,7 +449,6 @@ void transform_inputs(const Layer<T>& layer, const Plan& plan, const Panel& pane
           }
     }
   }
-  PROF(0);
 }
 
 // One block of filters for one panel.
@@ -546,9 +457,8 @@ void compute_block(const Layer<T>& layer, const Plan& plan, const Panel& panel, 
                    const T* filters) {
   constexpr int L = lanes<T>;
   T* sums = static_cast<T*>(scratch(kTile, plan.frequencies * plan.sum_pitch * sizeof(T)));
-  T* pixels = static_cast<T*>(
-      scratch(kTransposed, (panel.rows * layer.rows.span() * panel.columns * layer.columns.span() + L) * L * sizeof(T)));
-  START;
+  T* pixels = static_cast<T*>(scratch(
+      kTransposed, (panel.rows * layer.rows.span() * panel.columns * layer.columns.span() + L) * L * sizeof(T)));
   index_t tiles = panel.tiles(), groups = (tiles + kRows - 1) / kRows;  // of tiles, as equal as can be
   for (index_t f = 0; f < plan.frequencies; f++)
     for (index_t g = 0; g < groups; g++) {
@@ -557,10 +467,8 @@ void compute_block(const Layer<T>& layer, const Plan& plan, const Panel& panel, 
                                             plan.tile_pitch, filters + f * plan.filter_pitch,
                                             sums + f * plan.sum_pitch + first * plan.block);
     }
-  PROF(2);
   for (index_t v = 0; v < plan.block && block * plan.block + v < layer.results; v += L)
     restore<T, kPatch>(layer, plan, panel, block * plan.block + v, sums + v, pixels);
-  PROF(3);
 }
 
 template <class T, int kTaps>
@@ -571,23 +479,16 @@ void correlate(const Layer<T>& layer) {
   int use = threads();
   const Plan plan = make_plan(layer, kPatch, use);
   T *packed = nullptr, *shared = nullptr;
-  if (plan.keep_filters)
-    packed = static_cast<T*>(scratch(kPackedWeights, (plan.blocks * plan.filters + 1) * sizeof(T)));
+  if (plan.keep_filters) packed = static_cast<T*>(scratch(kPackedWeights, plan.blocks * plan.filters * sizeof(T)));
   if (plan.share_inputs) shared = static_cast<T*>(scratch(kPanel, plan.shared * plan.inputs * sizeof(T)));
-#ifdef WPROFILE
-  prof[0] = prof[1] = prof[2] = prof[3] = 0;
-#endif
   parallel(use, [&](int thread, int all) {
     if (plan.keep_filters) {
-      START;
       index_t count = plan.blocks * layer.channels, end = count * (thread + 1) / all;
-      for (index_t i = count * thread / all; i < end;) {
+      for (index_t i = count * thread / all, channels; i < end; i += channels) {
         index_t block = i / layer.channels, channel = i % layer.channels;
-        index_t channels = min(layer.channels - channel, end - i);
+        channels = min(layer.channels - channel, end - i);
         transform_filters<T, kTaps>(layer, plan, block, channel, channel + channels, packed + block * plan.filters);
-        i += channels;
       }
-      PROF(1);
     }
     if (!plan.share_inputs) {
       barrier(all);
@@ -600,49 +501,40 @@ void correlate(const Layer<T>& layer) {
       }
       return;
     }
+    T* own = plan.keep_filters ? nullptr : static_cast<T*>(scratch(kOwnPhases, plan.filters * sizeof(T)));
+    index_t groups = (layer.channels + L - 1) / L;  // of channels
     for (index_t first = 0; first < plan.panels; first += plan.shared) {
-      index_t panels = min(plan.shared, plan.panels - first), groups = (layer.channels + L - 1) / L;
-      for (index_t u = panels * groups * thread / all; u < panels * groups * (thread + 1) / all; u++)
+      index_t panels = min(plan.shared, plan.panels - first), units = panels * groups;
+      if (first > 0) barrier(all);
+      for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++)
         transform_inputs<T, kPatch>(layer, plan, panel_of(layer, plan, first + u / groups), u % groups * L,
                                     min(layer.channels, (u % groups + 1) * L), shared + u / groups * plan.inputs);
       barrier(all);
-      index_t units = plan.blocks * panels, ready = -1;
+      units = plan.blocks * panels;
+      index_t ready = -1;  // block whose filters `own` holds
       for (index_t u = units * thread / all; u < units * (thread + 1) / all; u++) {
-        index_t block = u / panels;
-        const T* filters = packed + block * plan.filters;
-        if (!plan.keep_filters) {
-          T* own = static_cast<T*>(scratch(kOwnPhases, plan.filters * sizeof(T)));
-          START;
-          if (block != ready) transform_filters<T, kTaps>(layer, plan, block, 0, layer.channels, own);
-          PROF(1);
-          ready = block;
-          filters = own;
-        }
-        compute_block<T, kPatch>(layer, plan, panel_of(layer, plan, first + u % panels), block,
-                                 shared + u % panels * plan.inputs, filters);
+        index_t block = u / panels, i = u % panels;
+        if (own && block != ready) transform_filters<T, kTaps>(layer, plan, ready = block, 0, layer.channels, own);
+        compute_block<T, kPatch>(layer, plan, panel_of(layer, plan, first + i), block, shared + i * plan.inputs,
+                                 own ? own : packed + block * plan.filters);
       }
-      if (first + plan.shared < plan.panels) barrier(all);
     }
   });
-#ifdef WPROFILE
-  __builtin_printf("keep %d share %d panels %lld blocks %lld shared %lld: ", plan.keep_filters, plan.share_inputs, plan.panels, plan.blocks, plan.shared);
-  __builtin_printf("patch %.3f filter %.3f multiply %.3f restore %.3f ms\n", prof[0] / 2.6e6, prof[1] / 2.6e6,
-                   prof[2] / 2.6e6, prof[3] / 2.6e6);
-#endif
 }
 
 }  // namespace
 
 TINYGEN_KERNEL(conv_winograd,
                (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out)) {
-  index_t stride = geo.rows.stride, taps = (geo.rows.w + stride - 1) / stride, kernel = geo.rows.w * geo.cols.w;
-  // Of conv_transpose with large filters, one phase of the rows at a time: half as much has to stay in the caches.
-  bool apart = transposed && geo.c * geo.k * kernel * static_cast<index_t>(sizeof(T)) > kPhasesApart;
+  index_t stride = geo.rows.stride, taps = (geo.rows.w + stride - 1) / stride, patch = kSide + taps - 1;
+  index_t kernel = geo.rows.w * geo.cols.w, bytes = sizeof(T);
+  // conv_transpose with large filters: one phase of the rows after the other, which halves what has to stay in caches.
+  bool apart = transposed && geo.c * geo.k * stride * stride * patch * patch * bytes > kKeptFilters;
   index_t together = apart ? 1 : stride;
   Layer<T> layer = {source, w, bias, out, geo.n};
   layer.channels = transposed ? geo.k : geo.c;
   layer.results = transposed ? geo.c : geo.k;
-  layer.columns = make_line(geo.cols, transposed, taps, 0, stride);
+  layer.columns = tile_axis(geo.cols, transposed, taps, 0, stride);
   layer.result_step = transposed ? kernel : kernel * geo.c;
   layer.channel_step = transposed ? kernel * geo.c : kernel;
   layer.row_step = transposed ? stride / together * geo.cols.x : geo.cols.y;
@@ -650,7 +542,7 @@ TINYGEN_KERNEL(conv_winograd,
   layer.read_phases = transposed ? 1 : stride * stride;
   layer.write_phases = transposed ? together * stride : 1;
   for (index_t f = 0; f < stride; f += together) {
-    layer.rows = make_line(geo.rows, transposed, taps, f, f + together);
+    layer.rows = tile_axis(geo.rows, transposed, taps, f, f + together);
     if (apart) layer.out = out + geo.rows.first(f) * geo.cols.x;
     if (taps == 2)
       correlate<T, 2>(layer);
