@@ -156,7 +156,10 @@ def test_is_chosen_where_it_wins():
         assert tuple(t for t in both if cpu._winograd_wins(geo, t)) == chosen, geo
 
 
-@pytest.mark.skipif(tg.device("cpu").kernels.name != "cpu", reason="TINYGEN_CPU=reference")
+kernels_in_use = pytest.mark.skipif(tg.device("cpu").kernels.name != "cpu", reason="TINYGEN_CPU=reference")
+
+
+@kernels_in_use
 @pytest.mark.parametrize("f, size, stride", [(tg.conv2d, 3, 1), (tg.conv2d, 4, 2), (tg.conv_transpose2d, 4, 2)])
 def test_switch_turns_it_on_and_off(f, size, stride):
     x, w = tg.randn(4, 32, 16, 16), tg.randn(32, 32, size, size)
@@ -175,6 +178,7 @@ def test_switch_turns_it_on_and_off(f, size, stride):
     assert errors[0] < errors[1] < 5e-6 * np.sqrt((wide**2).mean())
 
 
+@kernels_in_use
 def test_switch_takes_a_bool():
     with pytest.raises(TypeError, match=r"set_winograd: expected True or False, got 'on'"):
         tg.set_winograd("on")

@@ -140,8 +140,8 @@ def _winograd_wins(geo: Geometry, transposed: bool) -> bool:
     56x56 pixels, 2.1 with 16, 1.0 to 1.2 with 12, 0.7 with 8, whose lanes are half empty; 2.0 with 7x7 pixels, 1.4 with
     6x6, 0.9 with 5x5, most of whose 4x4 tiles lie outside; 1.8 with 16 tiles in all and 512 channels, 1.1 with 4, 0.9
     with 1, over which transforming the filters does not pay. 4x4 at stride 2: 2.0 with 64 and 128 channels, 1.2 to 1.5
-    with 256 and 512; 1.3 with 7x7 results, 1.0 with 6x6; from 3 channels to 64 results 1.2, to 32 results 0.9, back 0.4;
-    16 tiles and 256 or 512 channels 1.4 and, transposed, 1.2, with 4 tiles 1.1 and 0.9.
+    with 256 and 512; 1.3 with 7x7 results, 1.0 with 6x6; from 3 channels to 64 results 1.2, to 32 results 0.9, and
+    transposed 0.4; with 16 tiles in all 1.4 and, transposed, 1.2, with 4 tiles 1.1 and 0.9 (256 and 512 channels).
     """
     if geo.groups != 1 or geo.dilation != (1, 1) or geo.stride[0] != geo.stride[1]:
         return False
