@@ -157,7 +157,7 @@ def _winograd_wins(geo: Geometry, transposed: bool) -> bool:
     if stride == 1:
         return min(channels, results) >= 16 and n * tiles >= 4 and h * w >= (9 if kernel == 3 else 11) * tiles
     if transposed:
-        return min(channels, results) >= 12 and n * tiles >= 16 and h * w >= 11 * tiles
+        return min(channels, results) >= 12 and channels * results >= 256 and n * tiles >= 16 and h * w >= 11 * tiles
     return results >= 16 and channels * results >= 128 and n * tiles >= 4 and h * w >= 11 * tiles
 
 
