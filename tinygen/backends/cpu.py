@@ -129,22 +129,36 @@ def get_winograd() -> bool:
     return _winograd
 
 
-@lru_cache(maxsize=4096)
-def _winograd_wins(geo: Geometry) -> bool:
-    """Whether Winograd's F(4x4, 3x3) computes `conv` and `conv_transpose` faster than their definition.
+_WINOGRAD = {(2, 1), (3, 1), (4, 2), (5, 2), (6, 2)}  # kernel and stride, of both axes; 3x3 at stride 2 is no faster
 
-    Measured on a Zen 4, time of the direct kernels / Winograd: 3.1 with 64 channels of 56x56 pixels, 2.1 with 16, 1.0
-    to 1.2 with 12, 0.7 with 8, whose lanes are half empty; 2.0 with 7x7 pixels, 1.4 with 6x6, 0.9 with 5x5, most of
-    whose 4x4 tiles lie outside; 1.3 with 16 tiles in all and 512 channels, 1.1 with 8, 0.8 with 4, over which
-    transforming the filters does not pay.
+
+@lru_cache(maxsize=4096)
+def _winograd_wins(geo: Geometry, transposed: bool) -> bool:
+    """Whether Winograd's F(4x4, ...) computes `conv`, or `conv_transpose`, faster than the definition.
+
+    Measured on a Zen 4 with AVX-512, time of the direct kernels / Winograd. 3x3 at stride 1: 3.1 with 64 channels of
+    56x56 pixels, 2.1 with 16, 1.0 to 1.2 with 12, 0.7 with 8, whose lanes are half empty; 2.0 with 7x7 pixels, 1.4 with
+    6x6, 0.9 with 5x5, most of whose 4x4 tiles lie outside; 1.8 with 16 tiles in all and 512 channels, 1.1 with 4, 0.9
+    with 1, over which transforming the filters does not pay. 4x4 at stride 2: 2.0 with 64 and 128 channels, 1.2 to 1.5
+    with 256 and 512; 1.3 with 7x7 results, 1.0 with 6x6; from 3 channels to 64 results 1.2, to 32 results 0.9, and
+    transposed 0.4; with 16 tiles in all 1.4 and, transposed, 1.2, with 4 tiles 1.1 and 0.9 (256 and 512 channels).
     """
-    if geo.groups != 1 or geo.w_shape[2:] != (3, 3) or geo.stride != (1, 1) or geo.dilation != (1, 1):
+    if geo.groups != 1 or geo.dilation != (1, 1) or geo.stride[0] != geo.stride[1]:
         return False
-    both = []
-    for n, _, h, w in (geo.x_shape, geo.y_shape):
-        tiles = -(-h // 4) * -(-w // 4)
-        both.append(n * tiles >= 8 and h * w >= 9 * tiles)
-    return min(geo.w_shape[:2]) >= 16 and geo.flops >= 3e6 and all(both)
+    kernel, width, stride = *geo.w_shape[2:], geo.stride[0]
+    if kernel != width or (kernel, stride) not in _WINOGRAD or geo.flops < 3e6:
+        return False
+    results, channels = geo.w_shape[:2]
+    n, _, h, w = geo.y_shape
+    if transposed:  # tiles of each phase of x
+        channels, results = results, channels
+        h, w = -(-geo.x_shape[2] // stride), -(-geo.x_shape[3] // stride)
+    tiles = -(-h // 4) * -(-w // 4)
+    if stride == 1:
+        return min(channels, results) >= 16 and n * tiles >= 4 and h * w >= (9 if kernel == 3 else 11) * tiles
+    if transposed:
+        return min(channels, results) >= 12 and channels * results >= 256 and n * tiles >= 16 and h * w >= 11 * tiles
+    return results >= 16 and channels * results >= 128 and n * tiles >= 4 and h * w >= 11 * tiles
 
 
 def _as_matrices(*arrays: Array) -> list[Array]:
@@ -157,7 +171,7 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
     if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
         _cpu.matmul(mx, mw.T, bias, 1.0, my)
-    elif _winograd and x.dtype == np.float32 and _winograd_wins(geo):
+    elif _winograd and x.dtype == np.float32 and _winograd_wins(geo, False):
         _cpu.conv_winograd(_geometry(geo), x, w, bias, False, y)
     else:
         _cpu.conv(_geometry(geo), x, w, bias, y)
@@ -170,7 +184,7 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None)
     if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
         _cpu.matmul(my, mw, None if bias is None else bias.repeat(mx.shape[1] // len(bias)), 1.0, mx)
-    elif _winograd and y.dtype == np.float32 and _winograd_wins(geo):
+    elif _winograd and y.dtype == np.float32 and _winograd_wins(geo, True):
         _cpu.conv_winograd(_geometry(geo), y, w, bias, True, x)
     else:
         _cpu.conv_transpose(_geometry(geo), y, w, bias, x)
