@@ -490,7 +490,7 @@ void correlate(const Layer<T>& layer) {
         transform_filters<T, kTaps>(layer, plan, block, channel, channel + channels, packed + block * plan.filters);
       }
     }
-    if (!plan.share_inputs) {
+    if (!plan.share_inputs) {  // each thread takes its panels through all stages
       barrier(all);
       T* inputs = static_cast<T*>(scratch(kPanel, plan.inputs * sizeof(T)));
       for (index_t i = plan.panels * thread / all; i < plan.panels * (thread + 1) / all; i++) {
@@ -501,6 +501,7 @@ void correlate(const Layer<T>& layer) {
       }
       return;
     }
+    // All threads transform some panels, then each takes its blocks of filters through them.
     T* own = plan.keep_filters ? nullptr : static_cast<T*>(scratch(kOwnPhases, plan.filters * sizeof(T)));
     index_t groups = (layer.channels + L - 1) / L;  // of channels
     for (index_t first = 0; first < plan.panels; first += plan.shared) {
@@ -532,7 +533,9 @@ TINYGEN_KERNEL(conv_winograd,
   // (Zen 4, 512 to 256 channels, one thread: 23 ms instead of 26).
   bool apart = transposed && geo.c * geo.k * stride * stride * patch * patch * bytes > kKeptFilters;
   index_t together = apart ? 1 : stride;
-  Layer<T> layer = {source, w, bias, out, geo.n};
+  Layer<T> layer = {};
+  layer.source = source, layer.w = w, layer.bias = bias, layer.out = out;
+  layer.images = geo.n;
   layer.channels = transposed ? geo.k : geo.c;
   layer.results = transposed ? geo.c : geo.k;
   layer.columns = tile_axis(geo.cols, transposed, taps, 0, stride);
