@@ -192,12 +192,12 @@ Plan make_plan(const Job<T>& job, int use) {
   index_t group_size = S * S * G, group_sums = group_size * plan.block_vectors * L;
   plan.slice_groups = equal_share(plan.groups, kSumBytes / (kFrequencies<S> * group_sums * size));
   plan.slices = ceil_div(plan.groups, plan.slice_groups);
-  index_t tiles = plan.rows * plan.tile_columns, panels = S * S * job.x.channels;
+  index_t tiles = plan.rows * plan.tile_columns;
   index_t sum_bytes = kFrequencies<S> * plan.groups * group_size * plan.vectors * L * size;
-  // Threads that share rows read each other's sums once, threads that share sums each other's transforms.
-  bool few_sums = sum_bytes <= kPrivateBytes && tiles * (panels + job.y.channels) >= 2 * panels * job.y.channels;
-  plan.shares = few_sums ? min(use, plan.rows) : 1;
   index_t y_bytes = kFrequencies<S> * tiles * plan.vectors * L * size;
+  // Threads that share rows read each other's sums once, threads that share slices the transformed y.
+  bool few_sums = sum_bytes <= kPrivateBytes && sum_bytes < y_bytes;
+  plan.shares = few_sums ? min(use, plan.rows) : 1;
   index_t slice_bytes = kFrequencies<S> * tiles * plan.slice_groups * group_size * size;
   bool balanced = 5 * plan.slices >= 4 * ceil_div(plan.slices, use) * use;
   plan.sliced = !few_sums && y_bytes <= kMostChunkBytes && slice_bytes <= kMostSliceBytes && balanced;
