@@ -163,9 +163,9 @@ def _winograd_wins(geo: Geometry, transposed: bool) -> bool:
 def _winograd_weight_wins(geo: Geometry) -> bool:
     """Whether Winograd's algorithm computes `conv_weight` faster than its definition: 3x3 kernels, 4x4 at stride 2.
 
-    Measured on a Zen 4, 1 and 2 threads, time of the direct kernel / Winograd, 3x3 and then 4x4 at stride 2: 2.7 and 1.8
-    with 64 channels, 1.7 and 1.3 with 16, 1.2 and 1.1 with 12, 0.8 with 8. Outputs of 8x8 pixels 2.0 and 1.5, 7x7 1.5
-    and 1.2, 10x10 1.4 and 1.1, 13x13 1.5 and 1.0, 9x9 1.1 and 0.9, 5x5 0.7 and 0.6: what counts is how much of the 4x4
+    Measured on a Zen 4 with 1 and 2 threads, time of the direct kernel / Winograd, of 3x3 and of 4x4: 2.7 and 1.8 with
+    64 channels, 1.7 and 1.3 with 16, 1.2 and 1.1 with 12, 0.8 with 8. Outputs of 8x8 pixels 2.0 and 1.5, 7x7 1.5 and
+    1.2, 10x10 1.4 and 1.1, 13x13 1.5 and 1.0, 9x9 1.1 and 0.9, 5x5 0.7 and 0.6: what counts is how much of the 4x4
     tiles lies inside. 16 tiles in all 1.6 and 1.2 with 128 channels, 8 tiles 1.2 and 0.9.
     """
     kernel, stride = geo.w_shape[2:], geo.stride

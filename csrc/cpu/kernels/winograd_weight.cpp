@@ -1,29 +1,29 @@
-// conv_weight_winograd: conv_weight of 3 x 3 kernels at stride 1 and 4 x 4 kernels at stride 2, with a quarter and 1
-// / 2.56 of the multiplications.
+// conv_weight_winograd: the weight gradients of 3 x 3 kernels at stride 1 and of 4 x 4 kernels at stride 2, with 4 and
+// 2.56 times fewer multiplications.
 //
-// Contract   w as of conv_weight; float32 or float64; kernel 3 x 3 at stride 1 or 4 x 4 at stride 2, dilation 1, one
-//            group; any sizes and pads. Every weight is summed in one order: results do not depend on the number of
-//            threads. Rounding: see tinygen.set_winograd. The caller decides where it pays (cpu.py).
-// Idea       Of winograd.cpp, with y as the filter: a tile g of 4 x 4 elements of y and the patch d of x that it meets
-//            give r x r weights,
+// Contract   w as of conv_weight; float32 or float64; dilation 1, one group, any sizes and pads. Bit-identical results
+//            for a fixed number of threads. The caller decides where it pays (cpu.py).
+// Idea       That of winograd.cpp, with y as the filter. A tile g of 4 x 4 elements of y and the patch d of x that it
+//            meets give r x r weights; patch and transforms have m x m elements, m = r + 3:
 //                w = A^T [ sum over tiles of (G g G^T) * (B^T d B) ] A,   * elementwise.
-//            The sum runs over the tiles of all images before the inverse transform: element by element ("frequency")
-//            it is a matrix product [k, tile] x [tile, c], and A is applied once per pair of channels.
+//            The sum over the tiles of all images comes before the inverse transform. So it is a matrix product
+//            [k, tile] x [tile, c] for each element ("frequency"), and A is applied once per k and c.
 // Stride 2   falls into 2 x 2 phases: taps (2i + a, 2j + b) meet the elements of x whose coordinates are a and b modulo
-//            2, and are the 2 x 2 taps of a convolution at stride 1: four times the channels, r = 2.
-// Points     r = 3: 0, +-2/3, +-3/2, infinity, as in winograd.cpp. r = 2: +-1/2, +-3/2, infinity; of the sets that need
-//            as few operations these round best, and half as much as the usual 0, +-1, 2, infinity. What Lagrange's
-//            formula divides by is left to the inverse transform.
-// Mapping    Lanes run over channels. A chunk of tiles at a time, threads share
-//                transform  x into [frequency][panel: 16 channels of one phase][tile][channel],
-//                           y into [frequency][block of k][tile][k];
-//            and then
-//                multiply   blocks of k x chunks of channels x frequencies, with the innermost loop of conv_weight;
-//                restore    blocks of k x chunks of channels: the inverse transform, and to [k][c][tap].
-//            If all tiles fit one chunk, a thread restores each block while its sums are in L2; else sums stay in
-//            memory.
-// Cost       72 (r = 3) or 50 (r = 2) flops per tile, k and c (and phase); about 250 per tile and channel for
-// transforms.
+//            2, and are the 2 x 2 taps of a convolution at stride 1: r = 2, with four times the channels.
+// Points     r = 3: 0, +-2/3, +-3/2, infinity, as in winograd.cpp. r = 2: +-1/2, +-3/2, infinity, which round half as
+//            coarsely as 0, +-1, 2, infinity, and take fewer operations. What Lagrange's formula divides by is left to
+//            A. The sums are longer than those of winograd.cpp, but shorter than conv_weight's, by 16 elements of y:
+//            the rms error is 1.2 to 1.4 (r = 3) and 0.9 to 1.5 (r = 2) times conv_weight's (64 to 512 images).
+// Mapping    Lanes run over channels. The pieces, with their layouts:
+//                transform  x to [frequency][panel: some channels of one phase][tile][channel],
+//                           y to [frequency][block of k][tile][k];
+//                multiply   one unit = block of k x slice of some panels, with the innermost loop of conv_weight;
+//                restore    a unit's inverse transform, and to [k][c][tap].
+//            Few sums (sum_rows): a chunk of tiles after the other, whose transforms stay in the caches, is added to
+//            all units. Threads share the rows of tiles, each with sums of its own, or else the sums.
+//            Many sums of few tiles (sum_slices): all of y, then a slice of x after the other; a unit is restored while
+//            its sums are in L2. Threads share the slices.
+// Cost       2 m m flops per tile, k, c and phase (direct: 32 r r), and about 250 per tile and channel for transforms.
 #include "cpu/conv/weight_tiles.h"
 #include "cpu/parallel.h"
 #include "cpu/runtime.h"
@@ -42,7 +42,7 @@ constexpr index_t kDepth = 128;               // tiles per call of the innermost
 constexpr index_t kCopyBytes = 128 << 10;     // of x or y as [row][column][lane]
 constexpr index_t kAheadPixels = 128;         // of small images: so many are fetched from memory beforehand
 constexpr index_t kPrivateBytes = 4 << 20;    // sums that a thread may have for itself
-constexpr index_t kSumBytes = 256 << 10;      // of a block of k and a chunk of channels
+constexpr index_t kSumBytes = 256 << 10;      // of a unit
 
 constexpr int kSide = 4;  // of a tile of y
 template <int S>
@@ -56,7 +56,8 @@ constexpr int kFrequencies = kPatchSide<S> * kPatchSide<S>;
 template <class T>
 constexpr int kPanelChannels = TINYGEN_VECTOR_BYTES == 32 ? 24 : (lanes<T> > kWeightRows ? lanes<T> : kWeightRows);
 
-// The 1-D transforms. Of 6 points: 0, +-p, +-q, infinity, with p q = 1; of 5: +-p, +-q, infinity.
+// The 1-D transforms, as in winograd.cpp, with x and y in other roles. 6 points: 0, +-p, +-q, infinity, with p q = 1;
+// 5 points: +-p, +-q, infinity.
 template <int M>
 constexpr double p = M == 6 ? 2. / 3 : 1. / 2;
 template <int M>
@@ -162,13 +163,13 @@ struct Plan {
   index_t groups, slice_groups, slices;    // groups of channels, a panel per phase; how many a slice has; slices
   index_t x_pitch, y_pitch, sum_pitch;     // from one frequency to the next
   index_t shares, share_sums;              // of the rows, each with sums of its own; from one share's to the next
-  bool sliced;                             // threads share the slices
+  bool sliced;                             // sum_slices, else sum_rows
 
   index_t units() const { return blocks * slices; }  // a unit: the sums of a block of k and a slice
   index_t first_vector(index_t block) const { return vectors * block / blocks; }
 };
 
-// At least `count` elements, an odd number of vectors: rows that are so far apart fall into different sets of a cache.
+// At least `count` elements, an odd number of vectors: what lies so far apart falls into different sets of a cache.
 template <class T>
 index_t odd_pitch(index_t count) {
   return ((count + lanes<T> - 1) / lanes<T> | 1) * lanes<T>;
@@ -191,12 +192,12 @@ Plan make_plan(const Job<T>& job, int use) {
   index_t group_size = S * S * G, group_sums = group_size * plan.block_vectors * L;
   plan.slice_groups = equal_share(plan.groups, kSumBytes / (kFrequencies<S> * group_sums * size));
   plan.slices = ceil_div(plan.groups, plan.slice_groups);
-  index_t tiles = plan.rows * plan.tile_columns, panels = S * S * job.x.channels;
+  index_t tiles = plan.rows * plan.tile_columns;
   index_t sum_bytes = kFrequencies<S> * plan.groups * group_size * plan.vectors * L * size;
-  // Threads that share rows read each other's sums once; those that share sums, each other's transforms.
-  bool few_sums = sum_bytes <= kPrivateBytes && tiles * (panels + job.y.channels) >= 2 * panels * job.y.channels;
-  plan.shares = few_sums ? min(use, plan.rows) : 1;
   index_t y_bytes = kFrequencies<S> * tiles * plan.vectors * L * size;
+  // Threads that share rows read each other's sums once, threads that share slices the transformed y.
+  bool few_sums = sum_bytes <= kPrivateBytes && sum_bytes < y_bytes;
+  plan.shares = few_sums ? min(use, plan.rows) : 1;
   index_t slice_bytes = kFrequencies<S> * tiles * plan.slice_groups * group_size * size;
   bool balanced = 5 * plan.slices >= 4 * ceil_div(plan.slices, use) * use;
   plan.sliced = !few_sums && y_bytes <= kMostChunkBytes && slice_bytes <= kMostSliceBytes && balanced;
