@@ -205,7 +205,7 @@ def count_flops() -> Iterator[FlopCount]:
                     count.add(node.op.name, 2 * g.array.size * node.saved["weight"][0].array.shape[1])
         return gradients
 
-    Node._pull_fused = counted_pull  # type: ignore[method-assign]
+    Node._pull_fused = counted_pull  # type: ignore[method-assign, assignment]
     try:
         with observing(count):
             yield count
