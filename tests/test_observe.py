@@ -11,6 +11,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import observe, tape
+from tinygen.ops.fused import linear_leaky_relu
 
 ROOT = Path(tg.__file__).parent.parent
 
@@ -174,6 +175,11 @@ def test_flops_of_convolutions_and_products():
     assert flops.by_op["conv_transpose"] == each and flops.by_op["conv"] == 2 * 6 * 25
     assert flops.total - flops.by_op["conv_transpose"] - flops.by_op["conv"] == 2 * (2 * 5 * 7 * 9)
     assert "total" in str(flops)
+    a, b = leaf(np.ones((5, 7))), leaf(np.ones((9, 7)))
+    for inputs, products in (([a], 2), ([a, b], 3)):  # the layer, and the derivatives of its fused form
+        with observe.count_flops() as flops:
+            tg.grad(linear_leaky_relu(a, b, None, 0.0).sum(), inputs)
+        assert flops.by_op == {"linear_leaky_relu": products * 2 * 5 * 7 * 9}
     a, b = leaf(np.ones((5, 7))), leaf(np.ones((7, 9)))
     loss = (a @ b).sum()
     with observe.count_flops() as flops:

@@ -201,10 +201,8 @@ def _plan(op: Op, linked: tuple[int, ...]) -> tuple[list[int], list, list, bool]
     The inputs that want gradients, the VJPs to call, [(name, index, shape only)] to keep, and out?
     """
     wanted = [i for i in linked if op.composite or op.variadic or op.args[i] in op.rules]
-    if op.composite:
-        rules = [op.fast] if op.fast else []
-    else:
-        rules = [op.rules[op.args[0 if op.variadic else i]] for i in wanted]
+    rules = [op.rules[op.args[0 if op.variadic else i]] for i in wanted if not op.composite]
+    rules += [op.fast] if op.fast else []
     reads = {name for _, names in rules for name in names}.union(op.args if op.composite else ())
     keeps = [(a, i, False) for i, a in enumerate(op.args) if a in reads]
     keeps += [(f"{a}_shape", i, True) for i, a in enumerate(op.args) if f"{a}_shape" in reads]
@@ -283,7 +281,9 @@ class Node:
 
     def _call(self, vjp: tuple[Callable, list[str]], g: Any) -> Any:
         rule, reads = vjp
-        return rule(g, *map(self._value, reads))
+        if len(reads) == 1:
+            return rule(g, self._value(reads[0]))
+        return rule(g, *[self._value(name) for name in reads])
 
     def pull(self, g: Any, needed: Any) -> Iterator[tuple[Any, Tensor]]:
         """Pairs (parent, gradient) for g, the output's (or outputs'); of `needed` parents only."""
@@ -295,17 +295,17 @@ class Node:
             whole = self._pull_fused(g, needed)
         elif self.op.variadic:
             whole = self._call(self.rules[0], g)
-        for i, (parent, shape) in enumerate(zip(self.parents, self.shapes, strict=True)):
+        for i, parent in enumerate(self.parents):
             if needed is None or parent in needed:
                 h = self._call(self.rules[i], g) if whole is None else whole[self.wanted[i]]
                 if h is not None:
+                    shape = self.shapes[i]
                     yield parent, h if h.array.shape == shape else sum_to(h, shape=shape)
 
     def _pull_fused(self, g: Any, needed: Any) -> Any:
         """A fused op's gradients: by its fast VJP or, if backward is recorded, its composite."""
         op, create_graph = self.op, _recording
-        arguments = zip(self.wanted, self.parents, strict=True)
-        wanted = [i for i, parent in arguments if needed is None or parent in needed]
+        wanted = [i for i, p in zip(self.wanted, self.parents) if needed is None or p in needed]
         if op.fast and not create_graph:
             rule, reads = op.fast
             values = [wanted if r == "wanted" else _arrays(self._value(r)) for r in reads]

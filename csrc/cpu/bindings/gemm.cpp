@@ -13,7 +13,7 @@ struct Matrices {
 
   template <class T>
   Matrices(const py::array& given, T) : array(given) {
-    if (!holds<T>(array))
+    if (!array.dtype().equal(py::dtype::of<T>()))
       throw py::type_error("matmul: arrays of " + std::string(py::str(py::dtype::of<T>())) + " and " +
                            std::string(py::str(array.dtype())) + " in one call; convert one of them");
     if (array.ndim() < 2) throw py::value_error("matmul: each array needs at least two axes");
