@@ -19,6 +19,7 @@ from on_device import PLACE
 import tinygen as tg
 from tinygen import nn, optim
 from tinygen.backends.device_array import DeviceArray
+from tinygen.cli import main
 from tinygen.models import AutoencoderStep, ClassifierStep, GANStep, VAEStep
 from tinygen.nn import functional as F
 
@@ -146,6 +147,26 @@ def test_a_training_step_equals_the_cpus(name):
     for key in weights.keys() - without_gradient.get(name, set()):
         value = weights[key]
         np.testing.assert_allclose(moved[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("recipe", ["conv-vae", "lenet"])
+def test_the_command_line_trains_resumes_samples_and_evaluates_there(recipe, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", recipe, "--device", PLACE, "--limit", "32", "--epochs", "1", "--out", str(run)]) == 0
+    assert PLACE in capsys.readouterr().out
+    assert main(["resume", str(run), "--epochs", "2"]) == 0
+    figures = {}
+    for place in (PLACE, "cpu"):
+        capsys.readouterr()
+        assert main(["evaluate", str(run), "--device", place]) == 0
+        figures[place] = capsys.readouterr().out.splitlines()[1:-1]
+    assert len(figures["cpu"]) > 1
+    for here, there in zip(figures["cpu"], figures[PLACE], strict=True):
+        assert here.split()[0] == there.split()[0]
+        np.testing.assert_allclose(float(here.split()[1]), float(there.split()[1]), rtol=1e-3)
+    if recipe == "conv-vae":
+        assert main(["sample", str(run), "-n", "4"]) == 0
+        assert (run / "sample-1.png").exists()
 
 
 # ---------------------------------------------------------------- what is refused, and how

@@ -99,7 +99,7 @@ def _parser() -> _Parser:
     train.add_argument("--lr", type=_positive(float), help="learning rate")
     train.add_argument("--seed", type=_seed, default=0, help="same seed and threads, same run (default 0)")
     train.add_argument("--preset", choices=("cpu", "gpu"), default="cpu", help="sizes and device (default cpu)")
-    train.add_argument("--device", help="cpu or cuda (default: the preset's)")
+    train.add_argument("--device", help="cpu, cuda or cuda-emulated (default: the preset's)")
     train.add_argument(
         "--threads", type=_positive(int), help="CPU threads (default: all cores; 1 for images below 16 pixels)"
     )
@@ -111,6 +111,9 @@ def _parser() -> _Parser:
     resume = make["resume"]
     resume.add_argument("run", type=Path, help="folder of the run")
     resume.add_argument("--epochs", type=_positive(int), help="train until so many epochs are done in total")
+
+    for command in ("resume", "sample", "evaluate"):
+        make[command].add_argument("--device", help="cpu, cuda or cuda-emulated (default: the run's)")
 
     sample = make["sample"]
     sample.add_argument("run", type=Path, help="folder of the run")
@@ -198,7 +201,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     from tinygen.recipes import open_run
     from tinygen.training import Display
 
-    run = open_run(arguments.run, display=Display(), epochs=arguments.epochs)
+    run = open_run(arguments.run, display=Display(), epochs=arguments.epochs, device=arguments.device)
     if run.position.epoch >= run.settings.epochs:
         print(f"{run.folder} has all its {run.settings.epochs} epochs; train it longer with:\n"
               f"  tinygen resume {run.folder} --epochs {2 * run.settings.epochs}")  # fmt: skip
@@ -240,7 +243,7 @@ def _sample(arguments: argparse.Namespace) -> None:
     from tinygen.recipes import RunError, load_run
     from tinygen.recipes.recipe import read_settings, samples, writing
 
-    step = load_run(arguments.run)
+    step = load_run(arguments.run, arguments.device)
     if not hasattr(step, "sample"):
         recipe = read_settings(arguments.run).recipe
         what = "gives labels, not images" if recipe == "lenet" else "has learned no distribution to sample from"
@@ -273,7 +276,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     settings = read_settings(arguments.run)
     source = settings.data
-    step = load_run(arguments.run)
+    step = load_run(arguments.run, arguments.device)
     dataset = load(source["name"], size=source["size"], channels=source["channels"], limit=source["limit"])
     done = epochs_done(arguments.run)
     epochs = _epochs(done, settings.epochs)

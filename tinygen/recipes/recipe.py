@@ -219,13 +219,17 @@ def writing(target: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
-def open_run(folder: str | os.PathLike, *, display: Display | None = None, epochs: int | None = None) -> RecipeRun:
-    """The run of a folder at its last checkpoint, ready to go on; `epochs` changes the total it is to reach.
+def open_run(
+    folder: str | os.PathLike, *, display: Display | None = None, epochs: int | None = None, device: str | None = None
+) -> RecipeRun:
+    """The run of a folder at its last checkpoint, ready to go on; `epochs` changes the total it is to reach, `device`
+    where it is computed.
 
     The folder keeps its plan until `fit` goes on. Raises RunError where more than `epochs` epochs are done already.
     """
     folder = Path(folder)
     settings = read_settings(folder)
+    settings.device = device or settings.device
     source = settings.data
     dataset = load(source["name"], size=source["size"], channels=source["channels"], limit=source["limit"])
     if dataset.sha != source["sha"]:
@@ -251,13 +255,14 @@ def open_run(folder: str | os.PathLike, *, display: Display | None = None, epoch
     return _run(folder, settings, step, dataset, _batches(settings, dataset), display, resume=True)
 
 
-def load_run(folder: str | os.PathLike) -> Any:
+def load_run(folder: str | os.PathLike, device: str | None = None) -> Any:
     """The trained Step of a run: `.modules` by name, `.sample(n)` where it has one; in evaluation mode.
 
-    Rebuilt from config.json and checkpoint.safetensors; the data are not needed. Raises RunError where either is
-    missing.
+    Rebuilt from config.json and checkpoint.safetensors; the data are not needed. It lies on `device`, or where it was
+    trained. Raises RunError where a file is missing.
     """
     settings = read_settings(Path(folder))
+    settings.device = device or settings.device
     state = tg.get_rng_state()
     step = build(settings)
     restore(step, _checkpoint(Path(folder)))

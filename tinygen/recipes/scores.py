@@ -23,8 +23,9 @@ def score(step: Any, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict[
     test = dataset.batches(min(256, count), split="test")
     found: dict[str, tuple[float, int]] = {}
     if hasattr(step, "evaluate"):
+        device = next(p.device for module in step.modules.values() for p in module.parameters())
         with aside(step, seed):
-            values = step.evaluate(to_tensors(test.at(0, i)) for i in range(len(test)))
+            values = step.evaluate(to_tensors(test.at(0, i), device) for i in range(len(test)))
         found |= {name: (value, count) for name, value in values.items()}
     if hasattr(step, "sample") and dataset.shape == (1, 28, 28):
         scores = metrics.mnist_scores(samples(step, n, seed).numpy(), dataset.floats("test"))
