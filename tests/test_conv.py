@@ -371,8 +371,12 @@ RAGGED = [  # channels, filters, groups, size, kernel, stride, dilation, padding
     (9, 17, 1, (9, 7), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))),
     (6, 20, 2, (32, 1), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))),
     (3, 5, 1, (11, 35), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))),
+    (6, 40, 2, (13, 22), (4, 3), (2, 3), (1, 1), ((1, 1), (1, 1))),
+    (2, 30, 1, (20, 33), (3, 3), (2, 2), (1, 2), ((1, 1), (2, 2))),
+    (40, 2, 1, (11, 13), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))),
+    (1, 9, 1, (62, 34), (4, 4), (2, 2), (1, 1), ((1, 1), (1, 1))),
 ]
-WAYS = {"pointwise", "images", "results", "pixels", "images, results", "images, pixels"}
+WAYS = {"product", "unrolled product", "images", "results", "pixels", "images, results", "images, pixels"}
 
 
 def ragged(case, n):

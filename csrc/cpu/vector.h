@@ -51,6 +51,22 @@ TINYGEN_INLINE Vector<T> splat(T value) {
   return value - Vector<T>{};  // value - 0 keeps the sign of zero
 }
 
+// Has the compiler load `value` into a register once, where it would rather load it again for every product.
+template <class V>
+TINYGEN_INLINE void load_once(V& value) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(value));
+#else
+  (void)value;
+#endif
+}
+
+// The reverse: what is read through `from` is not kept in registers over the iterations of a loop.
+template <class T>
+TINYGEN_INLINE void load_again(const T*& from) {
+  __asm__ volatile("" : "+r"(from));
+}
+
 TINYGEN_INLINE constexpr index_t min(index_t a, index_t b) { return a < b ? a : b; }
 TINYGEN_INLINE constexpr index_t max(index_t a, index_t b) { return a > b ? a : b; }
 

@@ -68,8 +68,9 @@ TINYGEN_BINDINGS(conv) {
         return std::string(plan);
       },
       py::arg("geometry"), py::arg("transposed"), py::arg("itemsize") = sizeof(float),
-      "what the lanes of conv or conv_transpose run over: \"images\", \"results\" (output channels) or \"pixels\"; two of "
-      "them where the last images are computed in another way; \"pointwise\" for 1x1 kernels, over pixels");
+      "how conv or conv_transpose is computed: over \"images\", \"results\" (output channels) or \"pixels\", which "
+      "the lanes run over, two of them where the last images are computed in another way; as a \"product\" (1x1 "
+      "kernels) or an \"unrolled product\" (few channels), over pixels too");
   m.def("conv_weight", [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
     by_dtype(x, "conv_weight", [&](auto type) {
       using T = decltype(type);

@@ -393,13 +393,6 @@ TINYGEN_INLINE void find_places(index_t e, index_t pixels, index_t channels, ind
   }
 }
 
-// How many elements (1 .. lanes) behind `from` a vector is aligned.
-template <class T>
-TINYGEN_INLINE index_t to_line(const T* from) {
-  constexpr int L = lanes<T>;
-  return L - static_cast<index_t>(reinterpret_cast<size_t>(from) / sizeof(T) % L);
-}
-
 // A part of [image][channel][pixel] that is walked in vectors of pixels: `stretches` contiguous pieces of `length`.
 struct Pieces {
   index_t pixels, stretches, length;

@@ -33,6 +33,13 @@ struct Gather {
   index_t channel_pitch() const { return transposed ? results * kernel() : kernel(); }
 };
 
+// How many elements (1 .. lanes) behind `from` a vector is aligned.
+template <class T>
+TINYGEN_INLINE index_t to_line(const T* from) {
+  constexpr int L = lanes<T>;
+  return L - static_cast<index_t>(reinterpret_cast<size_t>(from) / sizeof(T) % L);
+}
+
 }  // namespace
 }  // namespace TINYGEN_ISA
 }  // namespace tinygen

@@ -26,16 +26,6 @@ struct Patch {
   index_t y, y_image, y_row;            // likewise; columns of y are neighbours
 };
 
-// Has the compiler load `value` into a register once, where it would rather load it again for every product.
-template <class V>
-TINYGEN_INLINE void load_once(V& value) {
-#if defined(__x86_64__)
-  __asm__("" : "+v"(value));
-#else
-  (void)value;
-#endif
-}
-
 // sum[i][j] (rows `pitch` apart) += x[pixel][i] * y[pixel][j] over the pixels of a patch: lanes run over the output
 // channels, x is broadcast. x is [pixel][kInterleaved], y [pixel][N vectors].
 template <class T, int M, int N>

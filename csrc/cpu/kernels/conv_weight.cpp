@@ -15,6 +15,7 @@
 //            their order. If they are large, threads share the blocks of k (or the groups): their results are disjoint.
 // Cost       2 flops per (k, c, t, n, p) off the padding. Bytes: y and x once or twice from memory, then per (tap,
 //            block) from L2.
+#include "cpu/conv/unroll.h"
 #include "cpu/conv/weight_tiles.h"
 #include "cpu/parallel.h"
 #include "cpu/runtime.h"
@@ -26,11 +27,11 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
-constexpr index_t kBandBytes = 192 << 10;    // of y for one block, of x for one block of channels: both stay in L2
+constexpr index_t kBandBytes = 192 << 10;   // of y for one block, of x for one block of channels: both stay in L2
 constexpr index_t kChunkBytes = 192 << 10;  // of y for all blocks, per tap: read again for each block of channels
-constexpr index_t kDotsPixels = 4096;         // of a band: so much of x for a tile stays in L1
+constexpr index_t kDotsPixels = 4096;       // of a band: so much of x for a tile stays in L1
 constexpr index_t kDotsBytes = 256 << 10;
-constexpr index_t kPrivateBytes = 1 << 20;   // sums that a thread may have for itself
+constexpr index_t kPrivateBytes = 1 << 20;  // sums that a thread may have for itself
 
 template <class T>
 struct Job {
@@ -43,17 +44,18 @@ struct Job {
   const T* x_plane(index_t image, index_t group, index_t c) const {
     return x + ((image * groups + group) * channels + c) * rows.x * columns.x;
   }
+  Extent<T> x_extent() const { return {x, x + images * groups * channels * rows.x * columns.x}; }
   const T* y_plane(index_t image, index_t group, index_t k) const {
     return y + ((image * groups + group) * results + k) * rows.y * columns.y;
   }
 };
 
 struct Plan {
-  bool dots;                             // else spread
-  index_t vectors, blocks;               // of sums per pair and group; blocks of k that they are divided into
+  bool dots;                // else spread
+  index_t vectors, blocks;  // of sums per pair and group; blocks of k that they are divided into
   index_t channel_blocks, chunk_blocks;
   index_t band_images, band_rows;
-  index_t block_parts, band_parts;       // the threads' shares
+  index_t block_parts, band_parts;  // the threads' shares
 
   index_t first_vector(index_t block) const { return vectors * block / blocks; }
 };
@@ -119,7 +121,8 @@ Plan make_plan(const Job<T>& job, index_t use) {
     plan.blocks = (plan.blocks + plan.block_parts - 1) / plan.block_parts * plan.block_parts;
   auto fits = [&](index_t images, index_t height) {
     index_t pixels = images * height * columns;
-    index_t x_pixels = images * min(job.rows.x, job.rows.stride * height + job.rows.dilation * job.rows.w) * job.columns.x;
+    index_t x_pixels =
+        images * min(job.rows.x, job.rows.stride * height + job.rows.dilation * job.rows.w) * job.columns.x;
     if (plan.dots) return pixels <= kDotsPixels;
     return pixels * kWeightVectors * L * size <= kBandBytes && x_pixels * kInterleaved * size <= kBandBytes;
   };
@@ -132,19 +135,21 @@ Plan make_plan(const Job<T>& job, index_t use) {
   plan.band_images = (share + bands - 1) / bands;
   plan.channel_blocks = 1;
   plan.chunk_blocks = (job.channels + kWeightRows - 1) / kWeightRows;
-  index_t x_block = plan.band_images * min(job.rows.x, job.rows.stride * plan.band_rows + job.rows.dilation * job.rows.w) * job.columns.x * kInterleaved * size;
+  index_t x_block = plan.band_images *
+                    min(job.rows.x, job.rows.stride * plan.band_rows + job.rows.dilation * job.rows.w) * job.columns.x *
+                    kInterleaved * size;
   index_t chunks = min(plan.chunk_blocks, (plan.chunk_blocks * x_block + kChunkBytes - 1) / kChunkBytes);
   plan.chunk_blocks = (plan.chunk_blocks + chunks - 1) / chunks;
   if (plan.dots) {
-    index_t bytes = job.columns.w * plan.band_images * (job.rows.stride * plan.band_rows + job.rows.dilation * job.rows.w) *
-                    columns * size;
+    index_t bytes = job.columns.w * plan.band_images *
+                    (job.rows.stride * plan.band_rows + job.rows.dilation * job.rows.w) * columns * size;
     plan.channel_blocks = min(job.channels, (job.channels * bytes + kBandBytes - 1) / kBandBytes);
   }
   return plan;
 }
 
-// to[p][i] = from[i][p] for i < R and p < pixels, zero for i >= rows. R is a power of two: log2(R) perfect shuffles of R
-// registers. to_pitch is R unless R is a whole vector.
+// to[p][i] = from[i][p] for i < R and p < pixels, zero for i >= rows. R is a power of two: log2(R) perfect shuffles of
+// R registers. to_pitch is R unless R is a whole vector.
 template <class T, int R>
 void interleave(const T* __restrict from, index_t pitch, index_t rows, index_t pixels, T* __restrict to,
                 index_t to_pitch, index_t ahead) {
@@ -225,9 +230,16 @@ void spread_band(const Task<T>& task, const Band& band, bool first, bool last) {
     for (index_t s = 0; s < job.columns.w; s++, t++) {
       Range qs = outputs_inside(job.columns, s, 0, columns);
       index_t row = job.rows.position(js.begin, r) - read.begin, column = job.columns.position(qs.begin, s);
-      patches[t] = {band.images, js.size(), qs.size(), row * job.columns.x + column, x_pixels,
-                    job.rows.stride * job.columns.x, job.columns.stride, (js.begin - band.row) * columns + qs.begin,
-                    pixels, columns};
+      patches[t] = {band.images,
+                    js.size(),
+                    qs.size(),
+                    row * job.columns.x + column,
+                    x_pixels,
+                    job.rows.stride * job.columns.x,
+                    job.columns.stride,
+                    (js.begin - band.row) * columns + qs.begin,
+                    pixels,
+                    columns};
       if (!qs.size() || !js.size()) patches[t].images = 0;
     }
   }
@@ -237,8 +249,9 @@ void spread_band(const Task<T>& task, const Band& band, bool first, bool last) {
       for (index_t n = 0; n < band.images; n++)
         interleave<T, kInterleaved>(job.x_plane(band.image + n, task.group, c) + read.begin * job.columns.x,
                                     job.rows.x * job.columns.x, min(kWeightRows, c1 - c), x_pixels,
-                                    x + (c - c0) / kWeightRows * block_size + n * x_pixels * kInterleaved,
-                                    kInterleaved, band.images>1 ? job.groups*job.channels*job.rows.x*job.columns.x : kInterleaved*job.rows.x*job.columns.x);
+                                    x + (c - c0) / kWeightRows * block_size + n * x_pixels * kInterleaved, kInterleaved,
+                                    band.images > 1 ? job.groups * job.channels * job.rows.x * job.columns.x
+                                                    : kInterleaved * job.rows.x * job.columns.x);
     for (index_t b = task.b0; b < task.b1; b++) {
       index_t begin = plan.first_vector(b), vectors = plan.first_vector(b + 1) - begin, width = vectors * L;
       T* block = y + band.images * pixels * (begin - v0) * L;
@@ -246,7 +259,8 @@ void spread_band(const Task<T>& task, const Band& band, bool first, bool last) {
         for (index_t n = 0; n < band.images; n++)
           for (index_t v = 0; v < vectors; v++)
             interleave<T, L>(job.y_plane(band.image + n, task.group, (begin + v) * L) + band.row * columns, plane,
-                             job.results - (begin + v) * L, pixels, block + n * pixels * width + v * L, width, L * plane);
+                             job.results - (begin + v) * L, pixels, block + n * pixels * width + v * L, width,
+                             L * plane);
       T* out = first && last && task.finish ? task.sum : task.sum + (begin - v0) * job.pairs * L;
       for (index_t c = c0; c < c1; c += kWeightRows) {
         index_t count = min(kWeightRows, c1 - c);
@@ -254,74 +268,10 @@ void spread_band(const Task<T>& task, const Band& band, bool first, bool last) {
         T* part = out + (first && last && task.finish ? 0 : c * job.taps * width);
         for (index_t t = 0; t < job.taps; t++)
           tile(patches[t], x + (c - c0) / kWeightRows * block_size, block, first, part + t * width, job.taps * width);
-        if (last && task.finish)
-          finish_block(job, plan, task.group, b, part, c * job.taps, (c + count) * job.taps);
+        if (last && task.finish) finish_block(job, plan, task.group, b, part, c * job.taps, (c + count) * job.taps);
       }
     }
   }
-}
-
-// x of a band for `dots`, as [channel][image][column tap][residue of the row][row][column of y]: position of output
-// (j, q) under tap (r, s) is element q of row j + e / stride of residue e % stride, e = dilation * r. Zeros off x.
-struct Unrolled {
-  index_t residues, rows;
-  index_t tap, image, channel;  // steps in elements
-};
-
-template <class T>
-Unrolled unrolled(const Job<T>& job, const Band& band) {
-  Unrolled layout;
-  index_t extent = job.rows.dilation * (job.rows.w - 1);
-  layout.residues = min(job.rows.stride, extent + 1);
-  layout.rows = band.rows + extent / job.rows.stride;
-  layout.tap = layout.residues * layout.rows * job.columns.y;
-  layout.image = job.columns.w * layout.tap;
-  layout.channel = band.images * layout.image;
-  return layout;
-}
-
-// Fills it front to back in whole vectors, so that the excess of one row is overwritten by the next: `to` needs a
-// vector to spare. At stride 1 and 2 rows are loaded as whole vectors and masked wherever that stays inside x.
-template <class T>
-void unroll_columns(const Job<T>& job, const Band& band, const Unrolled& layout, index_t group, index_t channel,
-                    index_t channels, T* __restrict to) {
-  constexpr index_t L = lanes<T>;
-  typedef typename VectorOf<T>::mask Mask;
-  const Axis &rows = job.rows, &columns = job.columns;
-  index_t vectors = (columns.y + L - 1) / L, step = columns.stride;
-  const T* end = job.x + job.images * job.groups * job.channels * rows.x * columns.x;
-  Mask* masks = static_cast<Mask*>(scratch(kMasks, columns.w * vectors * sizeof(Mask)));
-  for (index_t s = 0; s < columns.w; s++) {
-    Range inside = outputs_inside(columns, s, 0, columns.y);
-    for (index_t q = 0; q < vectors * L; q++) masks[s * vectors + q / L][q % L] = q >= inside.begin && q < inside.end ? -1 : 0;
-  }
-  for (index_t c = channel; c < channel + channels; c++)
-    for (index_t n = band.image; n < band.image + band.images; n++) {
-      const T* plane = job.x_plane(n, group, c);
-      for (index_t s = 0; s < columns.w; s++) {
-        const Mask* mask = masks + s * vectors;
-        for (index_t residue = 0; residue < layout.residues; residue++)
-          for (index_t j = 0; j < layout.rows; j++, to += columns.y) {
-            index_t row = rows.position(band.row + j, 0) + residue;
-            if (row < 0 || row >= rows.x) {
-              for (index_t q = 0; q < columns.y; q += L) store(to + q, Vector<T>{});
-              continue;
-            }
-            const T* from = plane + row * columns.x + columns.position(0, s);
-            bool loadable = from >= job.x && from + vectors * L * step <= end;
-            if (step == 1 && loadable) {
-              for (index_t v = 0; v < vectors; v++) store(to + v * L, Vector<T>(Mask(load(from + v * L)) & mask[v]));
-            } else if (step == 2 && loadable) {
-              for (index_t v = 0; v < vectors; v++) {
-                const T* pair = from + 2 * v * L;
-                store(to + v * L, Vector<T>(Mask(Shuffles<T>::even(load(pair), load(pair + L))) & mask[v]));
-              }
-            } else {
-              for (index_t q = 0; q < columns.y; q++) to[q] = mask[q / L][q % L] ? from[q * step] : T(0);
-            }
-          }
-      }
-    }
 }
 
 template <class T>
@@ -330,8 +280,8 @@ void dots_band(const Task<T>& task, const Band& band, bool first, bool last) {
   const Job<T>& job = task.job;
   index_t plane = job.rows.y * job.columns.y, pixels = band.rows * job.columns.y;
   const T* y = job.y_plane(band.image, task.group, 0) + band.row * job.columns.y;
-  Strip<T> strip = {band.images, pixels / L, max(0, pixels - L), pixels % L > 0, {}, 0, job.groups * job.results * plane,
-                    plane};
+  Strip<T> strip = {
+      band.images, pixels / L, max(0, pixels - L), pixels % L > 0, {}, 0, job.groups * job.results * plane, plane};
   for (index_t lane = 0; lane < L; lane++) strip.mask[lane] = pixels < L ? lane < pixels : lane >= L - pixels % L;
   strip.mask = -strip.mask;
   if (pixels < L) {  // less than a vector: loading a whole one could leave the array
@@ -343,23 +293,21 @@ void dots_band(const Task<T>& task, const Band& band, bool first, bool last) {
     strip.y_image = job.results * L;
     strip.y_channel = L;
   }
-  Unrolled layout = unrolled(job, band);
-  strip.x_image = layout.image;
+  const Unrolled layout =
+      unrolled<T>(convolution_line(job.rows), convolution_line(job.columns), band.images, band.rows);
+  strip.x_image = layout.per_image;
   index_t most = (job.channels + task.plan.channel_blocks - 1) / task.plan.channel_blocks;
-  T* x = static_cast<T*>(scratch(kWindow, (most * layout.channel + 2 * L) * sizeof(T)));
+  T* x = static_cast<T*>(scratch(kWindow, most * layout.per_channel * sizeof(T)));
   index_t* offset = static_cast<index_t*>(scratch(kTaps, most * job.taps * sizeof(index_t)));
   for (index_t c = 0, pair = 0; c < most; c++)
     for (index_t r = 0; r < job.rows.w; r++)
-      for (index_t s = 0; s < job.columns.w; s++) {
-        index_t e = job.rows.dilation * r;
-        offset[pair++] = c * layout.channel + s * layout.tap +
-                         (e % job.rows.stride * layout.rows + e / job.rows.stride) * job.columns.y;
-      }
+      for (index_t s = 0; s < job.columns.w; s++) offset[pair++] = c * layout.per_channel + layout.tap(r, s);
   index_t k_blocks = (job.results + kWeightVectors - 1) / kWeightVectors, pitch = job.results * L;
   for (index_t i = 0; i < task.plan.channel_blocks; i++) {
     index_t c = job.channels * i / task.plan.channel_blocks;
     index_t count = job.channels * (i + 1) / task.plan.channel_blocks - c, pairs = count * job.taps;
-    unroll_columns(job, band, layout, task.group, c, count, x);
+    unroll_columns(layout, job.x_plane(band.image, task.group, c), count,
+                   job.groups * job.channels * job.rows.x * job.columns.x, band.row, job.x_extent(), x);
     index_t pair_blocks = (pairs + kWeightRows - 1) / kWeightRows;
     for (index_t p = 0; p < pair_blocks; p++) {
       index_t pair = pairs * p / pair_blocks, rows = pairs * (p + 1) / pair_blocks - pair;
@@ -395,8 +343,8 @@ void sum_rows(const Task<T>& task, index_t begin, index_t end) {
 TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w)) {
   constexpr index_t L = lanes<T>;
   index_t taps = geo.rows.w * geo.cols.w, channels = geo.c / geo.groups;
-  const Job<T> job = {x,          y,          w,        geo.rows, geo.cols, geo.n,
-                      geo.groups, channels, geo.k / geo.groups, taps,     channels * taps};
+  const Job<T> job = {
+      x, y, w, geo.rows, geo.cols, geo.n, geo.groups, channels, geo.k / geo.groups, taps, channels * taps};
   index_t all = geo.k * job.pairs, rows = geo.n * geo.rows.y;
   if (all == 0) return;
   if (rows * geo.cols.y == 0) {
@@ -415,8 +363,8 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
   auto work = [&](index_t begin, index_t end, index_t share) {  // blocks counted over all groups
     while (begin < end) {
       index_t group = begin / plan.blocks, stop = min(end, (group + 1) * plan.blocks), first = group * plan.blocks;
-      Task<T> task = {job, plan, group, begin - first, stop - first, sum + share * sums + block_at(begin),
-                      plan.band_parts == 1};
+      Task<T> task = {
+          job, plan, group, begin - first, stop - first, sum + share * sums + block_at(begin), plan.band_parts == 1};
       sum_rows(task, rows * share / plan.band_parts, rows * (share + 1) / plan.band_parts);
       begin = stop;
     }
