@@ -1,5 +1,6 @@
-// The 1-D transforms of Winograd's F(4, taps): 4 results of a filter with 2 or 3 taps from 5 or 6 products (Lavin and
-// Gray, 2015). In two dimensions they are applied to columns, then to rows.
+// What winograd.cpp and winograd_weight.cpp share, above all the 1-D transforms of Winograd's F(4, taps): 4 results of a
+// filter with 2 or 3 taps from 5 or 6 products (Lavin and Gray, 2015). In two dimensions they are applied to columns,
+// then to rows.
 //
 //     results = A^T [ (G g) * (B^T d) ],   * elementwise;  d: the inputs under the taps, g: the filter
 //
@@ -106,6 +107,32 @@ TINYGEN_INLINE void transform_output(const Vector<T> (&m)[6], Vector<T> (&o)[kSi
   o[1] = T(p) * odd_p + T(q) * odd_q;
   o[2] = p2 * even_p + q2 * even_q;
   o[3] = p3 * odd_p + q3 * odd_q + m[5];
+}
+
+// At least `count` elements, an odd number of vectors: rows that are so far apart fall into different sets of a cache.
+template <class T>
+index_t odd_pitch(index_t count) {
+  return ((count + lanes<T> - 1) / lanes<T> | 1) * lanes<T>;
+}
+
+// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read.
+// Those `ahead` are fetched into the cache, unless it is 0.
+template <class T>
+TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const T* end, Vector<T> (&rows)[lanes<T>],
+                              index_t ahead = 0) {
+  constexpr int L = lanes<T>;
+  bool inside = from + (count - 1) * pitch + L <= end;
+  TINYGEN_UNROLL
+  for (int i = 0; i < L; i++) {
+    rows[i] = Vector<T>{};
+    if (i >= count) continue;
+    const T* row = from + i * pitch;
+    if (ahead) __builtin_prefetch(row + ahead, 0, 2);
+    if (inside)
+      rows[i] = load(row);
+    else
+      __builtin_memcpy(&rows[i], row, min(L, end - row) * sizeof(T));
+  }
 }
 
 }  // namespace

@@ -133,12 +133,6 @@ struct Plan {
   index_t shared;
 };
 
-// At least `count` elements, an odd number of vectors: rows that are so far apart fall into different sets of a cache.
-template <class T>
-index_t odd_pitch(index_t count) {
-  return ((count + lanes<T> - 1) / lanes<T> | 1) * lanes<T>;
-}
-
 template <class T>
 Plan make_plan(const Layer<T>& layer, index_t patch, int use) {
   constexpr index_t L = lanes<T>;
@@ -185,23 +179,6 @@ Panel panel_of(const Layer<T>& layer, const Plan& plan, index_t i) {
   return {image,  min(plan.panel_images, layer.images - image),
           row,    min(plan.panel_rows, layer.rows.tiles() - row),
           column, min(plan.panel_columns, layer.columns.tiles() - column)};
-}
-
-// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read.
-template <class T>
-TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const T* end, Vector<T> (&rows)[lanes<T>]) {
-  constexpr int L = lanes<T>;
-  bool inside = from + (count - 1) * pitch + L <= end;
-  TINYGEN_UNROLL
-  for (int i = 0; i < L; i++) {
-    rows[i] = Vector<T>{};
-    if (i >= count) continue;
-    const T* row = from + i * pitch;
-    if (inside)
-      rows[i] = load(row);
-    else
-      __builtin_memcpy(&rows[i], row, min(L, end - row) * sizeof(T));
-  }
 }
 
 // Channels [begin, end) of a block's filters, transformed: packed[written phase][frequency][depth][filter].

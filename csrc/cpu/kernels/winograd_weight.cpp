@@ -25,6 +25,7 @@
 //            its sums are in L2. Threads share the slices.
 // Cost       2 m m flops per tile, k, c and phase (direct: 32 r r), and about 250 per tile and channel for transforms.
 #include "cpu/conv/weight_tiles.h"
+#include "cpu/conv/winograd.h"
 #include "cpu/parallel.h"
 #include "cpu/runtime.h"
 #include "cpu/table.h"
@@ -44,7 +45,6 @@ constexpr index_t kAheadPixels = 128;         // of small images: so many are fe
 constexpr index_t kPrivateBytes = 4 << 20;    // sums that a thread may have for itself
 constexpr index_t kSumBytes = 256 << 10;      // of a unit
 
-constexpr int kSide = 4;  // of a tile of y
 template <int S>
 constexpr int kTapsSide = S == 1 ? 3 : 2;  // of a phase; S: the stride
 template <int S>
@@ -66,16 +66,7 @@ constexpr double q = 3. / 2;
 // B^T d: the coefficients of x^i d_i in the products of (x - point) over all other points.
 template <class T>
 TINYGEN_INLINE void transform_x(const Vector<T> (&d)[6], Vector<T> (&e)[6]) {
-  constexpr T P = p<6>, Q = q<6>, both = P * P + Q * Q;
-  e[0] = d[0] + (d[4] - both * d[2]);
-  e[5] = d[1] + (d[5] - both * d[3]);
-  Vector<T> even = d[4] - Q * Q * d[2], odd = P * d[3] - Q * d[1];  // P Q Q = Q
-  e[1] = even + odd;
-  e[2] = even - odd;
-  even = d[4] - P * P * d[2];
-  odd = Q * d[3] - P * d[1];
-  e[3] = even + odd;
-  e[4] = even - odd;
+  transform_input<T>(d, e);
 }
 template <class T>
 TINYGEN_INLINE void transform_x(const Vector<T> (&d)[5], Vector<T> (&e)[5]) {
@@ -169,12 +160,6 @@ struct Plan {
   index_t first_vector(index_t block) const { return vectors * block / blocks; }
 };
 
-// At least `count` elements, an odd number of vectors: what lies so far apart falls into different sets of a cache.
-template <class T>
-index_t odd_pitch(index_t count) {
-  return ((count + lanes<T> - 1) / lanes<T> | 1) * lanes<T>;
-}
-
 // The largest of equal shares of at most `limit`, or of 1.
 inline index_t equal_share(index_t count, index_t limit) { return ceil_div(count, ceil_div(count, max(1, limit))); }
 
@@ -216,26 +201,6 @@ Plan make_plan(const Job<T>& job, int use) {
   return plan;
 }
 
-// rows[i] = the L elements at from + i * pitch, for i < count, else zero; what lies at `end` or beyond is not read.
-// Those `ahead` are fetched into the cache.
-template <class T>
-TINYGEN_INLINE void load_rows(const T* from, index_t pitch, index_t count, const T* end, index_t ahead,
-                              Vector<T> (&rows)[lanes<T>]) {
-  constexpr int L = lanes<T>;
-  bool inside = from + (count - 1) * pitch + L <= end;
-  TINYGEN_UNROLL
-  for (int i = 0; i < L; i++) {
-    rows[i] = Vector<T>{};
-    if (i >= count) continue;
-    const T* row = from + i * pitch;
-    __builtin_prefetch(row + ahead, 0, 2);
-    if (inside)
-      rows[i] = load(row);
-    else
-      __builtin_memcpy(&rows[i], row, min(L, end - row) * sizeof(T));
-  }
-}
-
 // Rows [top, top + rows) of one image and the L channels from `channel` on: copy[row][column][lane] with `columns`
 // columns, of which the first is column -max(0, column_pad); zeros outside.
 template <class T>
@@ -256,7 +221,7 @@ void read(const Images<T>& from, index_t image, index_t channel, index_t top, in
   to += left * L;
   for (index_t i = 0; i < pixels; i += L) {
     Vector<T> pixel[L];
-    load_rows(source + i, plane, count, source_end, ahead, pixel);
+    load_rows(source + i, plane, count, source_end, pixel, ahead);
     transpose<T>(pixel);
     TINYGEN_UNROLL
     for (int j = 0; j < L; j++) {
