@@ -6,6 +6,8 @@ With CI=true a skipped test is a failed one: what continuous integration does no
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib: pictures are drawn without a screen
 
@@ -15,6 +17,7 @@ import pytest
 import tinygen as tg
 from tinygen import tape
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks is not installed: it runs from a clone
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 if os.environ.get("TINYGEN_TEST_KERNELS") == "cuda-emulated":  # every test on the CUDA kernels, run by the emulator
@@ -28,7 +31,6 @@ try:
     hypothesis.settings.register_profile("tinygen", deadline=None, derandomize=True, print_blob=True)
     hypothesis.settings.load_profile("tinygen")
 except ImportError:  # where pytest is all there is (benchmarks.gpu_check): a test that needs it is skipped
-    import sys
     from types import ModuleType
 
     class Anything(ModuleType):

@@ -13,7 +13,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 _cpu = pytest.importorskip("tinygen._cpu", reason="built without a compiler")
-sys.path.insert(0, str(ROOT))  # benchmarks is not an installed package: it runs from a clone
 
 from benchmarks import (  # noqa: E402
     cases,
