@@ -20,7 +20,7 @@ import numpy as np
 
 import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
 
-from .geometry import Geometry, Pieces, Shape, Taps
+from .geometry import Geometry, Pieces, Shape, Taps, extents
 
 Array = np.ndarray
 
@@ -290,24 +290,9 @@ def scatter_add(values: Array, index: Array, length: int) -> Array:
 # Sums and losses ------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
-def _extents(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[list[int], tuple[int, ...]]:
-    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape."""
-    lengths = [1]
-    for i, n in enumerate(shape):
-        if n != 1:
-            if (i in axes) == bool(len(lengths) % 2):
-                lengths[-1] *= n
-            else:
-                lengths.append(n)
-    if len(lengths) == 1:
-        lengths = [1, 1, *lengths]  # one long row, not many short ones
-    return lengths + [1] * (4 - len(lengths)), tuple([n for i, n in enumerate(shape) if i not in axes])
-
-
 def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
     (x,) = _inputs("sum", x)
-    lengths, shape = _extents(x.shape, axes)
+    lengths, shape = extents(x.shape, axes)
     if x.size == 0:
         return np.full(shape, scale * 0.0, x.dtype)
     if len(lengths) > 4:  # more than two separate runs of reduced axes

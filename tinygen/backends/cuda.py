@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import float32_matmul_precision, gather
-from .geometry import Geometry, Pieces, Shape, Taps
+from .geometry import Geometry, Pieces, Shape, Taps, extents
 
 Array = Any
 
@@ -76,21 +76,6 @@ def source(name: str) -> str:
         return lines
 
     return "\n".join(expand(name)) + "\n"
-
-
-@lru_cache(4096)
-def _extents(shape: Shape, axes: tuple[int, ...]) -> tuple[list[int], Shape]:
-    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape."""
-    lengths = [1]
-    for i, n in enumerate(shape):
-        if n != 1:
-            if (i in axes) == bool(len(lengths) % 2):
-                lengths[-1] *= n
-            else:
-                lengths.append(n)
-    if len(lengths) == 1:
-        lengths = [1, 1, *lengths]  # one long row, not many short ones
-    return lengths + [1] * (4 - len(lengths)), tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
 def _single() -> str:
@@ -442,7 +427,7 @@ class Cuda:
 
     def sum(self, x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
         (x,) = self._inputs("sum", x)
-        lengths, shape = _extents(x.shape, axes)
+        lengths, shape = extents(x.shape, axes)
         if x.size == 0:
             return self.xp.full(shape, scale * 0.0, x.dtype)
         if len(lengths) > 4:  # more than two separate runs of reduced axes

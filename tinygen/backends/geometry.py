@@ -11,14 +11,14 @@ follows the last element is implied by `y_shape`.
 `Taps` describes a linear map along one axis by a few weighted taps per output: interpolation, average pooling, adaptive
 pooling and reflecting pads are all such maps, and the adjoint of each is another one.
 
-`Pieces` is a flat array in parts: the gradients of an optimizer's parameters.
+`Pieces` is a flat array in parts: the gradients of an optimizer's parameters. `extents` merges the axes of a sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -209,3 +209,18 @@ class Pieces(NamedTuple):
         for array, start in zip(self.arrays, self.starts, strict=True):
             flat[start : start + array.size] = array.reshape(-1)
         return flat
+
+
+@lru_cache(maxsize=4096)
+def extents(shape: Shape, axes: tuple[int, ...]) -> tuple[list[int], Shape]:
+    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape."""
+    lengths = [1]
+    for i, n in enumerate(shape):
+        if n != 1:
+            if (i in axes) == bool(len(lengths) % 2):
+                lengths[-1] *= n
+            else:
+                lengths.append(n)
+    if len(lengths) == 1:
+        lengths = [1, 1, *lengths]  # one long row, not many short ones
+    return lengths + [1] * (4 - len(lengths)), tuple([n for i, n in enumerate(shape) if i not in axes])
