@@ -297,8 +297,13 @@ def test_bias(k):
         out, gx, _ = expected(index)
         b = rng.standard_normal(out.shape[1])
         agree(k.conv(x, w, geo, b), out + b[:, None, None], 1e-13, geo, "conv with bias")
+        for slope in (0.0, 0.3):
+            want = reference.leaky_relu(out + b[:, None, None], slope)
+            agree(k.conv(x, w, geo, b, slope), want, 1e-13, geo, "conv with bias and slope")
         b = rng.standard_normal(gx.shape[1])
         agree(k.conv_transpose(y, w, geo, b), gx + b[:, None, None], 1e-13, geo, "conv_transpose with bias")
+        want = reference.leaky_relu(gx, 0.3)
+        agree(k.conv_transpose(y, w, geo, None, 0.3), want, 1e-13, geo, "conv_transpose with a slope")
 
 
 @every_backend

@@ -7,6 +7,7 @@ takes minutes carries the marker `emulated`: pytest -m emulated.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import numpy as np
@@ -42,15 +43,30 @@ def check_geometry(k, index: int, dtype: type) -> None:
     engine = (k.route or "simt").split("_")[0]
     tolerance = ROUNDED.get(engine, 1e-5) if dtype is F32 else 1e-13
     x, w, y = (a.astype(dtype) for a in arrays)
-    if k.route == "sums":  # a block for four numbers: made for weights
-        results = {"conv_weight": k.conv_weight(x, y, geo)}
-    else:
-        results = dict(zip(test_conv.NAMES, test_conv.contractions(k, geo, x, w, y), strict=True))
+    results = {"conv_weight": k.conv_weight(x, y, geo)}
+    if k.route != "sums":  # a block for four numbers: made for weights
+        for what, a in (("conv", x), ("conv_transpose", y)):
+            moments: list = []
+            results[what] = getattr(k, what)(a, w, geo, None, 1.0, moments)
+            check_moments(k, results[what], moments)
     expected = dict(zip(test_conv.NAMES, test_conv.expected(index), strict=True))
     for what, got in results.items():
         want = expected[what]
         assert got.dtype == dtype
         test_conv.agree(got, want, tolerance, geo, f"{what} by {k.route} in {dtype.__name__}")
+
+
+def check_moments(k, result: np.ndarray, moments: list) -> None:
+    """Batch norm from what the convolution added up is batch norm of what it wrote."""
+    x = result.reshape(*result.shape[:2], -1)
+    one, zero = np.ones(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
+    if not moments or x.shape[0] * x.shape[2] < 2:
+        return
+    got = k.channel_norm(x, one, zero, 1e-5, 1.0, moments)
+    want = reference.channel_norm(x.astype(F64), one.astype(F64), zero.astype(F64), 1e-5)
+    tolerance = 1e-5 if x.dtype == F32 else 1e-11
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
@@ -89,21 +105,35 @@ def test_bias_and_activation_after_a_shared_out_sum(rng):
     np.testing.assert_allclose(k.conv(x, w, geo, b), reference.conv(x, w, geo, b), rtol=1e-12, atol=1e-11)
     assert k.launcher.launches["sum_slabs"] == before + 1
     y = np.empty(geo.y_shape)
-    k._product("conv", x, geo)(w, x, y, b, 0, 1, 0.2)
-    want = reference.leaky_relu(reference.conv(x, w, geo, b), 0.2)
-    np.testing.assert_allclose(y, want, rtol=1e-12, atol=1e-11)
+    moments: list = []
+    y = k.conv(x, w, geo, b, 0.2, moments)
+    np.testing.assert_allclose(y, reference.conv(x, w, geo, b, 0.2), rtol=1e-12, atol=1e-11)
+    assert not moments  # the tiles hold parts of sums
 
 
-@pytest.mark.parametrize("activation, name", [(1, "leaky_relu"), (2, "sigmoid"), (3, "tanh")])
-@pytest.mark.parametrize("route", ["direct_8", "simt_64"])
-def test_activation_in_the_epilogue(rng, route, activation, name):
-    k = emulated.on_numpy()
-    geo = Geometry((2, 3, 7, 6), (5, 3, 3, 3), (2, 5, 7, 6), pad=(1, 1))
-    x, w, b = (rng.standard_normal(s) for s in (geo.x_shape, geo.w_shape, (5,)))
-    y, k.route = np.empty(geo.y_shape), route
-    k._product("conv", x, geo)(w, x, y, b, 0, activation, 0.2)
-    want = getattr(reference, name)(reference.conv(x, w, geo, b), *([0.2] if activation == 1 else []))
-    np.testing.assert_allclose(y, want, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("route", [None, *ROUTES])
+def test_bias_activation_and_moments_in_the_epilogue(k, rng, route, monkeypatch):
+    """Moments are those of what is written, far from zero too, with many tiles and few; dense layers are products."""
+    k.route = None if route == "sums" else route
+    tolerance, geometries = ROUNDED.get((route or "").split("_")[0], 1e-5), [
+        Geometry((2, 10, 37, 33), (20, 10, 3, 3), (2, 20, 19, 17), stride=(2, 2), pad=(1, 1)),
+        Geometry((1, 6, 9, 8), (132, 3, 2, 2), (1, 132, 8, 7), groups=2),
+        Geometry((70, 3, 4, 4), (9, 3, 4, 4), (70, 9, 1, 1)),
+    ]  # fmt: skip
+    launched, launch = set(), k.launcher.launch
+    monkeypatch.setattr(k.launcher, "launch", lambda name, *rest: (launched.add(name), launch(name, *rest)))
+    for geo, slope in itertools.product(geometries, (1.0, 0.0, 0.2)):
+        x, w, y = (rng.standard_normal(s).astype(F32) for s in (geo.x_shape, geo.w_shape, geo.y_shape))
+        for name, a, channels in (("conv", x, geo.w_shape[0]), ("conv_transpose", y, geo.x_shape[1])):
+            b, moments = (100 + rng.standard_normal(channels)).astype(F32), []
+            got = getattr(k, name)(a, w, geo, b, slope, moments)
+            check_moments(k, got, moments)
+            want = getattr(reference, name)(*(v.astype(F64) for v in (a, w)), geo, b.astype(F64), slope)
+            test_conv.agree(got, want, tolerance, geo, f"{name} by {route}")
+            if not geo.is_dense and k.route:
+                assert bool(moments) == ("direct" not in k.route)
+    assert "channel_statistics" not in launched
+    assert k.route in (None, "direct_1", "direct_8") or "channel_normalize" in launched
 
 
 MATRICES = [((5, 7), (7, 4)), ((1, 1), (1, 1)), ((70, 300), (300, 90)), ((3, 2, 5, 7), (7, 4)),
@@ -244,6 +274,11 @@ def every_kernel(k) -> None:
         for what, a, b in zip(test_conv.NAMES, test_conv.contractions(k, geo, *single), want, strict=True):
             test_conv.agree(a, b, tolerance, geo, f"{what} by {k.route}")
         if k.route and k.route not in ("direct_1", "direct_8", "sums"):
+            for many in (geo, Geometry((1, 9, 39, 37), (20, 9, 2, 2), (1, 20, 10, 10), stride=(4, 4))):  # 48 pieces or 96
+                moments: list = []
+                v = rng.standard_normal(many.y_shape).astype(F32)
+                check_moments(k, k.conv_transpose(v, w[:, :, : many.w_shape[2]].astype(F32), many, None, 0.2, moments), moments)
+                assert moments
             a, b = rng.standard_normal((40, 20)).astype(F32), rng.standard_normal((30, 40)).astype(F32)
             for left, right in ((a.T, b.T), (a.T.copy(), b.T), (a.T, b.T.copy())):
                 np.testing.assert_allclose(k.matmul(left, right), left @ right, atol=40 * tolerance)

@@ -11,6 +11,7 @@ import pytest
 import tinygen as tg
 from tinygen import tape
 from tinygen.ops import fused
+from tinygen.ops.conv import conv, conv_transpose
 from tinygen.testing import gradcheck, gradgradcheck
 
 EPS = 1e-3
@@ -45,6 +46,13 @@ DIFFERENTIABLE = {
         (lambda x, w: fused.linear_leaky_relu(x, w, None, 0.0), [normal(4), normal(5, 4, seed=8)]),
         (lambda x: fused.linear_leaky_relu(x, x, x.sum(1), 0.2), [normal(4, 4)]),
         (lambda w: fused.linear_leaky_relu(X2.to(w.dtype), w, None, 0.2), [normal(3, 4, seed=8)]),
+    ],
+    "conv_layer": [
+        *[(lambda x, w, b, s=s: fused.conv_layer(conv, 2, x, w, b, 1, 2, 1, 1, slope=s),
+           [normal(2, 2, 5, 4), normal(3, 2, 3, 3, seed=8), normal(3, seed=9)]) for s in (0.0, 0.2, 1.0, -0.5)],
+        (lambda x, w, b: fused.conv_layer(conv_transpose, 2, x, w, b, 2, 2, 0, 1, 1, None, slope=0.2, moments=[]),
+         [normal(2, 2, 2, 3), normal(2, 2, 2, 2, seed=8), normal(4, seed=9)]),
+        (lambda x, w: fused.conv_layer(conv, 1, x, w, None, 1, 1, 0, 1, slope=0.2), [normal(2, 6), normal(3, 2, 3)]),
     ],
     "row_norm": [(lambda x: fused.row_norm(x, EPS), [X2])],
     "layer_norm": [

@@ -2,10 +2,9 @@
 //
 // Two kernels each way. In the first a block reduces one of `parts` pieces of a channel; in the second, as many blocks
 // combine the pieces of their channel, in order, and write their piece of the result. x is read three times forward, the
-// second and third time mostly from the L2 cache; g and x twice backward.
+// second and third time mostly from the L2 cache; g and x twice backward. Behind a convolution in tiles its epilogue
+// (write_moments in gather_gemm.h) takes the first kernel's place, and forward reads x once.
 #include "device.h"
-
-DEVICE real leaky(real x, real slope) { return x > 0 || slope == 1 || is_nan(x) ? x : slope == 0 ? real(0) : slope * x; }
 
 // The piece of a channel that belongs to this block: items [first, end) of N * S, this thread taking every 256th.
 struct Piece {
@@ -47,19 +46,38 @@ KERNEL(256, channel_statistics, const real* __restrict__ x, real* __restrict__ s
   to[0] = real(count), to[1] = about, to[2] = left, to[3] = square - difference * left;
 }
 
+// The same of whole channels, (C, 4), where there are many pieces: a block for each channel.
+KERNEL(256, channel_combine, const real* __restrict__ statistics, real* __restrict__ combined, long long items,
+       long long pieces) {
+  const real* of = statistics + blockIdx.x * pieces * 4;
+  const real about = __ldg(&of[1]);  // of the first piece; all else is relative to it
+  real left = 0, square = 0;
+  for (int p = int(threadIdx.x); p < pieces; p += 256)
+    left += __ldg(&of[4 * p]) / real(items) * (__ldg(&of[4 * p + 1]) - about + __ldg(&of[4 * p + 2]));
+  left = team_reduce(left, 256, Sum());
+  for (int p = int(threadIdx.x); p < pieces; p += 256) {
+    const real apart = __ldg(&of[4 * p + 1]) - about + __ldg(&of[4 * p + 2]) - left;
+    square += __ldg(&of[4 * p + 3]) + __ldg(&of[4 * p]) * apart * apart;
+  }
+  square = team_reduce(square, 256, Sum());
+  if (threadIdx.x) return;
+  real* to = combined + blockIdx.x * 4;
+  to[0] = real(items), to[1] = about, to[2] = left, to[3] = square;
+}
+
 KERNEL(256, channel_normalize, const real* __restrict__ x, const real* __restrict__ weight,
        const real* __restrict__ bias, const real* __restrict__ statistics, real* __restrict__ y,
-       real* __restrict__ mean, real* __restrict__ rstd, double eps, double leak, long long n, long long channels,
-       long long s, long long parts) {
+       real* __restrict__ mean, real* __restrict__ rstd, double eps, double leak, long long pieces, long long n,
+       long long channels, long long s, long long parts) {
   const Piece piece(n, channels, s, parts);
-  const real* pieces = statistics + piece.c * parts * 4;
-  const real items = real(n * s), about = __ldg(&pieces[1]);  // of the first piece; all else is relative to it
+  const real* of = statistics + piece.c * pieces * 4;
+  const real items = real(n * s), about = __ldg(&of[1]);  // of the first piece; all else is relative to it
   real left = 0, square = 0;
-  for (int p = 0; p < parts; p++)
-    left += __ldg(&pieces[4 * p]) / items * (__ldg(&pieces[4 * p + 1]) - about + __ldg(&pieces[4 * p + 2]));
-  for (int p = 0; p < parts; p++) {
-    const real apart = __ldg(&pieces[4 * p + 1]) - about + __ldg(&pieces[4 * p + 2]) - left;
-    square += __ldg(&pieces[4 * p + 3]) + __ldg(&pieces[4 * p]) * apart * apart;
+  for (int p = 0; p < pieces; p++)
+    left += __ldg(&of[4 * p]) / items * (__ldg(&of[4 * p + 1]) - about + __ldg(&of[4 * p + 2]));
+  for (int p = 0; p < pieces; p++) {
+    const real apart = __ldg(&of[4 * p + 1]) - about + __ldg(&of[4 * p + 2]) - left;
+    square += __ldg(&of[4 * p + 3]) + __ldg(&of[4 * p]) * apart * apart;
   }
   const real scale = 1 / sqrt(square / items + real(eps)), slope = scale * weight[piece.c], shift = bias[piece.c];
   const real leaking = real(leak);

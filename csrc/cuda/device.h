@@ -42,6 +42,8 @@ DEVICE bool is_nan(T x) {
   return !(x == x);
 }
 
+DEVICE real leaky(real x, real slope) { return x > 0 || slope == 1 || is_nan(x) ? x : slope == 0 ? real(0) : slope * x; }
+
 // f(i) for i in [0, n), the grid's threads taking turns.
 template <class F>
 DEVICE void each(long long n, F f) {
@@ -60,6 +62,26 @@ DEVICE void each_item(long long first, long long end, int step, long long length
     outer += rows, inner += rest;
     if (inner >= length) inner -= length, outer++;
   }
+}
+
+// blockIdx.x and threadIdx.x read anew: what follows from them is computed again, and not kept in registers over a loop.
+DEVICE int block_again() {
+#ifdef __CUDACC__
+  int block;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+  return block;
+#else
+  return int(blockIdx.x);
+#endif
+}
+DEVICE int thread_again() {
+#ifdef __CUDACC__
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+#else
+  return int(threadIdx.x);
+#endif
 }
 
 struct Sum {

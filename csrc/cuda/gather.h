@@ -31,8 +31,8 @@ struct Gather {
   long long splits, slab;                       // k is shared out over `splits` results, `slab` numbers apart
   const real* bias;                             // of row m of the group; with bias_inner, of column j / bias_inner
   long long bias_inner;
-  long long activation;
-  double slope;
+  double slope;   // of the leaky ReLU behind it: 1 is none
+  real* moments;  // null, or (groups * rows, phases * j_tiles * pieces, 4): see write_moments
 };
 
 #define GATHER_PARAMETERS                                                                                             \
@@ -41,11 +41,11 @@ struct Gather {
       const int *__restrict__ c_j, const int4 *__restrict__ phases, long long phase_count, long long rows,            \
       long long j_tiles, long long limit, long long signs, long long groups, long long a_group, long long b_group,    \
       long long c_group, long long splits, long long slab, const real *__restrict__ bias, long long bias_inner,       \
-      long long activation, double slope
+      double slope, real *__restrict__ moments
 #define GATHER_ARGUMENTS                                                                                             \
   Gather {                                                                                                           \
     a, a_row, a_k, b, b_k, b_j, c, c_row, c_j, phases, phase_count, rows, j_tiles, limit, signs, groups, a_group,    \
-        b_group, c_group, splits, slab, bias, bias_inner, activation, slope                                                      \
+        b_group, c_group, splits, slab, bias, bias_inner, slope, moments                                             \
   }
 
 DEVICE bool inside(int of_k, int of_j, unsigned limit, unsigned signs) {
@@ -53,35 +53,24 @@ DEVICE bool inside(int of_k, int of_j, unsigned limit, unsigned signs) {
   return ((word & ~(word - limit)) & signs) == signs;
 }
 
-enum Activation { kNone, kLeakyRelu, kSigmoid, kTanh };
-
-DEVICE real activate(real x, int activation, real slope) {
-  if (activation == kLeakyRelu) return x > 0 || is_nan(x) ? x : slope == 0 ? real(0) : slope * x;
-  if (activation == kSigmoid) {
-    const real e = exp(-fabs(x));
-    return (x < 0 ? e : real(1)) / (1 + e);
-  }
-  if (activation == kTanh) return tanh(x);
-  return x;
-}
-
 DEVICE real finished(const Gather& g, int group, int m, int j, real sum) {
   if (g.bias) sum += __ldg(&g.bias[g.bias_inner ? j / g.bias_inner : group * g.rows + m]);
-  return activate(sum, int(g.activation), real(g.slope));
+  return leaky(sum, real(g.slope));
 }
 
 // What one block computes: its part of the grid, decoded.
 struct Part {
-  int m_tile, j_tile, split, group, rows, count, columns;
+  int m_tile, j_tile, split, group, rows, count, columns, phase_index;
   int4 phase;
 
-  DEVICE Part(const Gather& g, int tile_rows) {
+  DEVICE Part(const Gather& g, int tile_rows, int block = int(blockIdx.x)) {
     const int m_tiles = int((g.rows + tile_rows - 1) / tile_rows), j_tiles = int(g.j_tiles);
-    int at = int(blockIdx.x);
+    int at = block;
     m_tile = at % m_tiles, at /= m_tiles;  // neighbours gather the same part of b
     j_tile = at % j_tiles, at /= j_tiles;
     split = at % int(g.splits), at /= int(g.splits);
-    phase = __ldg(&g.phases[at % int(g.phase_count)]), group = at / int(g.phase_count);
+    phase_index = at % int(g.phase_count), group = at / int(g.phase_count);
+    phase = __ldg(&g.phases[phase_index]);
     rows = int(g.rows), count = phase.y, columns = phase.w;
   }
 };

@@ -75,13 +75,13 @@ DEVICE void gather_sums_of(const Gather g) {
 KERNEL(256, gather_sums, GATHER_PARAMETERS) { gather_sums_of<4>(GATHER_ARGUMENTS); }
 
 // The second pass of a product whose k was shared out: result[i] = sum of slabs[s * count + i] in order of s, plus bias
-// of channel i / inner % channels, and the activation.
+// of channel i / inner % channels, and the leaky ReLU.
 KERNEL(256, sum_slabs, const real* __restrict__ slabs, real* __restrict__ result, long long count, long long splits,
-       const real* __restrict__ bias, long long inner, long long channels, long long activation, double slope) {
+       const real* __restrict__ bias, long long inner, long long channels, double slope) {
   each(count, [&](long long i) {
     real total = 0;
     for (int s = 0; s < int(splits); s++) total += __ldg(&slabs[s * count + i]);
     if (bias) total += __ldg(&bias[i / inner % channels]);
-    result[i] = activate(total, int(activation), real(slope));
+    result[i] = leaky(total, real(slope));
   });
 }

@@ -1,11 +1,11 @@
 // Precision "medium": factors rounded to bfloat16 when they are stored to shared memory, float32 sums; arrays stay float32.
 //
 // Two neighbours along k share a register of a fragment and a word of shared memory, the lower k in the lower half.
-#include "gather_gemm.h"
+#include "fragments.h"
 
 #if defined(TENSOR_CORES) && !defined(DOUBLE)
 template <int M, int J, int K, int WM, int WJ>
-struct Bf16 {
+struct Bf16 : Fragments<J, WM, WJ> {
   static constexpr int kRows = M, kColumns = J, kDepth = K, kThreads = M / WM * (J / WJ) * 32;
   struct alignas(16) Tile {
     unsigned short a[K / 2][M + 8][2], b[K / 2][J + 8][2];
@@ -13,18 +13,8 @@ struct Bf16 {
     DEVICE void put_b(int k, int j, float value) { b[k / 2][j][k % 2] = to_bf16(value); }
     static DEVICE unsigned pair(const unsigned short (&two)[2]) { return two[0] | unsigned(two[1]) << 16; }
   };
-  float sums[WM / 16][WJ / 8][4];
-  int m0, j0, g, t;
-
-  DEVICE explicit Bf16(int thread)
-      : m0(thread / 32 / (J / WJ) * WM), j0(thread / 32 % (J / WJ) * WJ), g(thread % 32 / 4), t(thread % 4) {
-    UNROLL
-    for (int i = 0; i < WM / 16; i++)
-      UNROLL
-      for (int j = 0; j < WJ / 8; j++)
-        UNROLL
-        for (int e = 0; e < 4; e++) sums[i][j][e] = 0;
-  }
+  using Sums = Fragments<J, WM, WJ>;
+  using Sums::g, Sums::j0, Sums::m0, Sums::sums, Sums::t, Sums::Sums;
   DEVICE void multiply(const Tile& tile) {
     UNROLL
     for (int k = 0; k < K / 2; k += 8) {
@@ -42,15 +32,6 @@ struct Bf16 {
         UNROLL
         for (int j = 0; j < WJ / 8; j++) mma_bf16(sums[i][j], a[i], b[j]);
     }
-  }
-  template <class F>
-  DEVICE void for_each(F f) const {
-    UNROLL
-    for (int i = 0; i < WM / 16; i++)
-      UNROLL
-      for (int j = 0; j < WJ / 8; j++)
-        UNROLL
-        for (int e = 0; e < 4; e++) f(m0 + 16 * i + g + e / 2 * 8, j0 + 8 * j + 2 * t + e % 2, sums[i][j][e]);
   }
 };
 

@@ -32,10 +32,13 @@ struct Simt {
     DEVICE void put_a(int k, int m, real value) { a[k][m] = value; }
     DEVICE void put_b(int k, int j, real value) { b[k][j] = value; }
   };
+  static constexpr int kOwnRows = TM, kOwnColumns = TN, kLanes = J / TN, kWarps = 1;
   real sums[TM][TN];
   int m0, j0;
 
-  DEVICE explicit Simt(int thread) : m0(thread / (J / TN) * TM), j0(thread % (J / TN) * TN) {
+  DEVICE void place(int thread) { m0 = thread / (J / TN) * TM, j0 = thread % (J / TN) * TN; }
+  DEVICE explicit Simt(int thread) {
+    place(thread);
     UNROLL
     for (int i = 0; i < TM; i++)
       UNROLL
@@ -53,13 +56,11 @@ struct Simt {
         for (int j = 0; j < TN; j++) sums[i][j] += a[i] * b[j];
     }
   }
-  template <class F>
-  DEVICE void for_each(F f) const {
-    UNROLL
-    for (int i = 0; i < TM; i++)
-      UNROLL
-      for (int j = 0; j < TN; j++) f(m0 + i, j0 + j, sums[i][j]);
-  }
+  DEVICE int row(int r) const { return m0 + r; }
+  DEVICE int column(int i) const { return j0 + i; }
+  DEVICE int warp() const { return 0; }
+  DEVICE real& sum(int r, int i) { return sums[r][i]; }
+  DEVICE real sum(int r, int i) const { return sums[r][i]; }
 };
 
 #ifdef DOUBLE

@@ -4,11 +4,11 @@
 // terms = 3: x = high + low, both tf32; high*high + high*low + low*high has float32's accuracy at three times the work
 // (CUTLASS, example 27; Ootomo and Yokota 2022).
 #pragma once
-#include "gather_gemm.h"
+#include "fragments.h"
 
-#ifndef DOUBLE
+#if defined(TENSOR_CORES) && !defined(DOUBLE)
 template <int M, int J, int K, int WM, int WJ, int terms>
-struct Tf32 {
+struct Tf32 : Fragments<J, WM, WJ> {
   static constexpr int kRows = M, kColumns = J, kDepth = K, kThreads = M / WM * (J / WJ) * 32;
   // Rows of M + 8: a fragment's 32 loads, 4 along k and 8 along m, fall into different banks.
   struct alignas(16) Tile {
@@ -17,18 +17,8 @@ struct Tf32 {
     DEVICE void put_a(int k, int m, float value) { a[k][m] = rounded(value); }
     DEVICE void put_b(int k, int j, float value) { b[k][j] = rounded(value); }
   };
-  float sums[WM / 16][WJ / 8][4];
-  int m0, j0, g, t;  // the warp's corner, and the lane's place in a fragment
-
-  DEVICE explicit Tf32(int thread)
-      : m0(thread / 32 / (J / WJ) * WM), j0(thread / 32 % (J / WJ) * WJ), g(thread % 32 / 4), t(thread % 4) {
-    UNROLL
-    for (int i = 0; i < WM / 16; i++)
-      UNROLL
-      for (int j = 0; j < WJ / 8; j++)
-        UNROLL
-        for (int e = 0; e < 4; e++) sums[i][j][e] = 0;
-  }
+  using Sums = Fragments<J, WM, WJ>;
+  using Sums::g, Sums::j0, Sums::m0, Sums::sums, Sums::t, Sums::Sums;
   static DEVICE void split(float x, unsigned& high, unsigned& low) {
     high = terms == 1 ? __float_as_uint(x) : to_tf32(x);
     low = terms == 1 ? 0 : to_tf32(x - __uint_as_float(high));
@@ -56,16 +46,6 @@ struct Tf32 {
           mma_tf32(sums[i][j], a[i], b[j]);
         }
     }
-  }
-  template <class F>
-  DEVICE void for_each(F f) const {
-    UNROLL
-    for (int i = 0; i < WM / 16; i++)
-      UNROLL
-      for (int j = 0; j < WJ / 8; j++)
-        UNROLL
-        for (int e = 0; e < 4; e++)
-          f(m0 + 16 * i + g + e / 2 * 8, j0 + 8 * j + 2 * t + e % 2, sums[i][j][e]);
   }
 };
 #endif

@@ -181,30 +181,34 @@ def _as_matrices(*arrays: Array) -> list[Array]:
     return [a.reshape(len(a), math.prod(a.shape[1:])) for a in arrays]
 
 
-def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
+def conv(
+    x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
+) -> Array:
     x, w, bias = _inputs("conv", x, w, bias)
     y = _empty(geo.y_shape, x.dtype)
     if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
-        _cpu.matmul(mx, mw.T, bias, 1.0, my)
+        _cpu.matmul(mx, mw.T, bias, slope, my)
     elif _winograd and x.dtype == np.float32 and _winograd_wins(geo, False):
         _cpu.conv_winograd(_geometry(geo), x, w, bias, False, y)
     else:
         _cpu.conv(_geometry(geo), x, w, bias, y)
-    return y
+    return y if slope == 1 or geo.is_dense else leaky_relu(y, slope, y)
 
 
-def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
+def conv_transpose(
+    y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
+) -> Array:
     y, w, bias = _inputs("conv_transpose", y, w, bias)
     x = _empty(geo.x_shape, y.dtype)
     if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
-        _cpu.matmul(my, mw, None if bias is None else bias.repeat(mx.shape[1] // len(bias)), 1.0, mx)
+        _cpu.matmul(my, mw, None if bias is None else bias.repeat(mx.shape[1] // len(bias)), slope, mx)
     elif _winograd and y.dtype == np.float32 and _winograd_wins(geo, True):
         _cpu.conv_winograd(_geometry(geo), y, w, bias, True, x)
     else:
         _cpu.conv_transpose(_geometry(geo), y, w, bias, x)
-    return x
+    return x if slope == 1 or geo.is_dense else leaky_relu(x, slope, x)
 
 
 def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
@@ -327,7 +331,7 @@ def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Arra
 
 
 def channel_norm(
-    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: list | None = None
 ) -> tuple[Array, Array, Array]:
     x, weight, bias = _inputs("channel_norm", x, weight, bias)
     y, mean, rstd = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)

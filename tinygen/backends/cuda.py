@@ -235,14 +235,19 @@ class Cuda:
         a_k, b_k, b_j, c_j, phases = (upload(x) for x in (t.a_k, t.b_k, t.b_j, t.c_j, t.phases))
 
         def run(
-            a: Array, b: Array, c: Array, bias: Array | None, bias_inner: int = 0, activation: int = 0,
-            slope: float = 0.0,
+            a: Array, b: Array, c: Array, bias: Array | None, bias_inner: int = 0, slope: float = 1.0,
+            moments: list | None = None,
         ) -> None:  # fmt: skip
-            if splits > 1:  # no bias and no activation yet
+            if splits > 1:  # bias, activation and sums of channels come behind the second pass
                 slabs = self._empty((splits * c.size,), c.dtype)
-                target, last = slabs, (splits, c.size, None, 0, 0, 0.0)
+                target, last = slabs, (splits, c.size, None, 0, 1.0, None)
             else:
-                target, last = c, (1, 0, bias, bias_inner, activation, slope)
+                of_tiles = None
+                if moments is not None and kernel.startswith("gemm"):
+                    pieces = 1 if "simt" in kernel else tile[1] // 32  # of a row of a tile: one for each warp
+                    of_tiles = self._empty((t.groups * t.rows, len(t.phases) * j_tiles * pieces, 4), c.dtype)
+                    moments.append(of_tiles)
+                target, last = c, (1, 0, bias, bias_inner, slope, of_tiles)
             self._launch(
                 kernel, c, blocks, a, t.a_row, a_k, b, b_k, b_j, target, t.c_row, c_j, phases, len(t.phases), t.rows,
                 j_tiles, t.limit, t.signs, t.groups, t.a_group, t.b_group, t.c_group, *last, threads=threads,
@@ -252,7 +257,7 @@ class Cuda:
                 if bias_inner:
                     inner, channels = bias_inner, t.columns // bias_inner
                 grid = min(-(-c.size // 256), 32 * self.launcher.processors)
-                self._launch("sum_slabs", c, grid, slabs, c, c.size, splits, bias, inner, channels, activation, slope)
+                self._launch("sum_slabs", c, grid, slabs, c, c.size, splits, bias, inner, channels, slope)
 
         return run
 
@@ -280,44 +285,44 @@ class Cuda:
         engine = {"highest": self.single, "high": "tf32", "medium": "bf16"}[float32_matmul_precision()]
         return self._plan(kind, like.dtype == np.float64, engine, self.route, *shape)
 
-    @staticmethod
-    def _is_dense(geo: Geometry) -> bool:
-        """Whether each image gives one output, read through the whole image: then all three are matrix products."""
-        whole = geo.w_shape[1:] == geo.x_shape[1:] and geo.y_shape[2:] == (1, 1) and geo.pad == (0, 0)
-        return whole and all(d == 1 or size == 1 for d, size in zip(geo.dilation, geo.w_shape[2:], strict=True))
-
     def _matrices(
         self, a: Array, b: Array, c: Array, sizes: tuple, a_steps: tuple, b_steps: tuple,
-        bias: Array | None = None, bias_inner: int = 0,
+        bias: Array | None = None, bias_inner: int = 0, slope: float = 1.0,
     ) -> None:  # fmt: skip
         """c (batch, m, n) = a @ b; sizes (m, k, n, batch), distances along batch, row and column; see `finished`."""
-        self._product("matmul", c, *sizes, a_steps, b_steps)(a, b, c, bias, bias_inner)
+        self._product("matmul", c, *sizes, a_steps, b_steps)(a, b, c, bias, bias_inner, float(slope))
 
-    def conv(self, x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
+    def conv(
+        self, x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0,
+        moments: list | None = None,
+    ) -> Array:  # fmt: skip
         x, w, bias = self._inputs("conv", x, w, bias)
         y = self._empty(geo.y_shape, x.dtype)
-        if self._is_dense(geo):
+        if geo.is_dense:
             n, k, size = geo.x_shape[0], geo.w_shape[0], math.prod(geo.w_shape[1:])
-            self._matrices(x, w, y, (n, size, k, 1), (0, size, 1), (0, 1, size), bias, 1)
+            self._matrices(x, w, y, (n, size, k, 1), (0, size, 1), (0, 1, size), bias, 1, slope)
         else:
-            self._product("conv", x, geo)(w, x, y, bias)
+            self._product("conv", x, geo)(w, x, y, bias, 0, float(slope), moments)
         return y
 
-    def conv_transpose(self, y: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
+    def conv_transpose(
+        self, y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0,
+        moments: list | None = None,
+    ) -> Array:  # fmt: skip
         y, w, bias = self._inputs("conv_transpose", y, w, bias)
         x = self._empty(geo.x_shape, y.dtype)
-        if self._is_dense(geo):
+        if geo.is_dense:
             n, k, size = geo.x_shape[0], geo.w_shape[0], math.prod(geo.w_shape[1:])
             plane = geo.x_shape[2] * geo.x_shape[3]
-            self._matrices(y, w, x, (n, k, size, 1), (0, k, 1), (0, size, 1), bias, plane)
+            self._matrices(y, w, x, (n, k, size, 1), (0, k, 1), (0, size, 1), bias, plane, slope)
         else:
-            self._product("conv_transpose", y, geo)(w, y, x, bias)
+            self._product("conv_transpose", y, geo)(w, y, x, bias, 0, float(slope), moments)
         return x
 
     def conv_weight(self, x: Array, y: Array, geo: Geometry) -> Array:
         x, y = self._inputs("conv_weight", x, y)
         w = self._empty(geo.w_shape, x.dtype)
-        if self._is_dense(geo):
+        if geo.is_dense:
             n, k, size = geo.x_shape[0], geo.w_shape[0], math.prod(geo.w_shape[1:])
             self._matrices(y, x, w, (k, n, size, 1), (0, 1, k), (0, size, 1))
         else:
@@ -342,10 +347,9 @@ class Cuda:
         self._same_float("linear", x, w, bias)
         (m, k), n, (_, along, down) = x.shape, len(w), self._steps(w)
         y = self._empty((m, n), x.dtype)
-        activation = (0, 0.0) if slope == 1 else (1, float(slope))
         if bias is not None:
             bias = self.xp.ascontiguousarray(bias)
-        self._product("matmul", y, m, k, n, 1, self._steps(x), (0, down, along))(x, w, y, bias, 1, *activation)
+        self._product("matmul", y, m, k, n, 1, self._steps(x), (0, down, along))(x, w, y, bias, 1, float(slope))
         return y
 
     def _batched(self, x: Array, batch: Shape, count: int) -> Array:
@@ -478,17 +482,25 @@ class Cuda:
         return max(1, min(-(-4 * self.launcher.processors // max(1, channels)), n * s // 1024, 256))
 
     def channel_norm(
-        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: list | None = None
     ) -> tuple[Array, Array, Array]:
         x, weight, bias = self._inputs("channel_norm", x, weight, bias)
         n, channels, s = x.shape
         parts = self._parts(n, channels, s)
         y, mean, rstd = (self._empty(shape, x.dtype) for shape in (x.shape, weight.shape, weight.shape))
-        statistics, sizes = self._empty((channels, parts, 4), x.dtype), (n, channels, s, parts)
+        sizes, blocks = (n, channels, s, parts), channels * parts
         if n * s == 0:
             return y, self.xp.full_like(mean, math.nan), self.xp.full_like(rstd, math.nan)
-        blocks, settings = channels * parts, (float(eps), float(slope))
-        self._launch("channel_statistics", x, blocks, x, statistics, *sizes)
+        if not moments:
+            pieces, statistics = parts, self._empty((channels, parts, 4), x.dtype)
+            self._launch("channel_statistics", x, blocks, x, statistics, *sizes)
+        else:
+            pieces, (statistics,) = moments[0].shape[1], moments
+            if pieces > 32:  # too many for each block to go through
+                of_tiles, statistics = statistics, self._empty((channels, 4), x.dtype)
+                self._launch("channel_combine", x, channels, of_tiles, statistics, n * s, pieces)
+                pieces = 1
+        settings = float(eps), float(slope), pieces
         self._launch("channel_normalize", x, blocks, x, weight, bias, statistics, y, mean, rstd, *settings, *sizes)
         return y, mean, rstd
 

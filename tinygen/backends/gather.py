@@ -17,6 +17,7 @@ import numpy as np
 from .geometry import Geometry, Pair
 
 _LARGEST = 2**31 - 1
+_TOO_LARGE = "the CUDA kernels count with 32 bits: an array of more than 2^31 numbers; use a smaller batch"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,11 @@ class Gather:
     b_k_fast: bool  # neighbouring k are neighbours in b, rather than neighbouring j
     a_m_fast: bool = False
 
+    def __post_init__(self) -> None:
+        reach = [int(abs(t.astype(np.int64)).max(initial=0)) for t in (self.a_k, self.b_k[:, 0], self.b_j[:, 0])]
+        if max((self.rows - 1) * abs(self.a_row) + reach[0], reach[1] + reach[2]) > _LARGEST:
+            raise ValueError(_TOO_LARGE)
+
     @property
     def columns(self) -> int:
         """The most columns that a phase has."""
@@ -55,7 +61,7 @@ def _int32(*columns: np.ndarray) -> np.ndarray:
     """One column as (n,), several as (n, columns); ValueError where 31 bits do not hold an offset."""
     flat = [np.asarray(c, np.int64).reshape(-1) for c in np.broadcast_arrays(*columns)]
     if any(c.size and max(c.max(), -c.min()) > _LARGEST for c in flat[:1]):
-        raise ValueError("the CUDA kernels count with 32 bits: an array of more than 2^31 numbers; use a smaller batch")
+        raise ValueError(_TOO_LARGE)
     wrapped = [(c & 0xFFFFFFFF).astype(np.uint32).view(np.int32) for c in flat]
     return wrapped[0].copy() if len(wrapped) == 1 else np.stack(wrapped, 1)
 

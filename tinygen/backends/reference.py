@@ -85,24 +85,33 @@ def _columns(a: Array) -> Array:
     return a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1])
 
 
-def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
+def _finished(y: Array, bias: Array | None, slope: float) -> Array:
+    y = y if bias is None else y + bias[:, None, None]
+    return y if slope == 1 else leaky_relu(y, slope)
+
+
+def conv(
+    x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
+) -> Array:
     """y[n,k,p] = bias[k] + sum over c, t of x[n, c, stride * p + dilation * t - pad] w[k,c,t], per group."""
     y = np.zeros(geo.y_shape, x.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
     w_view = w.reshape(geo.groups, geo.w_shape[0] // geo.groups, *geo.w_shape[1:])
     for i, j, at_y, at_x in _taps(geo):
         y_view[at_y] += (w_view[..., i, j] @ _columns(x_view[at_x])).reshape(y_view[at_y].shape)
-    return y if bias is None else y + bias[:, None, None]
+    return _finished(y, bias, slope)
 
 
-def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None) -> Array:
+def conv_transpose(
+    y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
+) -> Array:
     """x[n, c, stride * p + dilation * t - pad] = bias[c] + sum over k, p, t of y[n,k,p] w[k,c,t]: conv's adjoint."""
     x = np.zeros(geo.x_shape, y.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
     w_view = w.reshape(geo.groups, geo.w_shape[0] // geo.groups, *geo.w_shape[1:])
     for i, j, at_y, at_x in _taps(geo):
         x_view[at_x] += (w_view[..., i, j].swapaxes(1, 2) @ _columns(y_view[at_y])).reshape(x_view[at_x].shape)
-    return x if bias is None else x + bias[:, None, None]
+    return _finished(x, bias, slope)
 
 
 def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
@@ -225,7 +234,7 @@ def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Arra
 
 
 def channel_norm(
-    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: list | None = None
 ) -> tuple[Array, Array, Array]:
     """(y, mean, rstd) of x (N, C, S): y = (x - mean) * rstd * weight + bias, statistics per channel c over n and s.
 

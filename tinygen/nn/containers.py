@@ -3,8 +3,8 @@
 encoder = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 32))
 encoder[0].weight, encoder[:2], len(encoder)
 
-Where nobody can see the values in between, Sequential saves passes over memory: BatchNorm or Linear and the ReLU or
-LeakyReLU behind it are one kernel; behind a convolution the activation overwrites its input; ReLU and
+Where nobody can see the values in between, Sequential saves passes over memory: a convolution, BatchNorm or Linear and
+the ReLU or LeakyReLU behind it are one kernel; a convolution adds up its channels for a BatchNorm behind it; ReLU and
 MaxPool2d, whose order does not matter, are exchanged, so that fewer values are rectified.
 """
 
@@ -14,7 +14,6 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..ops.fused import leaky_relu_over
 from ..tape import Tensor
 from .activations import LeakyReLU, ReLU
 from .layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear, MaxPool2d
@@ -72,19 +71,20 @@ class _Ordered(Module):
         return self
 
 
-_SLOPED = (BatchNorm1d, BatchNorm2d, Linear)  # their forward(x, slope) ends in leaky_relu
-_LAYERS = (Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear)  # they return arrays of their own, and forget them
+_CONVOLUTIONS = (Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d)  # forward(x, moments=[]) adds up channels
+_BATCH_NORMS = (BatchNorm1d, BatchNorm2d)  # forward(x, moments=moments) makes use of it
+_SLOPED = (*_CONVOLUTIONS, *_BATCH_NORMS, Linear)  # forward(x, slope=s) ends in leaky_relu
 
 
-def _is_plain(module: Module, kinds: tuple[type, ...], hooks_before: bool = False) -> bool:
+def _is_plain(module: Any, kinds: tuple[type, ...], hooks_before: bool = False) -> bool:
     """Whether a module is exactly of one of these classes, and no hook and no forward of its own sees its values."""
     if type(module) not in kinds or module._forward_hooks or "forward" in module.__dict__:
         return False
     return hooks_before or not module._forward_pre_hooks
 
 
-def _slope(module: Module) -> float | None:
-    """The slope, from 0 to 1, of a plain ReLU or LeakyReLU; None for any other module."""
+def _slope(module: Any) -> float | None:
+    """The slope, from 0 to 1, of a plain ReLU or LeakyReLU; None for anything else."""
     if not _is_plain(module, (ReLU, LeakyReLU)):
         return None
     slope = 0.0 if type(module) is ReLU else module.negative_slope
@@ -118,19 +118,19 @@ class Sequential(_Ordered):
         for i in range(len(modules) - 1):
             if _slope(modules[i]) == 0 and _pools_values(modules[i + 1]):
                 modules[i : i + 2] = modules[i + 1], modules[i]
-        i = 0
-        while i < len(modules):
-            module, behind = modules[i], modules[i + 1] if i + 1 < len(modules) else None
-            slope = None if behind is None else _slope(behind)
-            if slope is not None and _is_plain(module, _SLOPED):
-                x = module(x, slope)
-                i += 2
-            elif slope is not None and _is_plain(module, _LAYERS, hooks_before=True):
-                x = leaky_relu_over(module(x), slope)
-                i += 2
-            else:
-                x = module(x)
-                i += 1
+        moments: list | None = None  # from the convolution just before
+        rest = [*reversed(modules)]
+        while rest:
+            module = rest.pop()
+            options: dict[str, Any] = {} if moments is None else {"moments": moments}
+            moments = None
+            if rest and _is_plain(module, _SLOPED, hooks_before=True) and (slope := _slope(rest[-1])) is not None:
+                options["slope"] = slope
+                rest.pop()
+            if rest and _is_plain(module, _CONVOLUTIONS, hooks_before=True):
+                if _is_plain(rest[-1], _BATCH_NORMS) and rest[-1].uses_batch:
+                    options["moments"] = moments = []
+            x = module(x, **options)
         return x
 
 

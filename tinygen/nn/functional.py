@@ -172,11 +172,12 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, *, dim: i
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: Any = 0.1, eps: float = 1e-5, slope: float = 1.0,
+    moments: list | None = None,
 ) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) * weight + bias per channel of input (N, C, ...).
 
-    With a slope other than 1 (torch does not have this option) the result is leaky_relu of that (0: ReLU), in training
-    by the same kernel.
+    Two options that torch does not have: with a slope other than 1 the result is leaky_relu of that (0: ReLU), in
+    training by the same kernel; `moments` is what the convolution that made input left there (see fused.conv_layer).
 
     In training the statistics are the batch's (biased variance), and running_mean, running_var move towards them
     (unbiased variance) by the fraction `momentum`; otherwise they are the running ones. Raises ValueError for one
@@ -200,7 +201,7 @@ def batch_norm(
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got input {tuple(input.shape)}; use eval()"
         )
-    y, mean, var = fused.batch_norm(input, weight, bias, eps, slope)
+    y, mean, var = fused.batch_norm(input, weight, bias, eps, slope, moments)
     count = input.array.size // input.shape[1]
     _move(running_mean, mean.array, momentum)
     _move(running_var, var.array * (count / (count - 1)), momentum)

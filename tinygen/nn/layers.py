@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..backends.geometry import padding_pairs
-from ..ops.fused import linear_leaky_relu
+from ..ops.conv import conv, conv_transpose
+from ..ops.fused import conv_layer, linear_leaky_relu
 from ..tape import Tensor, no_grad
 from . import functional as F
 from . import init
@@ -86,6 +87,9 @@ class _Conv(Module):
 
     _axes = 2
     _transposed = False
+
+    # forward takes options that torch does not have, for Sequential: the slope of a leaky ReLU behind the layer, done by
+    # the same kernel, and a list for sums over the channels that a batch norm behind it will need (see conv_layer).
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, output_padding: Any,
@@ -161,19 +165,18 @@ class Conv2d(_Conv):
             in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias, padding_mode
         )
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, slope: float = 1.0, moments: list | None = None) -> Tensor:
         x, padding = self._padded(input)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return conv_layer(
+            conv, self._axes, x, self.weight, self.bias, self.groups, self.stride, padding, self.dilation,
+            slope=slope, moments=moments,
+        )  # fmt: skip
 
 
 class Conv1d(Conv2d):
     """`F.conv1d` with its own weight (out, in / groups, R): (N, in, L) to (N, out, P); options as Conv2d."""
 
     _axes = 1
-
-    def forward(self, input: Tensor) -> Tensor:
-        x, padding = self._padded(input)
-        return F.conv1d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_Conv):
@@ -206,37 +209,19 @@ class ConvTranspose2d(_Conv):
             padding_mode,
         )
 
-    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
-        return F.conv_transpose2d(
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.output_padding,
-            self.groups,
-            self.dilation,
-            output_size,
-        )
+    def forward(
+        self, input: Tensor, output_size: Any = None, slope: float = 1.0, moments: list | None = None
+    ) -> Tensor:
+        return conv_layer(
+            conv_transpose, self._axes, input, self.weight, self.bias, self.groups, self.stride, self.padding,
+            self.dilation, self.output_padding, output_size, slope=slope, moments=moments,
+        )  # fmt: skip
 
 
 class ConvTranspose1d(ConvTranspose2d):
     """`F.conv_transpose1d` with its own weight (in, out / groups, R): (N, in, P) to (N, out, L)."""
 
     _axes = 1
-
-    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
-        return F.conv_transpose1d(
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.output_padding,
-            self.groups,
-            self.dilation,
-            output_size,
-        )
 
 
 class Embedding(Module):

@@ -77,7 +77,8 @@ class BatchNorm2d(_ChannelNorm):
 
     In training mean and (biased) var are the batch's, and running_mean, running_var move towards them, the latter to
     the unbiased one, by the fraction `momentum` (None: plain averages over all batches). In eval the running ones are
-    used. A `slope` given to forward, as Sequential does, is that of a leaky ReLU behind it (0: ReLU).
+    used. A `slope` given to forward, as Sequential does, is that of a leaky ReLU behind it (0: ReLU); `moments` is
+    what the convolution in front of it found out.
     """
 
     def __init__(
@@ -87,17 +88,21 @@ class BatchNorm2d(_ChannelNorm):
         refuse(type(self).__name__, misplaced, "eps, momentum, affine, track_running_stats")
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
-    def forward(self, input: Tensor, slope: float = 1.0) -> Tensor:
+    @property
+    def uses_batch(self) -> bool:
+        """Whether the statistics are those of the batch."""
+        return self.training or not self.track_running_stats
+
+    def forward(self, input: Tensor, slope: float = 1.0, moments: list | None = None) -> Tensor:
         self._check_input(input)
         momentum: Any = self.momentum
         if self.training and self.track_running_stats:
             self.num_batches_tracked.array += 1
             if momentum is None:
                 momentum = (1.0 / self.num_batches_tracked.array).astype(self.running_mean.dtype)
-        batch_statistics = self.training or not self.track_running_stats
         return F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum, self.eps,
-            slope,
+            input, self.running_mean, self.running_var, self.weight, self.bias, self.uses_batch, momentum, self.eps,
+            slope, moments,
         )  # fmt: skip
 
 

@@ -23,15 +23,19 @@ __all__ = ["conv1d", "conv2d", "conv_matrix", "conv_transpose1d", "conv_transpos
 
 
 @op
-def conv(k, x, w, b=None, *, geo):
-    """y[n,k,p] = b[k] + sum over c, t of x[n,c,s*p+d*t-pad] w[k,c,t]."""
-    return k.conv(x, w, geo, b)
+def conv(k, x, w, b=None, *, geo, slope=1.0, moments=None):
+    """y[n,k,p] = b[k] + sum over c, t of x[n,c,s*p+d*t-pad] w[k,c,t].
+
+    slope and moments as in `Kernels.conv`. The VJPs are those of the convolution alone: what
+    belongs to a slope is a node of its own (fused.conv_layer).
+    """
+    return k.conv(x, w, geo, b, slope, moments)
 
 
 @op
-def conv_transpose(k, y, w, b=None, *, geo):
+def conv_transpose(k, y, w, b=None, *, geo, slope=1.0, moments=None):
     """x[n,c,i] = b[c] + sum over k and all (p, t) with s*p+d*t-pad = i of y[n,k,p] w[k,c,t]."""
-    return k.conv_transpose(y, w, geo, b)
+    return k.conv_transpose(y, w, geo, b, slope, moments)
 
 
 @op
@@ -72,12 +76,12 @@ def _geometry(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any)
     return shapes(name, x if len(x) == axes + 2 else (1, *x), w, groups, *law)
 
 
-def _apply(op: Op, axes: int, x: Any, weight: Any, bias: Any, groups: int, *law: Any) -> Tensor:
+def contract(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law, **more) -> Tensor:
     """The contraction on a batch of 2-D images, for one axis or two, with a batch axis or not."""
-    if not isinstance(x, Tensor) or not isinstance(weight, Tensor):
-        given = f"{type(x).__name__} and {type(weight).__name__}; wrap them in tensor(...)"
+    if not isinstance(x, Tensor) or not isinstance(w, Tensor):
+        given = f"{type(x).__name__} and {type(w).__name__}; wrap them in tensor(...)"
         raise TypeError(f"{op.name}{axes}d: expected tensors, got {given}")
-    shapes = x.array.shape, weight.array.shape, None if bias is None else bias.shape
+    shapes = x.array.shape, w.array.shape, None if b is None else b.shape
     try:
         geo = _geometry(op, axes, *shapes, groups, *law)
     except TypeError:  # a list cannot be looked up
@@ -85,8 +89,8 @@ def _apply(op: Op, axes: int, x: Any, weight: Any, bias: Any, groups: int, *law:
     single = x.array.ndim == axes + 1
     x = x.unsqueeze(0) if single else x
     if axes == 1:
-        x, weight = x.unsqueeze(2), weight.unsqueeze(2)
-    y = op(x, weight, bias, geo=geo)
+        x, w = x.unsqueeze(2), w.unsqueeze(2)
+    y = op(x, w, b, geo=geo, **more)
     y = y if axes == 2 else y.squeeze(2)
     return y.squeeze(0) if single else y
 
@@ -102,7 +106,7 @@ def conv2d(
     a (before, after) pair per axis, 'valid' or 'same' (ceil(H / stride) outputs). Raises ValueError
     for shapes that do not fit. Lecture 4.
     """
-    return _apply(conv, 2, input, weight, bias, groups, stride, padding, dilation)
+    return contract(conv, 2, input, weight, bias, groups, stride, padding, dilation)
 
 
 def conv1d(
@@ -110,7 +114,7 @@ def conv1d(
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """`conv2d` along one axis: input (N, C, L) or (C, L), weight (K, C / groups, R)."""
-    return _apply(conv, 1, input, weight, bias, groups, stride, padding, dilation)
+    return contract(conv, 1, input, weight, bias, groups, stride, padding, dilation)
 
 
 def conv_transpose2d(
@@ -125,7 +129,7 @@ def conv_transpose2d(
     `output_size`, says which one to return to. Raises ValueError with the legal range. Lecture 4.
     """
     law = (stride, padding, dilation, output_padding, output_size)
-    return _apply(conv_transpose, 2, input, weight, bias, groups, *law)
+    return contract(conv_transpose, 2, input, weight, bias, groups, *law)
 
 
 def conv_transpose1d(
@@ -134,7 +138,7 @@ def conv_transpose1d(
 ) -> Tensor:  # fmt: skip
     """`conv_transpose2d` along one axis: input (N, K, P), weight (K, C / groups, R)."""
     law = (stride, padding, dilation, output_padding, output_size)
-    return _apply(conv_transpose, 1, input, weight, bias, groups, *law)
+    return contract(conv_transpose, 1, input, weight, bias, groups, *law)
 
 
 def conv_matrix(

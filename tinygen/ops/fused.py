@@ -6,7 +6,7 @@ All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. Th
     layer_norm     the last axes, per row                     group_norm     space and a group of channels
 
 `batch_norm` is a fused op, and `_batch_norm_composite` is its definition; so are a linear layer with the activation
-behind it, and the losses, which end in one number and make their derivative on the way. The other three norms are one
+behind it (a convolution with it is two nodes, one kernel: `conv_layer`), and the losses, which end in one number and make their derivative on the way. The other three norms are one
 op on rows, `row_norm`, and an affine map; its derivative needs only its results, so the tape does not keep x. Running
 averages are the business of nn.
 """
@@ -19,14 +19,16 @@ from typing import Any
 import numpy as np
 
 from ..memory import may_overwrite
-from ..tape import Tensor, is_grad_enabled, op
+from ..tape import Op, Tensor, is_grad_enabled, op
+from .conv import contract
 from .matmul import linear, linear_forward, rows_of
 from .pointwise import _leaky_relu_backward, _real, _sigmoid_backward, exp, leaky_relu, rsqrt, sigmoid
 from .reduce import log_softmax
 from .shape import gather
 
 __all__ = [
-    "batch_norm", "row_norm", "layer_norm", "group_norm", "instance_norm", "linear_leaky_relu", "bce_with_logits",
+    "batch_norm", "row_norm", "layer_norm", "group_norm", "instance_norm", "linear_leaky_relu", "conv_layer",
+    "bce_with_logits",
     "squared_error", "bernoulli_loss", "class_loss", "gaussian_kl", "reparameterize",
 ]  # fmt: skip
 
@@ -57,7 +59,7 @@ def _check_channels(name: str, x: Tensor, weight: Tensor | None, bias: Tensor | 
 
 
 def _batch_norm_composite(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float = 1.0, kept: list | None = None
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float = 1.0, kept: Any = None, moments: Any = None
 ) -> tuple:
     axes = (0, *range(2, x.ndim))
     mean = x.mean(axes, keepdim=True)
@@ -68,13 +70,13 @@ def _batch_norm_composite(
 
 
 @op(composite=_batch_norm_composite)
-def _batch_norm(k, x, weight, bias, *, eps, slope=1.0, kept=None):
+def _batch_norm(k, x, weight, bias, *, eps, slope=1.0, kept=None, moments=None):
     """(y, mean, biased variance) per channel of x (N, C, ...); y has passed leaky_relu unless slope is 1.
 
     The fast VJP needs mean and rstd but not y, and a rule that reads `out` would keep y too, as large as x. So the
     forward leaves the two small arrays in the list `kept`.
     """
-    y, mean, rstd = k.channel_norm(_images(x), weight, bias, eps, slope)
+    y, mean, rstd = k.channel_norm(_images(x), weight, bias, eps, slope, moments)
     if kept is not None:
         kept[:] = mean, rstd
     # The variance from rstd costs no pass over x; what rounding adds is below 1e-7 * (var + eps).
@@ -97,13 +99,14 @@ def _images(x: Any) -> Any:
 
 
 def batch_norm(
-    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, slope: float = 1.0
-) -> tuple[Tensor, Tensor, Tensor]:
+    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, slope: float = 1.0,
+    moments: list | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """(y, mean, var): y = (x - mean) / sqrt(var + eps) * weight + bias, statistics per channel over batch and space.
 
     input (N, C, ...), weight and bias (C,) (None: ones and zeros); y as input, mean and the biased variance var (C,),
-    both differentiable. With a slope other than 1, y is leaky_relu(y, slope) (0: ReLU) in the same kernel. Raises
-    ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
+    both differentiable. With a slope other than 1, y is leaky_relu(y, slope) (0: ReLU) in the same kernel. `moments` is
+    what conv_layer left there when it made input. Raises ValueError for shapes that do not fit. Ioffe and Szegedy 2015.
     """
     _check_channels("batch_norm", input, weight, bias, 2)
     xp, channels = input.device.kernels.xp, input.array.shape[1]
@@ -111,7 +114,7 @@ def batch_norm(
         weight = Tensor(xp.ones(channels, input.array.dtype), None, input.device)
     if bias is None:
         bias = Tensor(xp.zeros(channels, input.array.dtype), None, input.device)
-    return _batch_norm(input, weight, bias, eps=float(eps), slope=float(slope), kept=[])
+    return _batch_norm(input, weight, bias, eps=float(eps), slope=float(slope), kept=[], moments=moments)
 
 
 # ---------------------------------------------------------------- over rows
@@ -243,9 +246,9 @@ def linear_leaky_relu(input: Tensor, weight: Tensor, bias: Tensor | None, slope:
 
 
 @op(view=True)
-def _leaky_relu_over(k, x, *, slope):
-    """leaky_relu(x, slope), slope >= 0, written over x."""
-    return k.leaky_relu(x, slope, x)
+def _leaky_relu_over(k, x, *, slope, done=False):
+    """leaky_relu(x, slope), slope >= 0, written over x; nothing is left to do where x is that already."""
+    return x if done else k.leaky_relu(x, slope, x)
 
 
 _leaky_relu_over.vjp("x")(lambda g, out, slope: _leaky_relu_backward(g, out, slope=slope))
@@ -258,6 +261,24 @@ def leaky_relu_over(input: Tensor, slope: float) -> Tensor:
     """
     kept = getattr(input.node, "out", input.node) is not None
     return leaky_relu(input, slope) if kept or slope < 0 else _leaky_relu_over(input, slope=float(slope))
+
+
+def conv_layer(
+    op: Op, axes: int, input: Tensor, weight: Tensor, bias: Tensor | None, groups: int, *law: Any, slope: float = 1.0,
+    moments: list | None = None,
+) -> Tensor:  # fmt: skip
+    """leaky_relu(conv or conv_transpose, slope) by one kernel; op, axes and the rest as in `conv.contract`.
+
+    `moments`, a list, may receive sums over the channels of the result, for batch_norm of exactly this tensor.
+    """
+    if input.ndim == axes + 1:  # one image: nobody may take its channels for another axis
+        moments = None
+    if slope == 1:
+        return contract(op, axes, input, weight, bias, groups, *law, moments=moments)
+    if slope < 0:  # the derivative could not be told from the result
+        return leaky_relu(contract(op, axes, input, weight, bias, groups, *law), slope)
+    y = contract(op, axes, input, weight, bias, groups, *law, slope=float(slope), moments=moments)
+    return _leaky_relu_over(y, slope=float(slope), done=True)
 
 
 # ---------------------------------------------------------------- losses
