@@ -149,6 +149,42 @@ def test_a_training_step_equals_the_cpus(name):
         np.testing.assert_allclose(moved[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
 
 
+@pytest.mark.parametrize("axes", [1, 2])
+def test_a_convolution_adds_up_its_channels_for_the_batch_norm_behind_it(axes, monkeypatch):
+    """Values, gradients and running statistics are the CPU's, and no kernel goes through the output for its sums."""
+    launcher, launched = tg.device(PLACE).kernels.launcher, []
+    launch = launcher.launch
+    monkeypatch.setattr(launcher, "launch", lambda name, *rest: (launched.append(name), launch(name, *rest)))
+    Conv, Transposed, Norm = (getattr(nn, f"{name}{axes}d") for name in ("Conv", "ConvTranspose", "BatchNorm"))
+    layers = lambda: nn.Sequential(
+        Conv(15, 24, 3), nn.ReLU(), Norm(24), nn.LeakyReLU(0.2), Transposed(24, 9, 4, 2, 1), Norm(9), nn.ReLU()
+    )
+    found = {}
+    for place in ("cpu", PLACE):
+        tg.manual_seed(5)
+        net, x = layers(), tg.randn(4, 15, *(7,) * axes)
+        net, x = net.to(place), x.to(place).requires_grad_()
+        y = net(x)
+        (y * y).sum().backward()
+        # The bias before a batch norm has no gradient but rounding.
+        tensors = [y.detach(), x.grad, *(p.grad for n, p in net.named_parameters() if n != "4.bias"), *net.buffers()]
+        found[place] = [t.cpu().array for t in tensors]
+        assert launched.count("channel_normalize") == (0 if place == "cpu" else 2)
+        assert "channel_statistics" not in launched
+        net.eval()(x)
+    for a, b in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * max(1, abs(a).max()))
+
+
+def test_the_channels_of_one_image_are_not_those_of_a_batch():
+    """BatchNorm1d takes the (channels, length) of one signal for (batch, channels)."""
+    net = nn.Sequential(nn.Conv1d(20, 12, 3), nn.BatchNorm1d(12))
+    x = tg.randn(20, 14)
+    want = net[1](net[0](x))
+    net.to(PLACE)
+    np.testing.assert_allclose(net(x.to(PLACE)).detach().cpu().array, want.detach().array, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("recipe", ["conv-vae", "lenet"])
 def test_the_command_line_trains_resumes_samples_and_evaluates_there(recipe, tmp_path, capsys):
     run = tmp_path / "run"

@@ -29,8 +29,8 @@ class Kernels(Protocol):
     xp: ModuleType  # numpy or cupy
 
     # Convolution: the three contractions of one trilinear form (see geometry.py). `bias` has one value per output
-    # channel; behind it comes leaky_relu (slope 1: nothing, 0: ReLU). `moments` is a list to which a kernel that adds up
-    # the channels of what it writes appends the sums, for channel_norm of that array; others leave it empty.
+    # channel; behind it comes leaky_relu (slope 1: nothing, 0: ReLU). A kernel that adds up the channels of what it
+    # writes appends the sums to the list `moments`, for channel_norm of that array; others leave it empty.
     def conv(
         self, x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0,
         moments: list | None = None,

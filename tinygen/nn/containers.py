@@ -91,6 +91,10 @@ def _slope(module: Any) -> float | None:
     return slope if 0 <= slope < 1 else None
 
 
+def _wants_moments(module: Any) -> bool:
+    return _is_plain(module, _BATCH_NORMS) and module.uses_batch
+
+
 def _pools_values(module: Module) -> bool:
     return _is_plain(module, (MaxPool2d,)) and not module._options["return_indices"]
 
@@ -127,9 +131,8 @@ class Sequential(_Ordered):
             if rest and _is_plain(module, _SLOPED, hooks_before=True) and (slope := _slope(rest[-1])) is not None:
                 options["slope"] = slope
                 rest.pop()
-            if rest and _is_plain(module, _CONVOLUTIONS, hooks_before=True):
-                if _is_plain(rest[-1], _BATCH_NORMS) and rest[-1].uses_batch:
-                    options["moments"] = moments = []
+            if rest and _is_plain(module, _CONVOLUTIONS, hooks_before=True) and _wants_moments(rest[-1]):
+                options["moments"] = moments = []
             x = module(x, **options)
         return x
 

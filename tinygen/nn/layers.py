@@ -88,8 +88,8 @@ class _Conv(Module):
     _axes = 2
     _transposed = False
 
-    # forward takes options that torch does not have, for Sequential: the slope of a leaky ReLU behind the layer, done by
-    # the same kernel, and a list for sums over the channels that a batch norm behind it will need (see conv_layer).
+    # forward takes two options that torch does not have, for Sequential: the slope of a leaky ReLU behind the layer,
+    # and a list for the sums over channels that a batch norm behind it will need (see conv_layer).
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, output_padding: Any,

@@ -6,9 +6,9 @@ All normalisations are y = (x - mean) / sqrt(variance + eps) * weight + bias. Th
     layer_norm     the last axes, per row                     group_norm     space and a group of channels
 
 `batch_norm` is a fused op, and `_batch_norm_composite` is its definition; so are a linear layer with the activation
-behind it (a convolution with it is two nodes, one kernel: `conv_layer`), and the losses, which end in one number and make their derivative on the way. The other three norms are one
-op on rows, `row_norm`, and an affine map; its derivative needs only its results, so the tape does not keep x. Running
-averages are the business of nn.
+behind it (a convolution with it is two nodes, one kernel: `conv_layer`), and the losses, which end in one number and
+make their derivative on the way. The other three norms are one op on rows, `row_norm`, and an affine map; its
+derivative needs only its results, so the tape does not keep x. Running averages are the business of nn.
 """
 
 from __future__ import annotations
