@@ -126,7 +126,7 @@ DEVICE void gather_gemm(const Gather g) {
     __syncthreads();
   }
 
-  const Part here(g, M, block_again());
+  const Part here(g, M, block_again());  // not `part`, which would take registers from the loop
   engine.place(thread_again());
   real* c = g.c + here.group * g.c_group + here.split * g.slab;
   const int* c_j = g.c_j + here.phase.z;
