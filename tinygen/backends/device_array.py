@@ -292,6 +292,10 @@ class Namespace:
         def call(*inputs: Any, **options: Any) -> Any:
             return _called(function, inputs, options)
 
+        if isinstance(function, np.ufunc):
+            call.at = lambda a, index, values: recorded(  # type: ignore[attr-defined]
+                lambda: function.at(unwrap(a), _index(index), unwrap(values))
+            )
         return call
 
     def __getattr__(self, name: str) -> Any:

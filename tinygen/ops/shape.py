@@ -692,7 +692,8 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements of input where the mask (broadcast to input's shape) is true, in row-major order, 1-D."""
     array = input.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
     _check_mask("masked_select", array, input)
-    return getitem(input, input.device.kernels.xp.broadcast_to(array, tuple(input.shape)))
+    whole = input.device.kernels.xp.broadcast_to(array, tuple(input.shape))
+    return getitem(input, Tensor(whole, None, input.device))
 
 
 def nonzero(input: Tensor, as_tuple: bool = False) -> Any:
