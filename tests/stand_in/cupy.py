@@ -89,6 +89,9 @@ class Stream:
     def __exit__(self, *_: Any) -> None:
         _streams.pop()
 
+    def synchronize(self) -> None:
+        device_array.look("synchronize()")
+
     def begin_capture(self) -> None:
         if len(_streams) == 1:
             raise RuntimeError("cannot capture on the default (legacy) stream")
@@ -100,11 +103,28 @@ class Stream:
 
 
 class MemoryPool:
-    def malloc(self, size: int) -> None: ...
+    """As CuPy's: what was allocated is the pool's until free_all_blocks(), and lost if the pool is dropped before."""
+
+    kept = 0  # bytes of all pools
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    def malloc(self, size: int) -> None:
+        self.held += size
+        MemoryPool.kept += size
+
+    def total_bytes(self) -> int:
+        return self.held
+
+    def free_all_blocks(self) -> None:
+        MemoryPool.kept -= self.held
+        self.held = 0
 
 
 @contextmanager
 def _using_allocator(allocator: Any) -> Any:
+    allocator(512)
     yield
 
 

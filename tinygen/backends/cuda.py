@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -111,6 +112,7 @@ class _CupyLauncher:
         self.processors = properties["multiProcessorCount"]
         self.tensor_cores = properties["major"] >= 8
         self.empty = cupy.empty
+        self._left: list[Any] = []  # the memory of graphs that are gone
         self._module = cache(self._compile)
         self._function = cache(lambda kernel, double: self._module(kernel_files()[kernel], double).get_function(kernel))
 
@@ -126,6 +128,7 @@ class _CupyLauncher:
     def capture(self, function: Callable) -> tuple[Any, Callable]:
         """The work of function() as a CUDA graph with memory of its own, launched on the then current stream."""
         cupy = self.cupy
+        self._give_back()
         stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
         with cupy.cuda.using_allocator(pool.malloc), stream:
             stream.begin_capture()
@@ -134,14 +137,25 @@ class _CupyLauncher:
             except BaseException:
                 with suppress(Exception):  # the capture is already invalid: its own error says less than this one
                     stream.end_capture()
+                self._left.append(pool)
                 raise
             graph = stream.end_capture()
         graph.upload(cupy.cuda.get_current_stream())
 
-        def launch(kept: Any = pool) -> None:  # the memory lives as long as the graph
+        def launch() -> None:
             graph.launch(cupy.cuda.get_current_stream())
 
+        weakref.finalize(launch, self._left.append, pool).atexit = False  # the memory lives as long as the graph
         return result, launch
+
+    def _give_back(self) -> None:
+        """The memory of graphs that are gone goes to the driver; a pool of CuPy's that is dropped keeps its blocks.
+
+        Arrays from there, such as gradients, may live on: their blocks wait for a later call.
+        """
+        for pool in self._left:
+            pool.free_all_blocks()
+        self._left[:] = [pool for pool in self._left if pool.total_bytes()]
 
 
 OPTIONS = ("--std=c++17", "-lineinfo")
