@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -379,6 +380,26 @@ void copy_wait(int newest) { finish_copies(block.running, newest); }
 
 // ---- what Python calls
 
+namespace {
+
+// While it lives, float32 numbers below 2^-126 are zeros, as in a kernel that CuPy compiles (-ftz=true).
+class NoDenormals {
+ public:
+#ifdef __SSE2__
+  explicit NoDenormals(bool floats) : before(__builtin_ia32_stmxcsr()) {
+    if (floats) __builtin_ia32_ldmxcsr(before | 0x8040);  // results to zero, operands to zero
+  }
+  ~NoDenormals() { __builtin_ia32_ldmxcsr(before); }
+
+ private:
+  unsigned before;
+#else
+  explicit NoDenormals(bool) {}
+#endif
+};
+
+}  // namespace
+
 extern "C" {
 
 // Runs one grid; null, or what is wrong with it.
@@ -393,6 +414,7 @@ const char* cudacpu_launch(const cudacpu::Entry* kernel, const unsigned* grid, c
              threads[0] * threads[1] * threads[2], kernel->threads);
     return message;
   }
+  const NoDenormals as_on_a_gpu(strchr(kernel->signature, code<float*>) != nullptr);
   block.call = kernel->call;
   block.arguments = arguments;
   const unsigned long long total = 1ull * grid[0] * grid[1] * grid[2];
