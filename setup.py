@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import glob
+from importlib.util import find_spec
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -75,6 +76,19 @@ def find_compiler() -> list[str] | None:
     return None
 
 
+def pybind11_headers() -> str:
+    """The folder with pybind11's headers: the package's, or PyTorch's, which brings a copy."""
+    try:
+        import pybind11
+
+        return pybind11.get_include()
+    except ImportError:
+        torch = find_spec("torch")
+        if torch is None or not torch.submodule_search_locations:
+            raise
+        return os.path.join(torch.submodule_search_locations[0], "include")
+
+
 class BuildKernels(build_ext):
     def run(self) -> None:
         self.compiler_command = find_compiler()
@@ -92,8 +106,6 @@ class BuildKernels(build_ext):
         super().run()
 
     def build_extension(self, ext: Extension) -> None:
-        import pybind11
-
         cxx = self.compiler_command
         sanitize = os.environ.get("TINYGEN_SANITIZE", "")
         flags = ["-std=c++17", "-fPIC", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", "-MMD", "-Icsrc"]
@@ -108,7 +120,7 @@ class BuildKernels(build_ext):
         else:
             flags += ["-O3", "-g0", "-DNDEBUG"]
         print(f"tinygen: compiler {' '.join(cxx)}", flush=True)
-        headers = [*self.python_headers, "-isystem", pybind11.get_include()]
+        headers = [*self.python_headers, "-isystem", pybind11_headers()]
 
         folder = os.path.join(self.build_temp, "sanitized" if sanitize else "plain")
         os.makedirs(folder, exist_ok=True)

@@ -11,6 +11,7 @@ import inspect
 import itertools
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -393,6 +394,14 @@ def test_elementary_functions_are_within_a_few_units_in_the_last_place(k, rng):
             assert worst(getattr(k, name)(x), getattr(reference, name)(x.astype(F64))) <= 4, name
         for name in ("tanh", "erf", "sigmoid"):  # an excess of one ulp would make 1 - out^2 negative
             assert np.abs(getattr(k, name)(x)).max() <= 1, name
+
+
+def test_erf_needs_no_scipy(monkeypatch):
+    x = np.linspace(-6, 6, 1001)
+    want = reference.erf(x)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    np.testing.assert_allclose(reference.erf(x), want, rtol=1e-14)
+    assert reference.erf(x.astype(F32)).dtype == F32 and reference.erf(x[:0]).shape == (0,)
 
 
 def test_channel_statistics_survive_a_large_mean(k, rng):

@@ -187,6 +187,7 @@ def test_the_channels_of_one_image_are_not_those_of_a_batch():
 
 @pytest.mark.parametrize("recipe", ["conv-vae", "lenet"])
 def test_the_command_line_trains_resumes_samples_and_evaluates_there(recipe, tmp_path, capsys):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     run = tmp_path / "run"
     assert main(["train", recipe, "--device", PLACE, "--limit", "32", "--epochs", "1", "--out", str(run)]) == 0
     assert PLACE in capsys.readouterr().out
