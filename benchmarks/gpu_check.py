@@ -16,6 +16,7 @@ written after each item. What passed before, on this GPU and from this commit, i
     tour          the steps of csrc/cuda/tour on one layer
     sanitizer     compute-sanitizer's four tools over every kernel, small shapes
     compiled      the training steps by torch.compile(mode="reduce-overhead")
+    functions     every public function on the GPU and on the CPU
 
 A section runs in a process of its own, which is ended when its time is up and started anew when a kernel broke it: what
 fails is reported at the end, and nothing else is lost. Needs the source tree, CuPy, torch and pytest. Times are CUDA
@@ -28,6 +29,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,8 +50,8 @@ from .machine import ROOT, commit
 from .networks import NO_COMPILE, STEPS
 
 LIMITS = {  # the sections and the seconds each may take
-    "primitives": 60, "kernels": 150, "models": 120, "ceilings": 40, "contractions": 240, "steps": 120, "tour": 40,
-    "sanitizer": 240, "compiled": 240,
+    "primitives": 60, "kernels": 150, "models": 180, "ceilings": 40, "contractions": 240, "steps": 120, "tour": 40,
+    "sanitizer": 240, "compiled": 240, "functions": 240,
 }  # fmt: skip
 STAND_IN = ROOT / "tests" / "stand_in"
 LAYERS_OF_A_GPU = [
@@ -146,7 +148,10 @@ class Check:
 
     def pytest(self, *arguments: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "--maxfail=30", "-p", "no:cacheprovider"]
-        return self.run([*command, *arguments])
+        result = self.run([*command, *arguments])
+        if result["passed"] and not re.search(r"\d passed", result["output"]):
+            return {**result, "passed": False, "error": f"no test ran: {result['output'].strip()[-200:]}"}
+        return result
 
     def use(self, precision: str, single: str = "simt") -> None:
         self.tinygen.set_float32_matmul_precision(precision)
@@ -361,6 +366,16 @@ def our_step(check: Check, name: str) -> dict[str, Any]:
     return {"passed": True, "seconds": record}
 
 
+class Compiled(Torch):
+    """torch.compile with CUDA graphs, whose results live until the next step begins."""
+
+    def compiled(self, function: Callable) -> Callable:
+        return self.T.compile(function, mode="reduce-overhead")
+
+    def begin_step(self) -> None:
+        self.T.compiler.cudagraph_mark_step_begin()
+
+
 def torch_step(check: Check, name: str, compiled: bool = False) -> dict[str, Any]:
     import torch
 
@@ -369,14 +384,11 @@ def torch_step(check: Check, name: str, compiled: bool = False) -> dict[str, Any
         if compiled and not tf32:
             continue  # compiling takes long: only what PyTorch's users would do for speed
         allow_tf32(torch, tf32)
-        rival = Torch(1, check.torch_device, fused=True)
-        if compiled:
-            rival.compiled = lambda f: torch.compile(f, mode="reduce-overhead")  # type: ignore[method-assign]
+        rival = (Compiled if compiled else Torch)(1, check.torch_device, fused=True)
         job = rival.step(name, small=check.rehearse)[0]
 
-        def run(_: int, job: Callable = job) -> None:
-            if compiled:
-                torch.compiler.cudagraph_mark_step_begin()  # what the last step returned may be written over
+        def run(_: int, rival: Torch = rival, job: Callable = job) -> None:
+            rival.begin_step()
             job()
 
         record[f"torch{' compiled' if compiled else ''}, {label}"] = check.wall(run, rival.synchronize)
@@ -388,6 +400,11 @@ def compiled(check: Check) -> Items:
     if check.rehearse:  # compiling for a CPU takes a minute
         return {"mlp_ae": lambda: torch_step(check, "mlp_ae")}
     return {name: lambda name=name: torch_step(check, name, compiled=True) for name in names}  # type: ignore[misc]
+
+
+def functions(check: Check) -> Items:
+    chosen = ["-k", "einsum or masked"] if check.rehearse else []
+    return {"functions": lambda: check.pytest("tests/test_cuda_functions.py", *chosen)}
 
 
 def tour_steps() -> list[str]:

@@ -57,6 +57,9 @@ class Library:
     def compiled(self, function: Callable) -> Callable:
         return function
 
+    def begin_step(self) -> None:
+        """Called before each training step whose results are compared."""
+
     def place(self, module: Any) -> None:
         """Moves a network's parameters to the device, in place."""
 
@@ -70,6 +73,7 @@ class Library:
         compared, grads = [], []
         self.reproducible = np.random.default_rng(11)
         for i in range(3):
+            self.begin_step()
             compared += [float(loss.detach()) for loss in step.update(*batches[i])]
             if i == 0:
                 grads = [self.array(p.grad) for p in step.updated.parameters()]

@@ -7,11 +7,13 @@ import math
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks import gpu_check, gpu_report
+from benchmarks.libraries import Tinygen
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,6 +96,32 @@ def test_a_section_that_cannot_start_has_failed(tmp_path):
     results.save()
     gpu_check.run_section(results, [sys.executable, "-c", "raise SystemExit(1)"], 12)
     assert results.content["passed"] is False and "ended with 1" in results.items["start"]["error"]
+
+
+def test_tests_that_were_all_skipped_have_not_passed(tmp_path):
+    file = tmp_path / "test_nothing.py"
+    file.write_text("import pytest\n\n@pytest.mark.skip\ndef test_it(): pass\n")
+    check = object.__new__(gpu_check.Check)
+    check.end = time.monotonic() + 60
+    result = check.pytest(str(file))
+    assert result["passed"] is False and "no test ran" in result["error"] and "1 skipped" in result["error"]
+
+
+def test_a_rival_hears_of_every_step():
+    """PyTorch's CUDA graphs may write over what the last step returned, once they are told that another begins."""
+
+    class Counting(Tinygen):
+        begun = 0
+
+        def begin_step(self):
+            self.begun += 1
+
+        def compiled(self, function):
+            return lambda *inputs: (at.append(self.begun), function(*inputs))[1]
+
+    at: list[int] = []
+    Counting(1).step("mlp_ae", small=True)
+    assert at == [1, 2, 3]
 
 
 def test_shares_of_the_ceilings_and_the_faster_engine():
