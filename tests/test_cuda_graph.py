@@ -136,9 +136,10 @@ class Looking:
 @pytest.mark.parametrize(
     "what, message",
     [
-        (lambda y: y * y.mean().item(), "item"),
-        (lambda y: y if y.sum() > 0 else -y, "item|truth"),
-        (lambda y: y + tg.tensor([1.0], device=PLACE), "copying an array to the device"),
+        (lambda y: y * y.mean().item(), "item: item"),
+        (lambda y: y if y.sum() > 0 else -y, "(item|__bool__): "),
+        (lambda y: (str(y), y)[1], "__repr__|__str__|numpy|tolist"),
+        (lambda y: y + tg.tensor([1.0], device=PLACE), "tensor: copying an array to the device"),
         (lambda y: tg.tensor(y.cpu().array, device=PLACE), "copying an array to the host"),
         (lambda y: y + tg.randn(1, generator=tg.Generator(seed=1), device=PLACE), "default generator"),
         (lambda y: y[y > 0], "index: the length of what an index of true and false picks"),
@@ -152,7 +153,7 @@ class Looking:
 def test_what_cannot_be_captured_is_refused(what, message):
     step = tg.capture(build(lambda: Looking(what)))
     step(tg.ones(4, 3, device=PLACE))
-    with pytest.raises(CaptureFailed, match=message if issubclass(XP.ndarray, DeviceArray) else "capture: "):
+    with pytest.raises(CaptureFailed, match=message if issubclass(XP.ndarray, DeviceArray) else r"capture: \w+: "):
         step(tg.ones(4, 3, device=PLACE))
 
 

@@ -196,13 +196,19 @@ class _default_generator_only:
         random.Generator.advance = self.advance  # type: ignore[method-assign]
 
 
+_NAMED = tuple(f"{__package__}.{part}" for part in ("ops.", "nn.", "tape", "tensor", "optim"))
+
+
 def _op_of(error: BaseException) -> str:
-    """ "name: " of the innermost op that was being computed when the error was raised, or nothing."""
+    """ "name: " of the innermost op, function or method of tinygen's that had been called when the error was raised."""
     name, trace = "", error.__traceback__
     while trace is not None:
-        local = trace.tb_frame.f_locals.get("self")
-        if isinstance(local, tape.Op) and trace.tb_frame.f_code.co_name == "__call__":
-            name = f"{local.name}: "
+        frame, called = trace.tb_frame, trace.tb_frame.f_code.co_name
+        local, module = frame.f_locals.get("self"), frame.f_globals.get("__name__", "")
+        if isinstance(local, tape.Op):
+            name = f"{local.name}: " if called == "__call__" else name
+        elif module.startswith(_NAMED) and (called.startswith("__") or called[0] not in "_<"):
+            name = f"{called}: "
         trace = trace.tb_next
     return name
 
