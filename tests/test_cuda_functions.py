@@ -84,7 +84,7 @@ F.hinge_embedding_loss(x, sign(y)) | F.margin_ranking_loss(x, y, sign(p)) | F.tr
 F.cosine_embedding_loss(x, y, sign(y[:, 0])) | F.gaussian_nll_loss(x, y, p)
 F.batch_norm(i, None, None, s[0], s[1], True)
 F.cosine_similarity(x, y) | F.pairwise_distance(x, y)
-x.copy_ and tg.zeros_like(x).copy_(y.detach()) | (x > 0).any() and tg.ones_like(x).masked_fill_(m, 0) | x.to(y)
+x.copy_ and tg.zeros_like(x).copy_(y.detach().cpu()) | (x > 0).any() and tg.ones_like(x).masked_fill_(m, 0) | x.to(y)
 x.tolist()
 zeros(2, device=D) | ones(2, device=D) | full((2,), 3.0, device=D) | arange(5, device=D) | linspace(0, 1, 5, device=D)
 eye(3, device=D)

@@ -123,7 +123,7 @@ class Methods(Tensor):
     normal_ = _in_place("normal_", random.normal_like)
     uniform_ = _in_place("uniform_", random.uniform_like)
     bernoulli_ = _in_place("bernoulli_", random.bernoulli_like)
-    copy_ = _in_place("copy_", lambda self, source: source)
+    copy_ = _in_place("copy_", lambda self, s: s.to(self.device) if isinstance(s, Tensor) else s)
     fill_ = _in_place("fill_", lambda self, value: value)
     zero_ = _in_place("zero_", lambda self: 0)
     where = lambda self, condition, other: pointwise.where(condition, self, other)
