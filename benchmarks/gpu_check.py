@@ -147,7 +147,7 @@ class Check:
         return result if result["passed"] else {**result, "error": "; ".join(failed) or f"ended {done.returncode}"}
 
     def pytest(self, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "--maxfail=30", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "--tb=short", "--maxfail=30", "-p", "no:cacheprovider"]
         result = self.run([*command, *arguments])
         if result["passed"] and not re.search(r"\d passed", result["output"]):
             return {**result, "passed": False, "error": f"no test ran: {result['output'].strip()[-200:]}"}
