@@ -17,7 +17,7 @@ import pytest
 from on_device import PLACE
 
 import tinygen as tg
-from tinygen import nn, optim
+from tinygen import nn, observe, optim
 from tinygen.backends.device_array import DeviceArray
 from tinygen.cli import main
 from tinygen.models import AutoencoderStep, ClassifierStep, GANStep, VAEStep
@@ -60,6 +60,12 @@ def test_a_module_moves_with_its_buffers_and_gradients():
 def test_devices_do_not_mix():
     with pytest.raises(RuntimeError, match=f"mul: mixed devices .* on cpu, .* on {PLACE}"):
         tg.ones(2) * tg.ones(2, device=PLACE)
+
+
+def test_a_profile_counts_ops_and_kernels_there():
+    with observe.profile(PLACE) as p:
+        tg.ones(3, device=PLACE).tanh()
+    assert p.ops["tanh"][0] == p.kernels["tanh"][0] == 1
 
 
 def test_random_numbers_are_those_of_the_cpu():
