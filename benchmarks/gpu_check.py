@@ -4,8 +4,9 @@
     python -m benchmarks.gpu_check --only contractions,steps --budget 200
     python -m benchmarks.gpu_check --rehearse          # the same without a GPU, small: proves this program
 
-Sections, in this order; each is made of items (a layer, a model, a tool) and has a JSON file in the folder of results,
-written after each item. What passed before, on this GPU and from this commit, is not run again (--again runs it).
+Sections, in this order; each is made of items (a layer, a model, a tool), whose results go into gpu_check.json in the
+folder of results, written after each item. What passed before, on this GPU and from these sources, is not run again
+(--again runs it).
 
     primitives    the instructions of device.h, bit by bit against the emulator's twins
     kernels       every kernel and route against the reference, results poisoned, on CuPy arrays
@@ -26,7 +27,7 @@ events around a graph of repetitions, on both sides; whole steps by the clock.
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import math
 import os
 import re
@@ -74,25 +75,34 @@ ENGINES = {
 Items = dict[str, Callable[[], dict[str, Any]]]
 
 
+def sources() -> str:
+    """A digest of all that a result depends on; it is there where git is not."""
+    digest = hashlib.sha256()
+    for pattern in ("tinygen/**/*.py", "csrc/**/*", "tests/**/*.py", "tests/*.cu", "benchmarks/*.py"):
+        for path in sorted(p for p in ROOT.glob(pattern) if p.is_file()):
+            digest.update(f"{path.relative_to(ROOT)} {path.stat().st_size} ".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 class Results:
-    """The file of a section: {"items": {name: {"passed": True, False or None, ...}}, ...}, whole at any time."""
+    """A section's part of the file: {"items": {name: {"passed": True, False or None, ...}}, ...}, whole at any time.
+
+    `same` is what must be equal for earlier results to hold.
+    """
 
     def __init__(self, folder: Path, section: str, same: dict[str, Any], again: bool = False) -> None:
-        self.path = folder / f"gpu_{section}.json"
+        self.path, self.section = folder / gpu_report.FILE, section
         self.content: dict[str, Any] = {"section": section, **same, "wanted": None, "running": None, "items": {}}
-        if self.path.exists() and not again:
-            before = json.loads(self.path.read_text())
-            if all(before.get(name) == value for name, value in same.items()):
-                self.content = before
+        before = gpu_report.read(self.path).get(section, {})
+        if before and not again and all(before.get(name) == value for name, value in same.items()):
+            self.content = before
         self.items: dict[str, Any] = self.content["items"]
 
     def save(self) -> None:
         names = dict.fromkeys([*(self.content["wanted"] or ["anything"]), *self.items])
         verdicts = [self.items.get(name, {}).get("passed") for name in names]
         self.content["passed"] = False if False in verdicts else None if None in verdicts else True
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.content, indent=1))
-        os.replace(part, self.path)
+        gpu_report.write(self.path, {**gpu_report.read(self.path), self.section: self.content})
 
     def begin(self, item: str) -> None:
         self.content["running"] = item
@@ -363,7 +373,7 @@ def our_step(check: Check, name: str) -> dict[str, Any]:
         replay = lambda i: captured(batches[i % 4])
         record[f"tinygen captured, {label}"] = check.wall(replay, library.synchronize)
     check.use("highest")
-    return {"passed": True, "seconds": record}
+    return {"passed": True, "seconds": record, "flops": library.count_flops(lambda: step.update(*batches[0]))}
 
 
 class Compiled(Torch):
@@ -465,7 +475,11 @@ def sanitizer(check: Check) -> Items:
         prefix = [] if check.rehearse else [tool, "--tool", name, "--error-exitcode", "9", "--print-limit", "20"]
         if name == "memcheck" and prefix:
             prefix += ["--report-api-errors", "no"]  # CuPy asks CUDA questions that it may answer with an error
-        return check.run([*prefix, sys.executable, "-c", program], TINYGEN_TEST_POISON="0")  # type: ignore[list-item]
+        result = check.run([*prefix, sys.executable, "-c", program], TINYGEN_TEST_POISON="0")  # type: ignore[list-item]
+        if prefix and not result["passed"] and not re.search("ERROR SUMMARY|Traceback|out of time", str(result)):
+            why = f"compute-sanitizer cannot watch here: {result['output'][-300:]}"
+            return {**result, "passed": None, "error": why}
+        return result
 
     names = ("memcheck", "racecheck", "synccheck", "initcheck")
     return {name: lambda name=name: watched(name) for name in (names[:1] if check.rehearse else names)}
@@ -513,7 +527,7 @@ def run_section(results: Results, command: list[str], seconds: float) -> None:
             if isinstance(stopped, KeyboardInterrupt):
                 raise
             code = -signal.SIGKILL
-        now = json.loads(results.path.read_text())
+        now = gpu_report.read(results.path)[results.section]
         results.content, results.items = now, now["items"]
         if now["running"] or code not in (0, 3):  # nobody could say how it ended
             item, late = now["running"] or "start", code == -signal.SIGKILL and time.monotonic() > end - 1
@@ -555,7 +569,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = options.only.split(",") if options.only else list(LIMITS)
     if unknown := set(chosen) - set(LIMITS):
         parser.error(f"unknown section {', '.join(sorted(unknown))}; known are {', '.join(LIMITS)}")
-    same = {"commit": commit(), "rehearsal": options.rehearse}
+    same = {"sources": sources(), "rehearsal": options.rehearse}
     if options.worker:
         results = Results(Path(options.out), options.worker, same)
         return work(options.worker, results, Check(options.rehearse, options.budget))
@@ -566,6 +580,7 @@ def main(argv: list[str] | None = None) -> int:
     verdicts = {}
     for section in [name for name in LIMITS if name in chosen]:
         results, begin = Results(folder, section, {"machine": machine, **same}, options.again), time.monotonic()
+        results.content["commit"] = commit()
         results.forget_failures()
         results.save()
         if results.content["passed"] is not True:

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .cases import LARGE, PASSES
 
+FILE = "gpu_check.json"
 MNIST = ("mlp_ae", "mlp_vae", "conv_vae", "lenet", "dcgan28", "wgan_gp28")  # steps of models for small images
 TRIPLE = "float32 by 3 x tf32"
 CEILING = {"float32": ("float32", 1), TRIPLE: ("tf32", 3), "tf32": ("tf32", 1), "bfloat16": ("bfloat16", 1)}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What the file of results holds, {section: {...}}; nothing where there is none."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(path: Path, contents: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(contents, indent=1))
+    os.replace(part, path)
 
 
 def tell(content: dict[str, Any], seconds: float) -> None:
@@ -32,15 +45,17 @@ def tell(content: dict[str, Any], seconds: float) -> None:
 
 def conclude(folder: Path, sections: list[str]) -> None:
     """Figures, what they say of the aims, and everything that failed or is missing; pictures into the folder."""
-    contents = {s: json.loads(p.read_text()) for s in sections if (p := folder / f"gpu_{s}.json").exists()}
+    found = read(folder / FILE)
+    contents = {s: found[s] for s in sections if s in found}
     layers, models = contractions_of(contents), steps_of(contents)
-    lines = [*rates(contents, layers), *step_lines(models), *aims(layers, models)]
+    write(folder / FILE, {**found, "figures": {"contractions": layers, "steps": models}})
+    lines = [*rates(contents, layers), *step_lines(contents, models), *aims(layers, models)]
     failed = [f"{s}: {name}" for s, c in contents.items() for name, r in c["items"].items() if r["passed"] is False]
     missing = [s for s in sections if s not in contents or contents[s]["passed"] is None]
     lines.append(f"failed: {', '.join(failed) or 'nothing'}")
     lines.append(f"missing or incomplete: {', '.join(missing) or 'nothing'}")
     text = "\n".join(lines)
-    (folder / "gpu_summary.txt").write_text(text + "\n")
+    (folder / "gpu_summary.txt").write_text("\n".join([text, *layer_lines(layers)]) + "\n")
     print(text, flush=True)
     try:
         draw(folder, layers, models)
@@ -62,12 +77,12 @@ def contractions_of(contents: dict[str, Any]) -> list[dict[str, Any]]:
     for layer, result in contents.get("contractions", {}).get("items", {}).items():
         for record in result.get("records", ()):
             name, times = CEILING[record["engine"]]
-            floor = math.nan
+            floor = None
             if name in rates and "bytes" in rates:
                 floor = max(times * result["flops"] / rates[name], result["bytes"] / rates["bytes"])
             records.append(
                 {**record, "layer": layer, "large": result["flops"] >= LARGE * 1e6,
-                 "ratio": record["torch_seconds"] / record["seconds"], "share": floor / record["seconds"]}
+                 "ratio": record["torch_seconds"] / record["seconds"], "share": floor and floor / record["seconds"]}
             )  # fmt: skip
     return records
 
@@ -92,8 +107,9 @@ def rates(contents: dict[str, Any], layers: list[dict[str, Any]]) -> list[str]:
         parts = {"all": mine, "large": [r for r in mine if r["large"]], "small": [r for r in mine if not r["large"]]}
         parts |= {name: [r for r in mine if r["pass"] == name] for name in PASSES}
         said = ", ".join(f"{name} {mean(r['ratio'] for r in rows):.2f}" for name, rows in parts.items() if rows)
-        share = mean(r["share"] for r in parts["large"] or mine)
-        lines.append(f"{engine}: torch / tinygen {said}; large ones reach {100 * share:.0f} % of what the GPU can do")
+        shares = [r["share"] for r in parts["large"] or mine if r["share"]]
+        reach = f"; large ones reach {100 * mean(shares):.0f} % of what the GPU can do" if shares else ""
+        lines.append(f"{engine}: torch / tinygen {said}{reach}")
     return [*lines, *fastest_single(layers)]
 
 
@@ -111,11 +127,26 @@ def fastest_single(layers: list[dict[str, Any]]) -> list[str]:
     return [f'"highest": 3 x tf32, times as fast as the ordinary units: {said}: TINYGEN_CUDA_FLOAT32={best}']
 
 
-def step_lines(models: dict[str, dict[str, float]]) -> list[str]:
+def layer_lines(layers: list[dict[str, Any]]) -> list[str]:
+    """A line for each layer, pass and engine."""
+    lines = ["layer, pass, engine: microseconds, torch's; torch / tinygen; % of the floor"] if layers else []
+    for r in layers:
+        times = f"{1e6 * r['seconds']:.1f}, {1e6 * r['torch_seconds']:.1f}; {r['ratio']:.2f}"
+        share = f"{100 * r['share']:.0f} %" if r["share"] else "-"
+        lines.append(f"{r['layer']}, {r['pass']}, {r['engine']}: {times}; {share}")
+    return lines
+
+
+def step_lines(contents: dict[str, Any], models: dict[str, dict[str, float]]) -> list[str]:
+    found, made = (contents.get(section, {}).get("items", {}) for section in ("ceilings", "steps"))
     lines = []
     for model, seconds in models.items():
-        said = ", ".join(f"{name} {1e3 * value:.3f}" for name, value in seconds.items())
-        lines.append(f"{model}: ms per step: {said}")
+        said = []
+        for name, value in seconds.items():
+            rate, flops = found.get(name.split(", ")[1], {}).get("per_second"), made.get(model, {}).get("flops")
+            share = f" ({100 * flops / rate / value:.0f} % of the ceiling)" if rate and flops else ""
+            said.append(f"{name} {1e3 * value:.3f}{share}")
+        lines.append(f"{model}: ms per step: {', '.join(said)}")
     return lines
 
 

@@ -177,18 +177,18 @@ def test_a_schedule_that_is_stretched_is_said(recipe, capsys):
 def test_doctor(capsys):
     assert tinygen("doctor") == 0
     out = capsys.readouterr().out
-    assert out.count("  ok ") == 3 and "all well" in out
+    assert out.count("  ok    cpu: ") == 3 and "all well" in out
     for word in ("Python", "NumPy", "CPU kernels", "BLAS", "GPU", "torch"):
         assert word in out
 
 
 def test_doctor_says_when_something_is_wrong(capsys, monkeypatch):
-    def broken():
+    def broken(device):
         raise ArithmeticError("1 is not 2")
 
     monkeypatch.setitem(cli.CHECKS, "gradients of a small net", broken)
     assert tinygen("doctor") == 1
-    assert "WRONG gradients of a small net: 1 is not 2" in capsys.readouterr().out
+    assert "WRONG cpu: gradients of a small net: 1 is not 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

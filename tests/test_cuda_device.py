@@ -191,6 +191,11 @@ def test_the_channels_of_one_image_are_not_those_of_a_batch():
     np.testing.assert_allclose(net(x.to(PLACE)).detach().cpu().array, want.detach().array, rtol=1e-4, atol=1e-5)
 
 
+def test_doctor_checks_the_device(capsys):
+    assert main(["doctor", "--device", PLACE]) == 0
+    assert capsys.readouterr().out.count(f"  ok    {PLACE}: ") == 3
+
+
 @pytest.mark.parametrize("recipe", ["conv-vae", "lenet"])
 def test_the_command_line_trains_resumes_samples_and_evaluates_there(recipe, tmp_path, capsys):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
@@ -221,6 +226,21 @@ def test_without_cupy_the_error_names_the_extra():
     assert "tinygen[cuda13]" in done.stderr and "CuPy is not installed" in done.stderr
     code = "import sys; sys.modules['cupy'] = None; import tinygen as tg; print(tg.cuda.is_available())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_gpu_has_one_name():
+    with pytest.raises(ValueError, match=r"'cuda:1': tinygen uses one GPU.*CUDA_VISIBLE_DEVICES"):
+        tg.device("cuda:1")
+    if tg.cuda.is_available():
+        assert tg.device("cuda:0") is tg.device("cuda")
+    else:
+        with pytest.raises(RuntimeError, match="device 'cuda' cannot be used here"):
+            tg.device("cuda:0")
+
+
+def test_the_matrix_of_a_kernel_on_the_device():
+    w = tg.tensor([1.0, 2.0, 1.0], device=PLACE)
+    np.testing.assert_array_equal(tg.conv_matrix(w, 4), tg.conv_matrix(w.cpu(), 4))
 
 
 def test_without_a_compiler_the_emulated_device_says_so():

@@ -28,15 +28,17 @@ def test_rehearsal(tmp_path):
     pytest.importorskip("torch")
     done = check("--rehearse", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "gpu_check.json").read_text())
     for name in gpu_check.LIMITS:
-        result = json.loads((tmp_path / f"gpu_{name}.json").read_text())
-        assert result["passed"] is True, (name, result)
+        assert results[name]["passed"] is True, (name, results[name])
         assert f"{name}: passed" in done.stdout
-    layers = json.loads((tmp_path / "gpu_contractions.json").read_text())["items"].values()
-    records = [r for layer in layers for r in layer["records"]]
-    assert len(records) == 2 * 3 * 4 and all(r["deviation"] < 0.04 for r in records)
+    records = results["figures"]["contractions"]
+    assert len(records) == 2 * 3 * 4 and all(r["deviation"] < 0.04 and r["share"] > 0 for r in records)
     assert (tmp_path / "gpu_contractions.png").exists() and (tmp_path / "gpu_steps.png").exists()
-    assert "failed: nothing\nmissing or incomplete: nothing" in (tmp_path / "gpu_summary.txt").read_text()
+    summary = (tmp_path / "gpu_summary.txt").read_text()
+    assert "failed: nothing\nmissing or incomplete: nothing" in summary
+    assert "rehearsal_t, weight_grad, bfloat16: " in summary and "% of the ceiling" in summary
+    assert len(list(tmp_path.iterdir())) == 4  # few enough to carry away
     again = check("--rehearse", "--out", str(tmp_path), "--only", "primitives,ceilings")
     assert "primitives: passed, 1 of 1, 0 s" in again.stdout
 
@@ -71,10 +73,10 @@ PLANTED = """
 def test_nothing_that_fails_loses_the_rest(tmp_path, capsys):
     program = tmp_path / "planted.py"
     program.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + textwrap.dedent(PLANTED))
-    results = gpu_check.Results(tmp_path, "primitives", {"commit": gpu_check.commit(), "rehearsal": False})
+    results = gpu_check.Results(tmp_path, "primitives", {"sources": gpu_check.sources(), "rehearsal": False})
     results.save()
     gpu_check.run_section(results, [sys.executable, str(program), "--worker", "primitives", "--out", str(tmp_path)], 15)
-    content = json.loads((tmp_path / "gpu_primitives.json").read_text())
+    content = json.loads((tmp_path / "gpu_check.json").read_text())["primitives"]
     assert {name: r["passed"] for name, r in content["items"].items()} == {
         "good": True, "raises": False, "breaks": False, "next": True, "dies": False, "skipped": None, "hangs": False,
     }  # fmt: skip
@@ -86,13 +88,13 @@ def test_nothing_that_fails_loses_the_rest(tmp_path, capsys):
     assert "primitives: FAILED, 2 of 8" in said and "raises: ZeroDivisionError: division by zero" in said
     assert "failed: primitives: raises, primitives: breaks, primitives: dies, primitives: hangs" in said
     assert "missing or incomplete: steps" in said
-    results = gpu_check.Results(tmp_path, "primitives", {"commit": gpu_check.commit(), "rehearsal": False})
+    results = gpu_check.Results(tmp_path, "primitives", {"sources": gpu_check.sources(), "rehearsal": False})
     results.forget_failures()
     assert list(results.items) == ["good", "next"]
 
 
 def test_a_section_that_cannot_start_has_failed(tmp_path):
-    results = gpu_check.Results(tmp_path, "steps", {"commit": None})
+    results = gpu_check.Results(tmp_path, "steps", {"sources": None})
     results.save()
     gpu_check.run_section(results, [sys.executable, "-c", "raise SystemExit(1)"], 12)
     assert results.content["passed"] is False and "ended with 1" in results.items["start"]["error"]

@@ -238,6 +238,8 @@ def check_primitives(k) -> None:
 def test_primitives_on_the_device_equal_the_emulators(k):
     """Bit by bit where nothing is summed: what a GPU must confirm first."""
     for mine, twin in zip(primitives(k), primitives(emulated.on_numpy()), strict=True):
+        if mine.dtype == np.uint32:  # tf32 has 19 bits; PTX does not say what the other 13 are
+            mine[:512], twin[:512] = mine[:512] >> 13, twin[:512] >> 13
         if mine.dtype == F32:
             np.testing.assert_allclose(mine, twin, rtol=1e-5, atol=1e-5)
         else:

@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -114,6 +115,7 @@ def _parser() -> _Parser:
 
     for command in ("resume", "sample", "evaluate"):
         make[command].add_argument("--device", help="cpu, cuda or cuda-emulated (default: the run's)")
+    make["doctor"].add_argument("--device", help="what to check (default: cpu, and cuda where there is a GPU)")
 
     sample = make["sample"]
     sample.add_argument("run", type=Path, help="folder of the run")
@@ -163,17 +165,12 @@ def _positive(kind: type) -> Any:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    import tinygen as tg
-    from tinygen.recipes import RunError, find, start
+    from tinygen.recipes import find, start
     from tinygen.training import Display
 
     find(arguments.recipe)  # before anything is loaded
-    try:
-        tg.device(arguments.device or "cpu")
-    except (ValueError, RuntimeError) as error:
-        if arguments.device is None:
-            raise
-        raise RunError(f"--device {arguments.device}: {error}") from error
+    if arguments.device:
+        _device(arguments.device)
     run = start(
         arguments.recipe, arguments.data, folder=arguments.out, size=arguments.size, channels=arguments.channels,
         limit=arguments.limit, display=Display(), preset=arguments.preset, seed=arguments.seed, device=arguments.device,
@@ -181,6 +178,17 @@ def _train(arguments: argparse.Namespace) -> None:
         model=_assignments(arguments.set),
     )  # fmt: skip
     _go(run)
+
+
+def _device(name: str) -> Any:
+    """The device that the option names; RunError, naming the option, where it is not there."""
+    import tinygen as tg
+    from tinygen.recipes import RunError
+
+    try:
+        return tg.device(name)
+    except (ValueError, RuntimeError) as error:
+        raise RunError(f"--device {name}: {error}") from error
 
 
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -394,19 +402,22 @@ def _doctor(arguments: argparse.Namespace) -> int:
     path = kernels.isa() if hasattr(kernels, "isa") else "plain NumPy (no compiled kernels: slow)"
     print(f"CPU kernels: {kernels.name}, {path}; {tg.get_num_threads()} threads of {os.cpu_count()} cores")
     print(f"BLAS: {_blas()}")
+    places = ["cpu"]
     try:
         tg.device("cuda")
         print("GPU: usable as --device cuda")
+        places.append("cuda")
     except (RuntimeError, ImportError, AttributeError) as error:
         print(f"GPU: none ({str(error).partition(';')[0]})")
     good = True
-    for name, check in CHECKS.items():
+    devices = [_device(place) for place in ([arguments.device] if arguments.device else places)]
+    for device, name in product(devices, CHECKS):
         try:
-            check()
-            print(f"  ok    {name}")
+            CHECKS[name](device)
+            print(f"  ok    {device}: {name}")
         except Exception as error:
             good = False
-            print(f"  WRONG {name}: {error}")
+            print(f"  WRONG {device}: {name}: {error}")
     print(
         f"{'all well' if good else 'SOMETHING IS WRONG: report the lines above'}, {time.perf_counter() - began:.1f} s"
     )
@@ -423,23 +434,24 @@ def _blas() -> str:
     return "; ".join(found) or "none found"
 
 
-def _check_adjoint() -> None:
+def _check_adjoint(device: Any) -> None:
     """<conv(x, w), y> = <x, conv_transpose(y, w)>, with a size that the stride does not divide."""
     import numpy as np
 
     import tinygen as tg
 
     draw = np.random.default_rng(0)
-    x, w = (tg.tensor(draw.standard_normal(shape).astype(np.float32)) for shape in ((4, 3, 29, 28), (8, 3, 4, 4)))
+    drawn = lambda shape: tg.tensor(np.asarray(draw.standard_normal(shape), np.float32), device=device)
+    x, w = drawn((4, 3, 29, 28)), drawn((8, 3, 4, 4))
     y = tg.conv2d(x, w, stride=2, padding=1)
-    g = tg.tensor(draw.standard_normal(y.shape).astype(np.float32))
+    g = drawn(y.shape)
     back = tg.conv_transpose2d(g, w, stride=2, padding=1, output_size=(29, 28))
     left, right = (y * g).sum().item(), (x * back).sum().item()
     if not abs(left - right) <= 1e-4 * max(1.0, float((abs(y) * abs(g)).sum().item())) or left == 0:
         raise ArithmeticError(f"{left} is not {right}")
 
 
-def _check_gradients() -> None:
+def _check_gradients(device: Any) -> None:
     """Backward against central differences in float64."""
     import numpy as np
 
@@ -447,17 +459,16 @@ def _check_gradients() -> None:
     from tinygen.testing import gradcheck
 
     draw = np.random.default_rng(1)
-    x, w, v = (tg.tensor(draw.standard_normal(s)) for s in ((2, 2, 8, 8), (3, 2, 3, 3), (3 * 16, 4)))
+    shapes = ((2, 2, 8, 8), (3, 2, 3, 3), (3 * 16, 4))
+    x, w, v = (tg.tensor(draw.standard_normal(s), device=device) for s in shapes)
     gradcheck(
         lambda x, w, v: (tg.conv2d(x, w, stride=2, padding=1).tanh().reshape(2, -1) @ v).softmax(-1).log(), [x, w, v]
     )
 
 
-def _check_random() -> None:
+def _check_random(device: Any) -> None:
     """Philox4x32-10 with a zero key and a zero counter (Salmon et al. 2011, known answers)."""
-    import tinygen as tg
-
-    words = [int(v) for v in tg.device("cpu").kernels.random_bits(0, 0, 0, 4)]
+    words = [int(v) for v in device.kernels.random_bits(0, 0, 0, 4)]
     known = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
     if words != known:
         raise ArithmeticError(f"{[hex(w) for w in words]} is not {[hex(w) for w in known]}")

@@ -189,9 +189,17 @@ def _load(name: str) -> Any:
 
 
 def device(name: str | Device = "cpu") -> Device:
-    """The device "cpu", "cuda" or "cuda-emulated"; ValueError for an unknown name, RuntimeError where it cannot run."""
+    """The device "cpu", "cuda" or "cuda-emulated"; ValueError for an unknown name, RuntimeError where it cannot run.
+
+    "cuda:0" is "cuda": tinygen uses one GPU, the first of those that CUDA_VISIBLE_DEVICES shows.
+    """
     if isinstance(name, Device):
         return name
+    if name.startswith("cuda:"):
+        if name != "cuda:0":
+            remedy = "set CUDA_VISIBLE_DEVICES to choose another, and use 'cuda'"
+            raise ValueError(f"device: {name!r}: tinygen uses one GPU, the first it sees; {remedy}")
+        name = "cuda"
     if name not in _devices:
         if name not in _MODULES:
             raise ValueError(f"device: unknown device {name!r}; known devices are {', '.join(map(repr, _MODULES))}")

@@ -151,7 +151,7 @@ def conv_matrix(
     w = [1, 2, 1] and size 4: [[2,1,0,0],[1,2,1,0],[0,1,2,1],[0,0,1,2]] (lecture 4, whose slide
     misplaces the last 1 of row 3).
     """
-    kernel = np.asarray(w.array if isinstance(w, Tensor) else w, np.float64)
+    kernel = np.asarray(w.to("cpu").array if isinstance(w, Tensor) else w, np.float64)
     if kernel.ndim not in (1, 2):
         raise ValueError(f"conv_matrix: w should be a 1-D or 2-D kernel, got {kernel.ndim}-D")
     sizes = per_axis("conv_matrix", "size", size, kernel.ndim)
