@@ -54,6 +54,8 @@ def conclude(folder: Path, sections: list[str]) -> None:
     missing = [s for s in sections if s not in contents or contents[s]["passed"] is None]
     lines.append(f"failed: {', '.join(failed) or 'nothing'}")
     lines.append(f"missing or incomplete: {', '.join(missing) or 'nothing'}")
+    if any(c.get("rehearsal") for c in contents.values()):
+        lines.append("A REHEARSAL, without a GPU: times, ratios and what they say of the aims mean nothing.")
     text = "\n".join(lines)
     (folder / "gpu_summary.txt").write_text("\n".join([text, *layer_lines(layers)]) + "\n")
     print(text, flush=True)
@@ -153,8 +155,8 @@ def step_lines(contents: dict[str, Any], models: dict[str, dict[str, float]]) ->
 def aims(layers: list[dict[str, Any]], models: dict[str, dict[str, float]]) -> list[str]:
     """Each aim beside what was measured."""
 
-    def step(names: Iterable[str], precision: str) -> float:
-        pairs = [(models.get(n, {}).get(f"torch, {precision}"), models.get(n, {}).get(f"tinygen captured, {precision}"))
+    def step(names: Iterable[str], precision: str, rival: str = "torch") -> float:
+        pairs = [(models.get(n, {}).get(f"{rival}, {precision}"), models.get(n, {}).get(f"tinygen captured, {precision}"))
                  for n in names]  # fmt: skip
         return mean(theirs / ours for theirs, ours in pairs if theirs and ours)
 
@@ -164,6 +166,7 @@ def aims(layers: list[dict[str, Any]], models: dict[str, dict[str, float]]) -> l
     both = ("float32", "tf32")
     measured = [
         *((f"steps for small images, captured, against eager torch, {p}", 3.0, step(MNIST, p)) for p in both),
+        ("the same against torch.compile with CUDA graphs, tf32", 1.0, step(MNIST, "tf32", "torch compiled")),
         *((f"dcgan64's step, {p}", 1.0, step(["dcgan64"], p)) for p in both),
         ("contractions in float32", 0.9, max(layer("float32"), layer(TRIPLE))),
         *((f"small layers in {engine}", 1.0, layer(engine, False)) for engine in ("float32", "tf32", "bfloat16")),

@@ -38,6 +38,7 @@ def test_rehearsal(tmp_path):
     summary = (tmp_path / "gpu_summary.txt").read_text()
     assert "failed: nothing\nmissing or incomplete: nothing" in summary
     assert "rehearsal_t, weight_grad, bfloat16: " in summary and "% of the ceiling" in summary
+    assert "A REHEARSAL" in summary
     assert len(list(tmp_path.iterdir())) == 4  # few enough to carry away
     again = check("--rehearse", "--out", str(tmp_path), "--only", "primitives,ceilings")
     assert "primitives: passed, 1 of 1, 0 s" in again.stdout
