@@ -156,8 +156,8 @@ def aims(layers: list[dict[str, Any]], models: dict[str, dict[str, float]]) -> l
     """Each aim beside what was measured."""
 
     def step(names: Iterable[str], precision: str, rival: str = "torch") -> float:
-        pairs = [(models.get(n, {}).get(f"{rival}, {precision}"), models.get(n, {}).get(f"tinygen captured, {precision}"))
-                 for n in names]  # fmt: skip
+        asked = [f"{rival}, {precision}", f"tinygen captured, {precision}"]
+        pairs = [[models.get(n, {}).get(name) for name in asked] for n in names]
         return mean(theirs / ours for theirs, ours in pairs if theirs and ours)
 
     def layer(engine: str, large: bool | None = None) -> float:

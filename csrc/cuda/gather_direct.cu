@@ -2,32 +2,49 @@
 // depthwise convolutions). All arithmetic in `real`.
 #include "gather.h"
 
-// A thread computes `kRowsEach` rows of one column: it reads each b once and the a's through the cache, the same for the
-// whole warp. Bytes: the image once per kRowsEach rows (from L1 for the overlapping taps), the result once.
+// A thread computes `kRowsEach` rows of one column. The block brings 64 k at a time of a and of the table to shared memory,
+// where one number serves the whole warp and four lie side by side; b is read from global memory, each number once (from
+// L1 where taps overlap). Bytes: the image once per kRowsEach rows, the result once.
 template <int kRowsEach>
 DEVICE void gather_direct(const Gather g) {
+  const int depth = 64;
+  struct alignas(16) Rows {
+    real a[kRowsEach];
+  };
   const Part part(g, kRowsEach);
-  const int j = part.j_tile * 256 + int(threadIdx.x), m_base = part.m_tile * kRowsEach;
-  if (j >= part.columns) return;
+  const int tid = int(threadIdx.x), j = part.j_tile * 256 + tid, m_base = part.m_tile * kRowsEach;
   const unsigned limit = unsigned(g.limit), signs = unsigned(g.signs);
-  const int2 column = __ldg(&g.b_j[part.phase.z + j]);
+  if (part.j_tile * 256 >= part.columns) return;  // this phase has fewer columns than the largest
+  const int2 column = __ldg(&g.b_j[part.phase.z + min(j, part.columns - 1)]);
   const real* a = g.a + part.group * g.a_group + m_base * g.a_row;
   const real* b = g.b + part.group * g.b_group + column.x;
   const int* a_k = g.a_k + part.phase.x;
   const int2* b_k = g.b_k + part.phase.x;
   const int rows = min(kRowsEach, part.rows - m_base);
+  SHARED(Rows, weights, [depth]);
+  SHARED(int2, taps, [depth]);
   real sums[kRowsEach];
   UNROLL
   for (int i = 0; i < kRowsEach; i++) sums[i] = 0;
-  for (int k = 0; k < part.count; k++) {
-    const int2 row = __ldg(&b_k[k]);
-    if (!inside(row.y, column.y, limit, signs)) continue;
-    const real value = __ldg(&b[row.x]);
-    const real* weights = a + __ldg(&a_k[k]);
-    UNROLL
-    for (int i = 0; i < kRowsEach; i++)
-      if (i < rows) sums[i] += __ldg(&weights[i * g.a_row]) * value;
+  for (int k0 = 0; k0 < part.count; k0 += depth) {
+    const int count = min(depth, part.count - k0);
+    __syncthreads();  // the last ones have been read
+    for (int i = tid; i < count * kRowsEach; i += 256) {
+      const int k = i / kRowsEach, m = i % kRowsEach;
+      weights[k].a[m] = m < rows ? __ldg(&a[m * g.a_row + __ldg(&a_k[k0 + k])]) : real(0);
+    }
+    if (tid < count) taps[tid] = __ldg(&b_k[k0 + tid]);
+    __syncthreads();
+    for (int k = 0; k < count; k++) {
+      const int2 row = taps[k];
+      if (!inside(row.y, column.y, limit, signs)) continue;
+      const real value = __ldg(&b[row.x]);
+      const Rows of_k = weights[k];
+      UNROLL
+      for (int i = 0; i < kRowsEach; i++) sums[i] += of_k.a[i] * value;
+    }
   }
+  if (j >= part.columns) return;
   real* c = g.c + part.group * g.c_group + m_base * g.c_row + __ldg(&g.c_j[part.phase.z + j]);
   UNROLL
   for (int i = 0; i < kRowsEach; i++)
