@@ -84,6 +84,21 @@ DEVICE int thread_again() {
 #endif
 }
 
+// x in a register: at each use what was computed, and not the computation.
+template <class T>
+DEVICE T* kept(T* x) {
+#ifdef __CUDACC__
+  asm volatile("" : "+l"(x));
+#endif
+  return x;
+}
+DEVICE int kept(int x) {
+#ifdef __CUDACC__
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 struct Sum {
   template <class T>
   DEVICE T operator()(T a, T b) const {
@@ -122,17 +137,11 @@ DEVICE T team_reduce(T value, int team, F combine) {
 
 // ---- numbers for tensor cores
 
-// x rounded to tf32 (10 bits of fraction, ties away from zero), as its bits.
+// x rounded to tf32 (10 bits of fraction, ties away from zero), as bits of which mma reads the upper 19: half a unit is
+// added, and the rest left to it, as CUTLASS does (two instructions; cvt.rna is four). Infinity and NaN stay.
 DEVICE unsigned to_tf32(float x) {
-#ifndef __CUDACC__
-  return (__float_as_uint(x) + 0x1000u) & ~0x1fffu;
-#elif defined(TENSOR_CORES)
-  unsigned bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-  return bits;
-#else
-  return __float_as_uint(x);
-#endif
+  const unsigned bits = __float_as_uint(x);
+  return fabs(x) < infinity() ? bits + 0x1000u : bits;
 }
 
 // x rounded to bfloat16 (7 bits of fraction, ties to even; NaN stays NaN).
@@ -189,6 +198,22 @@ DEVICE void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// Four matrices of 8 rows of 16 bytes from shared memory, by one warp: lane l says where row l % 8 of matrix l / 8 begins,
+// and receives to[i] = word lane % 4 of row lane / 4 of matrix i, which is how mma wants its factors.
+DEVICE void load_matrices(unsigned (&to)[4], const void* row) {
+#ifndef __CUDACC__
+  typedef unsigned __attribute__((may_alias)) Word;
+  const void* const* rows = cudacpu::exchange(kWholeWarp, row, __LINE__);
+  for (int i = 0; i < 4; i++)
+    to[i] = static_cast<const Word*>(rows[8 * i + cudacpu::lane() / 4])[cudacpu::lane() % 4];
+#else
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
 #endif
 }
 

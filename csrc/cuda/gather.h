@@ -50,7 +50,7 @@ struct Gather {
 
 DEVICE bool inside(int of_k, int of_j, unsigned limit, unsigned signs) {
   const unsigned word = unsigned(of_k) + unsigned(of_j);
-  return ((word & ~(word - limit)) & signs) == signs;
+  return ((~word | (word - limit)) & signs) == 0;
 }
 
 DEVICE real finished(const Gather& g, int group, int m, int j, real sum) {

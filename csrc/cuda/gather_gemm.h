@@ -50,12 +50,57 @@ DEVICE void write_moments(const Gather& g, Engine& engine) {
   }
 }
 
+// Which numbers of a tile of `lines` by K (lines: rows of a, columns of b) a thread brings from global to shared memory.
+//
+// Where neighbours along k are neighbours in memory, eight lanes read eight of them, one sector of 32 bytes, and a thread
+// goes on with the next eight and the next lines. Otherwise neighbouring lanes read neighbouring lines, and a thread a run
+// along k of one line, whose entries of the table lie side by side, as do its numbers in shared memory.
+template <int lines, int K, int T, bool k_fast>
+struct Share {
+  static constexpr int kCount = lines * K / T, kLines = k_fast ? lines * 8 / T : 1, kDepth = kCount / kLines;
+  static constexpr int kLineStep = T / 8, kStep = k_fast ? 8 : 1;
+  static_assert(k_fast || T % lines == 0, "a thread keeps its line");
+  int k, line;
+
+  DEVICE explicit Share(int thread)
+      : k(k_fast ? thread % 8 : thread / lines * kCount), line(k_fast ? thread / 8 : thread % lines) {}
+
+  DEVICE void load_table(int (&to)[kDepth], const int* from) const {
+    UNROLL
+    for (int i = 0; i < kDepth; i += k_fast ? 1 : 2) {
+      if (k_fast) {
+        to[i] = __ldg(from + i * kStep);
+      } else {
+        const int2 two = __ldg(reinterpret_cast<const int2*>(from + i));
+        to[i] = two.x, to[i + 1] = two.y;
+      }
+    }
+  }
+  DEVICE void load_table(int2 (&to)[kDepth], const int2* from) const {
+    UNROLL
+    for (int i = 0; i < kDepth; i += k_fast ? 1 : 2) {
+      if (k_fast) {
+        to[i] = __ldg(from + i * kStep);
+      } else {
+        const int4 two = __ldg(reinterpret_cast<const int4*>(from + i));
+        to[i] = int2{two.x, two.y}, to[i + 1] = int2{two.z, two.w};
+      }
+    }
+  }
+  template <class Side>
+  DEVICE void store(Side& side, int l, const real (&values)[kDepth]) const {
+    if constexpr (k_fast) {
+      UNROLL
+      for (int i = 0; i < kDepth; i++) side.put(line + l * kLineStep, k + i * kStep, values[i]);
+    } else {
+      side.put_run(line, k, values);
+    }
+  }
+};
+
 template <class Engine, bool a_m_fast, bool b_k_fast>
 DEVICE void gather_gemm(const Gather g) {
   constexpr int T = Engine::kThreads, M = Engine::kRows, J = Engine::kColumns, K = Engine::kDepth;
-  constexpr int a_count = M * K / T, b_count = J * K / T, lanes = 8;  // 8 lanes along k read one sector of 32 bytes
-  static_assert(T % M == 0 || !a_m_fast, "a thread keeps its row");
-  static_assert(T % J == 0 || b_k_fast, "a thread keeps its column");
   const Part part(g, M);
   const int m_base = part.m_tile * M, j_base = part.j_tile * J, tid = int(threadIdx.x);
   if (j_base >= part.columns) {  // this phase has fewer columns than the largest
@@ -67,56 +112,53 @@ DEVICE void gather_gemm(const Gather g) {
   const int chunk = ((part.count + int(g.splits) - 1) / int(g.splits) + K - 1) / K * K;
   const int k_begin = min(part.split * chunk, part.count), k_end = min(k_begin + chunk, part.count);
   const unsigned limit = unsigned(g.limit), signs = unsigned(g.signs);
-  const real* a = g.a + part.group * g.a_group;
-  const real* b = g.b + part.group * g.b_group;
-  const int* a_k = g.a_k + part.phase.x;
-  const int2* b_k = g.b_k + part.phase.x;
-  const int2* b_j = g.b_j + part.phase.z;
 
-  // Where this thread's i-th number of a tile lies, relative to (k0, m0) and (k0, j0).
-  const int a_k0 = a_m_fast ? tid / M : tid % lanes, a_m0 = a_m_fast ? tid % M : tid / lanes;
-  const int b_k0 = b_k_fast ? tid % lanes : tid / J, b_j0 = b_k_fast ? tid / lanes : tid % J;
-  const auto a_k_of = [](int i) { return a_m_fast ? i * (T / M) : i % (K / lanes) * lanes; };
-  const auto a_m_of = [](int i) { return a_m_fast ? 0 : i / (K / lanes) * (T / lanes); };
-  const auto b_k_of = [](int i) { return b_k_fast ? i % (K / lanes) * lanes : i * (T / J); };
-  const auto b_j_of = [](int i) { return b_k_fast ? i / (K / lanes) * (T / lanes) : 0; };
-
-  const real* a_rows = a + (long long)(m_base + a_m0) * g.a_row;
-  const int rows_left = part.rows - m_base - a_m0;
-  int2 column[b_count];
+  const Share<M, K, T, !a_m_fast> of_a(tid);
+  const Share<J, K, T, b_k_fast> of_b(tid);
+  const real* a = kept(g.a + part.group * g.a_group + (long long)(m_base + of_a.line) * g.a_row);
+  const real* b = kept(g.b + part.group * g.b_group);
+  const int* a_k = kept(g.a_k + part.phase.x + of_a.k);
+  const int2* b_k = kept(g.b_k + part.phase.x + of_b.k);
+  const int rows_left = part.rows - m_base - of_a.line, a_step = kept(of_a.kLineStep * int(g.a_row));
+  int2 column[of_b.kLines];
   UNROLL
-  for (int i = 0; i < b_count; i++) {
-    const int j = j_base + b_j0 + b_j_of(i);
-    column[i] = __ldg(&b_j[min(j, part.columns - 1)]);  // columns past the end are computed, and not written
+  for (int i = 0; i < of_b.kLines; i++) {  // columns past the end are computed, and not written
+    const int j = j_base + of_b.line + i * of_b.kLineStep;
+    column[i] = __ldg(&g.b_j[part.phase.z + min(j, part.columns - 1)]);
   }
 
-  real from_a[a_count], from_b[b_count];
+  real from_a[of_a.kLines][of_a.kDepth], from_b[of_b.kLines][of_b.kDepth];
   const auto load = [&](int k0) {
+    int at_a[of_a.kDepth];
+    int2 at_b[of_b.kDepth];
+    of_a.load_table(at_a, a_k + k0);
+    of_b.load_table(at_b, b_k + k0);
     UNROLL
-    for (int i = 0; i < a_count; i++) {
-      const int k = k0 + a_k0 + a_k_of(i);
-      const bool there = k < k_end && a_m_of(i) < rows_left;
-      from_a[i] = there ? __ldg(&a_rows[a_m_of(i) * int(g.a_row) + __ldg(&a_k[k])]) : real(0);
-    }
+    for (int l = 0; l < of_a.kLines; l++)
+      UNROLL
+      for (int i = 0; i < of_a.kDepth; i++) {
+        const bool there = k0 + of_a.k + i * of_a.kStep < k_end && l * of_a.kLineStep < rows_left;
+        from_a[l][i] = there ? __ldg(&a[l * a_step + at_a[i]]) : real(0);
+      }
     UNROLL
-    for (int i = 0; i < b_count; i++) {
-      const int k = k0 + b_k0 + b_k_of(i);
-      const int2 row = k < k_end ? __ldg(&b_k[k]) : int2{0, 0};
-      const bool there = k < k_end && inside(row.y, column[i].y, limit, signs);
-      from_b[i] = there ? __ldg(&b[row.x + column[i].x]) : real(0);
-    }
+    for (int l = 0; l < of_b.kLines; l++)
+      UNROLL
+      for (int i = 0; i < of_b.kDepth; i++)
+        from_b[l][i] = inside(at_b[i].y, column[l].y, limit, signs) ? __ldg(&b[at_b[i].x + column[l].x]) : real(0);
   };
   SHARED(typename Engine::Tile, tiles, [2]);
   const auto store = [&](int buffer) {
     UNROLL
-    for (int i = 0; i < a_count; i++) tiles[buffer].put_a(a_k0 + a_k_of(i), a_m0 + a_m_of(i), from_a[i]);
+    for (int l = 0; l < of_a.kLines; l++) of_a.store(tiles[buffer].a, l, from_a[l]);
     UNROLL
-    for (int i = 0; i < b_count; i++) tiles[buffer].put_b(b_k0 + b_k_of(i), b_j0 + b_j_of(i), from_b[i]);
+    for (int l = 0; l < of_b.kLines; l++) of_b.store(tiles[buffer].b, l, from_b[l]);
   };
 
   Engine engine(tid);
-  load(k_begin);
-  store(0);
+  if (k_begin < k_end) {
+    load(k_begin);
+    store(0);
+  }
   __syncthreads();
   for (int k0 = k_begin, buffer = 0; k0 < k_end; k0 += K, buffer ^= 1) {
     const bool more = k0 + K < k_end;

@@ -7,26 +7,35 @@
 template <int M, int J, int K, int WM, int WJ>
 struct Bf16 : Fragments<J, WM, WJ> {
   static constexpr int kRows = M, kColumns = J, kDepth = K, kThreads = M / WM * (J / WJ) * 32;
-  struct alignas(16) Tile {
-    unsigned short a[K / 2][M + 8][2], b[K / 2][J + 8][2];
-    DEVICE void put_a(int k, int m, float value) { a[k / 2][m][k % 2] = to_bf16(value); }
-    DEVICE void put_b(int k, int j, float value) { b[k / 2][j][k % 2] = to_bf16(value); }
-    static DEVICE unsigned pair(const unsigned short (&two)[2]) { return two[0] | unsigned(two[1]) << 16; }
+  // Lines of K + 8: see gemm_tf32.h.
+  template <int lines>
+  struct alignas(16) Side {
+    unsigned short at[lines][K + 8];
+    DEVICE void put(int line, int k, float value) { at[line][k] = to_bf16(value); }
+    template <int n>
+    DEVICE void put_run(int line, int k, const float (&v)[n]) {
+      static_assert(n % 8 == 0, "whole vectors");
+      const auto two = [&](int i) { return to_bf16(v[i]) | unsigned(to_bf16(v[i + 1])) << 16; };
+      UNROLL
+      for (int i = 0; i < n; i += 8)
+        *reinterpret_cast<uint4*>(&at[line][k + i]) = uint4{two(i), two(i + 2), two(i + 4), two(i + 6)};
+    }
+  };
+  struct Tile {
+    Side<M> a;
+    Side<J> b;
   };
   using Sums = Fragments<J, WM, WJ>;
-  using Sums::g, Sums::j0, Sums::m0, Sums::sums, Sums::t, Sums::Sums;
+  using Sums::j0, Sums::m0, Sums::sums, Sums::Sums;
+
   DEVICE void multiply(const Tile& tile) {
     UNROLL
-    for (int k = 0; k < K / 2; k += 8) {
+    for (int k = 0; k < K; k += 16) {
       unsigned a[WM / 16][4], b[WJ / 8][2];
       UNROLL
-      for (int i = 0; i < WM / 16; i++)
-        UNROLL
-        for (int e = 0; e < 4; e++) a[i][e] = Tile::pair(tile.a[k + t + e / 2 * 4][m0 + 16 * i + g + e % 2 * 8]);
+      for (int i = 0; i < WM / 16; i++) Sums::load_a(a[i], tile.a, m0 + 16 * i, k);
       UNROLL
-      for (int j = 0; j < WJ / 8; j++)
-        UNROLL
-        for (int e = 0; e < 2; e++) b[j][e] = Tile::pair(tile.b[k + t + 4 * e][j0 + 8 * j + g]);
+      for (int j = 0; j < WJ / 8; j += 2) Sums::load_b(b[j], b[j + 1], tile.b, j0 + 8 * j, k);
       UNROLL
       for (int i = 0; i < WM / 16; i++)
         UNROLL

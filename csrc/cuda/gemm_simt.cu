@@ -26,11 +26,20 @@ DEVICE void load_vectors(double* to, const double* from) {
 template <int M, int J, int K, int TM, int TN>
 struct Simt {
   static constexpr int kRows = M, kColumns = J, kDepth = K, kThreads = M / TM * (J / TN);
-  // Rows of M + 4: the 32 stores of a warp, 8 along k and 4 along m, fall into different banks.
-  struct alignas(16) Tile {
-    real a[K][M + 4], b[K][J + 4];
-    DEVICE void put_a(int k, int m, real value) { a[k][m] = value; }
-    DEVICE void put_b(int k, int j, real value) { b[k][j] = value; }
+  // Rows of `lines` + 4: the 32 stores of a warp, 8 along k and 4 along the lines, fall into different banks.
+  template <int lines>
+  struct alignas(16) Side {
+    real at[K][lines + 4];
+    DEVICE void put(int line, int k, real value) { at[k][line] = value; }
+    template <int n>
+    DEVICE void put_run(int line, int k, const real (&values)[n]) {
+      UNROLL
+      for (int i = 0; i < n; i++) at[k + i][line] = values[i];
+    }
+  };
+  struct Tile {
+    Side<M> a;
+    Side<J> b;
   };
   static constexpr int kOwnRows = TM, kOwnColumns = TN, kLanes = J / TN, kWarps = 1;
   real sums[TM][TN];
@@ -48,8 +57,8 @@ struct Simt {
     UNROLL
     for (int k = 0; k < K; k++) {
       real a[TM], b[TN];
-      load_vectors<TM>(a, &tile.a[k][m0]);
-      load_vectors<TN>(b, &tile.b[k][j0]);
+      load_vectors<TM>(a, &tile.a.at[k][m0]);
+      load_vectors<TN>(b, &tile.b.at[k][j0]);
       UNROLL
       for (int i = 0; i < TM; i++)
         UNROLL

@@ -10,31 +10,50 @@
 template <int M, int J, int K, int WM, int WJ, int terms>
 struct Tf32 : Fragments<J, WM, WJ> {
   static constexpr int kRows = M, kColumns = J, kDepth = K, kThreads = M / WM * (J / WJ) * 32;
-  // Rows of M + 8: a fragment's 32 loads, 4 along k and 8 along m, fall into different banks.
-  struct alignas(16) Tile {
-    float a[K][M + 8], b[K][J + 8];
+  // Lines of K + 4: the eight rows of a matrix, and the runs that eight neighbouring lanes store, fall into different banks.
+  template <int lines>
+  struct alignas(16) Side {
+    float at[lines][K + 4];
     static DEVICE float rounded(float x) { return terms == 1 ? __uint_as_float(to_tf32(x)) : x; }
-    DEVICE void put_a(int k, int m, float value) { a[k][m] = rounded(value); }
-    DEVICE void put_b(int k, int j, float value) { b[k][j] = rounded(value); }
+    DEVICE void put(int line, int k, float value) { at[line][k] = rounded(value); }
+    template <int n>
+    DEVICE void put_run(int line, int k, const float (&v)[n]) {
+      static_assert(n % 4 == 0, "whole vectors");
+      UNROLL
+      for (int i = 0; i < n; i += 4)
+        *reinterpret_cast<float4*>(&at[line][k + i]) =
+            float4{rounded(v[i]), rounded(v[i + 1]), rounded(v[i + 2]), rounded(v[i + 3])};
+    }
+  };
+  struct Tile {
+    Side<M> a;
+    Side<J> b;
   };
   using Sums = Fragments<J, WM, WJ>;
-  using Sums::g, Sums::j0, Sums::m0, Sums::sums, Sums::t, Sums::Sums;
-  static DEVICE void split(float x, unsigned& high, unsigned& low) {
-    high = terms == 1 ? __float_as_uint(x) : to_tf32(x);
-    low = terms == 1 ? 0 : to_tf32(x - __uint_as_float(high));
+  using Sums::j0, Sums::m0, Sums::sums, Sums::Sums;
+
+  template <int n>
+  static DEVICE void split(unsigned (&high)[n], unsigned (&low)[n]) {
+    UNROLL
+    for (int i = 0; i < n; i++) {
+      const float x = __uint_as_float(high[i]);
+      high[i] = to_tf32(x) & ~0x1fffu, low[i] = to_tf32(x - __uint_as_float(high[i]));
+    }
   }
   DEVICE void multiply(const Tile& tile) {
     UNROLL
     for (int k = 0; k < K; k += 8) {
       unsigned a[WM / 16][4], a_low[WM / 16][4], b[WJ / 8][2], b_low[WJ / 8][2];
       UNROLL
-      for (int i = 0; i < WM / 16; i++)
-        UNROLL
-        for (int e = 0; e < 4; e++) split(tile.a[k + t + e / 2 * 4][m0 + 16 * i + g + e % 2 * 8], a[i][e], a_low[i][e]);
+      for (int i = 0; i < WM / 16; i++) Sums::load_a(a[i], tile.a, m0 + 16 * i, k);
       UNROLL
-      for (int j = 0; j < WJ / 8; j++)
+      for (int j = 0; j < WJ / 8; j += 2) Sums::load_b(b[j], b[j + 1], tile.b, j0 + 8 * j, k);
+      if (terms == 3) {
         UNROLL
-        for (int e = 0; e < 2; e++) split(tile.b[k + t + 4 * e][j0 + 8 * j + g], b[j][e], b_low[j][e]);
+        for (int i = 0; i < WM / 16; i++) split(a[i], a_low[i]);
+        UNROLL
+        for (int j = 0; j < WJ / 8; j++) split(b[j], b_low[j]);
+      }
       UNROLL
       for (int i = 0; i < WM / 16; i++)
         UNROLL

@@ -4,7 +4,8 @@
 
 csrc/cuda/gather.h says what m, k and j are in each case. Tables are NumPy arrays of int32, made once per geometry; an
 entry of b is {offset, word}. A word holds a row and a column in two bit fields: word(k) + word(j) is the position
-that a tap meets, each field counted from its highest bit, so that two bit operations tell whether it lies inside.
+that a tap meets, each field counted from its highest bit, so that two bit operations tell whether it lies inside. The k
+of a phase are filled up to a multiple of 32 with taps that lie outside wherever they are used: a tile of k is whole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from .geometry import Geometry, Pair
 
 _LARGEST = 2**31 - 1
+_WHOLE = 32  # every tile's depth divides it
 _TOO_LARGE = "the CUDA kernels count with 32 bits: an array of more than 2^31 numbers; use a smaller batch"
 
 
@@ -57,7 +59,7 @@ class Gather:
         return int(self.phases[:, 1].max(initial=0))
 
 
-def _int32(*columns: np.ndarray) -> np.ndarray:
+def _int32(*columns: np.ndarray | int) -> np.ndarray:
     """One column as (n,), several as (n, columns); ValueError where 31 bits do not hold an offset."""
     flat = [np.asarray(c, np.int64).reshape(-1) for c in np.broadcast_arrays(*columns)]
     if any(c.size and max(c.max(), -c.min()) > _LARGEST for c in flat[:1]):
@@ -67,12 +69,16 @@ def _int32(*columns: np.ndarray) -> np.ndarray:
 
 
 class _Words:
-    """Packs positions of an image of `size`; the first part carries the middle of both fields."""
+    """Packs positions of an image of `size`; the first part carries the middle of both fields.
 
-    def __init__(self, size: Pair, smallest: Pair, largest: Pair) -> None:
-        bits = []
-        for n, low, high in zip(size, smallest, largest, strict=True):
-            reach = max(n - low, -low, high + 1, n, 1)  # field: position + 2^(bits - 1), before and after taking n off
+    `smallest` and `largest` bound the positions that a tap meets, `first` and `last` those that j alone says.
+    """
+
+    def __init__(self, size: Pair, smallest: Pair, largest: Pair, first: Pair, last: Pair) -> None:
+        bits, below = [], (size[0] - first[0], 0)  # `below` takes every j under the image
+        for n, low, high, end, more in zip(size, smallest, largest, last, below, strict=True):
+            # A field holds position + 2^(bits - 1), before and after taking n off.
+            reach = max(n - low, -low, high + 1, n, 1, end + more + 1)
             bits.append(int(reach).bit_length() + 1)
         if sum(bits) > 32:
             raise ValueError(f"the CUDA convolution packs positions into 32 bits; an image of {size} is too large")
@@ -80,9 +86,16 @@ class _Words:
         self.middle = self.pack(1 << bits[0] - 1, 1 << bits[1] - 1)
         self.limit = int(self.pack(*size))
         self.signs = int(self.middle)
+        self.outside = self.pack(*below)
 
     def pack(self, row: np.ndarray | int, column: np.ndarray | int) -> np.ndarray:
         return np.asarray(row, np.int64) * (1 << self.shift) + column
+
+
+def _filled(a_k: np.ndarray, b_k: np.ndarray, outside: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """The tables of a phase with as many taps outside behind its own as make their number a multiple of 32."""
+    more = np.zeros(-len(a_k) % _WHOLE, np.int32)
+    return np.concatenate([a_k, more]), np.concatenate([b_k, _int32(more, outside)])
 
 
 def convolution(geo: Geometry, weight: bool) -> Gather:
@@ -96,20 +109,24 @@ def convolution(geo: Geometry, weight: bool) -> Gather:
         st * (m - 1) - before + d * (taps - 1)
         for st, m, before, d, taps in zip(geo.stride, (p, q), geo.pad, geo.dilation, (r, s), strict=True)
     )
-    words = _Words((h, w), (-geo.pad[0], -geo.pad[1]), last)  # type: ignore[arg-type]
+    reach = geo.dilation[0] * (r - 1), geo.dilation[1] * (s - 1)
+    start, end = (-geo.pad[0], -geo.pad[1]), (last[0] - reach[0], last[1] - reach[1])
+    words = _Words((h, w), start, last, *(((0, 0), reach) if weight else (start, end)))  # type: ignore[arg-type]
     pixels = _int32(image * (c * h * w) + row * w + column, words.pack(row, column) + words.middle)
     taps = _int32(channel * (h * w) + down * w + right, words.pack(down, right))
     of_pixel = _int32(image * (k * p * q) + i * q + j)
     of_tap = np.arange(cg * r * s, dtype=np.int32)
     kg, size, outputs = k // geo.groups, cg * r * s, n * p * q
     if weight:
+        a_k, b_k = _filled(of_pixel, pixels, words.outside + words.middle)
         return Gather(
-            a_row=p * q, a_k=of_pixel, b_k=pixels, b_j=taps, c_row=size, c_j=of_tap,
+            a_row=p * q, a_k=a_k, b_k=b_k, b_j=taps, c_row=size, c_j=of_tap,
             phases=np.array([[0, outputs, 0, size]], np.int32), rows=kg, limit=words.limit, signs=words.signs,
             groups=geo.groups, a_group=kg * p * q, b_group=cg * h * w, c_group=kg * size, b_k_fast=q >= s,
         )  # fmt: skip
+    a_k, b_k = _filled(of_tap, taps, words.outside)
     return Gather(
-        a_row=size, a_k=of_tap, b_k=taps, b_j=pixels, c_row=p * q, c_j=of_pixel,
+        a_row=size, a_k=a_k, b_k=b_k, b_j=pixels, c_row=p * q, c_j=of_pixel,
         phases=np.array([[0, size, 0, outputs]], np.int32), rows=kg, limit=words.limit, signs=words.signs,
         groups=geo.groups, a_group=kg * size, b_group=cg * h * w, c_group=kg * p * q, b_k_fast=q < s,
     )  # fmt: skip
@@ -132,21 +149,26 @@ def transposed(geo: Geometry) -> Gather:
     shifts = [[x for part in axis for x in part[3]] or [0] for axis in parts]
     counts = [max(part[1] for part in axis) for axis in parts]
     words = _Words(
-        (p, q), (min(shifts[0]), min(shifts[1])), (max(shifts[0]) + counts[0] - 1, max(shifts[1]) + counts[1] - 1)
-    )
-    a_k, b_k, b_j, c_j, phases = [], [], [], [], []
+        (p, q), (min(shifts[0]), min(shifts[1])), (max(shifts[0]) + counts[0] - 1, max(shifts[1]) + counts[1] - 1),
+        (0, 0), (counts[0] - 1, counts[1] - 1),
+    )  # fmt: skip
+    a_k: list[np.ndarray] = []
+    b_k: list[np.ndarray] = []
+    b_j, c_j, phases = [], [], []
     k_first = j_first = 0
     for (top, rows, t, down), (left, columns, u, right) in product(*parts):
         if n * rows * columns == 0:
             continue
         filters, ti, ui = (a.reshape(-1) for a in np.indices((kg, len(t), len(u))))
         image, i, j = (a.reshape(-1) for a in np.indices((n, rows, columns)))
-        a_k.append(_int32(filters * (cg * r * s) + t[ti] * s + u[ui]))
-        b_k.append(_int32(filters * (p * q) + down[ti] * q + right[ui], words.pack(down[ti], right[ui])))
+        of_w = _int32(filters * (cg * r * s) + t[ti] * s + u[ui])
+        of_y = _int32(filters * (p * q) + down[ti] * q + right[ui], words.pack(down[ti], right[ui]))
+        for table, filled in zip((a_k, b_k), _filled(of_w, of_y, words.outside), strict=True):
+            table.append(filled)
         b_j.append(_int32(image * (k * p * q) + i * q + j, words.pack(i, j) + words.middle))
         c_j.append(_int32(image * (c * h * w) + (top + geo.stride[0] * i) * w + left + geo.stride[1] * j))
         phases.append((k_first, len(filters), j_first, len(image)))
-        k_first, j_first = k_first + len(filters), j_first + len(image)
+        k_first, j_first = k_first + len(a_k[-1]), j_first + len(image)
     empty, pairs = np.zeros(0, np.int32), np.zeros((0, 2), np.int32)
     return Gather(
         a_row=r * s, a_k=np.concatenate([empty, *a_k]), b_k=np.concatenate([pairs, *b_k]),
@@ -158,9 +180,10 @@ def transposed(geo: Geometry) -> Gather:
 
 def matrices(m: int, k: int, n: int, batch: int, a: tuple[int, int, int], b: tuple[int, int, int]) -> Gather:
     """The tables of c (batch, m, n) = a @ b; `a` and `b` are the distances, in numbers, along batch, row and column."""
-    zero, ks, ns = np.zeros(1, np.int64), np.arange(k), np.arange(n)
+    ks, ns, signs = np.arange(k), np.arange(n), 1 << 31
+    a_k, b_k = _filled(_int32(ks * a[2]), _int32(ks * b[1], 0), 1)  # an image of one pixel: 0 lies inside, 1 outside
     return Gather(
-        a_row=a[1], a_k=_int32(ks * a[2]), b_k=_int32(ks * b[1], zero), b_j=_int32(ns * b[2], zero), c_row=n,
-        c_j=_int32(ns), phases=np.array([[0, k, 0, n]], np.int32), rows=m, limit=0, signs=0, groups=batch,
+        a_row=a[1], a_k=a_k, b_k=b_k, b_j=_int32(ns * b[2], signs), c_row=n,
+        c_j=_int32(ns), phases=np.array([[0, k, 0, n]], np.int32), rows=m, limit=1, signs=signs, groups=batch,
         a_group=a[0], b_group=b[0], c_group=m * n, b_k_fast=b[1] == 1 and b[2] != 1, a_m_fast=a[1] == 1 and a[2] != 1,
     )  # fmt: skip
