@@ -180,6 +180,33 @@ def test_precision_changes_the_engine_and_no_more(k, rng):
         tg.set_float32_matmul_precision("low")
 
 
+@pytest.mark.parametrize("route", ["simt_64", "tf32_64", "tf32x3_64", "bf16_64"])
+def test_not_a_number_stays_one_whatever_it_is_rounded_to(k, rng, route):
+    a, b = rng.standard_normal((3, 40)).astype(F32), rng.standard_normal((40, 3)).astype(F32)
+    a[0, 3] = np.uint32(0x7FFFFFFF).view(F32)  # what a GPU's own operations give
+    a[1, 5], b[7, 1] = np.float32("nan"), np.uint32(0xFFFFFFFF).view(F32)
+    k.route = route
+    got, want = k.matmul(a, b), a.astype(F64) @ b
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    assert np.isnan(want).sum() == 7
+    if route != "tf32x3_64":  # where infinity - infinity is what its low half would be
+        a[2, 1] = np.inf
+        np.testing.assert_array_equal(k.matmul(a, b)[2, [0, 2]], np.sign(b[1, [0, 2]]) * np.inf)
+
+
+def test_what_fills_the_tables_up_lies_outside():
+    """The last tile of k is whole: what is beyond the last tap must meet no pixel of any column."""
+    geometries = [*test_conv.GEOMETRIES[::5], Geometry((1, 1, 1, 70_000), (1, 1, 1, 5), (1, 1, 1, 69_996))]
+    for geo in geometries:
+        for t in (cuda.gather.convolution(geo, False), cuda.gather.convolution(geo, True), cuda.gather.transposed(geo)):
+            for first, count, first_j, columns in t.phases:
+                assert first % 32 == 0
+                more = t.b_k[first + count : first + -(-count // 32) * 32, 1].astype(np.int64)
+                words = more[:, None] + t.b_j[first_j : first_j + columns, 1] & 0xFFFFFFFF
+                assert len(more) == -count % 32
+                assert ((~words | words - t.limit) & t.signs).all()
+
+
 def test_an_integer_matmul_is_refused(k):
     with pytest.raises(TypeError, match="matmul: expected float32 or float64, got int64"):
         k.matmul(np.ones((2, 2), int), np.ones((2, 2), int))
@@ -206,7 +233,7 @@ def primitives(k) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x, bits, sums) of csrc/cuda/primitives.cu."""
     x = np.random.default_rng(5).standard_normal(576).astype(F32)
     upload = k.launcher.upload
-    there = upload(x), upload(np.zeros(1184, np.uint32)), upload(np.zeros(320, F32))
+    there = upload(x), upload(np.zeros(1312, np.uint32)), upload(np.zeros(320, F32))
     k.launcher.launch("primitives", False, 1, 32, there)
     back = [a if isinstance(a, np.ndarray) else a.get() for a in there]
     return back[0], back[1], back[2]
@@ -224,6 +251,7 @@ def check_primitives(k) -> None:
     assert set(bits[1088:1120]) == {sum(1 << int(i) for i in np.nonzero(x[:32] > 0)[0])}
     np.testing.assert_array_equal(bits[1120:1152], [sum(1 << i for i in range(32) if i % 5 == j % 5) for j in lanes])
     np.testing.assert_array_equal(bits[1152:1184], [int(v) * 0xD2511F53 >> 32 for v in mine])
+    np.testing.assert_array_equal(bits[1184:1312].view(F32), x[:128])
     tf32 = ((x.view(np.uint32) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(F32).astype(F64)
     want = tf32[:128].reshape(16, 8) @ tf32[128:192].reshape(8, 8)
     np.testing.assert_allclose(sums[:128].reshape(16, 8), want, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,5 @@
-// The gather form as a tiled matrix product: a block computes kRows x kColumns of c, kDepth of k at a time.
+// The gather form as a tiled matrix product: a block computes kRows x kColumns of c, kDepth of k at a time. The tables are
+// filled up so that the last tile is whole; only a, whose infinities a zero of b would not silence, is checked for its end.
 //
 // While one tile of a and b in shared memory is multiplied, the next is on its way from global memory to registers; then
 // it is stored into the other of two buffers: one barrier per tile. An Engine says how large the tiles are, how shared
@@ -119,7 +120,7 @@ DEVICE void gather_gemm(const Gather g) {
   const real* b = kept(g.b + part.group * g.b_group);
   const int* a_k = kept(g.a_k + part.phase.x + of_a.k);
   const int2* b_k = kept(g.b_k + part.phase.x + of_b.k);
-  const int rows_left = part.rows - m_base - of_a.line, a_step = kept(of_a.kLineStep * int(g.a_row));
+  const int rows_left = part.rows - m_base - of_a.line, a_step = of_a.kLineStep * int(g.a_row);
   int2 column[of_b.kLines];
   UNROLL
   for (int i = 0; i < of_b.kLines; i++) {  // columns past the end are computed, and not written

@@ -37,7 +37,8 @@ struct Tf32 : Fragments<J, WM, WJ> {
     UNROLL
     for (int i = 0; i < n; i++) {
       const float x = __uint_as_float(high[i]);
-      high[i] = to_tf32(x) & ~0x1fffu, low[i] = to_tf32(x - __uint_as_float(high[i]));
+      high[i] = (high[i] + 0x1000u) & ~0x1fffu;  // a NaN that overflows here is found in the difference
+      low[i] = __float_as_uint(x - __uint_as_float(high[i]));  // mma leaves out 13 bits of it: 2^-21 of x
     }
   }
   DEVICE void multiply(const Tile& tile) {

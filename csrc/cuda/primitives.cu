@@ -1,6 +1,7 @@
 // Every primitive of device.h once, by one warp, so that a GPU and the emulator can be compared: bits where the result is
 // exact, sums to rounding. Nothing else launches it. x: 576 numbers.
-//   bits (2, 512): tf32 and bfloat16 of x;  then (5, 32): shuffle, exclusive shuffle, ballot, match, high product
+//   bits (2, 512): tf32 and bfloat16 of x;  then (5, 32): shuffle, exclusive shuffle, ballot, match, high product;
+//        (4, 32): the words of four matrices, read from shared memory back to front
 //   sums: c (16, 8) = a (16, 8) b (8, 8) in tf32, c (16, 8) = a (16, 16) b (16, 8) in bfloat16, 64 numbers copied
 #include "device.h"
 
@@ -47,5 +48,15 @@ KERNEL(32, primitives, const float* x, unsigned* bits, float* sums) {
   copy_wait<0>();
   __syncthreads();
   sums[288 + lane] = tile[63 - lane];
+
+  struct alignas(16) Line {
+    float of[4];
+  };
+  SHARED(Line, lines, [32]);
+  for (int i = 0; i < 4; i++) lines[31 - lane].of[i] = x[lane * 4 + i];
+  __syncthreads();
+  unsigned words[4];
+  load_matrices(words, &lines[31 - lane]);
+  for (int i = 0; i < 4; i++) bits[1184 + 32 * i + lane] = words[i];
 }
 #endif
