@@ -128,8 +128,10 @@ def hot_loop(sass: str) -> dict[str, Counter]:
     not (shutil.which("cuobjdump") and shutil.which("nvdisasm")), reason="cuobjdump or nvdisasm is not installed"
 )
 def test_instructions_of_the_hot_loops(tmp_path, capsys):
-    """Printed, not judged, but for the one that matters: the loops are made of multiplications, not of addresses."""
-    for file, unit in (("gemm_simt", "FFMA"), ("gemm_tf32", "HMMA"), ("gemm_tf32x3", "HMMA"), ("gemm_bf16", "HMMA")):
+    """Printed; judged are the share of multiplications, on which TUNING.md builds, and that nothing is spilled."""
+    shares = {"gemm_simt": 0.6, "gemm_tf32": 0.07, "gemm_tf32x3": 0.15, "gemm_bf16": 0.045}
+    for file, share in shares.items():
+        unit = "FFMA" if file == "gemm_simt" else "HMMA"
         cubin = tmp_path / f"{file}.cubin"
         command = ["nvcc", "-std=c++17", "-arch=sm_90", "-cubin", cuda.folder() / f"{file}.cu", "-o", cubin]
         subprocess.run(command, check=True, capture_output=True)
@@ -137,7 +139,8 @@ def test_instructions_of_the_hot_loops(tmp_path, capsys):
         for name, kinds in sorted(hot_loop(sass).items()):
             with capsys.disabled():
                 print(f"\n{name}: {sum(kinds.values())} instructions, {dict(kinds.most_common(8))}", end="")
-            assert kinds[unit] >= 16, name
+            assert kinds[unit] >= share * sum(kinds.values()) and kinds[unit] >= 16, name
+            assert not kinds["LDL"] + kinds["STL"], name
 
 
 if __name__ == "__main__":
