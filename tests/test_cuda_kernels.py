@@ -180,6 +180,14 @@ def test_precision_changes_the_engine_and_no_more(k, rng):
         tg.set_float32_matmul_precision("low")
 
 
+@pytest.mark.parametrize("route", ["tf32x3_64", "tf32x3_128"])
+def test_a_long_sum_on_tensor_cores_is_as_exact_as_float32s(k, rng, route):
+    """Tensor cores cut their sums off: left to them, those of positive numbers would shrink with their length."""
+    a, b = rng.random((3, 20_000)).astype(F32), rng.random((20_000, 3)).astype(F32)
+    k.route, want = route, a.astype(F64) @ b
+    assert np.abs(k.matmul(a, b) / want - 1).max() < 3e-6
+
+
 @pytest.mark.parametrize("route", ["simt_64", "tf32_64", "tf32x3_64", "bf16_64"])
 def test_not_a_number_stays_one_whatever_it_is_rounded_to(k, rng, route):
     a, b = rng.standard_normal((3, 40)).astype(F32), rng.standard_normal((40, 3)).astype(F32)

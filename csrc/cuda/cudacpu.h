@@ -137,6 +137,11 @@ inline const T* exchange(unsigned mask, const T& mine, int line) {
 #define __match_any_sync(mask, value) cudacpu::equal_to_mine(cudacpu::exchange<int>(mask, value, __LINE__))
 
 namespace cudacpu {
+// x as float, rounded towards zero, as tensor cores do with their sums (Fasi et al. 2021).
+inline float cut_off(double x) {
+  const float nearest = float(x);
+  return std::fabs(double(nearest)) > std::fabs(x) ? std::nextafter(nearest, 0.f) : nearest;
+}
 inline unsigned ballot(const int* votes) {
   unsigned bits = 0;
   for (int i = 0; i < 32; i++) bits |= unsigned(votes[i]) << i;

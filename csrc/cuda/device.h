@@ -15,11 +15,14 @@
 #define SHARED(type, name, ...) __shared__ type name __VA_ARGS__
 #define UNROLL _Pragma("unroll")
 #define ONE_BY_ONE _Pragma("unroll 1")
+#define PRAGMA(words) _Pragma(#words)
+#define UNROLL_BY(count) PRAGMA(unroll (count))
 #define DEVICE __device__ __forceinline__
 #else
 #include "cudacpu.h"
 #define UNROLL
 #define ONE_BY_ONE
+#define UNROLL_BY(count)
 #define DEVICE inline __attribute__((always_inline))
 #endif
 
@@ -138,7 +141,7 @@ DEVICE T team_reduce(T value, int team, F combine) {
 // ---- numbers for tensor cores
 
 // x rounded to tf32 (10 bits of fraction, ties away from zero), as bits of which mma reads the upper 19: half a unit is
-// added, and the rest left to it, as CUTLASS does (two instructions; cvt.rna is four). Infinity and NaN stay.
+// added, and the rest left to it, as CUTLASS does (three instructions; cvt.rna is four). Infinity and NaN stay.
 DEVICE unsigned to_tf32(float x) {
   const unsigned bits = __float_as_uint(x);
   return fabs(x) < infinity() ? bits + 0x1000u : bits;
@@ -156,7 +159,7 @@ DEVICE unsigned short to_bf16(float x) {
 #endif
 }
 
-// c[16 x 8] += a[16 x 8] b[8 x 8] by one warp: tf32 factors, float sums. With g = lane / 4, t = lane % 4 a lane holds
+// c[16 x 8] += a[16 x 8] b[8 x 8] by one warp: tf32 factors, float sums, cut off towards zero. With g = lane / 4, t = lane % 4 a lane holds
 //   c[0..3] = (g, 2t) (g, 2t+1) (g+8, 2t) (g+8, 2t+1),  a[0..3] = (g, t) (g+8, t) (g, t+4) (g+8, t+4),  b = (t, g) (t+4, g).
 DEVICE void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #ifndef __CUDACC__
@@ -167,9 +170,11 @@ DEVICE void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[
   const int g = cudacpu::lane() / 4, t = cudacpu::lane() % 4;
   for (int e = 0; e < 4; e++) {
     const int row = g + 8 * (e / 2), column = 2 * t + e % 2;
+    double sum = c[e];
     for (int k = 0; k < 8; k++)  // the unit does not see the low 13 bits
-      c[e] += __uint_as_float(of[row % 8 * 4 + k % 4].a[row / 8 + 2 * (k / 4)] & ~0x1fffu) *
-              __uint_as_float(of[column * 4 + k % 4].b[k / 4] & ~0x1fffu);
+      sum += double(__uint_as_float(of[row % 8 * 4 + k % 4].a[row / 8 + 2 * (k / 4)] & ~0x1fffu)) *
+             __uint_as_float(of[column * 4 + k % 4].b[k / 4] & ~0x1fffu);
+    c[e] = cudacpu::cut_off(sum);
   }
 #elif defined(TENSOR_CORES)
   asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -188,11 +193,13 @@ DEVICE void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[
   } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
   const Operands* of = cudacpu::exchange(kWholeWarp, mine, __LINE__);
   const int g = cudacpu::lane() / 4, t = cudacpu::lane() % 4;
-  const auto half = [](unsigned pair, int k) { return __uint_as_float(k % 2 ? pair & 0xffff0000u : pair << 16); };
+  const auto half = [](unsigned pair, int k) { return double(__uint_as_float(k % 2 ? pair & 0xffff0000u : pair << 16)); };
   for (int e = 0; e < 4; e++) {
     const int row = g + 8 * (e / 2), column = 2 * t + e % 2;
+    double sum = c[e];
     for (int k = 0; k < 16; k++)
-      c[e] += half(of[row % 8 * 4 + k % 8 / 2].a[row / 8 + 2 * (k / 8)], k) * half(of[column * 4 + k % 8 / 2].b[k / 8], k);
+      sum += half(of[row % 8 * 4 + k % 8 / 2].a[row / 8 + 2 * (k / 8)], k) * half(of[column * 4 + k % 8 / 2].b[k / 8], k);
+    c[e] = cudacpu::cut_off(sum);
   }
 #elif defined(TENSOR_CORES)
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

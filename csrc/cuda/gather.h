@@ -53,9 +53,11 @@ DEVICE bool inside(int of_k, int of_j, unsigned limit, unsigned signs) {
   return ((~word | (word - limit)) & signs) == 0;
 }
 
-DEVICE real finished(const Gather& g, int group, int m, int j, real sum) {
-  if (g.bias) sum += __ldg(&g.bias[g.bias_inner ? j / g.bias_inner : group * g.rows + m]);
-  return leaky(sum, real(g.slope));
+DEVICE real bias_of_row(const Gather& g, int group, int m) {
+  return g.bias && !g.bias_inner ? __ldg(&g.bias[group * g.rows + m]) : real(0);
+}
+DEVICE real bias_of_column(const Gather& g, int j) {
+  return g.bias && g.bias_inner ? __ldg(&g.bias[j / int(g.bias_inner)]) : real(0);
 }
 
 // What one block computes: its part of the grid, decoded.

@@ -45,10 +45,11 @@ DEVICE void gather_direct(const Gather g) {
     }
   }
   if (j >= part.columns) return;
+  const real slope = real(g.slope), of_column = bias_of_column(g, j);
   real* c = g.c + part.group * g.c_group + m_base * g.c_row + __ldg(&g.c_j[part.phase.z + j]);
   UNROLL
   for (int i = 0; i < kRowsEach; i++)
-    if (i < rows) c[i * g.c_row] = finished(g, part.group, m_base + i, j, sums[i]);
+    if (i < rows) c[i * g.c_row] = leaky(sums[i] + (bias_of_row(g, part.group, m_base + i) + of_column), slope);
 }
 
 KERNEL(256, gather_direct_1, GATHER_PARAMETERS) { gather_direct<1>(GATHER_ARGUMENTS); }
@@ -86,7 +87,7 @@ DEVICE void gather_sums_of(const Gather g) {
     const real total = team_reduce(sums[i], 256, Sum());
     const int j = j_base + i;
     if (threadIdx.x == 0 && j < part.columns)
-      c[__ldg(&g.c_j[part.phase.z + j])] = finished(g, part.group, part.m_tile, j, total);
+      c[__ldg(&g.c_j[part.phase.z + j])] = leaky(total + (bias_of_row(g, part.group, part.m_tile) + bias_of_column(g, j)), real(g.slope));
   }
 }
 KERNEL(256, gather_sums, GATHER_PARAMETERS) { gather_sums_of<4>(GATHER_ARGUMENTS); }

@@ -114,45 +114,47 @@ DEVICE void gather_gemm(const Gather g) {
   const int k_begin = min(part.split * chunk, part.count), k_end = min(k_begin + chunk, part.count);
   const unsigned limit = unsigned(g.limit), signs = unsigned(g.signs);
 
-  const Share<M, K, T, !a_m_fast> of_a(tid);
-  const Share<J, K, T, b_k_fast> of_b(tid);
+  using OfA = Share<M, K, T, !a_m_fast>;
+  using OfB = Share<J, K, T, b_k_fast>;
+  const OfA of_a(tid);
+  const OfB of_b(tid);
   const real* a = kept(g.a + part.group * g.a_group + (long long)(m_base + of_a.line) * g.a_row);
   const real* b = kept(g.b + part.group * g.b_group);
   const int* a_k = kept(g.a_k + part.phase.x + of_a.k);
   const int2* b_k = kept(g.b_k + part.phase.x + of_b.k);
-  const int rows_left = part.rows - m_base - of_a.line, a_step = of_a.kLineStep * int(g.a_row);
-  int2 column[of_b.kLines];
+  const int rows_left = part.rows - m_base - of_a.line, a_step = int(OfA::kLineStep * unsigned(g.a_row));
+  int2 column[OfB::kLines];
   UNROLL
-  for (int i = 0; i < of_b.kLines; i++) {  // columns past the end are computed, and not written
-    const int j = j_base + of_b.line + i * of_b.kLineStep;
+  for (int i = 0; i < OfB::kLines; i++) {  // columns past the end are computed, and not written
+    const int j = j_base + of_b.line + i * OfB::kLineStep;
     column[i] = __ldg(&g.b_j[part.phase.z + min(j, part.columns - 1)]);
   }
 
-  real from_a[of_a.kLines][of_a.kDepth], from_b[of_b.kLines][of_b.kDepth];
+  real from_a[OfA::kLines][OfA::kDepth], from_b[OfB::kLines][OfB::kDepth];
   const auto load = [&](int k0) {
-    int at_a[of_a.kDepth];
-    int2 at_b[of_b.kDepth];
+    int at_a[OfA::kDepth];
+    int2 at_b[OfB::kDepth];
     of_a.load_table(at_a, a_k + k0);
     of_b.load_table(at_b, b_k + k0);
     UNROLL
-    for (int l = 0; l < of_a.kLines; l++)
+    for (int l = 0; l < OfA::kLines; l++)
       UNROLL
-      for (int i = 0; i < of_a.kDepth; i++) {
-        const bool there = k0 + of_a.k + i * of_a.kStep < k_end && l * of_a.kLineStep < rows_left;
+      for (int i = 0; i < OfA::kDepth; i++) {
+        const bool there = k0 + of_a.k + i * OfA::kStep < k_end && l * OfA::kLineStep < rows_left;
         from_a[l][i] = there ? __ldg(&a[l * a_step + at_a[i]]) : real(0);
       }
     UNROLL
-    for (int l = 0; l < of_b.kLines; l++)
+    for (int l = 0; l < OfB::kLines; l++)
       UNROLL
-      for (int i = 0; i < of_b.kDepth; i++)
+      for (int i = 0; i < OfB::kDepth; i++)
         from_b[l][i] = inside(at_b[i].y, column[l].y, limit, signs) ? __ldg(&b[at_b[i].x + column[l].x]) : real(0);
   };
   SHARED(typename Engine::Tile, tiles, [2]);
   const auto store = [&](int buffer) {
     UNROLL
-    for (int l = 0; l < of_a.kLines; l++) of_a.store(tiles[buffer].a, l, from_a[l]);
+    for (int l = 0; l < OfA::kLines; l++) of_a.store(tiles[buffer].a, l, from_a[l]);
     UNROLL
-    for (int l = 0; l < of_b.kLines; l++) of_b.store(tiles[buffer].b, l, from_b[l]);
+    for (int l = 0; l < OfB::kLines; l++) of_b.store(tiles[buffer].b, l, from_b[l]);
   };
 
   Engine engine(tid);
@@ -172,17 +174,27 @@ DEVICE void gather_gemm(const Gather g) {
   const Part here(g, M, block_again());  // not `part`, which would take registers from the loop
   engine.place(thread_again());
   real* c = g.c + here.group * g.c_group + here.split * g.slab;
-  const int* c_j = g.c_j + here.phase.z;
+  const real slope = real(g.slope);
+  int to[Engine::kOwnColumns];
+  real of_column[Engine::kOwnColumns];
   UNROLL
-  for (int r = 0; r < Engine::kOwnRows; r++)
+  for (int i = 0; i < Engine::kOwnColumns; i++) {
+    const int j = min(here.j_tile * J + engine.column(i), here.columns - 1);
+    to[i] = __ldg(&g.c_j[here.phase.z + j]), of_column[i] = bias_of_column(g, j);
+  }
+  UNROLL
+  for (int r = 0; r < Engine::kOwnRows; r++) {
+    const int m = here.m_tile * M + engine.row(r);
+    if (m >= here.rows) continue;
+    const real of_row = bias_of_row(g, here.group, m);
     UNROLL
     for (int i = 0; i < Engine::kOwnColumns; i++) {
-      const int m = here.m_tile * M + engine.row(r), j = here.j_tile * J + engine.column(i);
-      if (m >= here.rows || j >= here.columns) continue;
+      if (here.j_tile * J + engine.column(i) >= here.columns) continue;
       real& value = engine.sum(r, i);
-      value = finished(g, here.group, m, j, value);
-      c[m * g.c_row + __ldg(&c_j[j])] = value;
+      value = leaky(value + (of_row + of_column[i]), slope);
+      c[m * g.c_row + to[i]] = value;
     }
+  }
   if (g.moments) write_moments(g, engine);
 }
 

@@ -41,11 +41,13 @@ struct Simt {
     Side<M> a;
     Side<J> b;
   };
+  // A thread's columns are vectors of 16 bytes, neighbours' side by side: a warp reads and writes without gaps.
+  static constexpr int kVector = 16 / int(sizeof(real)), kApart = J / TN * kVector;
   static constexpr int kOwnRows = TM, kOwnColumns = TN, kLanes = J / TN, kWarps = 1;
   real sums[TM][TN];
   int m0, j0;
 
-  DEVICE void place(int thread) { m0 = thread / (J / TN) * TM, j0 = thread % (J / TN) * TN; }
+  DEVICE void place(int thread) { m0 = thread / (J / TN) * TM, j0 = thread % (J / TN) * kVector; }
   DEVICE explicit Simt(int thread) {
     place(thread);
     UNROLL
@@ -58,7 +60,8 @@ struct Simt {
     for (int k = 0; k < K; k++) {
       real a[TM], b[TN];
       load_vectors<TM>(a, &tile.a.at[k][m0]);
-      load_vectors<TN>(b, &tile.b.at[k][j0]);
+      UNROLL
+      for (int i = 0; i < TN; i += kVector) load_vectors<kVector>(b + i, &tile.b.at[k][j0 + i / kVector * kApart]);
       UNROLL
       for (int i = 0; i < TM; i++)
         UNROLL
@@ -66,7 +69,7 @@ struct Simt {
     }
   }
   DEVICE int row(int r) const { return m0 + r; }
-  DEVICE int column(int i) const { return j0 + i; }
+  DEVICE int column(int i) const { return j0 + i / kVector * kApart + i % kVector; }
   DEVICE int warp() const { return 0; }
   DEVICE real& sum(int r, int i) { return sums[r][i]; }
   DEVICE real sum(int r, int i) const { return sums[r][i]; }
@@ -83,7 +86,7 @@ GATHER_KERNEL(RESIDENT, 256, gemm_simt_64_k, Small, false, true)
 GATHER_KERNEL(RESIDENT, 256, gemm_simt_64_m, Small, true, false)
 #ifndef DOUBLE
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-#define RESIDENTK 1  // its 139 registers do not fit into 128 there
+#define RESIDENTK 1  // its 150 registers do not fit into 128 there
 #else
 #define RESIDENTK 2
 #endif

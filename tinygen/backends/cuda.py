@@ -82,8 +82,8 @@ def source(name: str) -> str:
 def _single() -> str:
     """The engine for float32 products of precision "highest", TINYGEN_CUDA_FLOAT32 or else "simt".
 
-    "simt" are the ordinary units; "tf32x3", three products on tensor cores for each, is as accurate. No GPU has said
-    yet which is faster; benchmarks.gpu_check does.
+    "simt" are the ordinary units; "tf32x3", three products on tensor cores for each, is as accurate, but makes NaN of
+    infinity. No GPU has said yet which is faster; benchmarks.gpu_check does.
     """
     name = os.environ.get("TINYGEN_CUDA_FLOAT32") or "simt"
     if name not in ("simt", "tf32x3"):
@@ -509,7 +509,7 @@ class Cuda:
             pieces, statistics = parts, self._empty((channels, parts, 4), x.dtype)
             self._launch("channel_statistics", x, blocks, x, statistics, *sizes)
         else:
-            pieces, (statistics,) = moments[0].shape[1], moments
+            pieces, statistics = moments[-1].shape[1], moments[-1]
             if pieces > 32:  # too many for each block to go through
                 of_tiles, statistics = statistics, self._empty((channels, 4), x.dtype)
                 self._launch("channel_combine", x, channels, of_tiles, statistics, n * s, pieces)
