@@ -321,6 +321,13 @@ def test_sequential_saves_passes_over_memory_where_nobody_sees(kind, mode, rng):
     assert list(net.state_dict()) == list(apart.state_dict())
 
 
+@pytest.mark.parametrize("net", [nn.Conv2d(1, 2, 3), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())])
+def test_a_convolution_of_what_is_no_tensor_says_so(net):
+    for x in ([[1.0]], np.zeros((1, 1, 4, 4), np.float32)):
+        with pytest.raises(TypeError, match=r"conv2d: expected tensors, got (list|ndarray) and Parameter; wrap them"):
+            net(x)
+
+
 def test_sequential_fuses_nothing_that_is_watched():
     """Hooks, a class or a forward of one's own: then each module is called, with what it would see anyway."""
     x = tg.randn(2, 1, 6, 6)

@@ -303,7 +303,7 @@ class Cuda:
         self, a: Array, b: Array, c: Array, sizes: tuple, a_steps: tuple, b_steps: tuple,
         bias: Array | None = None, bias_inner: int = 0, slope: float = 1.0,
     ) -> None:  # fmt: skip
-        """c (batch, m, n) = a @ b; sizes (m, k, n, batch), distances along batch, row and column; see `finished`."""
+        """c (batch, m, n) = a @ b; sizes (m, k, n, batch), distances along batch, row and column; see gather.h."""
         self._product("matmul", c, *sizes, a_steps, b_steps)(a, b, c, bias, bias_inner, float(slope))
 
     def conv(

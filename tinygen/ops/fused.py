@@ -271,7 +271,7 @@ def conv_layer(
 
     `moments`, a list, may receive sums over the channels of the result, for batch_norm of exactly this tensor.
     """
-    if input.ndim == axes + 1:  # one image: nobody may take its channels for another axis
+    if getattr(input, "ndim", 0) == axes + 1:  # one image: nobody may take its channels for another axis
         moments = None
     if slope == 1:
         return contract(op, axes, input, weight, bias, groups, *law, moments=moments)
