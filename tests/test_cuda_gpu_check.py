@@ -107,7 +107,18 @@ def test_tests_that_were_all_skipped_have_not_passed(tmp_path):
     check = object.__new__(gpu_check.Check)
     check.end = time.monotonic() + 60
     result = check.pytest(str(file))
-    assert result["passed"] is False and "no test ran" in result["error"] and "1 skipped" in result["error"]
+    assert result["passed"] is False and "0 tests passed, at least 1 must" in result["error"]
+    assert "1 skipped" in result["error"]
+
+
+def test_the_kernel_tests_that_matter_most_are_among_those_selected():
+    """'not reference' once left out every test whose own name ends in "reference"."""
+    command = [sys.executable, "-m", "pytest", *gpu_check.TABLE_TESTS, "-o", "addopts=", "--collect-only", "-q"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100).stdout.splitlines()
+    tests = [line for line in found if "::" in line]
+    assert len(tests) >= gpu_check.TABLE_LEAST and all("cuda" in line.partition("::")[2] for line in tests)
+    for name in ("test_against_reference", "test_three_steps_equal_the_reference"):
+        assert any(f"::{name}[" in line for line in tests), name
 
 
 def test_a_rival_hears_of_every_step():
