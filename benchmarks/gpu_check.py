@@ -54,9 +54,9 @@ LIMITS = {  # the sections and the seconds each may take
     "primitives": 60, "kernels": 150, "models": 180, "ceilings": 40, "contractions": 240, "steps": 120, "tour": 40,
     "sanitizer": 240, "compiled": 240, "functions": 240,
 }  # fmt: skip
-TABLE_TESTS = ("tests/test_backends.py", "-k", "cuda")  # the device's rows of the table, and no other backend's
+TABLE_TESTS = ("tests/backends/test_backends.py", "-k", "cuda")  # the rows of the device, and no other's
 TABLE_LEAST = 140
-STAND_IN = ROOT / "tests" / "stand_in"
+STAND_IN = ROOT / "tests" / "cuda" / "stand_in"
 LAYERS_OF_A_GPU = [
     *LAYERS,
     *(replace(one, name=one.name.replace("dc64", "dc64b128"), n=128) for one in LAYERS if one.name.startswith("dc64")),
@@ -80,7 +80,7 @@ Items = dict[str, Callable[[], dict[str, Any]]]
 def sources() -> str:
     """A digest of all that a result depends on; it is there where git is not."""
     digest = hashlib.sha256()
-    for pattern in ("tinygen/**/*.py", "csrc/**/*", "tests/**/*.py", "tests/*.cu", "benchmarks/*.py"):
+    for pattern in ("tinygen/**/*.py", "csrc/**/*", "tests/**/*.py", "tests/**/*.cu", "benchmarks/*.py"):
         for path in sorted(p for p in ROOT.glob(pattern) if p.is_file()):
             digest.update(f"{path.relative_to(ROOT)} {path.stat().st_size} ".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
@@ -250,13 +250,13 @@ class Check:
 
 
 def primitives(check: Check) -> Items:
-    return {"primitives": lambda: check.pytest("tests/test_cuda_kernels.py", "-k", "primitives")}
+    return {"primitives": lambda: check.pytest("tests/cuda/test_cuda_kernels.py", "-k", "primitives")}
 
 
 def kernels(check: Check) -> Items:
     routes = "precision" if check.rehearse else "not primitives"
     return {
-        "routes": lambda: check.pytest("tests/test_cuda_kernels.py", "-k", routes),
+        "routes": lambda: check.pytest("tests/cuda/test_cuda_kernels.py", "-k", routes),
         "table": lambda: check.pytest(*TABLE_TESTS, least=TABLE_LEAST),  # a rehearsal runs the very same tests
     }
 
@@ -265,8 +265,8 @@ def models(check: Check) -> Items:
     steps = "tensors or (step and ae)" if check.rehearse else "not on_the_cuda_kernels and not without"
     graphs = "refused or (eager and ae)" if check.rehearse else "captur or replay or graph"
     return {
-        "steps": lambda: check.pytest("tests/test_cuda_device.py", "-k", steps),
-        "graphs": lambda: check.pytest("tests/test_cuda_graph.py", "-k", graphs),
+        "steps": lambda: check.pytest("tests/cuda/test_cuda_device.py", "-k", steps),
+        "graphs": lambda: check.pytest("tests/cuda/test_cuda_graph.py", "-k", graphs),
     }
 
 
@@ -419,7 +419,7 @@ def compiled(check: Check) -> Items:
 
 def functions(check: Check) -> Items:
     chosen = ["-k", "einsum or masked"] if check.rehearse else []
-    return {"functions": lambda: check.pytest("tests/test_cuda_functions.py", *chosen)}
+    return {"functions": lambda: check.pytest("tests/cuda/test_cuda_functions.py", *chosen)}
 
 
 def tour_steps() -> list[str]:

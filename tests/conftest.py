@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib: pictures are drawn without a screen
 
@@ -17,7 +16,6 @@ import pytest
 import tinygen as tg
 from tinygen import tape
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks is not installed: it runs from a clone
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 if os.environ.get("TINYGEN_TEST_KERNELS") == "cuda-emulated":  # every test on the CUDA kernels, run by the emulator

@@ -267,12 +267,12 @@ ABOUT_THE_CPU = ["cpu", "reference", "number_of_threads"]
 
 def on_these_kernels(*modules: str) -> None:
     """Runs test modules with the CPU's kernels exchanged for the CUDA ones (conftest.py)."""
-    here = Path(__file__).parent
-    files = [str(here / f"test_{m}.py") for m in modules]
+    tests = Path(__file__).parents[1]
+    files = [str(next(tests.rglob(f"test_{m}.py"))) for m in modules]
     skipped = " or ".join(ABOUT_THE_CPU)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"not ({skipped})", *files]
     env = {**os.environ, "TINYGEN_TEST_KERNELS": "cuda-emulated"}
-    done = subprocess.run(command, cwd=here.parent, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tests.parent, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
 
 

@@ -15,7 +15,7 @@ import pytest
 from benchmarks import gpu_check, gpu_report
 from benchmarks.libraries import Tinygen
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def check(*arguments: str) -> subprocess.CompletedProcess:

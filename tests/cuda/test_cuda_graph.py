@@ -269,7 +269,7 @@ def test_a_number_on_the_host_that_changes_is_noticed():
 
 @pytest.fixture
 def cupy():
-    """tests/stand_in/cupy.py, under another name."""
+    """tests/cuda/stand_in/cupy.py, under another name."""
     spec = spec_from_file_location("stand_in_for_cupy", Path(__file__).parent / "stand_in" / "cupy.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)

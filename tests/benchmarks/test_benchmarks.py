@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _cpu = pytest.importorskip("tinygen._cpu", reason="built without a compiler")
 
 from benchmarks import (  # noqa: E402

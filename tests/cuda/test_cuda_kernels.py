@@ -1,8 +1,8 @@
 """The CUDA kernels on the emulator: every kernel, route and geometry, in shuffled orders, under sanitizers.
 
-tests/test_backends.py holds the emulated device to the reference like any other backend. Here is what only CUDA has:
-routes of the gather form, precisions, layouts of matrices, and the count that shows that no kernel goes untested. What
-takes minutes carries the marker `emulated`: pytest -m emulated.
+tests/backends/test_backends.py holds the emulated device to the reference like any other backend. Here is what only
+CUDA has: routes of the gather form, precisions, layouts of matrices, and the count that shows that no kernel goes
+untested. What takes minutes carries the marker `emulated`: pytest -m emulated.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The .cu files for real GPUs, without one: nvcc's cubins within a budget of registers, and NVRTC as CuPy calls it.
 
-The budget (tests/cuda_budget.json) holds, per architecture and kernel: registers, bytes of shared memory and bytes
+The budget (tests/cuda/cuda_budget.json) holds, per architecture and kernel: registers, bytes of shared memory and bytes
 spilled, as nvcc 13.0 counts them. A kernel over it fails; after a change that is meant:
 PYTHONPATH=. python tests/test_cuda_compile.py. What the machine lacks is skipped: nvcc, its disassembler, or CuPy. No
 driver is needed, pip has everything: cupy-cuda13x, and nvidia-cuda-nvrtc, -nvcc, -runtime, -cuobjdump and -nvdisasm.
