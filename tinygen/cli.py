@@ -1,10 +1,11 @@
-"""The command line: train, resume, sample, evaluate, list, doctor, check-data.
+"""The command line.
 
-    tinygen train vae                                   # the embedded digits, about a minute
+    tinygen train vae                                   # the embedded digits, about twenty seconds
     tinygen train dcgan --data mnist --epochs 10
-    tinygen train conv-vae --data ~/pictures --size 32  # own images
     tinygen resume runs/vae-001
     tinygen sample runs/vae-001 -n 64 --seed 1
+    tinygen apply runs/vae-001 picture.png
+    tinygen list dcgan                                  # what it is, its arguments, what it reaches
 
 What is wrong with the input is said in one line, with exit code 2; Ctrl-C saves and ends with 130. Libraries that are
 slow to import are imported after the first output.
@@ -14,21 +15,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import os
+import shlex
 import sys
 import time
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-COMMANDS = {
-    "train": "train a recipe", "resume": "go on with a run that was stopped, or train it longer",
-    "sample": "draw pictures from a trained run", "evaluate": "print the test figures of a run",
-    "list": "list the recipes, and the runs here", "doctor": "say what is installed and whether it works",
-    "check-data": "look at a data set before training on it",
-}  # fmt: skip
+from .errors import UserError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,35 +39,28 @@ def _fail(message: str) -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code (0, 2 for wrong input, 130 after Ctrl-C)."""
+    """Runs a command; returns its exit code (0, 1 for OUTSIDE, 2 for wrong input, 130 after Ctrl-C)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
         near = difflib.get_close_matches(argv[0], COMMANDS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
         _fail(f"there is no command {argv[0]!r}.{guess} Commands: {', '.join(COMMANDS)}")
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, further = parser.parse_known_args(argv)
     if arguments.command is None:
-        _parser().print_help()
+        parser.print_help()
         return 0
-    from tinygen.data import DataError
-    from tinygen.recipes import RunError
-    from tinygen.training import Interrupted, NotFinite
+    if further and arguments.command != "sample":  # a model's own options are known once it is loaded
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    arguments.further = further
+    return _guarded(COMMANDS[arguments.command].run, arguments)
 
+
+def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
     try:
-        return globals()["_" + arguments.command.replace("-", "_")](arguments) or 0
-    except (DataError, RunError, NotFinite, FileNotFoundError, PermissionError) as error:
+        return command(arguments) or 0
+    except (UserError, FileNotFoundError, PermissionError) as error:
         _fail(str(error))
-    except ValueError as error:
-        if not str(error).startswith("TINYGEN_CPU="):  # a wrong environment variable; all else is ours
-            raise
-        _fail(str(error))
-    except RuntimeError as error:
-        if not str(error).startswith("device "):  # a device that is not there is the user's to mend; all else is ours
-            raise
-        _fail(str(error))
-    except Interrupted as error:
-        print(f"\n{error}; everything is saved. Go on with:\n  tinygen resume {_Last.folder}")
-        return 130
     except KeyboardInterrupt:
         print("\nstopped at once", file=sys.stderr)
         return 130
@@ -81,76 +69,122 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
 
 
-class _Last:
-    """The folder of the run in progress, for the message after Ctrl-C."""
-
-    folder: Path
+# ---------------------------------------------------------------------------------- options
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="tinygen", description="Generative models, from the equation to the kernel.")
+    parser = _Parser(prog="tinygen", description="Generative models, from the equation to the kernel.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="command")
-    make = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+        command.options(one)
+    return parser
 
-    train = make["train"]
-    train.add_argument("recipe", help="its name; see: tinygen list")
-    _data_options(train)
-    train.add_argument("--epochs", type=_positive(int), help="passes over the training images")
-    train.add_argument("--batch-size", type=_positive(int), help="images per step")
-    train.add_argument("--lr", type=_positive(float), help="learning rate")
-    train.add_argument("--seed", type=_seed, default=0, help="same seed and threads, same run (default 0)")
-    train.add_argument("--preset", choices=("cpu", "gpu"), default="cpu", help="sizes and device (default cpu)")
-    train.add_argument("--device", help="cpu, cuda or cuda-emulated (default: the preset's)")
-    train.add_argument(
+
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="its name; see: tinygen list")
+    _data_options(parser)
+    parser.add_argument("--epochs", type=_positive(int), help="passes over the training images")
+    parser.add_argument("--batch-size", type=_positive(int), help="images per step")
+    parser.add_argument("--lr", type=_positive(float), help="learning rate")
+    parser.add_argument("--seed", type=_seed, default=0, help="same seed and threads, same run (default 0)")
+    parser.add_argument("--preset", default="cpu", help="sizes and device: cpu (default), gpu, or tiny (seconds)")
+    parser.add_argument("--device", help="cpu, cuda or cuda-emulated (default: the preset's)")
+    parser.add_argument(
         "--threads", type=_positive(int), help="CPU threads (default: all cores; 1 for images below 16 pixels)"
     )
-    train.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model, such as latent=2"
-    )
-    train.add_argument("--out", type=Path, help="folder of the run (default: runs/<recipe>-<next number>)")
+    parser.add_argument("--keep", help="last (default), best or best:METRIC, judged on a tenth of the training images")
+    _set_option(parser, "an argument of the recipe, such as latent=2; see: tinygen list NAME")
+    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/<recipe>-<next number>)")
 
-    resume = make["resume"]
-    resume.add_argument("run", type=Path, help="folder of the run")
-    resume.add_argument("--epochs", type=_positive(int), help="train until so many epochs are done in total")
 
-    for command in ("resume", "sample", "evaluate"):
-        make[command].add_argument("--device", help="cpu, cuda or cuda-emulated (default: the run's)")
-    make["doctor"].add_argument("--device", help="what to check (default: cpu, and cuda where there is a GPU)")
+def _resume_options(parser: argparse.ArgumentParser) -> None:
+    _run_options(parser)
+    parser.add_argument("--epochs", type=_positive(int), help="train until so many epochs are done in total")
 
-    sample = make["sample"]
-    sample.add_argument("run", type=Path, help="folder of the run")
-    sample.add_argument("-n", type=_positive(int), default=64, help="how many (default 64)")
-    sample.add_argument("--seed", type=_seed, default=1, help="same seed, same samples (default 1)")
-    sample.add_argument(
+
+def _sample_options(parser: argparse.ArgumentParser) -> None:
+    _run_options(parser)
+    parser.add_argument("-n", type=_positive(int), default=64, help="how many (default 64)")
+    parser.add_argument("--seed", type=_seed, default=1, help="same seed, same samples (default 1)")
+    parser.add_argument(
         "--out", type=Path, help="picture file, or .npy for the numbers (default: <run>/sample-<seed>.png)"
     )
+    parser.epilog = "A model may take further options, such as --label 7: an unknown one lists them."
 
-    evaluate = make["evaluate"]
-    evaluate.add_argument("run", type=Path, help="folder of the run")
-    evaluate.add_argument("-n", type=_positive(int), default=10_000, help="samples that are scored (default 10,000)")
-    evaluate.add_argument("--seed", type=_seed, default=0)
 
-    check = make["check-data"]
-    check.add_argument("data", help="a name, or the path of an image folder, .npz file, or idx folder")
-    _data_options(check, data=False)
-    check.add_argument("--out", type=Path, help="also write a sheet of images there (default: <name>-sheet.png)")
-    return parser
+def _apply_options(parser: argparse.ArgumentParser) -> None:
+    _run_options(parser)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures")
+    parser.add_argument("--out", type=Path, help="picture file, or folder for several (default: <file>-<run>.png)")
+
+
+def _evaluate_options(parser: argparse.ArgumentParser) -> None:
+    _run_options(parser)
+    parser.add_argument("-n", type=_positive(int), default=10_000, help="samples that are scored (default 10,000)")
+    parser.add_argument("--seed", type=_seed, default=0)
+
+
+def _study_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="its name (default: list them)")
+    parser.add_argument("run", type=Path, nargs="?", help="the run to look at (default: the newest that fits)")
+    parser.add_argument("--tiny", action="store_true", help="small, in seconds")
+    parser.add_argument("--seed", type=_seed, default=0)
+    _set_option(parser, "an argument of the study")
+
+
+def _reproduce_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="a recipe or a study")
+    parser.add_argument("--data", help="default: the recipe's")
+    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="such as 0,1,2 (default)")
+    parser.add_argument("--preset", default="cpu", help="cpu (default), gpu or tiny")
+    parser.add_argument("--threads", type=_positive(int), help="CPU threads (default: as in train)")
+    parser.add_argument("--save", action="store_true", help="keep the figures in expected.json")
+
+
+def _list_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="a recipe or a study: all that is known of it")
+    parser.add_argument("--table", action="store_true", help="what is kept of every recipe, as a Markdown table")
+
+
+def _doctor_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="what to check (default: cpu, and cuda where there is a GPU)")
+
+
+def _check_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", help="a name, or the path of an image folder, .npz or .zip file, or idx folder")
+    _data_options(parser, data=False)
+    parser.add_argument("--out", type=Path, help="also write a sheet of images there (default: <name>-sheet.png)")
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--device", help="cpu, cuda or cuda-emulated (default: the run's)")
 
 
 def _data_options(parser: argparse.ArgumentParser, data: bool = True) -> None:
     if data:
-        parser.add_argument(
-            "--data", default="digits", help="digits (default), mnist, fashion-mnist, or a path to your images"
-        )
+        parser.add_argument("--data", help="a name (see: tinygen list), or a path to your images (default: the recipe's)")
     parser.add_argument("--size", type=_positive(int), help="pixels a side, at least 8 (default: as in the data)")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: as in the data)")
     parser.add_argument("--limit", type=_positive(int), help="use at most so many images")
+    parser.add_argument("--only", help="train on this class alone")
+    parser.add_argument("--without", help="train without this class")
+    parser.add_argument("--labels", type=_positive(int), help="keep the labels of so many training images")
+
+
+def _set_option(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=text)
 
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**63:
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^63 - 1, it is {text}")
     return int(text)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(_seed(part) for part in text.split(","))
 
 
 def _positive(kind: type) -> Any:
@@ -164,7 +198,38 @@ def _positive(kind: type) -> Any:
     return convert
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """{"latent": 2} of ["latent=2"]; values are JSON, or else text."""
+    from .recipes.settings import value_of
+
+    found = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            _fail(f"--set {pair}: write NAME=VALUE, such as latent=2")
+        found[name] = value_of(text)
+    return found
+
+
+def _device(name: str) -> Any:
+    """The device that the option names; SettingError, naming the option, where it is not there."""
+    import tinygen as tg
+    from tinygen.errors import SettingError
+
+    try:
+        return tg.device(name)
+    except (ValueError, RuntimeError) as error:
+        raise SettingError(f"--device {name}: {error}") from error
+
+
+def _quoted(path: Any) -> str:
+    return shlex.quote(str(path))
+
+
+# ---------------------------------------------------------------------------------- training
+
+
+def _train(arguments: argparse.Namespace) -> int:
     from tinygen.recipes import find, start
     from tinygen.training import Display
 
@@ -172,37 +237,13 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.device:
         _device(arguments.device)
     run = start(
-        arguments.recipe, arguments.data, folder=arguments.out, size=arguments.size, channels=arguments.channels,
-        limit=arguments.limit, display=Display(), preset=arguments.preset, seed=arguments.seed, device=arguments.device,
-        epochs=arguments.epochs, batch_size=arguments.batch_size, lr=arguments.lr, threads=arguments.threads,
-        model=_assignments(arguments.set),
+        arguments.recipe, arguments.data, folder=arguments.out, display=Display(), preset=arguments.preset,
+        keep=arguments.keep, size=arguments.size, channels=arguments.channels, limit=arguments.limit,
+        only=arguments.only, without=arguments.without, labels=arguments.labels, seed=arguments.seed,
+        device=arguments.device, epochs=arguments.epochs, batch_size=arguments.batch_size, lr=arguments.lr,
+        threads=arguments.threads, arguments=_assignments(arguments.set),
     )  # fmt: skip
-    _go(run)
-
-
-def _device(name: str) -> Any:
-    """The device that the option names; RunError, naming the option, where it is not there."""
-    import tinygen as tg
-    from tinygen.recipes import RunError
-
-    try:
-        return tg.device(name)
-    except (ValueError, RuntimeError) as error:
-        raise RunError(f"--device {name}: {error}") from error
-
-
-def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
-    """{"latent": 2} of ["latent=2"]; values are JSON, or else text."""
-    found = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            _fail(f"--set {pair}: write NAME=VALUE, such as latent=2")
-        try:
-            found[name] = json.loads(text)
-        except ValueError:
-            found[name] = text
-    return found
+    return _go(run)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -212,19 +253,18 @@ def _resume(arguments: argparse.Namespace) -> int:
     run = open_run(arguments.run, display=Display(), epochs=arguments.epochs, device=arguments.device)
     if run.position.epoch >= run.settings.epochs:
         print(f"{run.folder} has all its {run.settings.epochs} epochs; train it longer with:\n"
-              f"  tinygen resume {run.folder} --epochs {2 * run.settings.epochs}")  # fmt: skip
+              f"  tinygen resume {_quoted(run.folder)} --epochs {2 * run.settings.epochs}")  # fmt: skip
         return 0
-    _go(run)
-    return 0
+    return _go(run)
 
 
-def _go(run: Any) -> None:
+def _go(run: Any) -> int:
     """Trains, with a head that says what and a foot that says where everything is."""
-    from tinygen.training.display import duration
+    from tinygen.training import Interrupted, duration
 
-    settings, step = run.settings, run.step
+    settings, step, folder = run.settings, run.step, _quoted(run.folder)
     counts = ", ".join(
-        f"{name} {sum(p.numel() for p in module.parameters()):,}" for name, module in step.modules.items()
+        f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in step.networks().items()
     )
     print(f"{settings.recipe} on {run.dataset!r}")
     place = f"{settings.device}, {settings.threads} thread{'s' if settings.threads > 1 else ''}"
@@ -234,120 +274,241 @@ def _go(run: Any) -> None:
         f"{settings.epochs} epochs of {len(run.batches)} steps with {settings.batch_size} images{at}; Ctrl-C saves",
         flush=True,
     )
-    _Last.folder = run.folder
-    run.fit()
+    try:
+        run.fit()
+    except Interrupted as error:
+        print(f"\n{error}; everything is saved. Go on with:\n  tinygen resume {folder}")
+        return 130
     pictures = sorted(p for p in run.folder.iterdir() if p.suffix in (".png", ".gif"))
     print(f"\ndone in {duration(run.seconds)}. Look at:")
     for picture in pictures:
         print(f"  {picture}")
     print("and go on with:")
-    if hasattr(step, "sample"):
-        print(f"  tinygen sample {run.folder} -n 64 --seed 1")
-    print(f"  tinygen evaluate {run.folder}")
-    print(f"  tinygen resume {run.folder} --epochs {2 * settings.epochs}")
+    for command in _further(run.step, folder, settings.epochs):
+        print(f"  {command}")
+    return 0
+
+
+def _further(step: Any, folder: str, epochs: int) -> list[str]:
+    """The commands that make sense for a trained run."""
+    commands = [f"tinygen sample {folder} -n 64 --seed 1"] if step.offers("sample") else []
+    commands += [f"tinygen apply {folder} picture.png"] if step.offers("apply") else []
+    return [*commands, f"tinygen evaluate {folder}", f"tinygen resume {folder} --epochs {2 * epochs}"]
+
+
+# ---------------------------------------------------------------------------------- what was trained
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from tinygen.recipes import RunError, load_run
-    from tinygen.recipes.recipe import read_settings, samples, writing
+    import inspect
+
+    from tinygen.recipes import load_run, samples
+    from tinygen.recipes.settings import RunError, check_arguments, value_of, writing
+    from tinygen.step import Unsupported
 
     step = load_run(arguments.run, arguments.device)
-    if not hasattr(step, "sample"):
-        recipe = read_settings(arguments.run).recipe
-        what = "gives labels, not images" if recipe == "lenet" else "has learned no distribution to sample from"
-        raise RunError(
-            f"{arguments.run} is a {recipe}: it {what}; see {arguments.run}/*.png, or try: tinygen train vae"
-        )
+    options = {name: value_of(text) for name, text in _pairs(arguments.further)}
+    parameters = dict(list(inspect.signature(step.sample).parameters.items())[1:])
+    if step.offers("sample"):
+        check_arguments(f"sampling {arguments.run}", parameters, options, "--")
     target = arguments.out or arguments.run / f"sample-{arguments.seed}.png"
     if target.suffix.lower() not in (".png", ".npy"):
         raise RunError(f"--out {target}: the file must end in .png or .npy")
     with writing(target):  # before the samples are drawn, which may take a while
         target.parent.mkdir(parents=True, exist_ok=True)
-    images = samples(step, arguments.n, arguments.seed)
+    try:
+        images = samples(step, arguments.n, arguments.seed, **options)
+    except Unsupported as error:
+        raise RunError(f"{arguments.run}: {error}; see {arguments.run}/*.png, and tinygen list for others") from error
     with writing(target):
-        if target.suffix.lower() == ".npy":
-            import numpy as np
-
-            with open(target, "wb") as file:  # np.save would make x.NPY.npy of x.NPY
-                np.save(file, images.numpy())
-        else:
-            from tinygen.training.pictures import save_picture
-
-            save_picture(images, target, nrow=max(1, min(arguments.n, round(arguments.n**0.5))))
+        _save(images, target, max(1, min(arguments.n, round(arguments.n**0.5))))
     print(f"{arguments.n} samples (seed {arguments.seed}) in {target}")
 
 
+def _save(images: Any, target: Path, columns: int) -> None:
+    """Writes images as numbers or as a sheet of all of them."""
+    if target.suffix.lower() == ".npy":
+        import numpy as np
+
+        with open(target, "wb") as file:  # np.save would make x.NPY.npy of x.NPY
+            np.save(file, images.numpy())
+    else:
+        from tinygen.training import save_picture
+
+        save_picture(images, target, nrow=columns, most=len(images))
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    """[("label", "7")] of ["--label", "7"] or ["--label=7"]."""
+    found = []
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    for name, value in zip(words[::2], words[1::2] + [""] * (len(words) % 2)):
+        if not name.startswith("--"):
+            _fail(f"unrecognized argument: {name}")
+        if not value:
+            _fail(f"{name}: give a value, such as {name} 7")
+        found.append((name[2:].replace("-", "_"), value))
+    return found
+
+
+def _apply(arguments: argparse.Namespace) -> None:
+    import tinygen as tg
+    from tinygen.data import read_picture
+    from tinygen.recipes import load_run, read_settings
+    from tinygen.recipes.settings import RunError, given_of, writing
+    from tinygen.step import Unsupported
+    from tinygen.training import aside, track
+    from tinygen.training.pictures import to_pillow
+
+    step, shape = load_run(arguments.run, arguments.device), given_of(read_settings(arguments.run)).shape
+    several = len(arguments.files) > 1
+    for file in track(arguments.files, "pictures"):
+        picture = read_picture(file, shape)
+        try:
+            with aside(step, 0):
+                result = step.apply(tg.tensor(picture, device=step.device))
+        except Unsupported as error:
+            raise RunError(f"{arguments.run}: {error}; see: tinygen list") from error
+        name = f"{file.stem}-{arguments.run.name}.png"
+        target = (arguments.out / name if several else arguments.out) if arguments.out else file.with_name(name)
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            image = result.numpy()[0]
+            to_pillow(image if len(image) == 3 else image.repeat(3, 0)).save(target)
+        print(f"{file} ({picture.shape[3]}x{picture.shape[2]} pixels) in {target}")
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from tinygen.data import load
-    from tinygen.recipes import RunError, expected, load_run, score
-    from tinygen.recipes.recipe import epochs_done, read_settings
+    from tinygen.metrics.names import NAMES
+    from tinygen.recipes import find, load_run, read_settings, score
+    from tinygen.recipes.reproduce import expected
+    from tinygen.recipes.run import data_of, epochs_done
+    from tinygen.recipes.scores import baselines
+    from tinygen.recipes.settings import RunError
 
     settings = read_settings(arguments.run)
-    source = settings.data
-    step = load_run(arguments.run, arguments.device)
-    dataset = load(source["name"], size=source["size"], channels=source["channels"], limit=source["limit"])
+    step, dataset = load_run(arguments.run, arguments.device), data_of(settings)
     done = epochs_done(arguments.run)
     epochs = _epochs(done, settings.epochs)
-    print(f"{arguments.run}: {settings.recipe} on {source['name']}, {epochs}, seed {settings.seed}")
+    print(f"{arguments.run}: {settings.recipe} on {settings.data['name']}, {epochs}, seed {settings.seed}", flush=True)
     began = time.perf_counter()
     try:
         found = score(step, dataset, arguments.seed, arguments.n)
     except ValueError as error:  # too few samples
         raise RunError(str(error)) from error
     if not found:
-        print("  nothing to measure: samples are scored on grey 28x28 images (--data mnist); look at the pictures")
+        print("  nothing to measure: no frozen network scores images of this size; look at the pictures")
         return
-    ranges = expected(settings) if done == settings.epochs else {}
-    units = getattr(step, "units", {}) | SAMPLE_UNITS
+    ranges = expected(settings, dataset) if done == settings.epochs else {}
+    trivial = baselines(find(settings.recipe), dataset, settings.arguments)
     for name, (value, n) in found.items():
-        line = f"  {name:<10} {value:>10.5g}  {units.get(name, ''):<36} n = {n:,}"
+        unit = NAMES[name].unit if name in NAMES else ""
+        line = f"  {name:<16} {value:>10.5g}  {unit:<36} n = {n:,}"
         if name in ranges:
             low, high = ranges[name]
-            line += f"   expected {low:g} to {high:g}" + ("" if low <= value <= high else "  OUTSIDE")
+            line += f"   expected {low:.5g} to {high:.5g}" + ("" if low <= value <= high else "  OUTSIDE")
         print(line)
+        for what, reference in trivial.get(name, []):
+            print(f"    {what}: {reference:.5g}{_not_beaten(name, value, what, reference)}")
     print(f"measured in {time.perf_counter() - began:.1f} s")
+
+
+def _not_beaten(name: str, value: float, what: str, reference: float) -> str:
+    from tinygen.metrics.names import NAMES
+
+    good = NAMES[name].good if name in NAMES else None
+    worse = (good == "low" and value >= reference) or (good == "high" and value <= reference)
+    return "  NOT BEATEN" if worse and not what.startswith(("floor", "real")) else ""
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from tinygen.recipes import STUDIES, run_study
+    from tinygen.training import Display
+
+    if arguments.name is None:
+        for one in STUDIES.values():
+            print(f"  {one.name:<16} {one.summary}" + (f"  (on {', '.join(one.on)})" if one.on else ""))
+        return 0
+    findings, folder = run_study(
+        arguments.name, arguments.run, arguments=_assignments(arguments.set), tiny=arguments.tiny,
+        display=Display(), seed=arguments.seed,
+    )  # fmt: skip
+    _print_table(findings.table)
+    for name, value in findings.metrics.items():
+        print(f"  {name:<24} {value:>10.5g}")
+    print("look at:")
+    for path in sorted(folder.iterdir()):
+        print(f"  {path}")
+    return 0
+
+
+def _print_table(rows: Sequence[Any]) -> None:
+    if not rows:
+        return
+    cells = [list(rows[0])] + [[f"{v:.5g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for line in cells:
+        print("  " + "  ".join(f"{text:>{width}}" for text, width in zip(line, widths)))
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from tinygen.recipes import STUDIES, find, reproduce
+
+    if arguments.name not in STUDIES:
+        find(arguments.name)
+    result = reproduce(
+        arguments.name, arguments.data, arguments.seeds, preset=arguments.preset, save=arguments.save,
+        threads=arguments.threads,
+    )  # fmt: skip
+    return 0 if result.passes else 1
+
+
+# ---------------------------------------------------------------------------------- what there is
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from tinygen.recipes import STUDIES
+    from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
+
+    if arguments.table:
+        print(table())
+    elif arguments.name in STUDIES:
+        print(describe_study(arguments.name))
+    elif arguments.name:
+        print(describe_recipe(arguments.name))
+    else:
+        print(overview())
+        _list_runs()
+
+
+def _list_runs() -> None:
+    from tinygen.recipes import RunError, read_settings
+    from tinygen.recipes.run import epochs_done
+
+    runs = sorted(Path("runs").glob("*/config.json"))
+    if runs:
+        print("runs here:")
+    for path in runs:
+        try:
+            settings = read_settings(path.parent)
+            epochs = _epochs(epochs_done(path.parent), settings.epochs)
+            print(f"  {path.parent}  {settings.recipe} on {settings.data['name']}, {epochs}")
+        except RunError as error:  # one that is damaged should not hide the others
+            print(f"  {path.parent}  cannot be read: {error}")
 
 
 def _epochs(done: int, planned: int) -> str:
     return f"{done} epochs" if done == planned else f"{done} of {planned} epochs"
 
 
-SAMPLE_UNITS = {
-    "cfid": "Fréchet distance of samples and test", "conf95": "share of samples (real: 0.970)",
-    "class_kl": "nats, of class frequencies", "digits": "of 10 classes present",
-}  # fmt: skip
-
-
-def _list(arguments: argparse.Namespace) -> None:
-    from tinygen.data import KNOWN
-    from tinygen.recipes import RECIPES, RunError
-    from tinygen.recipes.recipe import epochs_done, read_settings
-
-    width = max(map(len, RECIPES))
-    print("recipes (tinygen train <name>):")
-    for name, recipe in RECIPES.items():
-        print(f"  {name:<{width}}  {recipe.summary}")
-    print(f"data (--data): {', '.join(KNOWN)}, or a path: image folder, .npz, idx files")
-    runs = sorted(Path("runs").glob("*/config.json"))
-    if runs:
-        print("runs here:")
-        for path in runs:
-            try:
-                settings = read_settings(path.parent)
-                epochs = _epochs(epochs_done(path.parent), settings.epochs)
-                print(f"  {path.parent}  {settings.recipe} on {settings.data['name']}, {epochs}")
-            except RunError as error:  # one that is damaged should not hide the others
-                print(f"  {path.parent}  cannot be read: {error}")
-
-
 def _check_data(arguments: argparse.Namespace) -> None:
     from tinygen.data import contact_sheet, load, summary
-    from tinygen.recipes import RunError
-    from tinygen.recipes.recipe import writing
+    from tinygen.recipes.settings import RunError, writing
 
     if arguments.out and arguments.out.suffix.lower() != ".png":
         raise RunError(f"--out {arguments.out}: the file must end in .png")
-    dataset = load(arguments.data, size=arguments.size, channels=arguments.channels, limit=arguments.limit)
+    options = {key: getattr(arguments, key) for key in ("size", "channels", "limit", "only", "without", "labels")}
+    dataset = load(arguments.data, **{key: value for key, value in options.items() if value is not None})
     figures = summary(dataset)
     print(f"{dataset!r}\n  from {dataset.source}" if dataset.source else repr(dataset))
     print("  pixels {min:.3f} to {max:.3f}, mean {mean:.4f}, standard deviation {std:.4f}".format(**figures))
@@ -371,113 +532,29 @@ def _check_data(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    began = time.perf_counter()
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
+    from .doctor import examine
 
-    import numpy as np
-
-    import tinygen as tg
-
-    print(
-        f"tinygen {tg.__version__}, Python {platform.python_version()}, NumPy {np.__version__}, {platform.platform()}"
-    )
-    installed = []
-    for package in (
-        "scikit-learn",
-        "safetensors",
-        "pillow",
-        "matplotlib",
-        "rich",
-        "torch",
-        "cupy-cuda12x",
-        "cupy-cuda13x",
-    ):
-        try:
-            installed.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            installed.append(f"{package} -")
-    print("packages: " + ", ".join(installed))
-    kernels = tg.device("cpu").kernels
-    path = kernels.isa() if hasattr(kernels, "isa") else "plain NumPy (no compiled kernels: slow)"
-    print(f"CPU kernels: {kernels.name}, {path}; {tg.get_num_threads()} threads of {os.cpu_count()} cores")
-    print(f"BLAS: {_blas()}")
-    places = ["cpu"]
-    try:
-        tg.device("cuda")
-        print("GPU: usable as --device cuda")
-        places.append("cuda")
-    except (RuntimeError, ImportError, AttributeError) as error:
-        print(f"GPU: none ({str(error).partition(';')[0]})")
-    good = True
-    devices = [_device(place) for place in ([arguments.device] if arguments.device else places)]
-    for device, name in product(devices, CHECKS):
-        try:
-            CHECKS[name](device)
-            print(f"  ok    {device}: {name}")
-        except Exception as error:
-            good = False
-            print(f"  WRONG {device}: {name}: {error}")
-    print(
-        f"{'all well' if good else 'SOMETHING IS WRONG: report the lines above'}, {time.perf_counter() - began:.1f} s"
-    )
-    return 0 if good else 1
+    return 0 if examine(_device(arguments.device) if arguments.device else None) else 1
 
 
-def _blas() -> str:
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return "unknown (threadpoolctl is not installed)"
-    found = [f"{i['internal_api']} {i.get('version') or ''} ({i.get('architecture', '?')}), {i['num_threads']} threads"
-             for i in threadpool_info() if i["user_api"] == "blas"]  # fmt: skip
-    return "; ".join(found) or "none found"
+class Command:
+    """A command: what it does in a line, its options, and the function that does it."""
+
+    def __init__(self, help: str, options: Callable, run: Callable) -> None:
+        self.help, self.options, self.run = help, options, run
 
 
-def _check_adjoint(device: Any) -> None:
-    """<conv(x, w), y> = <x, conv_transpose(y, w)>, with a size that the stride does not divide."""
-    import numpy as np
-
-    import tinygen as tg
-
-    draw = np.random.default_rng(0)
-    drawn = lambda shape: tg.tensor(np.asarray(draw.standard_normal(shape), np.float32), device=device)
-    x, w = drawn((4, 3, 29, 28)), drawn((8, 3, 4, 4))
-    y = tg.conv2d(x, w, stride=2, padding=1)
-    g = drawn(y.shape)
-    back = tg.conv_transpose2d(g, w, stride=2, padding=1, output_size=(29, 28))
-    left, right = (y * g).sum().item(), (x * back).sum().item()
-    if not abs(left - right) <= 1e-4 * max(1.0, float((abs(y) * abs(g)).sum().item())) or left == 0:
-        raise ArithmeticError(f"{left} is not {right}")
-
-
-def _check_gradients(device: Any) -> None:
-    """Backward against central differences in float64."""
-    import numpy as np
-
-    import tinygen as tg
-    from tinygen.testing import gradcheck
-
-    draw = np.random.default_rng(1)
-    shapes = ((2, 2, 8, 8), (3, 2, 3, 3), (3 * 16, 4))
-    x, w, v = (tg.tensor(draw.standard_normal(s), device=device) for s in shapes)
-    gradcheck(
-        lambda x, w, v: (tg.conv2d(x, w, stride=2, padding=1).tanh().reshape(2, -1) @ v).softmax(-1).log(), [x, w, v]
-    )
-
-
-def _check_random(device: Any) -> None:
-    """Philox4x32-10 with a zero key and a zero counter (Salmon et al. 2011, known answers)."""
-    words = [int(v) for v in device.kernels.random_bits(0, 0, 0, 4)]
-    known = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
-    if words != known:
-        raise ArithmeticError(f"{[hex(w) for w in words]} is not {[hex(w) for w in known]}")
-
-
-CHECKS = {
-    "convolution against its adjoint": _check_adjoint,
-    "gradients of a small net": _check_gradients,
-    "random numbers against known ones": _check_random,
+COMMANDS = {
+    "train": Command("train a recipe", _train_options, _train),
+    "resume": Command("go on with a run that was stopped, or train it longer", _resume_options, _resume),
+    "sample": Command("draw pictures from a trained run", _sample_options, _sample),
+    "apply": Command("send your pictures through a trained run", _apply_options, _apply),
+    "evaluate": Command("print the test figures of a run", _evaluate_options, _evaluate),
+    "study": Command("look at trained runs: a table and pictures", _study_options, _study),
+    "reproduce": Command("train anew and compare with the kept figures", _reproduce_options, _reproduce),
+    "list": Command("list recipes and studies, the runs here, or all that is known of one", _list_options, _list),
+    "doctor": Command("say what is installed and whether it works", _doctor_options, _doctor),
+    "check-data": Command("look at a data set before training on it", _check_data_options, _check_data),
 }
 
 

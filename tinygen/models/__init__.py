@@ -1,19 +1,17 @@
-"""The model families of the lectures: one file each, with network, loss and `Step` (one training update) in plain
-sight.
+"""Models: one algorithm of the lectures a file. The equation, then its Step, one training update.
 
-    step = VAEStep(shape=(1, 28, 28), latent=20)     # sizes come from the data; every argument is plain and JSON-able
-    for x, y in ...: metrics = step((x, y))          # one update; 0-d tensors
-    step.pictures((x, y))                            # what to look at
+    step = VAEStep(encoder, decoder, Bernoulli(), latent=20)     # networks first, then the rule, then numbers
+    for x, y in ...: metrics = step((x, y))                      # one update; 0-d tensors
+    step.pictures((x, y))                                        # what to look at
 
-Nothing here knows of files, epochs or progress bars: that is `tinygen.training`.
+A Step receives networks and rules and chooses neither: a game (games.py), a likelihood, a penalty is a function handed
+in. Nothing here knows of files, epochs or progress bars: that is `tinygen.training`.
 """
 
-from .autoencoder import AutoencoderStep, ConvAutoencoder, MLPAutoencoder
-from .classifier import ClassifierStep, LeNet5
-from .gan import DCDiscriminator, DCGenerator, GANStep, MLPDiscriminator, MLPGenerator
-from .vae import VAE, VAEStep, conv_vae, mlp_vae
+from .autoencoder import AutoencoderStep
+from .classifier import ClassifierStep
+from .gan import GANStep
+from .likelihoods import Bernoulli, Gaussian
+from .vae import VAEStep
 
-__all__ = [
-    "VAE", "AutoencoderStep", "ClassifierStep", "ConvAutoencoder", "DCDiscriminator", "DCGenerator", "GANStep",
-    "LeNet5", "MLPAutoencoder", "MLPDiscriminator", "MLPGenerator", "VAEStep", "conv_vae", "mlp_vae",
-]  # fmt: skip
+__all__ = ["AutoencoderStep", "Bernoulli", "ClassifierStep", "GANStep", "Gaussian", "VAEStep"]

@@ -1,10 +1,10 @@
 """Variational autoencoder: an autoencoder whose codes follow N(0, I), so that it can be sampled (lectures 2, 3, 4).
 
-    q(z|x) = N(mu(x), diag sigma(x)^2)       z = mu + sigma * eps,  eps ~ N(0, I)
+    q(z|x) = N(mean(x), diag sigma(x)^2)       z = mean + sigma * eps,  eps ~ N(0, I)
     -ELBO  = E_q[-log p(x|z)] + KL(q(z|x) || N(0, I))
-    KL     = -1/2 sum_j (1 + log sigma_j^2 - mu_j^2 - sigma_j^2)
+    KL     = -1/2 sum_j (1 + log sigma_j^2 - mean_j^2 - sigma_j^2)
 
-Everything is summed over pixels and latent dimensions and averaged over the batch, in nats per image; a mean over
+Everything is summed over pixels and latent dimensions and averaged over the batch, in nats per image. A mean over
 pixels would weigh the KL hundreds of times too heavily and make it vanish. (The slide prints the KL with the wrong
 sign.)
 
@@ -13,123 +13,71 @@ Absent on purpose: tighter bounds, learned priors, KL annealing. `beta` multipli
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
 
 import tinygen as tg
 from tinygen import nn, optim
 from tinygen.nn import functional as F
+from tinygen.step import Step
 
-from .autoencoder import ConvDecoder, ConvEncoder, beside, mlp
-from .display import ShowsModules
-
-
-class VAE(nn.Module):
-    """`encode` gives (mu, log sigma^2), each (N, latent), from a trunk of `width` values; `decode` pixels' logits."""
-
-    def __init__(self, trunk: nn.Module, width: int, latent: int, decoder: nn.Module) -> None:
-        super().__init__()
-        self.trunk, self.decoder = trunk, decoder
-        self.mu, self.logvar = nn.Linear(width, latent), nn.Linear(width, latent)
-
-    def encode(self, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
-        h = self.trunk(x).relu()
-        return self.mu(h), self.logvar(h)
-
-    def decode(self, z: tg.Tensor) -> tg.Tensor:
-        return self.decoder(z)
-
-    def forward(self, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor, tg.Tensor]:
-        mu, logvar = self.encode(x)
-        z = F.reparameterize(mu, logvar, tg.randn_like(mu))
-        return self.decode(z), mu, logvar
+ACTIVE = 0.01  # variance of a latent's mean over the images, above which it is in use (Burda et al. 2016)
 
 
-def mlp_vae(shape: Sequence[int], hidden: Sequence[int] = (400,), latent: int = 20) -> VAE:
-    """The classic pixels - hidden - latent - hidden reversed - pixels net."""
-    pixels = math.prod(shape)
-    trunk = nn.Sequential(nn.Flatten(), *mlp((pixels, *hidden)))
-    decoder = nn.Sequential(*mlp((latent, *reversed(hidden), pixels)), nn.Unflatten(1, tuple(shape)))
-    return VAE(trunk, hidden[-1], latent, decoder)
-
-
-def conv_vae(
-    shape: Sequence[int], channels: Sequence[int] = (32, 64), hidden: Sequence[int] = (256,), latent: int = 20
-) -> VAE:
-    """Stride-2 convolutions, hidden linear layers, and the mirror image of both."""
-    trunk = ConvEncoder(shape, channels, hidden[:-1], hidden[-1])
-    return VAE(trunk, hidden[-1], latent, ConvDecoder(shape, channels, hidden[::-1], latent))
-
-
-class VAEStep(ShowsModules):
-    """One update of a VAE.
-
-    `likelihood`: "bernoulli" (a pixel in [0,1] is its probability to be on) or "gaussian" (its mean is the sigmoid of
-    the decoder, its standard deviation one learned number for all pixels; a density, so its nats may well be negative).
-    """
-
-    units = dict.fromkeys(("loss", "recon", "kl"), "nats per image") | {"active": "latent dimensions in use"}
+class VAEStep(Step):
+    """One update. `encoder(x)` gives (mean, log variance), each (N, latent); `decoder(z)` gives logits."""
 
     def __init__(
-        self, shape: Sequence[int], conv: bool = False, hidden: Sequence[int] = (400,),
-        channels: Sequence[int] = (32, 64), latent: int = 20, likelihood: str = "bernoulli",
+        self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module, *, latent: int,
         beta: float = 1.0, lr: float = 1e-3,
     ) -> None:  # fmt: skip
-        if likelihood not in ("bernoulli", "gaussian"):
-            raise ValueError(f"VAEStep: likelihood must be 'bernoulli' or 'gaussian', it is {likelihood!r}")
-        self.model = conv_vae(shape, channels, hidden, latent) if conv else mlp_vae(shape, hidden, latent)
-        self.shape, self.latent, self.likelihood, self.beta = tuple(shape), latent, likelihood, beta
-        if likelihood == "gaussian":
-            self.model.log_sigma = nn.Parameter(tg.full((), -1.0))
-        self.optimizer = optim.Adam(self.model.parameters(), lr=lr)
-        self.modules = {"vae": self.model}
-        self.optimizers = {"vae": self.optimizer}
-
-    def negative_log_likelihood(self, logits: tg.Tensor, x: tg.Tensor) -> tg.Tensor:
-        """-log p(x|z) summed over pixels, averaged over the batch, in nats."""
-        if self.likelihood == "bernoulli":
-            return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
-        error = (logits.sigmoid() - x).square().sum() / len(x)
-        log_sigma = self.model.log_sigma
-        return 0.5 * error * (-2 * log_sigma).exp() + math.prod(self.shape) * (log_sigma + 0.5 * math.log(2 * math.pi))
-
-    def terms(self, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor, tg.Tensor]:
-        """(reconstruction term, KL, mu) with one draw of z for each image."""
-        logits, mu, logvar = self.model(x)
-        return self.negative_log_likelihood(logits, x), F.gaussian_kl(mu, logvar).mean(), mu
+        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        self.latent, self.beta = latent, beta
+        weights = chain(encoder.parameters(), decoder.parameters(), likelihood.parameters())
+        self.optimizer = optim.Adam(weights, lr=lr)
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
-        x, _ = batch
-        recon, kl, _ = self.terms(x)
+        recon, kl = self.terms(batch[0])
         loss = recon + self.beta * kl
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return {"loss": loss.detach(), "recon": recon.detach(), "kl": kl.detach()}
 
+    def terms(self, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
+        """(reconstruction term, KL) with one draw of z for each image."""
+        mean, log_variance = self.encoder(x)
+        z = F.reparameterize(mean, log_variance, tg.randn_like(mean))
+        return self.likelihood(self.decoder(z), x), F.gaussian_kl(mean, log_variance).mean()
+
+    def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
+        """loss (-ELBO: beta is 1 here, whatever was trained) and its two terms."""
+        recon, kl = self.terms(batch[0])
+        return {"loss": recon + kl, "recon": recon, "kl": kl}
+
+    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
+        """active: latent dimensions whose mean varies over the images."""
+        means = tg.cat([self.encode(batch[0]) for batch in batches])
+        return {"active": float((means.var(0, correction=0) > ACTIVE).sum().item())}
+
+    def encode(self, x: tg.Tensor) -> tg.Tensor:
+        """The mean of q(z|x), (N, latent)."""
+        return self.encoder(x)[0]
+
+    def decode(self, z: tg.Tensor) -> tg.Tensor:
+        """The mean of p(x|z): images in [0, 1]."""
+        return self.likelihood.mean(self.decoder(z))
+
+    def apply(self, images: tg.Tensor) -> tg.Tensor:
+        """The reconstruction of images from the mean of q(z|x)."""
+        return self.decode(self.encode(images))
+
     def sample(self, n: int) -> tg.Tensor:
         """n images: the decoder's means at z ~ N(0, I), not draws around them."""
-        z = tg.randn(n, self.latent, device=next(self.model.parameters()).device)
-        return self.model.decode(z).sigmoid()
+        return self.decode(tg.randn(n, self.latent, device=self.device))
 
-    def pictures(self, batch: tuple) -> dict[str, tg.Tensor]:
-        """64 samples; images in rows of eight, each row followed by its reconstruction from z = mu."""
-        x, _ = batch
-        return {
-            "samples": self.sample(64),
-            "reconstructions": beside(x, self.model.decode(self.model.encode(x)[0]).sigmoid()),
-        }
-
-    def evaluate(self, batches: Iterable[tuple]) -> dict[str, float]:
-        """Test loss (-ELBO, one draw of z an image), its two terms, and the number of active units.
-
-        Active are latent dimensions whose mu has a variance above 0.01 over the images (Burda et al. 2016).
-        """
-        recon = kl = count = 0.0
-        mus = []
-        for x, _ in batches:
-            r, k, mu = self.terms(x)
-            recon, kl, count = recon + r.item() * len(x), kl + k.item() * len(x), count + len(x)
-            mus.append(mu)
-        active = (tg.cat(mus).var(0, correction=0) > 0.01).sum().item()
-        return {"loss": (recon + kl) / count, "recon": recon / count, "kl": kl / count, "active": float(active)}
+    def pictures(self, batch: tuple) -> dict[str, Any]:
+        """Samples, and test images beside their reconstructions."""
+        x = batch[0]
+        return {"samples": self.sample(len(x)), "reconstructions": (x, self.apply(x))}

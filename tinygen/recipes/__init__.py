@@ -1,30 +1,28 @@
-"""Recipes: named experiments, each a data set, a model, and the settings that are known to work.
+"""Recipes and studies: named experiments, a chapter of the lectures a file.
 
     run = start("vae", data="digits")       # or data="mnist", or a folder of images; a folder runs/vae-001 is made
     run.fit()
     step = load_run("runs/vae-001")         # the trained model, rebuilt from config.json with its weights
 
-What the command line trains is listed in catalogue.py.
+A recipe is a decorated function that builds a Step (recipe.py); a study, one that looks at trained runs (study.py).
+Both stand in their chapter's file, and nowhere else.
 """
 
-from .catalogue import RECIPES
-from .recipe import (
-    Recipe,
-    RecipeRun,
-    RunError,
-    Settings,
-    build,
-    expected,
-    find,
-    load_run,
-    open_run,
-    prepare,
-    samples,
-    start,
-)
-from .scores import score
+from importlib import import_module
+
+from .recipe import RECIPES, Given, Recipe, find, recipe
+from .reproduce import Reproduced, reproduce
+from .run import RecipeRun, load_run, open_run, start
+from .scores import samples, score
+from .settings import RunError, Settings, prepare, read_settings
+from .study import STUDIES, Findings, Study, find_study, run_study, study
+
+CHAPTERS = ("autoencoders", "vaes", "gans", "classifiers")
+for _chapter in CHAPTERS:
+    import_module(f".{_chapter}", __name__)
 
 __all__ = [
-    "RECIPES", "Recipe", "RecipeRun", "RunError", "Settings", "build", "expected", "find", "load_run", "open_run",
-    "prepare", "samples", "score", "start",
+    "CHAPTERS", "RECIPES", "STUDIES", "Findings", "Given", "Recipe", "RecipeRun", "Reproduced", "RunError", "Settings",
+    "Study", "find", "find_study", "load_run", "open_run", "prepare", "read_settings", "recipe", "reproduce",
+    "run_study", "samples", "score", "start", "study",
 ]  # fmt: skip

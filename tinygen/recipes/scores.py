@@ -1,34 +1,99 @@
-"""The test figures of a trained run: what its Step measures, and how good samples are that look like MNIST."""
+"""The test figures of a trained run: what its Step measures, how good its samples are, and what is trivial.
+
+    score(step, dataset)         # {"mse": (0.0047, 10000), "cfid": (90.3, 10000), ...}: value, and over how many
+    baselines(recipe, ...)       # {"mse": ("PCA of 32 numbers", 0.0168)}: what anybody reaches without a network
+
+Samples are scored by a frozen network (tinygen.metrics) where the data look like what it was trained on; samples of
+points by the modes they cover. Baselines are computed from the data at hand and kept in the user's cache.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import tinygen as tg
 from tinygen import metrics
 from tinygen.data import Dataset
-from tinygen.training import aside, to_tensors
+from tinygen.step import Step
+from tinygen.training import Tensors, aside, evaluate, track
 
-from .recipe import samples
+from .recipe import Recipe
 
 SAMPLES = 10_000
+WATCHED = 500  # samples an epoch, to see which classes are made
+DIGITS = tuple("0123456789")
 
 
-def score(step: Any, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict[str, tuple[float, int]]:
-    """{metric: (value, number of images it is taken over)} on the test set.
+def samples(step: Step, n: int, seed: int, quiet: float = 2.0, **options: Any) -> tg.Tensor:
+    """n samples of a trained Step, in pieces of at most 500, the same for the same seed."""
+    starts = track(range(0, n, 500), "samples", quiet=quiet)
+    with aside(step, seed):
+        return tg.cat([step.sample(min(500, n - start), **options) for start in starts])
 
-    Steps that can be sampled are also scored by `metrics.mnist_scores` with n samples, if the data are grey 28x28
-    images. Raises ValueError where there are too few test images or samples for that.
+
+def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict[str, tuple[float, int]]:
+    """{metric: (value, number of examples it is taken over)} on the test set; n samples where it can be sampled.
+
+    Raises ValueError where there are too few test examples or samples for a score.
     """
-    count = len(dataset.test_images)
+    count = dataset.count("test")
     test = dataset.batches(min(256, count), split="test")
-    found: dict[str, tuple[float, int]] = {}
-    if hasattr(step, "evaluate"):
-        device = next(p.device for module in step.modules.values() for p in module.parameters())
-        with aside(step, seed):
-            values = step.evaluate(to_tensors(test.at(0, i), device) for i in range(len(test)))
-        found |= {name: (value, count) for name, value in values.items()}
-    if hasattr(step, "sample") and dataset.shape == (1, 28, 28):
-        scores = metrics.mnist_scores(samples(step, n, seed).numpy(), dataset.floats("test"))
-        # Whether a digit was recognised says something on digits only; the distance of features, on any such images.
-        found |= {name: (value, n) for name, value in scores.items() if name == "cfid" or dataset.name == "mnist"}
+    with aside(step, seed):
+        found = {name: (value, count) for name, value in evaluate(step, Tensors(test, step.device)).items()}
+    if step.offers("sample"):
+        found |= {name: (value, n) for name, value in score_samples(step, dataset, seed, n).items()}
     return found
+
+
+def score_samples(step: Step, dataset: Dataset, seed: int, n: int) -> dict[str, float]:
+    """The figures of n samples against the test set; {} for data that no frozen network knows."""
+    if len(dataset.shape) == 1:
+        return metrics.mode_scores(samples(step, n, seed).numpy(), dataset.floats("test"), *dataset.modes)
+    if not metrics.scorable(dataset.shape):
+        return {}
+    found = metrics.scores(samples(step, n, seed).numpy(), dataset.floats("test"))
+    # Whether a digit was recognised says something on digits only; the distance of features, on any such images.
+    return found if tuple(dataset.classes) == DIGITS else {"cfid": found["cfid"]}
+
+
+def watch(step: Step, dataset: Dataset, seed: int) -> dict[str, float]:
+    """What `health` reads besides the Step's own metrics: the classes that samples cover, or the modes."""
+    if not step.offers("sample") or not (len(dataset.shape) == 1 or metrics.scorable(dataset.shape)):
+        return {}
+    drawn = samples(step, WATCHED, seed, quiet=float("inf")).numpy()
+    if len(dataset.shape) == 1:
+        return {"modes": metrics.modes_covered(drawn, *dataset.modes)}
+    return {"classes_covered": metrics.classes_covered(drawn)} if tuple(dataset.classes) == DIGITS else {}
+
+
+def baselines(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]:
+    """{metric: [(what, value), ...]} of the recipe's baselines (baselines.py)."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for function in recipe.baselines:
+        key = f"{dataset.sha[:16]} {function.__module__}.{function.__name__} {json.dumps(arguments, sort_keys=True)}"
+        baseline = _cached(key, lambda f=function: f(dataset, arguments))  # type: ignore[misc]
+        if baseline:
+            found.setdefault(baseline[0], []).append((baseline[1], baseline[2]))
+    return found
+
+
+def _cached(key: str, compute: Any) -> Any:
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygen" / "baselines.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    if key not in kept:
+        kept[key] = compute()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError:
+            pass  # a cache that cannot be written costs time, nothing else
+    return kept[key]

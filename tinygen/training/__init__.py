@@ -1,20 +1,23 @@
-"""Training: what happens around a `Step`, the same for every model family.
+"""Training: what happens around a `Step`, the same for every model.
 
-    fit(step, batches, epochs=10)                      # the bare loop
-    run = Run("runs/mine", step, batches, test); run.fit(epochs=10)      # with log, pictures, checkpoints, progress bar
+    fit(step, batches, epochs=10)                                        # the bare loop
+    run = Run("runs/mine", step, batches, test); run.fit(epochs=10)      # log, pictures, checkpoints, progress bar
 
-A Step is one update of a model (tinygen/models): a callable on a batch of tensors with `modules`, `optimizers` and
-`pictures`; `evaluate`, `sample`, `schedules`, `health` and `units` are used where it has them. Nothing here knows a
-model by name. A run is a pure function of its config and seed: 10 epochs, resume, 10 more equal 20, bit for bit.
+A Step (tinygen/step.py) is one update of a model. Nothing here knows a model by name. A run is a pure function of its
+config and seed: 10 epochs, resume, 10 more equal 20, bit for bit.
 """
 
 from .checkpoint import load_checkpoint, restore, save_checkpoint, state_of
-from .display import Display
-from .loop import Batch, Callback, Position, Step, aside, fit, to_tensors
-from .pictures import enlarged, make_grid, save_image
-from .run import Interrupted, NotFinite, Run, new_folder
+from .evaluate import Batch, Tensors, aside, evaluate, to_tensors
+from .interrupts import Interrupted
+from .log import read_log
+from .loop import Callback, Position, fit
+from .pictures import enlarged, make_grid, picture_of, save_image, save_picture
+from .progress import Display, duration, track
+from .run import Diverged, Keep, Run, new_folder
 
 __all__ = [
-    "Batch", "Callback", "Display", "Interrupted", "NotFinite", "Position", "Run", "Step", "aside", "enlarged", "fit",
-    "load_checkpoint", "make_grid", "new_folder", "restore", "save_checkpoint", "save_image", "state_of", "to_tensors",
+    "Batch", "Callback", "Display", "Diverged", "Interrupted", "Keep", "Position", "Run", "Tensors", "aside",
+    "duration", "enlarged", "evaluate", "fit", "load_checkpoint", "make_grid", "new_folder", "picture_of", "read_log",
+    "restore", "save_checkpoint", "save_image", "save_picture", "state_of", "to_tensors", "track",
 ]  # fmt: skip

@@ -1,6 +1,8 @@
 """The state of a training as one tree of tensors and plain values, and that tree as one file.
 
-The file is safetensors: weights are found in it under "modules.<name>.<parameter>", whoever reads it.
+    {"parts": {"encoder": {...}, "optimizer": {...}}, "rng": [...]}
+
+The file is safetensors: weights are found in it under "parts.<attribute of the Step>.<parameter>", whoever reads it.
 """
 
 from __future__ import annotations
@@ -10,23 +12,25 @@ from typing import Any
 
 import tinygen as tg
 from tinygen import serialization
+from tinygen.step import Step
 
 
-def state_of(step: Any) -> dict[str, Any]:
-    """Everything that a Step and the random numbers need to go on bit for bit: modules, optimizers, schedules, rng."""
-    parts = {"modules": step.modules, "optimizers": step.optimizers, "schedules": getattr(step, "schedules", {})}
-    states = {kind: {name: part.state_dict() for name, part in named.items()} for kind, named in parts.items()}
-    return {**states, "rng": list(tg.get_rng_state())}
+def state_of(step: Step) -> dict[str, Any]:
+    """Everything that a Step and the random numbers need to go on bit for bit."""
+    parts = {name: part.state_dict() for name, part in step.parts().items()}
+    return {"parts": parts, "rng": list(tg.get_rng_state())}
 
 
-def restore(step: Any, state: dict[str, Any]) -> None:
-    """Puts `state_of` back. Raises ValueError where the state has other modules or optimizers than the Step."""
-    parts = {"modules": step.modules, "optimizers": step.optimizers, "schedules": getattr(step, "schedules", {})}
-    for kind, named in parts.items():
-        if set(named) != set(state[kind]):
-            raise ValueError(f"the checkpoint has {kind} {sorted(state[kind])}, the step has {sorted(named)}")
-        for name, part in named.items():
-            part.load_state_dict(state[kind][name])
+def restore(step: Step, state: dict[str, Any]) -> None:
+    """Puts `state_of` back. Raises ValueError where the state has other parts than the Step."""
+    parts = step.parts()
+    if "parts" not in state:
+        kind = "of tinygen's older form, which named modules and optimizers" if "modules" in state else "no Step's"
+        raise ValueError(f"the checkpoint is {kind}; train the model anew with this version")
+    if set(parts) != set(state["parts"]):
+        raise ValueError(f"the checkpoint has parts {sorted(state['parts'])}, the step has {sorted(parts)}")
+    for name, part in parts.items():
+        part.load_state_dict(state["parts"][name])
     tg.set_rng_state(state["rng"])
 
 

@@ -1,4 +1,4 @@
-"""The loop itself: epochs, batches, one call of the Step for each; and what a Step is.
+"""The loop itself: epochs, batches, one call of the Step for each.
 
 Batch `index` of epoch `epoch` is a pure function of the two (`batches.at`), so a `Position` is all that a loop has to
 know in order to go on where another one stopped.
@@ -6,36 +6,23 @@ know in order to go on where another one stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 import tinygen as tg
+from tinygen.step import Step
 
-Batch = tuple[tg.Tensor, "tg.Tensor | None"]  # images (N, C, H, W) in [0, 1]; integer labels, where the data has them
-
-
-class Step(Protocol):
-    """One training update of one model family."""
-
-    modules: dict[str, Any]  # by name: what checkpoints hold
-    optimizers: dict[str, Any]
-
-    def __call__(self, batch: Batch) -> dict[str, tg.Tensor]:
-        """One update; metrics as 0-d tensors."""
-
-    def pictures(self, batch: Batch) -> dict[str, tg.Tensor]:
-        """What to look at: images (N, C, H, W) in [0, 1] by name."""
+from .evaluate import to_tensors
 
 
 class Source(Protocol):
     """Batches that are a pure function of (epoch, index); see tinygen.data.Batches."""
 
     def __len__(self) -> int: ...
-    def at(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray | None]: ...
+    def at(self, epoch: int, index: int) -> tuple[np.ndarray | None, ...]: ...
 
 
 @dataclass
@@ -55,7 +42,7 @@ class Callback:
 
 
 def fit(
-    step: Step, batches: Source, epochs: int, callbacks: Sequence[Callback] = (), position: Position | None = None,
+    step: Any, batches: Source, epochs: int, callbacks: Sequence[Callback] = (), position: Position | None = None,
     device: Any = "cpu",
 ) -> Position:  # fmt: skip
     """The position reached: `epochs` epochs, counted from the beginning of the training and not from `position`."""
@@ -70,28 +57,3 @@ def fit(
         for callback in callbacks:
             callback.after_epoch(step, position)
     return position
-
-
-def to_tensors(batch: tuple[np.ndarray, np.ndarray | None], device: Any = "cpu") -> Batch:
-    """The same batch as tensors on a device."""
-    images, labels = batch
-    return tg.tensor(images, device=device), None if labels is None else tg.tensor(labels, device=device)
-
-
-@contextmanager
-def aside(step: Step, seed: int) -> Iterator[None]:
-    """Context manager for looking at a model without touching its training.
-
-    Modules are in evaluation mode, nothing is recorded, and random numbers start from `seed`, the same at every look;
-    the training's go on afterwards as if nothing had happened.
-    """
-    state = tg.get_rng_state()
-    with ExitStack() as stack:
-        stack.callback(tg.set_rng_state, state)
-        for module in step.modules.values():
-            if module.training:
-                stack.callback(module.train)
-                module.eval()
-        stack.enter_context(tg.no_grad())
-        tg.set_rng_state((seed % 2**64, 1, 0))  # stream 1: the training's numbers are those of stream 0
-        yield

@@ -1,6 +1,7 @@
 """Pictures of batches: grids, image files, a film of the training.
 
-save_image(images, "samples.png", nrow=8)          # torchvision's function, with Pillow
+    save_image(images, "samples.png", nrow=8)          # torchvision's function, with Pillow
+    save_picture(images, "samples.png")                # large enough to look at; points and captions, too
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from typing import Any
 import numpy as np
 
 import tinygen as tg
+from tinygen.step import Captioned
+
+from .plots import draw_points
 
 GAP = 0.25  # grey level between the images of a grid, so that black images do not run together
 SIDE = 56  # pixels: smaller images are enlarged to about this
 GREYS, COLOURS = 16, 64  # of a film
+SHOWN = 64  # images of a batch
 SMOOTH = 16  # pixels: images smaller than this are smoothed
 
 
@@ -81,13 +86,55 @@ def enlarged(tensor: Any) -> np.ndarray:
     return np.stack([np.asarray(p) for p in planes]).reshape(n, c, h * factor, w * factor).clip(0, 1)
 
 
-def save_picture(tensor: Any, path: str | os.PathLike, nrow: int = 8) -> Any:
-    """Writes images in [0, 1] as a grid that is large enough to look at; returns the Pillow image."""
-    picture = to_pillow(make_grid(enlarged(tensor), nrow=nrow, padding=6, pad_value=GAP))
+def picture_of(content: Any, nrow: int = 8) -> Any:
+    """A Pillow image, large enough to look at, of what a Step shows; at most 64 images, 32 of those in a tuple.
+
+    `content`: images (N, C, H, W) in [0, 1] or points (N, 2); a tuple of equally many, shown beside each other; or
+    `Captioned` images.
+    """
+    if isinstance(content, Captioned):
+        return _captioned(enlarged(content.images[:SHOWN]), content.captions, nrow)
+    batches = content if isinstance(content, tuple) else (content,)
+    if _array(batches[0]).ndim == 2:
+        return draw_points([_array(b) for b in batches])
+    if len(batches) > 1:
+        content = _beside([_array(b) for b in batches], nrow)
+    return to_pillow(make_grid(enlarged(content[: SHOWN * len(batches)]), nrow=nrow, padding=6, pad_value=GAP))
+
+
+def save_picture(content: Any, path: str | os.PathLike, nrow: int = 8) -> Any:
+    """Writes `picture_of(content)` as a PNG file, all at once; returns the Pillow image."""
+    picture = picture_of(content, nrow)
     temporary = Path(path).with_suffix(".part")
     picture.save(temporary, format="PNG")
     os.replace(temporary, path)
     return picture
+
+
+def _beside(batches: list[np.ndarray], columns: int, rows: int = 4) -> np.ndarray:
+    """Images for a grid of `columns`: a row of the first batch, the same row of the second, ..., the next row."""
+    columns = min(columns, len(batches[0]))
+    rows = min(rows, len(batches[0]) // columns)
+    cut = [b[: rows * columns].reshape(rows, columns, *b.shape[1:]) for b in batches]
+    return np.stack(cut, 1).reshape(-1, *batches[0].shape[1:])
+
+
+def _captioned(images: np.ndarray, captions: Sequence[str], columns: int) -> Any:
+    """A sheet of images with a line of text under each."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    n, _, h, w = images.shape
+    columns = min(columns, n)
+    font = ImageFont.load_default(size=12)
+    width = 6 + max(w, *(int(font.getlength(text)) for text in captions))
+    height = h + 22
+    sheet = Image.new("RGB", (columns * width + 6, math.ceil(n / columns) * height + 6), (64, 64, 64))
+    draw = ImageDraw.Draw(sheet)
+    for i, (image, text) in enumerate(zip(images, captions)):
+        left, top = 6 + i % columns * width, 6 + i // columns * height
+        sheet.paste(to_pillow(image).convert("RGB"), (left, top))
+        draw.text((left, top + h + 2), text, font=font, fill="white")
+    return sheet
 
 
 def save_film(frames: Sequence[str | os.PathLike], path: str | os.PathLike, seconds: float = 6.0) -> None:

@@ -1,46 +1,52 @@
 """A run: a folder that says what was trained, how it went, and from which it goes on.
 
     runs/vae-001/   config.json             what to build and how to train it (written by the caller)
-                    log.jsonl               metrics, one JSON object a line: means of the last steps, and of each epoch
-                    times.jsonl             seconds and images per second of each epoch: apart, since they never repeat
-                    checkpoint.safetensors  weights, optimizers, random numbers, position
+                    log.jsonl               metrics, one JSON object a line (log.py)
+                    times.jsonl             seconds and examples per second of each epoch: apart, since they never repeat
+                    checkpoint.safetensors  parts of the Step, random numbers, position
+                    best.safetensors        the best of them on a validation split, where that was asked for
                     samples.png ...         what the Step calls its pictures
                     progress.gif            the first of them, epoch by epoch
                     curves.png              the log, drawn
-
-A checkpoint remembers how long the log was: after a crash the log is cut there, and the resumed run writes the same
-lines again.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 import tinygen as tg
+from tinygen.errors import UserError
+from tinygen.metrics.names import NAMES
 
 from .checkpoint import load_checkpoint, restore, save_checkpoint, state_of
-from .curves import draw_curves
-from .display import Display, Silent
-from .loop import Callback, Position, Step, aside, fit, to_tensors
+from .evaluate import Tensors, aside, evaluate
+from .interrupts import Interrupted, Interrupts
+from .log import Means, NotFinite, write_line
+from .loop import Callback, Position, fit
 from .pictures import save_film, save_picture
+from .plots import draw_curves
+from .progress import Display, Silent
+from .replay import first_bad_op
 
 FRAMES = 50  # at most about so many pictures in progress.gif
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
-class Interrupted(Exception):
-    """The training stopped on Ctrl-C; the run is saved."""
+class Diverged(UserError, ArithmeticError):
+    """A metric became NaN or infinite; the message names step, batch and op."""
 
 
-class NotFinite(ArithmeticError):
-    """A metric became NaN or infinite."""
+class Keep(NamedTuple):
+    """Which epoch is kept besides the last: the best `metric` on `batches`, a validation split."""
+
+    metric: str
+    batches: Any
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -58,23 +64,25 @@ def new_folder(parent: Path, name: str) -> Path:
 
 
 class Run(Callback):
-    """Trains a Step in a folder. `test`: batches of held-out images; `resume` goes on from the folder's checkpoint."""
+    """Trains a Step in a folder.
+
+    `test`: held-out batches, for figures and pictures; `resume` goes on from the folder's checkpoint; `watch(step)`
+    gives further figures for the Step's `health`; `keep` names the best epoch.
+    """
 
     def __init__(
         self, folder: str | Path, step: Any, batches: Any, test: Any, display: Display | None = None, seed: int = 0,
-        device: Any = "cpu", resume: bool = False,
+        device: Any = "cpu", resume: bool = False, watch: Callable[[Any], Mapping[str, float]] | None = None,
+        keep: Keep | None = None,
     ) -> None:  # fmt: skip
-        self.folder, self.step, self.batches, self.test = Path(folder), step, batches, test
+        self.folder, self.step, self.batches = Path(folder), step, batches
+        self.test = Tensors(test, device)
         self.display, self.seed, self.device = display or Silent(), seed, device
-        self.position = Position()
-        self.window: dict[str, list[float]] = {}  # metric: [sum, count] since the last line of the log
-        self.sums: dict[str, list[float]] = {}  # ... since the beginning of the epoch
-        self.pending: list[tuple[Position, Mapping[str, tg.Tensor]]] = []
-        self.images = len(batches) * getattr(batches, "batch_size", 1)  # in an epoch
-        if hasattr(batches, "images"):
-            self.images = min(self.images, len(batches.images))
+        self.watch, self.keep = watch, keep
+        self.position, self.means, self.interrupts = Position(), Means(), Interrupts()
+        self.best: dict[str, list] = {}  # metric: [its best value, the epoch of it]
+        self.images = min(len(batches) * batches.batch_size, batches.count)
         self.every = math.ceil(len(batches) / 10) if len(batches) >= 50 else len(batches)
-        self.interrupted = False
         self.seconds = 0.0
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
         if resume:
@@ -82,140 +90,137 @@ class Run(Callback):
         self.rng = tg.get_rng_state()  # others may draw before the training begins, or between two calls of fit
 
     def fit(self, epochs: int) -> None:
-        """Trains until `epochs` epochs are done. Raises Interrupted after Ctrl-C, NotFinite at the first NaN."""
+        """Trains until `epochs` epochs are done. Raises Interrupted after Ctrl-C, Diverged at the first NaN."""
         self.epochs = epochs
         tg.set_rng_state(self.rng)
-        if not (self.folder / "checkpoint.safetensors").exists():
+        if not (self.folder / CHECKPOINT).exists():
             self.save()  # so that a run that is killed in its first epoch can be resumed, too
         self.display.start(epochs, self.position.epoch, self.position.index, len(self.batches), self.images)
-        previous = self._catch_interrupts()
         self.clock = time.perf_counter()
         try:
-            fit(self.step, self.batches, epochs, [self], self.position, self.device)
+            with self.interrupts, np.errstate(all="ignore"):  # what is not finite is reported, and only once
+                fit(self.step, self.batches, epochs, [self], self.position, self.device)
+        except NotFinite as error:
+            raise self._diverged(error) from error
         finally:
             self.rng = tg.get_rng_state()
             self.display.close()
-            if previous is not None:
-                signal.signal(signal.SIGINT, previous)
         self.finish()
 
-    def after_step(self, step: Step, position: Position, metrics: Mapping[str, tg.Tensor]) -> None:
-        self.pending.append((Position(position.epoch, position.index), metrics))
+    def after_step(self, step: Any, position: Position, metrics: Mapping[str, tg.Tensor]) -> None:
+        self.means.add(position.epoch, position.index - 1, metrics)
         closes = position.index % self.every == 0 or position.index == len(self.batches)
         # On a GPU reading a value waits for the device, so metrics are read when a line of the log is due.
-        numbers = self._read() if closes or str(self.device) == "cpu" else None
+        numbers = self.means.read() if closes or str(self.device) == "cpu" else None
         if closes:
-            self._write({"epoch": position.epoch + position.index / len(self.batches), "train": means(self.window)})
-            self.window = {}
+            done = position.epoch + position.index / len(self.batches)
+            self._write({"epoch": done, "train": self.means.take_window()})
         self.display.step(position.epoch, position.index, numbers)
-        if self.interrupted:
-            self._read()
+        if self.interrupts.wanted:
+            self.means.read()
             self.save()
             self.finish()
             batch = f"batch {position.index} of {len(self.batches)}"
             raise Interrupted(f"stopped in epoch {position.epoch + 1}, after {batch}")
 
-    def after_epoch(self, step: Step, position: Position) -> None:
-        train, self.sums = means(self.sums), {}
+    def after_epoch(self, step: Any, position: Position) -> None:
+        train = self.means.take_epoch()
         with aside(step, self.seed):
-            test = step.evaluate(self._test_batches()) if hasattr(step, "evaluate") else {}
-        health = step.health(train) if hasattr(step, "health") else None
+            test = evaluate(step, self.test)
+            seen = self.watch(step) if self.watch else {}
+        health = self._health(train, test, seen)
         self._write({"epoch": position.epoch, "train": train, "test": test} | ({"health": health} if health else {}))
         self._write_time(position.epoch)
         self._take_pictures()
         self.save()
+        if self.keep:
+            self._keep_best(self.keep)
         self.display.epoch(position.epoch, train, test, health)
 
     def save(self) -> None:
         """Writes the checkpoint: all that a resumed run needs to go on bit for bit."""
-        log = self.folder / "log.jsonl"
-        length = log.stat().st_size if log.exists() else 0
-        state = {"position": vars(self.position), "log": length, "window": self.window, "sums": self.sums}
-        state["seconds"] = self.seconds
-        save_checkpoint(self.folder / "checkpoint.safetensors", state_of(self.step) | {"run": state})
+        save_checkpoint(self.folder / CHECKPOINT, self._state())
 
     def finish(self) -> None:
         """Draws what is drawn once: the film and the curves."""
         save_film(sorted((self.folder / "frames").glob("*.png")), self.folder / "progress.gif")
-        draw_curves(self.folder / "log.jsonl", self.folder / "curves.png", getattr(self.step, "units", {}))
+        draw_curves(self.folder / "log.jsonl", self.folder / "curves.png")
+
+    def _state(self) -> dict[str, Any]:
+        log = self.folder / "log.jsonl"
+        state = {"position": vars(self.position), "log": log.stat().st_size if log.exists() else 0}
+        state |= {"window": self.means.window, "sums": self.means.sums, "best": self.best, "seconds": self.seconds}
+        return state_of(self.step) | {"run": state}
 
     def _restore(self) -> None:
-        state = load_checkpoint(self.folder / "checkpoint.safetensors")
+        state = load_checkpoint(self.folder / CHECKPOINT)
         restore(self.step, state)
         run = state["run"]
         self.position = Position(**run["position"])
-        self.window, self.sums, self.seconds = run["window"], run["sums"], run["seconds"]
+        self.means.window, self.means.sums = run["window"], run["sums"]
+        self.best, self.seconds = run["best"], run["seconds"]
         with open(self.folder / "log.jsonl", "ab") as log:
             log.truncate(run["log"])
         for frame in (self.folder / "frames").glob("*.png"):
             if frame.stem.isdigit() and int(frame.stem) > self.position.epoch:
                 frame.unlink()
 
-    def _read(self) -> dict[str, float]:
-        """The newest metrics as numbers; all that waited are added to the sums, and looked at for NaN."""
-        numbers: dict[str, float] = {}
-        for position, metrics in self.pending:
-            numbers = {name: float(value) for name, value in metrics.items()}
-            for name, value in numbers.items():
-                if not math.isfinite(value):
-                    self._report(position, name, value)
-                for sums in (self.window, self.sums):
-                    entry = sums.setdefault(name, [0.0, 0])
-                    entry[0], entry[1] = entry[0] + value, entry[1] + 1
-        self.pending = []
-        return numbers
+    def _health(self, train: Mapping[str, float], test: Mapping[str, float], seen: Mapping[str, float]) -> str | None:
+        """The Step's remark, and one on a test figure that no longer improves."""
+        remarks = [self.step.health({**train, **seen})]
+        name = next((n for n in test if n in NAMES and NAMES[n].good), None)
+        if name:
+            since = self._improved(f"test {name}", test[name], NAMES[name].good == "low")
+            if self.position.epoch - since >= max(5, self.epochs // 10):
+                remarks.append(f"the test {name} has not improved since epoch {since}")
+        return "; ".join(r for r in remarks if r) or None
 
-    def _report(self, position: Position, name: str, value: float) -> None:
+    def _improved(self, name: str, value: float, low: bool) -> int:
+        """The epoch in which the figure was best; the present one is taken in."""
+        best = self.best.get(name)
+        if best is None or (value < best[0] if low else value > best[0]):
+            self.best[name] = [value, self.position.epoch]
+        return self.best[name][1]
+
+    def _keep_best(self, keep: Keep) -> None:
+        with aside(self.step, self.seed):
+            found = evaluate(self.step, Tensors(keep.batches, self.device))
+        if keep.metric not in found:
+            raise UserError(f"--keep best:{keep.metric}: this model measures {', '.join(found) or 'nothing'}")
+        low = keep.metric not in NAMES or NAMES[keep.metric].good != "high"
+        if self._improved(f"validation {keep.metric}", found[keep.metric], low) == self.position.epoch:
+            save_checkpoint(self.folder / BEST, self._state())
+        self.save()  # it knows the best so far
+
+    def _diverged(self, error: NotFinite) -> Diverged:
         path = self.folder / "not-finite.safetensors"
         save_checkpoint(path, state_of(self.step))
-        epoch, index = position.epoch, position.index - 1
-        raise NotFinite(
-            f"{name} became {value} at step {epoch * len(self.batches) + index + 1}: epoch {epoch + 1}, batch "
-            f"{index + 1} of {len(self.batches)}, that is batches.at({epoch}, {index}). The state after it is in "
-            f"{path}; checkpoint.safetensors is from before. Try a lower learning rate."
+        epoch, index, steps = error.epoch, error.index, len(self.batches)
+        self.display.say("a metric is not finite: the epoch is replayed to find the op")
+        op = first_bad_op(self.step, self.batches, load_checkpoint(self.folder / CHECKPOINT), epoch, index, self.device)
+        return Diverged(
+            f"{error.name} became {error.value} at step {epoch * steps + index + 1}: epoch {epoch + 1}, batch "
+            f"{index + 1} of {steps}, that is batches.at({epoch}, {index}). {op}The state after it is in {path}; "
+            f"{CHECKPOINT} is from before. Try a lower learning rate."
         )
-
-    def _test_batches(self) -> Any:
-        return (to_tensors(self.test.at(0, i), self.device) for i in range(len(self.test)))
 
     def _take_pictures(self) -> None:
         with aside(self.step, self.seed):
-            pictures = self.step.pictures(to_tensors(self.test.at(0, 0), self.device))
+            pictures = self.step.pictures(next(iter(self.test)))
         frame = True
-        for name, images in pictures.items():
-            picture = save_picture(images, self.folder / f"{name}.png")
+        for name, content in pictures.items():
+            picture = save_picture(content, self.folder / f"{name}.png")
             epoch = self.position.epoch
             if frame and (epoch % math.ceil(self.epochs / FRAMES) == 0 or epoch == self.epochs):
                 picture.save(self.folder / "frames" / f"{self.position.epoch:05d}.png")
             frame = False
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        write_line(self.folder / "log.jsonl", line)
 
     def _write_time(self, epoch: int) -> None:
         now = time.perf_counter()
         seconds, self.clock = now - self.clock, now
         self.seconds += seconds
         line = {"epoch": epoch, "seconds": round(seconds, 4), "images_per_second": round(self.images / seconds, 1)}
-        with open(self.folder / "times.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-
-    def _catch_interrupts(self) -> Any:
-        """The first Ctrl-C lets the step finish and saves, the second stops at once. Returns the previous handler."""
-        if threading.current_thread() is not threading.main_thread():
-            return None
-
-        def handler(number: int, frame: Any) -> None:
-            if self.interrupted:
-                signal.default_int_handler(number, frame)
-            self.interrupted = True
-            # os.write, since print and the bar, interrupted in mid-line, may refuse to be entered again
-            os.write(2, b"\nstopping after this step (Ctrl-C again: at once, without saving)\n")
-
-        return signal.signal(signal.SIGINT, handler)
-
-
-def means(sums: Mapping[str, list[float]]) -> dict[str, float]:
-    """The mean of each metric from its [sum, count]."""
-    return {name: total / count for name, (total, count) in sums.items()}
+        write_line(self.folder / "times.jsonl", line)

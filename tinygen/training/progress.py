@@ -1,11 +1,16 @@
-"""What a person sees while a model trains: a live bar with images per second, time left and losses; plain lines
-elsewhere."""
+"""What a person sees while something takes time.
+
+    Display()                                  a training: a live bar with images per second, time left and losses
+    for part in track(parts, "samples"): ...   any other job: how long it takes, then a bar
+
+On a terminal the bar is alive; elsewhere plain lines are printed.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PROBE = 5  # steps that are timed for the first estimate, after one to warm up
@@ -101,6 +106,34 @@ class Silent(Display):
         super().__init__(live=False)
 
     def say(self, text: str) -> None: ...
+
+
+def track(parts: Sequence[Any], what: str, stream: Any = None, quiet: float = 2.0) -> Iterator[Any]:
+    """The parts one by one; says how long all take after the first, where that is above `quiet` seconds.
+
+    A bar follows on a terminal. Nothing is said of what is done sooner.
+    """
+    stream = stream or sys.stdout
+    began = time.perf_counter()
+    bar: Any = None
+    try:
+        for i, part in enumerate(parts):
+            yield part
+            took = time.perf_counter() - began
+            if bar is not None:
+                bar.update(0, completed=i + 1)
+            elif i == 0 and took * (len(parts) - 1) > quiet:
+                print(f"{what}: about {duration(took * (len(parts) - 1))}", file=stream, flush=True)
+                if getattr(stream, "isatty", bool)():
+                    from rich.console import Console
+                    from rich.progress import Progress
+
+                    bar = Progress(console=Console(file=stream), transient=True)
+                    bar.add_task(what, total=len(parts), completed=1)
+                    bar.start()
+    finally:
+        if bar is not None:
+            bar.stop()
 
 
 def values(metrics: Mapping[str, float]) -> str:

@@ -1,0 +1,60 @@
+"""A convolutional encoder and its mirror image with transposed convolutions (lectures 0, 1, 4).
+
+A convolution of kernel 4, stride 2 and padding 1 maps both 2i and 2i + 1 pixels to i. So the decoder is told which of
+the two it has to restore (`output_size`), and every image size of at least 8 pixels works.
+
+Absent on purpose: skip connections (unet.py) and pooling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import tinygen as tg
+from tinygen import nn
+from tinygen.nn import functional as F
+
+from .mlp import linear_layers
+
+
+def halved(shape: Sequence[int], times: int) -> list[tuple[int, int]]:
+    """(height, width) of the image and after each of `times` convolutions of kernel 4, stride 2, padding 1."""
+    if len(shape) != 3:
+        raise ValueError(f"a convolution needs images (channels, height, width), the data's shape is {tuple(shape)}")
+    _, h, w = shape
+    if min(h, w) >> times < 1:
+        raise ValueError(f"an image of {h}x{w} pixels cannot be halved {times} times; use fewer channels=(...) entries")
+    return [(h >> i, w >> i) for i in range(times + 1)]
+
+
+class ConvEncoder(nn.Sequential):
+    """Images (N, C, H, W) to (N, outputs): k4 s2 p1 convolutions with ReLU, then linear layers `hidden` with ReLU."""
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], hidden: Sequence[int], outputs: int) -> None:
+        h, w = halved(shape, len(channels))[-1]
+        layers: list[nn.Module] = []
+        for a, b in pairwise((shape[0], *channels)):
+            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.ReLU()]
+        super().__init__(*layers, nn.Flatten(), *linear_layers((channels[-1] * h * w, *hidden, outputs)))
+
+
+class ConvDecoder(nn.Module):
+    """(N, inputs) to logits (N, C, H, W): linear layers `hidden`, then the encoder's sizes in reverse order.
+
+    `channels` are those of the encoder, in its order.
+    """
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], hidden: Sequence[int], inputs: int) -> None:
+        super().__init__()
+        *self.sizes, (h, w) = halved(shape, len(channels))
+        layers = linear_layers((inputs, *hidden, channels[-1] * h * w))
+        self.project = nn.Sequential(*layers, nn.ReLU(), nn.Unflatten(1, (channels[-1], h, w)))
+        widths = (shape[0], *channels)[::-1]
+        self.up = nn.ModuleList([nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)])
+
+    def forward(self, z: tg.Tensor) -> tg.Tensor:
+        y = self.project(z)
+        for layer, size in zip(self.up, reversed(self.sizes)):
+            y = layer(y if layer is self.up[0] else F.relu(y), output_size=size)
+        return y

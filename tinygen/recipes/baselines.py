@@ -1,0 +1,59 @@
+"""What is reached without a network: a baseline is a function of (data set, the recipe's arguments).
+
+    pca(dataset, {"latent": 32})      # ("mse", "PCA of 32 numbers", 0.0168)
+
+Each is fitted on the training images and judged on the test images; a recipe names those of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinygen.data import Dataset
+from tinygen.metrics import baselines as trivial
+from tinygen.metrics import scorable
+
+Baseline = tuple[str, str, float]  # metric, what it is, value
+
+
+def mean_image(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+    """The error of the mean training image."""
+    return "mse", "the mean image", trivial.mean_image_mse(dataset.floats("train"), dataset.floats("test"))
+
+
+def pca(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+    """The error of the best linear autoencoder with as many numbers."""
+    d = arguments["latent"]
+    return "mse", f"PCA of {d} numbers", trivial.pca_mse(dataset.floats("train"), dataset.floats("test"), d)
+
+
+def bernoulli_mean(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+    """Nats of a Bernoulli likelihood with the mean image's probabilities."""
+    return "loss", "the mean image", trivial.mean_image_bernoulli(dataset.floats("train"), dataset.floats("test"))
+
+
+def bernoulli_floor(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+    """Nats that no model of grey images goes below: each against itself."""
+    return "loss", "floor of grey images", trivial.bernoulli_floor(dataset.floats("test"))
+
+
+def gaussian_mean(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+    """Nats of a Gaussian around the mean image."""
+    return "loss", "the mean image", trivial.gaussian_mean_image(dataset.floats("train"), dataset.floats("test"))
+
+
+def largest_class(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+    """The accuracy of always naming the most frequent class."""
+    return "accuracy", "the largest class", trivial.largest_class(dataset.train_labels, dataset.test_labels)
+
+
+def real_images(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | None:
+    """The distance of features of real images from real ones: what a perfect generator reaches.
+
+    None for images that no frozen network knows.
+    """
+    if not scorable(dataset.shape):
+        return None
+    n = min(10_000, dataset.count("train"))
+    return "cfid", "real training images", trivial.real_against_real(dataset.floats("train"), dataset.floats("test"), n)

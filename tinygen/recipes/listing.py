@@ -1,0 +1,120 @@
+"""What there is, in words: the chapters, all that is known of a recipe or a study, and the table of what was reached.
+
+The table is made from expected.json, which `tinygen reproduce --save` writes: no figure is typed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tinygen.data import KNOWN
+from tinygen.metrics.names import NAMES
+from tinygen.training import duration
+
+from .recipe import RECIPES, Recipe, find
+from .reproduce import kept, range_of
+from .settings import annotation
+from .study import STUDIES, find_study
+
+
+def overview() -> str:
+    """Chapters with their lectures, recipes and studies; the data sets."""
+    lines = []
+    width = max(map(len, [*RECIPES, *STUDIES]))
+    for chapter in dict.fromkeys([r.chapter for r in RECIPES.values()] + [s.chapter for s in STUDIES.values()]):
+        recipes = [r for r in RECIPES.values() if r.chapter == chapter]
+        studies = [s for s in STUDIES.values() if s.chapter == chapter]
+        lectures = sorted({n for one in [*recipes, *studies] for n in one.lectures})
+        title = chapter.rpartition(".")[2].replace("_", " ")
+        lines.append(f"{title} (lecture{'s' if len(lectures) > 1 else ''} {', '.join(map(str, lectures))})")
+        lines += [f"  {r.name:<{width}}  {r.summary}" for r in recipes]
+        lines += [f"  {s.name:<{width}}  study: {s.summary}" for s in studies]
+    lines.append("train: tinygen train NAME    study: tinygen study NAME    all of one: tinygen list NAME")
+    lines.append(f"data (--data): {', '.join(KNOWN)}, or a path: image folder, .npz, .zip, idx files")
+    return "\n".join(lines)
+
+
+def describe_recipe(name: str) -> str:
+    """What a recipe is, its arguments, what it reaches and in how long, how its loss goes, and what to do with it."""
+    recipe = find(name)
+    where = recipe.chapter.replace(".", "/") + ".py"
+    lectures = ", ".join(map(str, recipe.lectures))
+    lines = [f"{name}: {recipe.summary}", f"  lectures {lectures}; built in {where}; data {recipe.data}"]
+    lines.append(f"  {recipe.epochs} epochs, {recipe.batch_size} examples a step")
+    lines += [f"  {title}: {_words(values)}" for title, values in _presets(recipe) if values]
+    lines.append("arguments (--set NAME=VALUE):")
+    for argument, parameter in recipe.arguments().items():
+        default = json.dumps(parameter.default)
+        lines.append(f"  {argument + '=' + default:<28} {recipe.meanings.get(argument, '')} ({annotation(parameter)})")
+    lines += _reached(kept()["recipes"].get(name, {}))
+    data = "" if recipe.data == "digits" else f"    # on {recipe.data}"
+    lines += ["then:", f"  tinygen train {name}{data}", f"  tinygen reproduce {name}"]
+    return "\n".join(lines)
+
+
+def _presets(recipe: Recipe) -> list[tuple[str, Mapping[str, Any]]]:
+    return [("images below 16 pixels", recipe.small), ("--preset gpu", recipe.gpu), ("--preset tiny", recipe.tiny)]
+
+
+def _words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items())
+
+
+def _reached(by_data: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for data, presets in by_data.items():
+        for preset, entry in presets.items():
+            seconds = duration(sum(entry["seconds"]) / len(entry["seconds"]))
+            seeds = ", ".join(map(str, entry["seeds"]))
+            lines.append(f"reached on {data}, preset {preset}, in {seconds} (seeds {seeds}; {entry['threads']} thread"
+                         f"{'s' if entry['threads'] > 1 else ''}, {entry['machine']}, commit {entry['commit']}):")  # fmt: skip
+            for metric, found in entry["metrics"].items():
+                low, high = range_of(found["values"])
+                mean = sum(found["values"]) / len(found["values"])
+                unit = NAMES[metric].unit if metric in NAMES else ""
+                lines.append(f"  {metric:<16} {mean:>10.5g}  {unit:<32} passes from {low:.5g} to {high:.5g}")
+            for metric, values in entry.get("curve", {}).items():
+                course = ", ".join(f"{v:.4g}" for v in values)
+                lines.append(f"  {metric} over the training: {course}")
+    return lines
+
+
+def describe_study(name: str) -> str:
+    """What a study is, what it stands on, its arguments and what it found."""
+    study = find_study(name)
+    lines = [f"{name}: {study.summary}", f"  stands on {', '.join(study.on) or 'nothing'}"]
+    lines += [f"  {line}" for line in (study.run.__doc__ or "").splitlines()[:1]]
+    lines.append("arguments (--set NAME=VALUE):")
+    for argument, parameter in study.arguments().items():
+        lines.append(f"  {argument}={json.dumps(parameter.default)} ({annotation(parameter)})")
+    found = kept()["studies"].get(name)
+    if found:
+        lines.append(f"found ({found['machine']}, commit {found['commit']}):")
+        lines += [f"  {metric:<24} {value:>10.5g}" for metric, value in found["metrics"].items()]
+    return "\n".join([*lines, "then:", f"  tinygen study {name}", f"  tinygen reproduce {name}"])
+
+
+def table() -> str:
+    """A Markdown table of every kept figure that has a way that is good: recipe, data, metric, value, PyTorch's."""
+    lines = ["| recipe | data | measure | tinygen | PyTorch | seconds |", "|---|---|---|--:|--:|--:|"]
+    for name, by_data in kept()["recipes"].items():
+        for data, presets in by_data.items():
+            for preset, entry in presets.items():
+                shown = f"`{name}`" if preset == "cpu" else f"`{name}` ({preset})"
+                seconds = f"{sum(entry['seconds']) / len(entry['seconds']):.0f}"
+                for metric, found in entry["metrics"].items():
+                    if metric not in NAMES or not NAMES[metric].good:
+                        continue
+                    other = entry.get("torch", {}).get("metrics", {}).get(metric)
+                    torch = "" if other is None else f"{other:.4g}"
+                    lines.append(f"| {shown} | {data} | {NAMES[metric].title}, {NAMES[metric].unit} | "
+                                 f"{_spread(found['values'])} | {torch} | {seconds} |")  # fmt: skip
+                    shown, seconds = "", ""
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    mean = sum(values) / len(values)
+    return f"{mean:.4g}" + (f" ({min(values):.4g} to {max(values):.4g})" if len(values) > 1 else "")

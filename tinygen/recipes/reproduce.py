@@ -1,0 +1,218 @@
+"""What every recipe and study reaches, kept in expected.json, and whether it is reached again.
+
+    reproduce("vae", "mnist", seeds=(0, 1, 2))      # trains, evaluates, compares: PASS or OUTSIDE
+
+A figure passes when its mean over the seeds lies in [min - spread, max + spread] of the kept values, spread = max -
+min. One kept value has no spread: then 5 % of it stand in. `save` writes after every seed, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tinygen.data import Dataset
+from tinygen.training import Display, read_log
+
+from .recipe import RECIPES, find
+from .run import OPTIONS, start
+from .scores import score
+from .settings import Settings, prepare
+from .study import STUDIES, find_study, run_study
+
+FILE = Path(__file__).with_name("expected.json")
+
+
+class Figure(NamedTuple):
+    """A measured figure beside the kept ones: values over the seeds, (low, high) or None, and over how many."""
+
+    name: str
+    values: list[float]
+    range: tuple[float, float] | None
+    n: int | None
+
+    @property
+    def passes(self) -> bool:
+        """Whether the mean lies in the range; a figure without one passes."""
+        mean = sum(self.values) / len(self.values)
+        return self.range is None or self.range[0] <= mean <= self.range[1]
+
+
+class Reproduced(NamedTuple):
+    """All figures, and whether every one passes."""
+
+    figures: list[Figure]
+    passes: bool
+
+
+def kept(file: Path = FILE) -> dict[str, Any]:
+    """The content of expected.json."""
+    if not file.exists():
+        return {"recipes": {}, "studies": {}}
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def kept_of(name: str, data: str, preset: str = "cpu", file: Path = FILE) -> dict[str, Any]:
+    """What is kept of a recipe on some data; {} for nothing."""
+    return kept(file)["recipes"].get(name, {}).get(data, {}).get(preset, {})
+
+
+def range_of(values: Sequence[float]) -> tuple[float, float]:
+    """[min - spread, max + spread] of kept values."""
+    low, high = min(values), max(values)
+    spread = high - low if len(values) > 1 else 0.05 * abs(low)
+    return low - spread, high + spread
+
+
+def expected(settings: Settings, dataset: Dataset) -> dict[str, tuple[float, float]]:
+    """The range of each test metric that the recipe is known to reach; {} where its settings were changed."""
+    source = settings.data
+    if any(source.get(option) is not None for option in OPTIONS):
+        return {}
+    plan = prepare(find(settings.recipe), dataset, source, preset=settings.preset)
+    same = all(_plain(getattr(plan, key)) == _plain(getattr(settings, key))
+               for key in ("arguments", "epochs", "batch_size", "keep"))  # fmt: skip
+    found = kept_of(settings.recipe, source["name"], settings.preset)
+    return {name: range_of(entry["values"]) for name, entry in found.get("metrics", {}).items()} if same else {}
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def reproduce(
+    name: str, data: str | None = None, seeds: Sequence[int] = (0, 1, 2), *, preset: str = "cpu", save: bool = False,
+    parent: str | os.PathLike = "runs", threads: int | None = None, say: Callable[[str], None] = print,
+    file: Path = FILE,
+) -> Reproduced:  # fmt: skip
+    """Trains a recipe with each seed, or runs a study, and compares its figures with the kept ones."""
+    if name in STUDIES and name not in RECIPES:
+        return _study(name, save, say, file)
+    recipe = find(name)
+    data = data or recipe.data
+    before = kept_of(name, data, preset, file).get("metrics", {})
+    found: dict[str, list[tuple[float, int]]] = {}
+    for seed in seeds:
+        folder = Path(parent) / f"reproduce-{name}-{data}-{preset}-{seed}-{os.getpid()}"
+        say(f"{name} on {data}, preset {preset}, seed {seed}: {folder}")
+        run = start(name, data, folder=folder, preset=preset, seed=seed, threads=threads, display=Display())
+        run.fit()
+        figures = score(run.step, run.dataset, 0)
+        for metric, value in figures.items():
+            found.setdefault(metric, []).append(value)
+        say(f"  seed {seed}, {run.seconds:.0f} s: " + "  ".join(f"{m} {v:.5g}" for m, (v, _) in figures.items()))
+        if save:
+            options = ("" if data == recipe.data else f" --data {shlex.quote(data)}") + (
+                "" if preset == "cpu" else f" --preset {preset}"
+            )
+            entry = {
+                "seconds": round(run.seconds, 1), "steps": len(run.batches) * run.settings.epochs,
+                "curve": curve(run.folder / "log.jsonl"), "command": f"tinygen reproduce {name}{options}",
+                "threads": run.settings.threads,
+            }  # fmt: skip
+            _keep(name, data, preset, seed, figures, entry, file)
+    result = [Figure(metric, [v for v, _ in values], _range(before, metric), values[0][1])
+              for metric, values in found.items()]  # fmt: skip
+    return _told(result, say)
+
+
+def _study(name: str, save: bool, say: Callable[[str], None], file: Path) -> Reproduced:
+    find_study(name)
+    before = kept(file)["studies"].get(name, {}).get("metrics", {})
+    findings, folder = run_study(name, display=Display())
+    say(f"study {name}: {folder}")
+    ranges = {metric: range_of([value]) for metric, value in before.items()}
+    result = [Figure(metric, [float(v)], ranges.get(metric), None) for metric, v in findings.metrics.items()]
+    if save:
+        with _changing(file) as content:
+            content["studies"][name] = {"metrics": {m: float(v) for m, v in findings.metrics.items()},
+                                        "command": f"tinygen reproduce {name}", **_made_by()}  # fmt: skip
+    return _told(result, say)
+
+
+def _range(before: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
+    return range_of(before[metric]["values"]) if metric in before else None
+
+
+def _told(figures: list[Figure], say: Callable[[str], None]) -> Reproduced:
+    for figure in figures:
+        mean = sum(figure.values) / len(figure.values)
+        line = f"  {figure.name:<16} {mean:>10.5g}"
+        line += f"   {min(figure.values):.5g} to {max(figure.values):.5g}" if len(figure.values) > 1 else ""
+        line += f"   n = {figure.n:,}" if figure.n else ""
+        if figure.range is None:
+            line += "   nothing kept"
+        else:
+            line += f"   kept {figure.range[0]:.5g} to {figure.range[1]:.5g}: {'PASS' if figure.passes else 'OUTSIDE'}"
+        say(line)
+    passes = all(figure.passes for figure in figures)
+    say("PASS" if passes else "OUTSIDE: " + ", ".join(f.name for f in figures if not f.passes))
+    return Reproduced(figures, passes)
+
+
+def curve(log: Path) -> dict[str, list]:
+    """{metric: [value at the end of each epoch, ...]} of the first test metric and the first training metric."""
+    lines = [line for line in read_log(log) if "test" in line]
+    split = "test" if lines and lines[0]["test"] else "train"
+    names = list(lines[0][split])[:1] if lines else []
+    most = max(1, len(lines) // 20)
+    return {name: [round(line[split][name], 6) for line in lines[most - 1 :: most]] for name in names}
+
+
+def _keep(
+    name: str, data: str, preset: str, seed: int, figures: Mapping[str, tuple[float, int]], entry: dict, file: Path
+) -> None:
+    """Puts one seed's figures in its place among those of the same preset."""
+    with _changing(file) as content:
+        place = content["recipes"].setdefault(name, {}).setdefault(data, {}).setdefault(preset, {})
+        seeds = place.setdefault("seeds", [])
+        metrics = place.setdefault("metrics", {})
+        if seed not in seeds:
+            seeds.append(seed)
+        at = seeds.index(seed)
+        for metric, (value, n) in figures.items():
+            values = metrics.setdefault(metric, {"values": [], "n": n})["values"]
+            values[at : at + 1] = [float(value)]
+            metrics[metric]["n"] = n
+        place.setdefault("seconds", [])[at : at + 1] = [entry.pop("seconds")]
+        place.update(entry | _made_by())
+
+
+@contextmanager
+def _changing(file: Path) -> Iterator[dict[str, Any]]:
+    """Context manager that gives the file's content and writes it back; two processes take turns."""
+    lock = file.with_suffix(".lock")
+    for _ in range(600):
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
+            break
+        except FileExistsError:
+            time.sleep(0.1)
+    try:
+        content = kept(file)
+        yield content
+        temporary = file.with_suffix(".part")
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(temporary, file)
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _made_by() -> dict[str, str]:
+    """The machine and the commit that a figure is from."""
+    try:
+        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        model = models[0].partition(":")[2].strip()
+    except (OSError, IndexError):
+        model = platform.processor() or platform.machine()
+    git = ["git", "-C", str(FILE.parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    return {"machine": f"{model}, {os.cpu_count()} cores", "commit": done.stdout.strip() or "unknown"}

@@ -1,0 +1,136 @@
+"""A study: a function of trained runs that returns numbers and pictures.
+
+    @study("interpolation and scatter of codes", on=("autoencoder",), lectures=(1, 4))
+    def codes(trained: Trained, pairs: int = 4) -> Findings: ...
+
+    tinygen study codes runs/autoencoder-001 --set pairs=8
+
+It receives one `Trained` for each recipe of `on`: the run that is named, the newest that fits, or one that is trained
+for it. What it finds goes to <first run>/studies/<name>/, or studies/<name>/ where it stands on nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tinygen as tg
+from tinygen.data import Dataset
+from tinygen.training import Display, save_picture
+
+from .recipe import find, nearest
+from .run import data_of, load_run, stand_on
+from .settings import RunError, Settings, check_arguments, read_settings, writing
+
+
+class Trained(NamedTuple):
+    """A trained run, as a study receives it."""
+
+    step: Any
+    dataset: Dataset
+    settings: Settings
+    folder: Path
+
+
+class Findings(NamedTuple):
+    """What a study found: numbers by name, pictures by name (a Pillow image, or what `save_picture` takes), a table."""
+
+    metrics: Mapping[str, float]
+    pictures: Mapping[str, Any]
+    table: Sequence[Mapping[str, Any]] = ()  # rows with equal keys
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named study; see `study` for the fields."""
+
+    name: str
+    summary: str
+    run: Callable[..., Findings]
+    chapter: str
+    on: tuple[str, ...] = ()
+    lectures: tuple[int, ...] = ()
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, inspect.Parameter]:
+        """What `--set` may change: the function's parameters that have a default."""
+        parameters = inspect.signature(self.run).parameters
+        return {name: p for name, p in parameters.items() if p.default is not p.empty}
+
+
+STUDIES: dict[str, Study] = {}
+
+
+def study(
+    summary: str, *, on: tuple[str, ...] = (), lectures: tuple[int, ...] = (), tiny: Mapping[str, Any] | None = None
+) -> Callable:
+    """Decorator: registers a function as a study and returns it unchanged.
+
+    `on`: names of recipes; `tiny`: arguments that make it take seconds.
+    """
+
+    def register(run: Callable) -> Callable:
+        name = run.__name__.replace("_", "-")
+        STUDIES[name] = Study(name, summary, run, run.__module__, on, lectures, tiny or {})
+        return run
+
+    return register
+
+
+def find_study(name: str) -> Study:
+    """The study of that name; an unknown one raises SettingError with the nearest."""
+    return nearest(name, STUDIES, "study")
+
+
+def run_study(
+    name: str, folder: str | os.PathLike | None = None, *, arguments: Mapping[str, Any] | None = None,
+    tiny: bool = False, display: Display | None = None, seed: int = 0,
+) -> tuple[Findings, Path]:  # fmt: skip
+    """(findings, the folder they lie in) of a study. `folder`: the run to look at, for the first recipe of `on`."""
+    chosen = find_study(name)
+    check_arguments(f"study {name}", chosen.arguments(), arguments or {})
+    preset = "tiny" if tiny else "cpu"
+    folders = [Path(folder)] if folder is not None else []
+    if len(folders) > len(chosen.on):
+        raise RunError(f"study {name} stands on no run; leave {folder} out")
+    if folders:
+        _check_fits(chosen, folders[0])
+    data = read_settings(folders[0]).data["name"] if folders else None
+    folders += [stand_on(base, data, preset, display) for base in chosen.on[len(folders) :]]
+    trained = []
+    for one in folders:
+        settings = read_settings(one)
+        trained.append(Trained(load_run(one), data_of(settings), settings, one))
+    values = {**(chosen.tiny if tiny else {}), **(arguments or {})}
+    tg.manual_seed(seed)
+    findings = chosen.run(*trained, **values)
+    target = (folders[0] if folders else Path()) / "studies" / name
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for title, content in findings.pictures.items():
+            picture = target / f"{title}.png"
+            content.save(picture) if hasattr(content, "save") else save_picture(content, picture)
+        content = {
+            "study": name, "runs": [str(f) for f in folders], "arguments": values, "seed": seed,
+            "metrics": dict(findings.metrics), "table": [dict(row) for row in findings.table],
+            "version": tg.__version__,
+        }  # fmt: skip
+        (target / "study.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return findings, target
+
+
+def _check_fits(chosen: Study, folder: Path) -> None:
+    recipe = read_settings(folder).recipe
+    if find(recipe).family != find(chosen.on[0]).family and not _offers_the_same(recipe, chosen.on[0]):
+        raise RunError(f"study {chosen.name} looks at a run of {chosen.on[0]}; {folder} is one of {recipe}")
+
+
+def _offers_the_same(one: str, other: str) -> bool:
+    """Whether two recipes build the same kind of Step, as their functions' annotations say."""
+    kinds = [inspect.signature(find(name).build).return_annotation for name in (one, other)]
+    return kinds[0] == kinds[1]

@@ -1,0 +1,78 @@
+"""Variational autoencoders (lectures 2, 3, 4).
+
+    tinygen train vae
+    tinygen train conv-vae --data mnist --set likelihood=gaussian
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinygen.data import Dataset
+from tinygen.models import Bernoulli, Gaussian, VAEStep
+from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
+from tinygen.networks.mlp import MLPDecoder, MLPEncoder, gaussian
+
+from . import baselines
+from .recipe import Given, nearest, recipe
+
+LIKELIHOODS = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+MEAN_IMAGE = {"bernoulli": baselines.bernoulli_mean, "gaussian": baselines.gaussian_mean}
+
+
+def mean_image(dataset: Dataset, arguments: Mapping[str, Any]) -> baselines.Baseline:
+    """Nats of the mean image under the likelihood that is trained."""
+    return MEAN_IMAGE[arguments["likelihood"]](dataset, arguments)
+
+
+def floor(dataset: Dataset, arguments: Mapping[str, Any]) -> baselines.Baseline | None:
+    """The floor of a Bernoulli likelihood on grey images; a Gaussian has none."""
+    return baselines.bernoulli_floor(dataset, arguments) if arguments["likelihood"] == "bernoulli" else None
+
+
+TRIVIAL = (mean_image, floor, baselines.real_images)
+
+
+# The embedded digits have 64 pixels: too few for a Bernoulli likelihood to make an image of, hence the Gaussian.
+@recipe(
+    "variational autoencoder, fully connected", lectures=(2, 3, 4), baselines=TRIVIAL,
+    small={"epochs": 100, "batch_size": 32, "hidden": (512, 256, 128), "latent": 6, "likelihood": "gaussian"},
+    tiny={"hidden": (16,), "latent": 3},
+)  # fmt: skip
+def vae(
+    given: Given, hidden: Sequence[int] = (400,), latent: int = 20, likelihood: str = "bernoulli", beta: float = 1.0,
+    lr: float = 1e-3,
+) -> VAEStep:  # fmt: skip
+    """hidden: widths of the encoder's layers; the decoder's in reverse
+    latent: numbers in a code
+    likelihood: of a pixel, bernoulli or gaussian
+    beta: weight of the KL term; its honest value is 1
+    lr: learning rate of Adam
+    """
+    encoder = gaussian(MLPEncoder(given.shape, hidden[:-1], hidden[-1]), hidden[-1], latent)
+    decoder = MLPDecoder(given.shape, hidden[::-1], latent)
+    rule = nearest(likelihood, LIKELIHOODS, "likelihood")()
+    return VAEStep(encoder, decoder, rule, latent=latent, beta=beta, lr=lr)
+
+
+@recipe(
+    "variational autoencoder with convolutions", lectures=(2, 3, 4), baselines=TRIVIAL,
+    small={"epochs": 80, "batch_size": 32, "hidden": (256, 128), "latent": 6, "likelihood": "gaussian"},
+    tiny={"channels": (4, 6), "hidden": (8,), "latent": 3},
+)  # fmt: skip
+def conv_vae(
+    given: Given, channels: Sequence[int] = (32, 64), hidden: Sequence[int] = (256,), latent: int = 20,
+    likelihood: str = "bernoulli", beta: float = 1.0, lr: float = 1e-3,
+) -> VAEStep:  # fmt: skip
+    """channels: of the encoder's convolutions; the decoder's in reverse
+    hidden: widths of the linear layers after the convolutions
+    latent: numbers in a code
+    likelihood: of a pixel, bernoulli or gaussian
+    beta: weight of the KL term; its honest value is 1
+    lr: learning rate of Adam
+    """
+    encoder = gaussian(ConvEncoder(given.shape, channels, hidden[:-1], hidden[-1]), hidden[-1], latent)
+    decoder = ConvDecoder(given.shape, channels, hidden[::-1], latent)
+    rule = nearest(likelihood, LIKELIHOODS, "likelihood")()
+    return VAEStep(encoder, decoder, rule, latent=latent, beta=beta, lr=lr)

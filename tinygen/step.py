@@ -1,0 +1,108 @@
+"""A Step: one training update of one model, the algorithm of the slide in plain sight.
+
+    class Autoencoder(Step):
+        def __init__(self, encoder, decoder): ...       # every part that has a state is an attribute
+        def __call__(self, batch): ...                  # forward, loss, zero_grad / backward / step
+        def measure(self, batch): ...                   # means over a test batch
+
+A Step's parts are found by walking its attributes, as `Module` finds its parameters: networks, optimizers, schedules,
+averages of weights, image pools. What a Step does not answer it inherits: an empty dict, or an error that says why.
+
+Absent on purpose: hooks, devices as options, the loop (tinygen/training), and any choice between algorithms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any, NamedTuple
+
+import tinygen as tg
+from tinygen import nn
+
+from .errors import UserError
+
+
+class Unsupported(UserError, LookupError):
+    """A Step was asked for something that its model cannot give."""
+
+
+class Captioned(NamedTuple):
+    """Pictures with a line of text under each: images (N, C, H, W) and N strings."""
+
+    images: tg.Tensor
+    captions: list[str]
+
+
+class Step:
+    """Base class of all updates; see the module."""
+
+    def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
+        """One update; its metrics as 0-d tensors, so that nothing waits for a GPU."""
+        raise NotImplementedError(f"{type(self).__name__} does not define __call__")
+
+    def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
+        """Means over one test batch, 0-d tensors; nothing is learned."""
+        return {}
+
+    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
+        """Test figures that are no means over examples. `batches` can be iterated more than once."""
+        return {}
+
+    def pictures(self, batch: tuple) -> dict[str, Any]:
+        """What to look at, by name: images in [0, 1] or points (N, 2), a tuple of such, or `Captioned`."""
+        return {}
+
+    def sample(self, n: int) -> tg.Tensor:
+        """n new examples. A subclass may take keyword arguments: `tinygen sample` accepts each as an option."""
+        raise Unsupported(f"{type(self).__name__} has learned no distribution to sample from")
+
+    def apply(self, images: tg.Tensor) -> tg.Tensor:
+        """Images (N, C, H, W) from images (N, C, H, W)."""
+        raise Unsupported(f"{type(self).__name__} does not turn images into images")
+
+    def health(self, metrics: Mapping[str, float]) -> str | None:
+        """What the means over an epoch say about the training, in plain words."""
+        return None
+
+    def offers(self, name: str) -> bool:
+        """Whether the Step itself answers `name`, and not this base class."""
+        return getattr(type(self), name) is not getattr(Step, name)
+
+    def parts(self) -> dict[str, Any]:
+        """What is saved with the Step: every attribute that has a state, under its name."""
+        return {
+            name: part
+            for name, part in vars(self).items()
+            if hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+        }
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The parts that are modules."""
+        return {name: part for name, part in self.parts().items() if isinstance(part, nn.Module)}
+
+    @property
+    def device(self) -> Any:
+        """Where the first parameter lies; "cpu" for a Step without parameters."""
+        return next((p.device for network in self.networks().values() for p in network.parameters()), "cpu")
+
+    def to(self, device: Any) -> Step:
+        """Moves every network; the Step itself."""
+        for network in self.networks().values():
+            network.to(device)
+        return self
+
+    def eval(self) -> Step:
+        """Puts every network in evaluation mode; the Step itself."""
+        for network in self.networks().values():
+            network.eval()
+        return self
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {network!r}".replace("\n", "\n  ") for name, network in self.networks().items()]
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table of each network under its name."""
+        tables = [f"<p>{escape(name)}</p>{network._repr_html_()}" for name, network in self.networks().items()]
+        return f"<p><b>{type(self).__name__}</b></p>{''.join(tables)}"

@@ -1,0 +1,49 @@
+"""The space of codes: lines through it, its picture in the plane, and what it knows of classes (lectures 0, 1, 4).
+
+    z_t = (1 - t) z_1 + t z_2                                                      line
+    z_t = (sin((1 - t) w) z_1 + sin(t w) z_2) / sin w,   cos w = <z_1, z_2> / |z_1||z_2|   great circle
+
+Noise of a GAN has a nearly constant norm; a line passes closer to the origin, a great circle keeps it. Codes are
+(N, D) tensors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import tinygen as tg
+
+
+def line(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:
+    """(steps, D): codes on the line from `first` to `last`, both (D,), which are its ends exactly."""
+    share = tg.linspace(0, 1, steps).reshape(steps, 1)
+    return (1 - share) * first + share * last
+
+
+def great_circle(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:
+    """(steps, D): codes on the arc from `first` to `last`; parallel ones are joined by a line (Shoemake 1985)."""
+    cosine = (first @ last / (first.norm() * last.norm())).clamp(-1, 1).item()
+    angle = float(np.arccos(cosine))
+    if np.sin(angle) < 1e-6:
+        return line(first, last, steps)
+    share = tg.linspace(0, 1, steps).reshape(steps, 1)
+    return (((1 - share) * angle).sin() * first + (share * angle).sin() * last) / float(np.sin(angle))
+
+
+def in_the_plane(codes: np.ndarray) -> np.ndarray:
+    """(N, 2): the codes along their two directions of largest variance; codes of two numbers as they are."""
+    if codes.shape[1] == 2:
+        return codes
+    centred = codes - codes.mean(0)
+    return centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+
+
+def one_nearest_neighbour(codes: np.ndarray, labels: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> float:
+    """The share of `queries` (M, D) whose nearest of `codes` (N, D) has their label."""
+    right = 0
+    squares = (codes**2).sum(1)
+    for start in range(0, len(queries), 500):
+        part = slice(start, start + 500)
+        nearest = (squares - 2 * queries[part] @ codes.T).argmin(1)
+        right += int((labels[nearest] == answers[part]).sum())
+    return right / len(queries)

@@ -1,0 +1,100 @@
+"""What is drawn with axes: the log of a run, and points.
+
+    curves.png      one panel a metric; training means as a line, test values as points; an arrow says which way is good
+    points          a scatter for each set, all on the same axes
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygen.metrics.names import NAMES
+
+from .log import read_log
+
+PANELS = 12
+GOOD = {"low": " ↓", "high": " ↑", None: ""}  # behind a title: which way is good
+
+
+def draw_points(sets: Sequence[np.ndarray], most: int = 2000) -> Any:
+    """A Pillow image of sets of points (N, 2), side by side with the axes of the first; at most `most` of each."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    figure = Figure(figsize=(4.2 * len(sets), 4.2), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    low, high = sets[0].min(0), sets[0].max(0)
+    margin = 0.15 * (high - low).max()
+    for i, points in enumerate(sets):
+        axes = figure.add_subplot(1, len(sets), i + 1)
+        axes.scatter(*points[:most].T, s=4, alpha=0.4, linewidths=0, color="tab:blue" if i else "tab:orange")
+        axes.set_xlim(low[0] - margin, high[0] + margin)
+        axes.set_ylim(low[1] - margin, high[1] + margin)
+        axes.set_aspect("equal")
+        axes.spines[["top", "right"]].set_visible(False)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
+
+
+def draw_curves(log: Path, target: Path) -> None:
+    """Draws `target` (PNG) from a log; nothing where there is none."""
+    if not log.exists():
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves: dict[str, dict[str, tuple[list, list]]] = {}
+    for line in read_log(log):
+        for split in ("train", "test"):
+            if split == "train" and "test" in line:
+                continue  # the mean of the epoch, which the finer lines show already
+            for name, value in line.get(split, {}).items():
+                x, y = curves.setdefault(name, {}).setdefault(split, ([], []))
+                x.append(line["epoch"])
+                y.append(value)
+    names = list(curves)[:PANELS]
+    if not names:
+        return
+    columns = len(names) if len(names) <= 3 else 2 if len(names) == 4 else 3
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(4.2 * columns, 3.1 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for i, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        for split, (x, y) in curves[name].items():
+            test = split == "test"
+            marker = ("o" if len(x) <= 30 else None) if test or len(x) < 3 else None
+            axes.plot(x, y, marker=marker, markersize=3.5, linewidth=1.6 if test else 1.2, label=split,
+                      color="tab:orange" if test else "tab:blue")  # fmt: skip
+        known = NAMES.get(name)
+        axes.set_title(f"{known.title}{GOOD[known.good]}" if known else name.replace("_", " "))
+        axes.set_xlabel("epochs")
+        axes.set_ylabel(known.unit if known else "")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        series = [y for _, y in curves[name].values()]
+        lowest, highest = _range(series)
+        if highest > lowest:
+            axes.set_ylim(lowest, highest)
+            cut = [v for y in series for v in y if math.isfinite(v) and not lowest <= v <= highest]
+            if cut:
+                note = f"not shown: {min(cut):.3g}" + (f" to {max(cut):.3g}" if len(cut) > 1 else "")
+                axes.text(0.98, 0.98, note, transform=axes.transAxes, ha="right", va="top", fontsize=7, color="grey")
+        axes.legend(frameon=False, loc="best")
+    figure.savefig(target, dpi=100)
+
+
+def _range(series: list[list[float]]) -> tuple[float, float]:
+    """Limits that leave out the first few per cent: a start far away would flatten all that follows."""
+    values = [v for y in series for v in y[len(y) // 25 :] if math.isfinite(v)]
+    if not values:
+        return 0.0, 0.0
+    lowest, highest = min(values), max(values)
+    margin = 0.05 * (highest - lowest)
+    return lowest - margin, highest + margin
