@@ -1,0 +1,88 @@
+"""The names of all figures: one table with title, unit and which direction is better.
+
+    describe("cfid").unit               # "Fréchet distance of samples and test"
+    describe("cfid").good               # "low": less is better; "high"; None where neither is
+
+Steps and scores return {name: number}. Logs, tables and plots look a name up here and print it alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Literal, NamedTuple
+
+__all__ = ["NAMES", "Metric", "UnknownMetric", "describe"]
+
+Good = Literal["low", "high"] | None
+
+
+class Metric(NamedTuple):
+    """What a figure is called: key, title for people, unit, and the better direction (None: neither)."""
+
+    name: str
+    title: str
+    unit: str
+    good: Good
+
+
+class UnknownMetric(KeyError):
+    """A name that the table lacks."""
+
+    def __str__(self) -> str:  # KeyError prints its message in quotes
+        return str(self.args[0])
+
+
+_TABLE = [
+    # reconstruction and likelihood
+    Metric("mse", "squared error", "squared error per pixel", "low"),
+    Metric("loss", "loss", "nats per image", "low"),
+    Metric("recon", "reconstruction", "nats per image", "low"),
+    Metric("kl", "KL divergence", "nats per image", None),
+    Metric("active", "active units", "latent dimensions in use", None),
+    Metric("nll", "negative log-likelihood", "nats per image", "low"),
+    Metric("bits_per_dim", "bits per dimension", "bits per dimension", "low"),
+    Metric("penalty", "penalty", "as added to the loss", None),
+    # classification
+    Metric("accuracy", "accuracy", "share of images", "high"),
+    # games
+    Metric("d_loss", "loss of D", "nats", None),
+    Metric("g_loss", "loss of G", "nats", None),
+    Metric("d_real", "D on real images", "D(x), probability", None),
+    Metric("d_fake", "D on samples", "D(G(z)), probability", None),
+    Metric("d_accuracy", "accuracy of D", "share judged right", None),
+    Metric("d_grad", "gradient of D", "gradient norm", None),
+    Metric("g_grad", "gradient of G", "gradient norm", None),
+    Metric("critic_estimate", "Wasserstein estimate", "mean f(x) - mean f(G(z))", None),
+    Metric("gradient_norm", "gradient of the critic", "mean norm in x", None),
+    Metric("gradient_norm_sd", "spread of the critic's gradient", "standard deviation of the norm in x", None),
+    # samples
+    Metric("cfid", "C-FID", "Fréchet distance of samples and test", "low"),
+    Metric("conf95", "confident samples", "share (real: .97 MNIST, .96 digits)", "high"),
+    Metric("class_kl", "class KL", "nats, of class frequencies", "low"),
+    Metric("digits", "digits present", "of 10 classes present", "high"),
+    Metric("classes_covered", "classes covered", "classes with 1 % of the samples", "high"),
+    Metric("precision", "precision", "share of samples among real ones", "high"),
+    Metric("recall", "recall", "share of real ones among samples", "high"),
+    Metric("modes", "modes covered", "modes", "high"),
+    Metric("within_3_sigma", "within 3 sigma of a mode", "share of samples", "high"),
+    Metric("energy_distance", "energy distance", "in the points' unit", "low"),
+    # pairs of images
+    Metric("psnr", "PSNR", "dB", "high"),
+    Metric("ssim", "SSIM", "similarity, at most 1", "high"),
+    # ranking and retrieval
+    Metric("auroc", "AUROC", "area under the ROC curve", "high"),
+    Metric("auprc", "AUPRC", "average precision", "high"),
+    Metric("P@1", "precision at 1", "share of queries", "high"),
+    Metric("R@10", "recall at 10", "share of queries", "high"),
+    Metric("MAP@R", "mean average precision at R", "mean over queries", "high"),
+]
+NAMES: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
+
+
+def describe(name: str) -> Metric:
+    """The Metric of a name. Raises UnknownMetric (a KeyError) that suggests the nearest name."""
+    if name in NAMES:
+        return NAMES[name]
+    near = difflib.get_close_matches(name, NAMES, 1, cutoff=0)
+    table = "NAMES (tinygen/metrics/names.py)"
+    raise UnknownMetric(f"no metric {name!r} in {table}; the nearest is {near[0]!r}. Add a line there for a new one")
