@@ -16,36 +16,52 @@ import difflib
 import os
 from pathlib import Path
 
+from . import corruptions, points, unpaired
 from .batches import Batches
 from .dataset import Dataset, check_size
 from .overview import contact_sheet, summary
 from .pixels import DataError, as_float, check_channels
 
-__all__ = ["KNOWN", "Batches", "DataError", "Dataset", "as_float", "contact_sheet", "load", "summary"]
+__all__ = [
+    "KNOWN", "Batches", "DataError", "Dataset", "as_float", "contact_sheet", "load", "summary",
+    "corruptions", "points", "unpaired",
+]  # fmt: skip
 
-KNOWN = ("digits", "mnist", "fashion-mnist")
+KNOWN = ("digits", "mnist", "fashion-mnist", *points.NAMES)
 _ALIASES = {"fashion": "fashion-mnist", "fashionmnist": "fashion-mnist"}
 
 
 def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, channels: int | None = None,
-         limit: int | None = None) -> Dataset:
-    """The data set of a name ("digits", "mnist", "fashion-mnist") or a path: image folder, .npz, folder of idx files.
+         limit: int | None = None, only: str | None = None, without: str | None = None,
+         labels: int | None = None) -> Dataset:
+    """The data set of a name (`KNOWN`) or a path: image folder, .zip of images, .npz, folder of idx files.
 
     size: pixels a side, at least 8 (shorter side to size, then the centre); channels: 1 grey, 3 colour; limit: at most
     so many training and so many test images, always the same ones. Each is as in the source when None, but for a
-    folder of images, whose default `size` folder.py tells. A name wins over a folder of that name: write ./mnist for
-    the folder. Raises DataError.
+    folder of images, whose default `size` folder.py tells, and sets that are drawn or cut out, which come at that size.
+
+    only, without: the training images of one class alone, or of all others; labels: keep those of so many training
+    images, the others become -1 (see `Dataset`). In this order: only, without, limit, labels.
+
+    A name wins over a folder of that name: write ./mnist for the folder. Raises DataError.
     """
     if size is not None:
         check_size(size)
     if channels is not None:
         check_channels(channels)
-    dataset = _named(name_or_path) if isinstance(name_or_path, str) else None
+    dataset = _named(name_or_path, size) if isinstance(name_or_path, str) else None
     if dataset is None:
         path = Path(name_or_path).expanduser()
-        dataset = _from_folder(path, size, channels, limit) if path.is_dir() else _from_file(path, name_or_path)
+        at_once = limit if only is None and without is None else None  # a class is chosen before the limit holds
+        dataset = _from_path(path, name_or_path, size, channels, at_once)
+    if only is not None:
+        dataset = dataset.only(only)
+    if without is not None:
+        dataset = dataset.without(without)
     if limit is not None:
         dataset = dataset.limited(limit)
+    if labels is not None:
+        dataset = dataset.with_labels(labels)
     if channels is not None:
         dataset = dataset.in_channels(channels)
     if size is not None:
@@ -53,35 +69,38 @@ def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, chann
     return dataset
 
 
-def _named(text: str) -> Dataset | None:
+def _named(text: str, size: int | None) -> Dataset | None:
     name = text.lower().replace("_", "-")
     name = _ALIASES.get(name, name)
     if name == "digits":
         from .digits import load_digits
 
         return load_digits()
-    if name in KNOWN:
+    if name in ("mnist", "fashion-mnist"):
         from .mnist import load_published
 
         return load_published(name)
+    if name in points.NAMES:
+        return points.load_points(name)
     return None
 
 
-def _from_folder(path: Path, size: int | None, channels: int | None, limit: int | None) -> Dataset:
-    from .folder import load_folder
-    from .mnist import idx_files, load_idx_folder
+def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, channels: int | None, limit: int | None
+               ) -> Dataset:
+    if path.is_dir():
+        from .folder import load_folder
+        from .mnist import idx_files, load_idx_folder
 
-    return load_idx_folder(path) if idx_files(path) else load_folder(path, size=size, channels=channels, limit=limit)
-
-
-def _from_file(path: Path, given: str | os.PathLike[str]) -> Dataset:
+        if idx_files(path):
+            return load_idx_folder(path)
+        return load_folder(path, size=size, channels=channels, limit=limit)
     if not path.exists():
         text = os.fspath(given)
         near = difflib.get_close_matches(text.lower(), (*KNOWN, *_ALIASES), n=1, cutoff=0.5)
         guess = f" Did you mean {_ALIASES.get(near[0], near[0])!r}?" if near else ""
         raise DataError(f"no data set named {text!r}, and no file or folder at {path.absolute()}.{guess} "
-                        f"Known: {', '.join(KNOWN)}; or give the path of an image folder, an .npz file, or a folder of "
-                        f"idx files")
+                        f"Known: {', '.join(KNOWN)}; or give the path of an image folder, a .zip of images, an .npz "
+                        f"file, or a folder of idx files")
     if path.suffix.lower() == ".npz":
         from .npz import load_npz
 
@@ -89,5 +108,5 @@ def _from_file(path: Path, given: str | os.PathLike[str]) -> Dataset:
     remedy = {".npy": "np.savez('data.npz', images=array) and give that", ".zip": "unpack it and give the folder",
               ".gz": "give the folder that holds it", ".tgz": "unpack it and give the folder",
               ".tar": "unpack it and give the folder"}.get(path.suffix.lower(), "give the folder that holds the images")
-    raise DataError(f"{path}: data is an image folder, an .npz file, or a folder of idx files, not a "
+    raise DataError(f"{path}: data is an image folder, a .zip of images, an .npz file, or a folder of idx files, not a "
                     f"{path.suffix or 'plain'} file; {remedy}")

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .dataset import Dataset, check_size, held_out, subset
+from .dataset import Dataset, check_size
 from .pixels import DataError, check_channels, cover
+from .selection import held_out, subset
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile

@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, dense_labels, held_out
+from .dataset import Dataset, dense_labels
 from .pixels import DataError
+from .selection import held_out
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IDX_NAME = re.compile(r"(?:.*[-_.])?(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?")
