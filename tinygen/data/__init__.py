@@ -3,7 +3,8 @@
     data = load("digits")                     # 8x8, embedded, no network
     data = load("mnist")                      # or "fashion-mnist"; found, or downloaded and verified
     data = load("~/pictures", size=32)        # a folder of images, any sizes, grey or colour
-    data = load("mine.npz", channels=1)       # arrays; or a folder of idx files
+    data = load("mine.npz", channels=1)       # arrays; a folder of idx files; a .zip of images
+    data = load("ring")                       # points; "gratings", "omniglot", "brick", ...: see KNOWN
     for x, y in data.batches(64, seed=0).epoch(0): ...
 
 A `Dataset` holds NumPy arrays; the training loop makes tensors of its batches. Whatever cannot be read for certain
@@ -16,7 +17,7 @@ import difflib
 import os
 from pathlib import Path
 
-from . import corruptions, points, unpaired
+from . import corruptions, crops, drawn, points, unpaired, varied
 from .batches import Batches
 from .dataset import Dataset, check_size
 from .overview import contact_sheet, summary
@@ -24,10 +25,12 @@ from .pixels import DataError, as_float, check_channels
 
 __all__ = [
     "KNOWN", "Batches", "DataError", "Dataset", "as_float", "contact_sheet", "load", "summary",
-    "corruptions", "points", "unpaired",
+    "corruptions", "crops", "drawn", "points", "unpaired", "varied",
 ]  # fmt: skip
 
-KNOWN = ("digits", "mnist", "fashion-mnist", *points.NAMES)
+VARIED = ("tinted-digits", "rotated-digits", "tinted-mnist", "rotated-mnist")
+KNOWN = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", *VARIED, "rendered-digits", *drawn.TEXTURES,
+         *points.NAMES, *crops.NAMES)
 _ALIASES = {"fashion": "fashion-mnist", "fashionmnist": "fashion-mnist"}
 
 
@@ -80,8 +83,27 @@ def _named(text: str, size: int | None) -> Dataset | None:
         from .mnist import load_published
 
         return load_published(name)
+    if name == "mnist-5k":
+        from .mnist_5k import load_mnist_5k
+
+        return load_mnist_5k()
+    if name == "omniglot":
+        from .omniglot import load_omniglot
+
+        return load_omniglot(size)
+    if name in VARIED:
+        kind, base = name.split("-", 1)
+        dataset = _named(base, size)
+        assert dataset is not None
+        return varied.tinted(dataset) if kind == "tinted" else varied.rotated(dataset)
+    if name == "rendered-digits":
+        return drawn.rendered_digits(size or drawn.DIGIT_SIDE)
+    if name in drawn.TEXTURES:
+        return drawn.textures(name, size or drawn.TEXTURE_SIDE)
     if name in points.NAMES:
         return points.load_points(name)
+    if name in crops.NAMES:
+        return crops.load_picture(name, size)
     return None
 
 
@@ -105,7 +127,11 @@ def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, chan
         from .npz import load_npz
 
         return load_npz(path)
-    remedy = {".npy": "np.savez('data.npz', images=array) and give that", ".zip": "unpack it and give the folder",
+    if path.suffix.lower() == ".zip":
+        from .archive import load_zip
+
+        return load_zip(path, size=size, channels=channels, limit=limit)
+    remedy = {".npy": "np.savez('data.npz', images=array) and give that",
               ".gz": "give the folder that holds it", ".tgz": "unpack it and give the folder",
               ".tar": "unpack it and give the folder"}.get(path.suffix.lower(), "give the folder that holds the images")
     raise DataError(f"{path}: data is an image folder, a .zip of images, an .npz file, or a folder of idx files, not a "
