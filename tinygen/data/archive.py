@@ -2,8 +2,8 @@
 
     tinygen train vae --data pictures.zip --size 32
 
-Folders inside are classes, train and test folders the split: folder.py tells the rules. Each member is decompressed into
-memory when it is decoded, its CRC-32 compared. One that claims to be larger than 256 MiB is refused before that.
+Folders inside are classes, train and test folders the split: folder.py tells the rules. Each member is decompressed
+into memory when it is decoded, its CRC-32 compared. One that claims to be larger than 256 MiB is refused before that.
 """
 
 from __future__ import annotations

@@ -180,7 +180,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         labels = f", {len(self.classes)} classes" if self.train_labels is not None else ", no labels"
-        return (f"{type(self).__name__}({self.name}: {len(self.train_images):,} train + {len(self.test_images):,} test, "
+        counts = f"{self.count('train'):,} train + {self.count('test'):,} test"
+        return (f"{type(self).__name__}({self.name}: {counts}, "
                 f"{_times(self.shape)} {self.train_images.dtype}{labels})")
 
 

@@ -4,7 +4,7 @@
     images, masks = data.batches(32, split="test").at(0, 0)      # masks float32 (32, 1, 64, 64), 1 on a defect
     data = load("rendered-digits")        # 28x28, 21 fonts, small shifts and rotations
 
-A texture's batch holds the masks of its defects in place of labels; the kind of the defect is in `test_labels`. Three of
+A texture's batch holds the masks of its defects in place of labels; `test_labels` tells the kind of defect. Three of
 four test textures have one: a spot, a scratch, or a patch where the texture is turned by a right angle.
 """
 
@@ -24,7 +24,8 @@ from .pixels import DataError, resized
 DEFECTS = ("normal", "spot", "scratch", "patch")
 TEXTURE_SIDE, DIGIT_SIDE = 64, 28
 FONTS = (
-    *(f"DejaVu{family}{style}" for family in ("Sans", "SansMono") for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSansMono{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
     *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
     "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta",
     "cmr10", "cmb10", "cmss10", "cmti10", "cmtt10",
@@ -156,20 +157,27 @@ FINER = 4  # glyphs are drawn and turned at four times the size, then averaged
 def _glyph(font: str, text: str, size: int):  # type: ignore[no-untyped-def]  # a Pillow image
     """A glyph, 5/7 of the side high, in the middle of its square, at FINER times the size."""
     import matplotlib
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageFont
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
     if not path.is_file():
         raise DataError(f"{path}: no such font, though matplotlib comes with it; reinstall matplotlib")
     side = FINER * size
-    drawn = Image.new("L", (side, side))
-    pen = ImageDraw.Draw(drawn)
-    face = ImageFont.truetype(str(path), side)
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=face)
-    face = ImageFont.truetype(str(path), side * side * 5 / 7 / (bottom - top))
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=face)
-    pen.text(((side - left - right) / 2, (side - top - bottom) / 2), text, fill=255, font=face)
-    return drawn
+    ink = _ink(text, ImageFont.truetype(str(path), side))
+    ink = _ink(text, ImageFont.truetype(str(path), side * side * 5 / 7 / ink.height))
+    square = Image.new("L", (side, side))
+    square.paste(ink, ((side - ink.width) // 2, (side - ink.height) // 2))
+    return square
+
+
+def _ink(text: str, face):  # type: ignore[no-untyped-def]
+    """The text as a Pillow image, cut at its ink: a slanted glyph stands elsewhere than its box says."""
+    from PIL import Image, ImageDraw
+
+    side = int(4 * face.size)
+    page = Image.new("L", (side, side))
+    ImageDraw.Draw(page).text((side // 2, side // 2), text, fill=255, font=face, anchor="mm")
+    return page.crop(page.getbbox())
 
 
 def _placed(glyph, angle: float, shift: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]

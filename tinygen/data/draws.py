@@ -5,7 +5,8 @@
     draws.normal(100)            # Box-Muller, float64
     draws.below(8, 100)          # whole numbers 0..7
 
-All come from the words of NumPy's Philox, which never change, and formulas. `Generator`'s methods carry no such promise.
+All come from the words of NumPy's Philox, which never change, and formulas. `Generator`'s methods promise no such
+thing.
 """
 
 from __future__ import annotations

@@ -94,9 +94,9 @@ def choose_pictures(place: Path, files: Iterable[tuple[str, ...]]) -> list[tuple
     seen = [parts for parts in files if not any(map(_hidden, parts))]
     found = [parts for parts in seen if parts[-1].lower().endswith(EXTENSIONS)]
     if len(found) < 2:
-        raise DataError(f"{place}: {'only one picture' if found else 'no pictures'} (and {len(seen) - len(found)} other "
-                        f"files) found in it and its subfolders; at least 2 are needed, with names ending in "
-                        f"{' '.join(EXTENSIONS)}")
+        count, others = "only one picture" if found else "no pictures", len(seen) - len(found)
+        raise DataError(f"{place}: {count} (and {others} other files) found in it and its subfolders; at least "
+                        f"2 are needed, with names ending in {' '.join(EXTENSIONS)}")
     return sorted(found)
 
 

