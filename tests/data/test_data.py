@@ -10,7 +10,8 @@ from PIL import Image
 from tinygen import data
 from tinygen.data import Batches, DataError, Dataset, as_float
 from tinygen.data import digits as digits_module
-from tinygen.data.dataset import dense_labels, held_out, subset
+from tinygen.data.dataset import dense_labels
+from tinygen.data.selection import held_out, stratified, subset
 
 
 def grey(count, side=8, seed=0):
@@ -217,7 +218,7 @@ def test_digits_together_are_scikit_learns(monkeypatch):
 
 def test_stratified_shares_by_largest_remainder():
     labels = np.array([0] * 10 + [1] * 6 + [2] * 4)
-    chosen = digits_module.stratified(labels, 5)
+    chosen = stratified(labels, 5)
     assert np.bincount(labels[chosen]).tolist() == [3, 1, 1]  # 2.5, 1.5, 1: the tie goes to the lower class
     assert len(set(chosen.tolist())) == 5
 

@@ -3,7 +3,8 @@
     data = load("digits")                     # 8x8, embedded, no network
     data = load("mnist")                      # or "fashion-mnist"; found, or downloaded and verified
     data = load("~/pictures", size=32)        # a folder of images, any sizes, grey or colour
-    data = load("mine.npz", channels=1)       # arrays; or a folder of idx files
+    data = load("mine.npz", channels=1)       # arrays; a folder of idx files; a .zip of images
+    data = load("ring")                       # points; "gratings", "omniglot", "brick", ...: see KNOWN
     for x, y in data.batches(64, seed=0).epoch(0): ...
 
 A `Dataset` holds NumPy arrays; the training loop makes tensors of its batches. Whatever cannot be read for certain
@@ -16,36 +17,54 @@ import difflib
 import os
 from pathlib import Path
 
+from . import corruptions, crops, drawn, points, unpaired, varied
 from .batches import Batches
 from .dataset import Dataset, check_size
 from .overview import contact_sheet, summary
 from .pixels import DataError, as_float, check_channels
 
-__all__ = ["KNOWN", "Batches", "DataError", "Dataset", "as_float", "contact_sheet", "load", "summary"]
+__all__ = [
+    "KNOWN", "Batches", "DataError", "Dataset", "as_float", "contact_sheet", "load", "summary",
+    "corruptions", "crops", "drawn", "points", "unpaired", "varied",
+]  # fmt: skip
 
-KNOWN = ("digits", "mnist", "fashion-mnist")
+VARIED = ("tinted-digits", "rotated-digits", "tinted-mnist", "rotated-mnist")
+KNOWN = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", *VARIED, "rendered-digits", *drawn.TEXTURES,
+         *points.NAMES, *crops.NAMES)
 _ALIASES = {"fashion": "fashion-mnist", "fashionmnist": "fashion-mnist"}
 
 
 def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, channels: int | None = None,
-         limit: int | None = None) -> Dataset:
-    """The data set of a name ("digits", "mnist", "fashion-mnist") or a path: image folder, .npz, folder of idx files.
+         limit: int | None = None, only: str | None = None, without: str | None = None,
+         labels: int | None = None) -> Dataset:
+    """The data set of a name (`KNOWN`) or a path: image folder, .zip of images, .npz, folder of idx files.
 
     size: pixels a side, at least 8 (shorter side to size, then the centre); channels: 1 grey, 3 colour; limit: at most
     so many training and so many test images, always the same ones. Each is as in the source when None, but for a
-    folder of images, whose default `size` folder.py tells. A name wins over a folder of that name: write ./mnist for
-    the folder. Raises DataError.
+    folder of images, whose default `size` folder.py tells, and sets that are drawn or cut out, which come at that size.
+
+    only, without: the training images of one class alone, or of all others; labels: keep those of so many training
+    images, the others become -1 (see `Dataset`). In this order: only, without, limit, labels.
+
+    A name wins over a folder of that name: write ./mnist for the folder. Raises DataError.
     """
     if size is not None:
         check_size(size)
     if channels is not None:
         check_channels(channels)
-    dataset = _named(name_or_path) if isinstance(name_or_path, str) else None
+    dataset = _named(name_or_path, size) if isinstance(name_or_path, str) else None
     if dataset is None:
         path = Path(name_or_path).expanduser()
-        dataset = _from_folder(path, size, channels, limit) if path.is_dir() else _from_file(path, name_or_path)
+        at_once = limit if only is None and without is None else None  # a class is chosen before the limit holds
+        dataset = _from_path(path, name_or_path, size, channels, at_once)
+    if only is not None:
+        dataset = dataset.only(only)
+    if without is not None:
+        dataset = dataset.without(without)
     if limit is not None:
         dataset = dataset.limited(limit)
+    if labels is not None:
+        dataset = dataset.with_labels(labels)
     if channels is not None:
         dataset = dataset.in_channels(channels)
     if size is not None:
@@ -53,41 +72,67 @@ def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, chann
     return dataset
 
 
-def _named(text: str) -> Dataset | None:
+def _named(text: str, size: int | None) -> Dataset | None:
     name = text.lower().replace("_", "-")
     name = _ALIASES.get(name, name)
     if name == "digits":
         from .digits import load_digits
 
         return load_digits()
-    if name in KNOWN:
+    if name in ("mnist", "fashion-mnist"):
         from .mnist import load_published
 
         return load_published(name)
+    if name == "mnist-5k":
+        from .mnist_5k import load_mnist_5k
+
+        return load_mnist_5k()
+    if name == "omniglot":
+        from .omniglot import load_omniglot
+
+        return load_omniglot(size)
+    if name in VARIED:
+        kind, base = name.split("-", 1)
+        dataset = _named(base, size)
+        assert dataset is not None
+        return varied.tinted(dataset) if kind == "tinted" else varied.rotated(dataset)
+    if name == "rendered-digits":
+        return drawn.rendered_digits(size or drawn.DIGIT_SIDE)
+    if name in drawn.TEXTURES:
+        return drawn.textures(name, size or drawn.TEXTURE_SIDE)
+    if name in points.NAMES:
+        return points.load_points(name)
+    if name in crops.NAMES:
+        return crops.load_picture(name, size)
     return None
 
 
-def _from_folder(path: Path, size: int | None, channels: int | None, limit: int | None) -> Dataset:
-    from .folder import load_folder
-    from .mnist import idx_files, load_idx_folder
+def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, channels: int | None, limit: int | None
+               ) -> Dataset:
+    if path.is_dir():
+        from .folder import load_folder
+        from .mnist import idx_files, load_idx_folder
 
-    return load_idx_folder(path) if idx_files(path) else load_folder(path, size=size, channels=channels, limit=limit)
-
-
-def _from_file(path: Path, given: str | os.PathLike[str]) -> Dataset:
+        if idx_files(path):
+            return load_idx_folder(path)
+        return load_folder(path, size=size, channels=channels, limit=limit)
     if not path.exists():
         text = os.fspath(given)
         near = difflib.get_close_matches(text.lower(), (*KNOWN, *_ALIASES), n=1, cutoff=0.5)
         guess = f" Did you mean {_ALIASES.get(near[0], near[0])!r}?" if near else ""
         raise DataError(f"no data set named {text!r}, and no file or folder at {path.absolute()}.{guess} "
-                        f"Known: {', '.join(KNOWN)}; or give the path of an image folder, an .npz file, or a folder of "
-                        f"idx files")
+                        f"Known: {', '.join(KNOWN)}; or give the path of an image folder, a .zip of images, an .npz "
+                        f"file, or a folder of idx files")
     if path.suffix.lower() == ".npz":
         from .npz import load_npz
 
         return load_npz(path)
-    remedy = {".npy": "np.savez('data.npz', images=array) and give that", ".zip": "unpack it and give the folder",
+    if path.suffix.lower() == ".zip":
+        from .archive import load_zip
+
+        return load_zip(path, size=size, channels=channels, limit=limit)
+    remedy = {".npy": "np.savez('data.npz', images=array) and give that",
               ".gz": "give the folder that holds it", ".tgz": "unpack it and give the folder",
               ".tar": "unpack it and give the folder"}.get(path.suffix.lower(), "give the folder that holds the images")
-    raise DataError(f"{path}: data is an image folder, an .npz file, or a folder of idx files, not a "
+    raise DataError(f"{path}: data is an image folder, a .zip of images, an .npz file, or a folder of idx files, not a "
                     f"{path.suffix or 'plain'} file; {remedy}")

@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .batches import Batches
 from .pixels import DataError, as_float, in_channels, resized
+from .selection import stratified, subset
 
 SMALLEST = 8  # pixels a side; the nets halve an image up to three times
-HELD_OUT_EVERY = 10
 SPLITS = ("train", "test")
+UNLABELLED = -1
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +36,12 @@ class Dataset:
 
     Raises DataError when the parts do not fit each other: wrong rank or dtype, C not 1 or 3, a side below 8 pixels,
     counts that differ, labels outside 0..len(classes)-1, floats outside [0,1]. Arrays are kept as read-only views.
+
+    A subclass may hold other items (`check_items`), and more arrays: fields named train_... and test_..., one row per
+    item. Where `partly_labelled`, a training label may be UNLABELLED (-1).
     """
+
+    items: ClassVar[str] = "images"
 
     name: str
     train_images: np.ndarray
@@ -43,37 +50,53 @@ class Dataset:
     test_labels: np.ndarray | None
     classes: tuple[str, ...] = ()
     source: str = ""
+    partly_labelled: bool = False
 
     def __post_init__(self) -> None:
         for split in SPLITS:
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
-            _check_images(f"{self.name}: {split} images", images)
+            self.check_items(f"{self.name}: {split} {self.items}", images)
             if labels is not None:
-                _check_labels(f"{self.name}: {split} labels", labels, len(images), len(self.classes))
-                object.__setattr__(self, f"{split}_labels", _read_only(labels))
-            object.__setattr__(self, f"{split}_images", _read_only(images))
+                lowest = UNLABELLED if self.partly_labelled and split == "train" else 0
+                _check_labels(f"{self.name}: {split} labels", labels, len(images), len(self.classes), lowest)
+            for field, array in self._arrays(split).items():
+                if len(array) != len(images):
+                    raise DataError(f"{self.name}: {len(array)} {field}, but {len(images)} {self.items}; give as many")
+                object.__setattr__(self, field, _read_only(array))
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
-                f"{self.name}: training images are {_times(self.train_images.shape[1:])}, test images "
+                f"{self.name}: training {self.items} are {_times(self.train_images.shape[1:])}, test {self.items} "
                 f"{_times(self.test_images.shape[1:])} (channels x height x width); both must be the same"
             )
         if self.train_images.dtype != self.test_images.dtype:
-            raise DataError(f"{self.name}: training images are {self.train_images.dtype}, "
-                            f"test images {self.test_images.dtype}; both must be the same")
+            raise DataError(f"{self.name}: training {self.items} are {self.train_images.dtype}, "
+                            f"test {self.items} {self.test_images.dtype}; both must be the same")
         if (self.train_labels is None) != (self.test_labels is None):
             raise DataError(f"{self.name}: labels for one split only; give both or neither")
 
+    def check_items(self, what: str, items: Any) -> None:
+        """Raises DataError unless `items` are images that can be used; `what` names them."""
+        _check_images(what, items)
+
+    def _arrays(self, split: str) -> dict[str, np.ndarray]:
+        names = [f.name for f in fields(self) if f.name.startswith(f"{split}_")]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(C, H, W) of one image."""
-        channels, height, width = self.train_images.shape[1:]
-        return channels, height, width
+        return self.train_images.shape[1:]
+
+    def count(self, split: str = "train") -> int:
+        """How many images a split has."""
+        return len(self.split(split)[0])
 
     @cached_property
     def sha(self) -> str:
         """SHA-256 (hex) over shapes, dtypes, values and class names: equal for equal data, whatever its file."""
         digest = hashlib.sha256("\0".join(self.classes).encode())
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        for name in [f.name for f in fields(self) if f.name.startswith(("train_", "test_"))]:
+            array = getattr(self, name)
             if array is None:
                 digest.update(b"none")
                 continue
@@ -99,17 +122,51 @@ class Dataset:
         images, labels = self.split(split)
         return Batches(images, labels, batch_size, seed, shuffle=shuffle, drop_last=drop_last)
 
+    def picked(self, train: np.ndarray | None = None, test: np.ndarray | None = None, **changes: Any) -> Dataset:
+        """The same data with the training and test items at these positions alone (None: all); `changes` to fields."""
+        for split, positions in (("train", train), ("test", test)):
+            if positions is not None:
+                changes = {name: array[positions] for name, array in self._arrays(split).items()} | changes
+        return replace(self, **changes)
+
     def limited(self, limit: int) -> Dataset:
         """At most `limit` training and `limit` test images, drawn as `subset` says."""
-        train = subset(len(self.train_images), limit)
-        test = subset(len(self.test_images), limit)
-        return replace(
-            self,
-            train_images=self.train_images[train],
-            train_labels=None if self.train_labels is None else self.train_labels[train],
-            test_images=self.test_images[test],
-            test_labels=None if self.test_labels is None else self.test_labels[test],
-        )
+        return self.picked(subset(self.count("train"), limit), subset(self.count("test"), limit))
+
+    def only(self, name: str) -> Dataset:
+        """The training images of one class alone. Test images and class numbers stay: an anomaly detector is tested
+        on all classes. DataError for an unknown class."""
+        return self.picked(np.flatnonzero(self._of_class(name)), source=f"{self.source}, class {name} alone")
+
+    def without(self, name: str) -> Dataset:
+        """The training images of all classes but one; test images and class numbers stay, as with `only`."""
+        return self.picked(np.flatnonzero(~self._of_class(name)), source=f"{self.source}, without class {name}")
+
+    def with_labels(self, count: int) -> Dataset:
+        """The labels of `count` training images, shared among the classes; the other labels become UNLABELLED (-1).
+
+        No image is left out, and test labels stay. DataError where there are fewer labels, or none.
+        """
+        labels = self.train_labels
+        there = np.flatnonzero(labels >= 0) if labels is not None else np.arange(0)
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count <= len(there):
+            raise DataError(f"{self.name}: labels must be a whole number from 1 to {len(there)}, the labelled "
+                            f"training {self.items} there are; it is {count!r}")
+        assert labels is not None
+        chosen = there[stratified(labels[there], count)]
+        kept = np.full_like(labels, UNLABELLED)
+        kept[chosen] = labels[chosen]
+        return replace(self, train_labels=kept, partly_labelled=True, source=f"{self.source}, {count} labels kept")
+
+    def _of_class(self, name: str) -> np.ndarray:
+        """Which training items are of a class; DataError where the class is unknown or has none."""
+        there = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
+        if self.train_labels is None or str(name) not in self.classes:
+            raise DataError(f"{self.name} has no class {str(name)!r}; it has {there or 'no classes'}")
+        found = self.train_labels == self.classes.index(str(name))
+        if not found.any():
+            raise DataError(f"{self.name} has no training {self.items} of class {name!r}")
+        return found
 
     def in_channels(self, channels: int) -> Dataset:
         """The same data in grey (1) or in colour (3)."""
@@ -123,38 +180,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         labels = f", {len(self.classes)} classes" if self.train_labels is not None else ", no labels"
-        return (f"Dataset({self.name}: {len(self.train_images):,} train + {len(self.test_images):,} test, "
+        counts = f"{self.count('train'):,} train + {self.count('test'):,} test"
+        return (f"{type(self).__name__}({self.name}: {counts}, "
                 f"{_times(self.shape)} {self.train_images.dtype}{labels})")
-
-
-def held_out(count: int, what: str = "data") -> tuple[np.ndarray, np.ndarray]:
-    """(train, test) positions for data that comes without a test set: images 9, 19, 29, ... are held out.
-
-    Fewer than ten images: the last is held out. Files are read in sorted order, so folders of classes are held out
-    about evenly. Raises DataError below two images, where no split exists.
-    """
-    if count < 2:
-        raise DataError(f"{what}: at least 2 images are needed, one to learn from and one to test on; "
-                        f"there are {count}")
-    everything = np.arange(count)
-    chosen = everything % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
-    if count < HELD_OUT_EVERY:
-        chosen[-1] = True
-    return everything[~chosen], everything[chosen]
-
-
-def subset(count: int, limit: int) -> np.ndarray:
-    """Sorted positions of `limit` of `count` images, always the same ones (all of them when limit >= count).
-
-    Drawn at random with a fixed key and not taken from the front, because files come in an order: the first half of
-    MNIST's test file is easier than the second.
-    """
-    if isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1:
-        raise DataError(f"limit must be a whole number of images, at least 1; it is {limit!r}")
-    if limit >= count:
-        return np.arange(count)
-    draws = np.random.Philox(key=np.array([0, count], np.uint64)).random_raw(count)
-    return np.sort(np.argsort(draws, kind="stable")[:limit])
 
 
 def dense_labels(*arrays: np.ndarray) -> tuple[tuple[str, ...], list[np.ndarray]]:
@@ -191,11 +219,11 @@ def _check_images(what: str, images: np.ndarray) -> None:
             raise DataError(f"{what} lie in [{low:g}, {high:g}]; floats must lie in [0,1]")
 
 
-def _check_labels(what: str, labels: np.ndarray, count: int, classes: int) -> None:
+def _check_labels(what: str, labels: np.ndarray, count: int, classes: int, lowest: int) -> None:
     if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.shape != (count,):
         raise DataError(f"{what} must be int64 of shape ({count},), one per image; "
                         f"they are {getattr(labels, 'dtype', type(labels).__name__)} {np.shape(labels)}")
-    if labels.min() < 0 or labels.max() >= classes:
+    if labels.min() < lowest or labels.max() >= classes:
         raise DataError(f"{what} lie in {labels.min()}..{labels.max()}, but there are {classes} classes")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .dataset import Dataset
 from .pixels import DataError
+from .selection import stratified
 
 COUNT, TEST_COUNT = 1797, 297
 CLASSES = tuple("0123456789")
@@ -32,23 +33,6 @@ def load_digits() -> Dataset:
     train = np.setdiff1d(np.arange(COUNT), test)
     return Dataset("digits", images[train], labels[train], images[test], labels[test], CLASSES,
                    "scikit-learn's embedded digits (UCI optdigits), 1,500 + 297 stratified")
-
-
-def stratified(labels: np.ndarray, count: int) -> np.ndarray:
-    """Sorted positions of `count` held-out items, shared among the classes in proportion to their size.
-
-    Shares are rounded by the largest remainder; within a class of n items, item floor((j + 1/2) n / k) for j < k.
-    """
-    sizes = np.bincount(labels)
-    exact = sizes * count / len(labels)
-    shares = exact.astype(int)
-    remainders = np.argsort(shares - exact, kind="stable")  # largest remainder first, lower class on a tie
-    shares[remainders[: count - shares.sum()]] += 1
-    chosen = []
-    for digit, (size, share) in enumerate(zip(sizes, shares, strict=True)):
-        places = np.flatnonzero(labels == digit)
-        chosen.append(places[((np.arange(share) + 0.5) * size / max(share, 1)).astype(int)])
-    return np.sort(np.concatenate(chosen))
 
 
 def _table() -> np.ndarray:

@@ -1,6 +1,6 @@
 """Any folder of pictures as a data set.
 
-    tinygen train vae --data ~/pictures --size 32
+    tinygen train vae --data ~/pictures --size 32         # or pictures.zip: see archive.py
 
 All png, jpg, jpeg, bmp, gif, webp, tif, tiff, ppm and pgm files below the folder are read, in sorted order, hidden ones
 left out. Each is turned as its EXIF says, laid on white where it is transparent, and brought to size x size: shorter
@@ -17,16 +17,17 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from .dataset import Dataset, check_size, held_out, subset
+from .dataset import Dataset, check_size
 from .pixels import DataError, check_channels, cover
+from .selection import held_out, subset
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -37,20 +38,33 @@ TRAIN_FOLDERS, TEST_FOLDERS = ("train", "training"), ("test", "testing", "val", 
 Result = TypeVar("Result")
 
 
+class Picture(Protocol):
+    """A file to be read: a Path, or what behaves like one. str() names it in errors."""
+
+    def open(self, mode: str) -> IO[Any]: ...
+
+
 def load_folder(folder: Path, *, size: int | None = None, channels: int | None = None,
                 limit: int | None = None) -> Dataset:
     """The pictures below a folder as uint8 (N, C, size, size).
 
     Raises DataError: fewer than two pictures; any file that is not a whole picture (all such files are named).
     """
+    files = {parts: folder.joinpath(*parts) for parts in find_images(folder)}
+    return load_pictures(folder.resolve().name, str(folder), files, size=size, channels=channels, limit=limit)
+
+
+def load_pictures(name: str, place: str, files: Mapping[tuple[str, ...], Picture], *, size: int | None = None,
+                  channels: int | None = None, limit: int | None = None) -> Dataset:
+    """The data set of the pictures in `files`, {path in parts: file} in sorted order; `place` names where they are."""
     if size is not None:
         check_size(size)
     if channels is not None:
         check_channels(channels)
-    train, test, classes, source = _split(folder, find_images(folder))
+    train, test, classes, source = _split(place, list(files))
     if limit is not None:  # before anything is decoded, which is what takes time
-        train, test = [[paths[i] for i in subset(len(paths), limit)] for paths in (train, test)]
-    paths = [path for path, _ in train + test]
+        train, test = [[items[i] for i in subset(len(items), limit)] for items in (train, test)]
+    paths = [files[parts] for parts, _ in train + test]
     if size is None:
         size = default_size(_each(_shorter_side, paths))
     target = size
@@ -62,53 +76,61 @@ def load_folder(folder: Path, *, size: int | None = None, channels: int | None =
         row[...] = picture.transpose(2, 0, 1)  # grey broadcasts over three channels
     labels = np.array([label for _, label in train + test], np.int64) if classes else None
     cut = len(train)
-    return Dataset(folder.resolve().name, images[:cut], None if labels is None else labels[:cut],
+    return Dataset(name, images[:cut], None if labels is None else labels[:cut],
                    images[cut:], None if labels is None else labels[cut:], classes, source)
 
 
 def find_images(folder: Path) -> list[tuple[str, ...]]:
     """Paths of all pictures below a folder, relative and in parts, sorted by their parts: the same on every system."""
-    found, others = [], 0
+    found = []
     for base, folders, files in os.walk(folder):
-        folders[:] = [f for f in folders if not f.startswith((".", "__MACOSX"))]
-        for file in files:
-            if file.startswith("."):  # also the ._name.jpg that macOS leaves, which are no pictures
-                continue
-            if file.lower().endswith(EXTENSIONS):
-                found.append((Path(base) / file).relative_to(folder).parts)
-            else:
-                others += 1
+        folders[:] = [f for f in folders if not _hidden(f)]
+        found += [(Path(base) / file).relative_to(folder).parts for file in files]
+    return choose_pictures(folder, found)
+
+
+def choose_pictures(place: Path, files: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Those of the files that are pictures by their names and not hidden, sorted; DataError below two."""
+    seen = [parts for parts in files if not any(map(_hidden, parts))]
+    found = [parts for parts in seen if parts[-1].lower().endswith(EXTENSIONS)]
     if len(found) < 2:
-        raise DataError(f"{folder}: {'only one picture' if found else 'no pictures'} (and {others} other files) found "
-                        f"in it and its subfolders; at least 2 are needed, with names ending in {' '.join(EXTENSIONS)}")
+        count, others = "only one picture" if found else "no pictures", len(seen) - len(found)
+        raise DataError(f"{place}: {count} (and {others} other files) found in it and its subfolders; at least "
+                        f"2 are needed, with names ending in {' '.join(EXTENSIONS)}")
     return sorted(found)
 
 
-def _split(folder: Path, files: list[tuple[str, ...]]
-           ) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]], tuple[str, ...], str]:
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))  # also the ._name.jpg that macOS leaves, which are no pictures
+
+
+Labelled = list[tuple[tuple[str, ...], int]]
+
+
+def _split(place: str, files: list[tuple[str, ...]]) -> tuple[Labelled, Labelled, tuple[str, ...], str]:
     """(train, test, classes, source) with (path, label) pairs; see the module's docstring for the rules."""
-    source = f"{len(files)} pictures in {folder}"
-    while len({parts[0] for parts in files}) == 1:  # an unpacked archive often wraps everything in one folder
-        folder, files = folder / files[0][0], [parts[1:] for parts in files]
-    top = {parts[0].lower() for parts in files if len(parts) > 1}
+    source = f"{len(files)} pictures in {place}"
+    depth = 0
+    while len({parts[depth] for parts in files}) == 1:  # an unpacked archive often wraps everything in one folder
+        depth += 1
+    top = {parts[depth].lower() for parts in files if len(parts) > depth + 1}
     tests = [name for name in TEST_FOLDERS if name in top]
-    if all(len(parts) > 1 for parts in files) and top <= {*TRAIN_FOLDERS, *TEST_FOLDERS} and tests \
+    if all(len(parts) > depth + 1 for parts in files) and top <= {*TRAIN_FOLDERS, *TEST_FOLDERS} and tests \
             and not top.isdisjoint(TRAIN_FOLDERS):
         chosen = tests[0]  # "test" before "val"; a second one is left out, and the source says so
-        halves = [[parts for parts in files if parts[0].lower() in names] for names in (TRAIN_FOLDERS, (chosen,))]
+        halves = [[parts for parts in files if parts[depth].lower() in names] for names in (TRAIN_FOLDERS, (chosen,))]
         source += f", split by its folders train and {chosen}"
         if tests[1:]:
             source += f" ({', '.join(tests[1:])} not used)"
-        depth = 1
+        depth += 1
     else:
         halves = [[files[i] for i in places] for places in held_out(len(files))]
         source += ", every 10th held out"
-        depth = 0
     used = [*halves[0], *halves[1]]
     names = sorted({parts[depth] for parts in used if len(parts) > depth + 1})
     classes = tuple(names) if len(names) > 1 and all(len(parts) > depth + 1 for parts in used) else ()
     number = {name: i for i, name in enumerate(classes)}
-    train, test = [[(folder.joinpath(*parts), number.get(parts[depth], 0)) for parts in half] for half in halves]
+    train, test = [[(parts, number.get(parts[depth], 0)) for parts in half] for half in halves]
     return train, test, classes, source
 
 
@@ -117,22 +139,13 @@ def default_size(sides: list[int]) -> int:
     return min(max(4 * round(median(sides) / 4), 8), LARGEST_DEFAULT)
 
 
-def read_image(path: Path, size: int, channels: int | None = None) -> np.ndarray:
+def read_image(path: Picture, size: int, channels: int | None = None) -> np.ndarray:
     """One picture as uint8 (size, size, 1 or 3): 1 when channels=1, or when channels is None and no pixel is coloured.
 
     Raises DataError when the file is not a whole picture of 8 or 16 bits.
     """
-    from PIL import Image, ImageOps
-
     with _reasons(path):
-        data = path.read_bytes()
-        file = Image.open(io.BytesIO(data))
-        if file.format == "PNG":
-            file.verify()  # compares the CRC of every chunk, which decoding does not; then it must be opened anew
-            file = Image.open(io.BytesIO(data))
-        file.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, quarter or eighth, still >= 2 size
-        upright = ImageOps.exif_transpose(_known_range(file))
-        pixels = np.asarray(cover(_opaque(upright, grey=channels == 1), size))
+        pixels = np.asarray(cover(_opaque(_upright(path, 2 * size), grey=channels == 1), size))
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     elif channels is None and (pixels == pixels[:, :, :1]).all():
@@ -140,11 +153,40 @@ def read_image(path: Path, size: int, channels: int | None = None) -> np.ndarray
     return pixels
 
 
-def _shorter_side(path: Path) -> int:
+def read_whole(path: Picture) -> np.ndarray:
+    """One picture at its own size as uint8 (H, W), or (H, W, 3) where any pixel is coloured; errors as `read_image`."""
+    with _reasons(path):
+        pixels = np.asarray(_opaque(_upright(path, None), grey=False))
+    return pixels[:, :, 0] if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all() else pixels
+
+
+def _upright(path: Picture, enough: int | None) -> Image.Image:
+    """The decoded picture, turned as its EXIF says, in 8 bits. A JPEG may come smaller, `enough` a side at least."""
+    from PIL import Image, ImageOps
+
+    with path.open("rb") as stream:
+        data = _not_empty(stream).read()
+    file = Image.open(io.BytesIO(data))
+    if file.format == "PNG":
+        file.verify()  # compares the CRC of every chunk, which decoding does not; then it must be opened anew
+        file = Image.open(io.BytesIO(data))
+    if enough is not None:
+        file.draft(None, (enough, enough))  # a large JPEG is decoded at a half, quarter or eighth
+    return ImageOps.exif_transpose(_known_range(file))
+
+
+def _shorter_side(path: Picture) -> int:
     from PIL import Image
 
-    with _reasons(path), Image.open(path) as image:  # reads the header alone; turning by EXIF keeps the shorter side
-        return min(image.size)
+    with _reasons(path), path.open("rb") as stream, Image.open(_not_empty(stream)) as image:
+        return min(image.size)  # of the header alone; turning by EXIF keeps the shorter side
+
+
+def _not_empty(stream: IO[Any]) -> IO[Any]:
+    if not stream.read(1):
+        raise DataError("an empty file")
+    stream.seek(0)
+    return stream
 
 
 def _known_range(file: ImageFile.ImageFile) -> Image.Image:
@@ -173,21 +215,21 @@ def _opaque(image: Image.Image, grey: bool) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _reasons(path: Path) -> Iterator[None]:
+def _reasons(path: Picture) -> Iterator[None]:
     """Turns whatever a decoder raises in its block into a DataError that names the file."""
     try:
         yield
     except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, DecompressionBombError and others
         reason = str(error) or type(error).__name__
         if "cannot identify image file" in reason:
-            reason = "not a picture in any known format" if path.stat().st_size else "an empty file"
+            reason = "not a picture in any known format"
         raise DataError(f"{path}: {reason}") from error
 
 
-def _each(read: Callable[[Path], Result], paths: list[Path]) -> list[Result]:
+def _each(read: Callable[[Picture], Result], paths: list[Picture]) -> list[Result]:
     """read(path) for each path, on several threads; one DataError that names all the files that failed."""
 
-    def attempt(path: Path) -> Result | DataError:
+    def attempt(path: Picture) -> Result | DataError:
         try:
             return read(path)
         except DataError as error:

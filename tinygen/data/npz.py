@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, dense_labels, held_out
+from .dataset import Dataset, dense_labels
 from .pixels import DataError
+from .selection import held_out
 
 NAMES = {
     "train images": ("images", "x", "X", "x_train", "X_train", "train_x", "train_images", "images_train"),

@@ -52,6 +52,8 @@ def contact_sheet(dataset: Dataset, n: int = 64) -> np.ndarray:
     """
     if n < 1:
         raise DataError(f"contact_sheet: n must be at least 1; it is {n}")
+    if len(dataset.shape) != 3:
+        raise DataError(f"contact_sheet: {dataset.name} holds {dataset.items}, which have no pixels to show")
     count = len(dataset.train_images)
     n = min(n, count)
     chosen = as_float(dataset.train_images[np.arange(n) * count // n])
@@ -81,7 +83,8 @@ def _moments(images: np.ndarray) -> tuple[float, float]:
 def _histogram(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, int] | None:
     if labels is None:
         return None
-    return {name: int(n) for name, n in zip(classes, np.bincount(labels, minlength=len(classes)), strict=True)}
+    counts = np.bincount(labels[labels >= 0], minlength=len(classes))  # -1: unlabelled
+    return {name: int(n) for name, n in zip(classes, counts, strict=True)}
 
 
 def _warnings(figures: dict[str, Any]) -> list[str]:

@@ -1,0 +1,148 @@
+"""Drawn images: textures and their defects' masks, digits in type; all pure in the seed."""
+
+import numpy as np
+import pytest
+
+from tinygen import data
+from tinygen.data import DataError, drawn
+from tinygen.data.draws import Draws
+
+
+@pytest.fixture(scope="module", params=["gratings", "fibres"])
+def texture(request):
+    return data.load(request.param)
+
+
+def test_masks_say_where_the_defects_are(texture):
+    assert texture.shape == (1, 64, 64) and texture.count() == 1000 and texture.count("test") == 200
+    assert texture.classes == ("normal", "spot", "scratch", "patch")
+    assert (texture.train_labels == 0).all() and not texture.train_masks.any()
+    areas = texture.test_masks.sum(axis=(1, 2, 3))
+    for kind in range(4):
+        of_kind = texture.test_labels == kind
+        assert of_kind.sum() == 50
+        if kind == 0:
+            assert (areas[of_kind] == 0).all()
+        else:
+            assert 15 < areas[of_kind].min() and areas[of_kind].max() < 0.1 * 64 * 64
+    flat = texture.test_images[:, 0][texture.test_masks[:, 0] == 1]
+    assert np.isin(flat, (5, 250)).mean() > 0.25  # spots and scratches: .02 and .98
+
+
+def test_outside_its_mask_a_defective_texture_is_the_normal_one(texture):
+    plain = {"gratings": drawn.gratings, "fibres": drawn.fibres}[texture.name](200, 64, Draws(0, 1))
+    levels = np.rint(255 * plain).astype(np.uint8)
+    differ = levels != texture.test_images[:, 0]
+    masks = texture.test_masks[:, 0] == 1
+    assert not differ[~masks].any()
+    assert differ[masks].mean() > 0.9
+
+
+def test_a_batch_of_textures_is_images_and_masks(texture):
+    images, masks = texture.batches(32, seed=1, split="test").at(0, 3)
+    assert images.shape == masks.shape == (32, 1, 64, 64) and images.dtype == masks.dtype == np.float32
+    chosen = texture.batches(32, seed=1, split="test").indices(0, 3)
+    np.testing.assert_array_equal(masks, texture.test_masks[chosen])
+    assert not texture.batches(8).at(0, 0)[1].any()
+    small = texture.limited(20)
+    assert small.test_masks.shape == (20, 1, 64, 64) and small.sha != texture.sha
+    kinds = small.test_labels
+    assert (small.test_masks.any(axis=(1, 2, 3)) == (kinds > 0)).all()  # masks go with their images
+
+
+def test_textures_at_other_sizes():
+    drawn_small = data.load("gratings", size=32)
+    assert drawn_small.shape == (1, 32, 32) and drawn_small.test_masks.shape == (200, 1, 32, 32)
+    shrunk = data.load("gratings", limit=40).resized(32)
+    assert set(np.unique(shrunk.test_masks)) == {0, 1}
+    before = data.load("gratings", limit=40).test_masks.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(shrunk.test_masks.mean(axis=(1, 2, 3)), before, atol=0.01)
+    assert data.load("fibres", channels=3, limit=4).shape == (3, 64, 64)
+
+
+def test_gratings_have_their_period_and_direction():
+    planes = drawn.gratings(20, 64, Draws(3))
+    spectrum = abs(np.fft.fft2(planes - planes.mean(axis=(1, 2), keepdims=True)))
+    for plane in spectrum:
+        fy, fx = np.unravel_index(plane[:, :32].argmax(), (64, 32))
+        fy = (fy + 32) % 64 - 32
+        assert np.hypot(fy, fx) == pytest.approx(8, abs=1.2) and np.degrees(np.arctan2(fy, fx)) == pytest.approx(30, abs=9)
+    assert planes.std() == pytest.approx(np.hypot(0.3 / 2**0.5, 0.03), abs=0.005)
+
+
+def test_fibres_are_long_along_and_short_across():
+    planes = drawn.fibres(20, 64, Draws(3)) - 0.5
+
+    def correlation(axis, step):
+        return (planes * np.roll(planes, step, axis)).mean() / planes.var()
+
+    assert correlation(2, 6) > 0.6 and abs(correlation(1, 6)) < 0.2
+    assert planes.std() == pytest.approx(0.15, abs=0.01)
+
+
+def test_textures_depend_on_the_seed_alone():
+    one = drawn.textures("gratings", train=5, test=8)
+    again, other = drawn.textures("gratings", train=5, test=8), drawn.textures("gratings", train=5, test=8, seed=1)
+    assert one.sha == again.sha != other.sha
+    rows = {x.tobytes() for x in (*one.train_images, *one.test_images)}
+    assert len(rows) == 13
+
+
+# ---- digits in type ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def typed():
+    return drawn.rendered_digits(train=900, test=100)
+
+
+def test_every_font_holds_ten_different_digits():
+    assert len(set(drawn.FONTS)) == 21
+    for font in drawn.FONTS:
+        glyphs = [np.asarray(drawn._glyph(font, str(d), 28)) for d in range(10)]
+        assert len({g.tobytes() for g in glyphs}) == 10, font
+        for glyph in glyphs:
+            rows, columns = (np.flatnonzero((glyph > 127).any(axis=a)) for a in (1, 0))
+            height = rows[-1] - rows[0] + 1
+            assert abs(height - 80) <= 3, font  # 5/7 of 112
+            for places in (rows, columns):
+                assert abs((places[0] + places[-1]) / 2 - 55.5) <= 2, font  # in the middle
+
+
+def test_rendered_digits_are_digits(typed):
+    assert typed.shape == (1, 28, 28) and typed.classes == tuple("0123456789") and typed.name == "rendered-digits"
+    assert np.bincount(typed.train_labels).min() > 60
+    assert typed.train_images.max() == 255 and 0.05 < typed.floats().mean() < 0.25
+    assert (typed.train_images[:, :, [0, -1]] == 0).mean() > 0.99  # white on black, and no glyph is cut off
+    from sklearn.neighbors import KNeighborsClassifier
+
+    nearest = KNeighborsClassifier(1).fit(typed.floats().reshape(900, -1), typed.train_labels)
+    assert nearest.score(typed.floats("test").reshape(100, -1), typed.test_labels) > 0.9
+
+
+def test_rendered_digits_move_and_turn(typed):
+    y, x = np.mgrid[:28, :28]
+    planes = typed.floats()[:, 0]
+    mass = planes.sum(axis=(1, 2))
+    centres = np.stack([(planes * axis).sum(axis=(1, 2)) / mass for axis in (y, x)])
+    assert 0.8 < centres.std(axis=1).min() and centres.std(axis=1).max() < 2.5  # uniform within 2 pixels: 1.15
+    np.testing.assert_allclose(centres.mean(axis=1), 13.5, atol=0.6)
+    glyph = drawn._glyph("DejaVuSans", "1", 28)
+    still = drawn._placed(glyph, 0.0, np.zeros(2)).astype(float)
+    moved = drawn._placed(glyph, 0.0, np.array([2.0, -1.0])).astype(float)
+    np.testing.assert_allclose(moved, np.roll(still, (-1, 2), (0, 1)), atol=1)  # right and up
+    assert abs(drawn._placed(glyph, 10.0, np.zeros(2)) - still).max() > 50
+
+
+def test_rendered_digits_depend_on_the_seed_alone(typed):
+    assert drawn.rendered_digits(train=900, test=100).sha == typed.sha
+    other = drawn.rendered_digits(train=900, test=100, seed=1)
+    assert other.sha != typed.sha and (other.train_labels != typed.train_labels).any()
+    assert drawn.rendered_digits(16, train=10, test=2).shape == (1, 16, 16)
+    assert len({x.tobytes() for x in typed.train_images}) > 895
+
+
+def test_a_missing_font_is_named(monkeypatch):
+    monkeypatch.setattr(drawn, "FONTS", ("NoSuchFont",))
+    with pytest.raises(DataError, match=r"NoSuchFont\.ttf: no such font"):
+        drawn.rendered_digits(train=1, test=1)

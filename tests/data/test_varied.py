@@ -1,0 +1,92 @@
+"""Tinted and rotated digits: colours against colorsys, turns against Pillow, factors independent of the class."""
+
+import colorsys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen import data
+from tinygen.data import DataError, Dataset
+from tinygen.data.varied import rotated, tint, tinted, turn
+
+
+def test_a_tint_is_a_hue_at_full_saturation():
+    levels = np.random.default_rng(0).random((50, 1, 8, 8)).astype(np.float32)
+    hues = np.random.default_rng(1).random(50).astype(np.float32)
+    got = tint(levels, hues)
+    assert got.shape == (50, 3, 8, 8) and got.dtype == np.float32
+    for n in range(50):
+        expected = colorsys.hsv_to_rgb(float(hues[n]), 1.0, float(levels[n, 0, 3, 4]))
+        np.testing.assert_allclose(got[n, :, 3, 4], expected, atol=1e-5)
+    np.testing.assert_allclose(got.max(axis=1, keepdims=True), levels, atol=1e-6)  # the digit is the brightest channel
+
+
+def test_a_turn_is_pillows():
+    images = np.random.default_rng(0).random((4, 2, 14, 14)).astype(np.float32)
+    angles = np.array([0, 30, -77.5, 180], np.float32)
+    padded = np.pad(images, ((0, 0), (0, 0), (6, 6), (6, 6)))  # the border alone is treated otherwise
+    got = turn(padded, angles)
+    for n, angle in enumerate(angles):
+        for c in range(2):
+            theirs = Image.fromarray(padded[n, c]).rotate(float(angle), Image.Resampling.BILINEAR)
+            np.testing.assert_allclose(got[n, c][1:-1, 1:-1], np.asarray(theirs)[1:-1, 1:-1], atol=2e-4)
+    np.testing.assert_array_equal(got[0], padded[0])
+
+
+@pytest.mark.parametrize("name", ["tinted-digits", "rotated-digits"])
+def test_the_factor_is_known_uniform_and_says_nothing_about_the_class(name):
+    made, digits = data.load(name), data.load("digits")
+    np.testing.assert_array_equal(made.train_labels, digits.train_labels)
+    np.testing.assert_array_equal(made.test_labels, digits.test_labels)
+    field, (low, high) = ("hues", (0, 1)) if name == "tinted-digits" else ("angles", (-45, 45))
+    for split in ("train", "test"):
+        factor = getattr(made, f"{split}_{field}")
+        assert factor.dtype == np.float32 and factor.min() >= low and factor.max() < high
+        count = len(factor)
+        assert abs(factor.mean() - (low + high) / 2) < 4 * (high - low) / (12 * count) ** 0.5
+        assert factor.std() == pytest.approx((high - low) / 12**0.5, rel=0.1)
+        apply = tint if field == "hues" else turn
+        np.testing.assert_allclose(made.floats(split), apply(digits.floats(split), factor), atol=1e-6)
+    means = [getattr(made, f"train_{field}")[made.train_labels == k].mean() for k in range(10)]
+    assert np.ptp(means) < 0.25 * (high - low)
+    kept = made.limited(30)
+    again = tint if field == "hues" else turn
+    base = digits.limited(30).floats()
+    np.testing.assert_allclose(kept.floats(), again(base, getattr(kept, f"train_{field}")), atol=1e-6)
+    assert made.name == name and data.load(name).sha == made.sha
+
+
+def test_the_seed_alone_decides():
+    digits = data.load("digits", limit=50)
+    shuffled = Dataset("digits", digits.train_images, digits.train_labels[::-1].copy(), digits.test_images,
+                       digits.test_labels, digits.classes)
+    np.testing.assert_array_equal(tinted(shuffled).train_hues, tinted(digits).train_hues)
+    assert (tinted(digits, seed=1).train_hues != tinted(digits).train_hues).any()
+    assert (rotated(digits, largest=10).train_angles < 10).all()
+    assert not set(tinted(digits).train_hues) & set(tinted(digits).test_hues)
+
+
+def test_bytes_stay_bytes_and_batches_stay_images_with_labels(monkeypatch):
+    from tinygen.data import mnist
+
+    images = np.random.default_rng(0).integers(0, 256, (1500, 1, 8, 8), np.uint8)
+    base = Dataset("mnist", images, np.arange(1500) % 10, images[:9], np.arange(9), tuple("0123456789"))
+    monkeypatch.setattr(mnist, "load_published", lambda name: base)
+    colour, turned = data.load("tinted-mnist"), data.load("rotated-mnist")
+    for made, vary, factor in ((colour, tint, "hues"), (turned, turn, "angles")):
+        assert made.train_images.dtype == np.uint8
+        expected = np.rint(255 * vary(base.floats(), getattr(made, f"train_{factor}")))
+        np.testing.assert_array_equal(made.train_images, expected)  # in pieces as at once
+    x, y = colour.batches(64).at(0, 0)
+    assert x.shape == (64, 3, 8, 8) and y.shape == (64,)
+    assert colour.shape == (3, 8, 8) and turned.shape == (1, 8, 8) and colour.name == "tinted-mnist"
+
+
+def test_what_cannot_be_varied():
+    with pytest.raises(DataError, match=r"expected grey images.*channels=1"):
+        tinted(data.load("digits", channels=3, limit=5))
+    with pytest.raises(DataError, match="expected images"):
+        rotated(data.load("ring"))
+    with pytest.raises(DataError, match="expected grey"):
+        tinted(data.load("ring"))
