@@ -49,6 +49,11 @@ class Batches:
         whole, rest = divmod(len(self.images), self.batch_size)
         return whole if self.drop_last or rest == 0 else whole + 1
 
+    @property
+    def count(self) -> int:
+        """Images in the split."""
+        return len(self.images)
+
     def order(self, epoch: int) -> np.ndarray:
         """The permutation of 0..N-1 in which epoch `epoch` visits the images."""
         if epoch < 0:

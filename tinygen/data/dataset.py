@@ -23,7 +23,7 @@ import numpy as np
 
 from .batches import Batches
 from .pixels import DataError, as_float, in_channels, resized
-from .selection import stratified, subset
+from .selection import held_out, stratified, subset
 
 SMALLEST = 8  # pixels a side; the nets halve an image up to three times
 SPLITS = ("train", "test")
@@ -132,6 +132,11 @@ class Dataset:
     def limited(self, limit: int) -> Dataset:
         """At most `limit` training and `limit` test images, drawn as `subset` says."""
         return self.picked(subset(self.count("train"), limit), subset(self.count("test"), limit))
+
+    def divided(self) -> tuple[Dataset, Dataset]:
+        """(learned, held): every tenth training image is held back, to choose an epoch by. Test images stay apart."""
+        learned, held = held_out(self.count("train"), self.name)
+        return self.picked(learned), self.picked(held)
 
     def only(self, name: str) -> Dataset:
         """The training images of one class alone. Test images and class numbers stay: an anomaly detector is tested

@@ -17,7 +17,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from .dataset import Dataset, check_size
-from .pixels import DataError, check_channels, cover
+from .pixels import DataError, as_float, check_channels, cover, in_channels
 from .selection import held_out, subset
 
 if TYPE_CHECKING:
@@ -158,6 +158,24 @@ def read_whole(path: Picture) -> np.ndarray:
     with _reasons(path):
         pixels = np.asarray(_opaque(_upright(path, None), grey=False))
     return pixels[:, :, 0] if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all() else pixels
+
+
+def read_picture(path: Picture, shape: Sequence[int]) -> np.ndarray:
+    """One picture as float32 (1, C, H, W) in [0, 1] for `shape` (C, H, W): its centre, resampled where sizes differ.
+
+    Raises DataError when the file is not a whole picture, or `shape` is no image's.
+    """
+    from PIL import Image, ImageOps
+
+    if len(shape) != 3:
+        raise DataError(f"{path}: a picture cannot become data of shape {tuple(shape)}")
+    channels, height, width = shape
+    with _reasons(path):
+        image = _opaque(_upright(path, None), grey=channels == 1)
+        if image.size != (width, height):
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)[None]
+    return as_float(np.ascontiguousarray(in_channels(pixels, channels)))
 
 
 def _upright(path: Picture, enough: int | None) -> Image.Image:

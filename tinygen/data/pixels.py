@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import UserError
+
 if TYPE_CHECKING:
     from PIL import Image
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow uses for RGB to grey
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """Data that cannot be used: says which file or array, why, and what to do."""
 
 

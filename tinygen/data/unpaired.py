@@ -36,6 +36,11 @@ class UnpairedBatches:
         """Batches in one epoch."""
         return min(len(self.first), len(self.second))
 
+    @property
+    def count(self) -> int:
+        """Items that an epoch can show: those of the smaller set."""
+        return min(self.first.count, self.second.count)
+
     def at(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch `index` of epoch `epoch`: two float32 arrays of the same length."""
         (a, _), (b, _) = self.first.at(epoch, index), self.second.at(epoch, index)

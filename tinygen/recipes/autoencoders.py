@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import tinygen as tg
 from tinygen import nn
+from tinygen.data.selection import subset
 from tinygen.models import AutoencoderStep
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
 from tinygen.networks.mlp import MLPDecoder, MLPEncoder
 from tinygen.studies import latents
+from tinygen.training import aside, scatter
 
 from . import baselines
 from .recipe import Given, recipe
-from .study import Findings, Trained, study
+from .study import Findings, Sheet, Trained, study
 
 TRIVIAL = (baselines.mean_image, baselines.pca)
 
@@ -56,5 +59,25 @@ def conv_autoencoder(
 
 @study("interpolation and scatter of codes", on=("autoencoder",), lectures=(1, 4))
 def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8) -> Findings:
-    """Images along lines between codes; codes of test images in the plane; how well 1-NN on codes classifies (A13)."""
-    return Findings({}, {})
+    """Images along lines between codes, codes of test images in the plane, and 1-NN on codes.
+
+    pairs: lines between codes of test images
+    points: test images whose codes are drawn
+    steps: images on a line
+    """
+    step, dataset = trained.step, trained.dataset
+    order = subset(dataset.count("test"), points)
+    images, labels = dataset.floats("test")[order], dataset.test_labels
+    with aside(step, 0):
+        found = latents.encoded(step.encode, images)
+        ends = tg.tensor(found[: 2 * pairs])
+        lines = [latents.line(ends[2 * i], ends[2 * i + 1], steps) for i in range(len(ends) // 2)]
+        pictures = {"interpolations": Sheet(step.decode(tg.cat(lines)), steps)}
+        numbers = {}
+        if labels is not None:
+            known = latents.encoded(step.encode, dataset.floats("train"))
+            right = latents.one_nearest_neighbour(known, dataset.train_labels, found, labels[order])
+            numbers = {"nearest_neighbour": right, "codes": float(len(known)), "queries": float(len(found))}
+    drawn = scatter(latents.in_the_plane(found), labels if labels is None else labels[order], dataset.classes,
+                    f"codes of {len(found):,} test images")  # fmt: skip
+    return Findings(numbers, pictures | {"codes": drawn})

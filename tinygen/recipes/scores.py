@@ -10,14 +10,18 @@ points by the modes they cover. Baselines are computed from the data at hand and
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import tinygen as tg
 from tinygen import metrics
 from tinygen.data import Dataset
+from tinygen.data.points import Points
 from tinygen.step import Step
 from tinygen.training import Tensors, aside, evaluate, track
 
@@ -52,7 +56,7 @@ def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict
 def score_samples(step: Step, dataset: Dataset, seed: int, n: int) -> dict[str, float]:
     """The figures of n samples against the test set; {} for data that no frozen network knows."""
     if len(dataset.shape) == 1:
-        return metrics.mode_scores(samples(step, n, seed).numpy(), dataset.floats("test"), *dataset.modes)
+        return _score_points(samples(step, n, seed).numpy(), dataset)
     if not metrics.scorable(dataset.shape):
         return {}
     found = metrics.scores(samples(step, n, seed).numpy(), dataset.floats("test"))
@@ -62,12 +66,28 @@ def score_samples(step: Step, dataset: Dataset, seed: int, n: int) -> dict[str, 
 
 def watch(step: Step, dataset: Dataset, seed: int) -> dict[str, float]:
     """What `health` reads besides the Step's own metrics: the classes that samples cover, or the modes."""
-    if not step.offers("sample") or not (len(dataset.shape) == 1 or metrics.scorable(dataset.shape)):
+    if not step.offers("sample"):
         return {}
-    drawn = samples(step, WATCHED, seed, quiet=float("inf")).numpy()
+    draw = lambda: samples(step, WATCHED, seed, quiet=math.inf).numpy()
     if len(dataset.shape) == 1:
-        return {"modes": metrics.modes_covered(drawn, *dataset.modes)}
-    return {"classes_covered": metrics.classes_covered(drawn)} if tuple(dataset.classes) == DIGITS else {}
+        modes = _modes(dataset)
+        return {"modes": metrics.modes_covered(draw(), modes.centres, modes.sd)} if modes else {}
+    digits = metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS
+    return {"classes_covered": metrics.classes_covered(draw())} if digits else {}
+
+
+def _modes(dataset: Dataset) -> Any:
+    """The mixture that points were drawn from; None for others."""
+    return dataset.mixture if isinstance(dataset, Points) else None
+
+
+def _score_points(drawn: np.ndarray, dataset: Dataset) -> dict[str, float]:
+    found = {"energy_distance": metrics.energy_distance(drawn, dataset.floats("test"))}
+    modes = _modes(dataset)
+    if modes:
+        found["modes"] = metrics.modes_covered(drawn, modes.centres, modes.sd)
+        found["within_3_sigma"] = metrics.within_3_sigma(drawn, modes.centres, modes.sd)
+    return found
 
 
 def baselines(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]:

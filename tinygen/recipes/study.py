@@ -37,8 +37,15 @@ class Trained(NamedTuple):
     folder: Path
 
 
+class Sheet(NamedTuple):
+    """All of some images in a grid of so many columns."""
+
+    images: tg.Tensor
+    columns: int
+
+
 class Findings(NamedTuple):
-    """What a study found: numbers by name, pictures by name (a Pillow image, or what `save_picture` takes), a table."""
+    """What a study found: numbers by name, pictures by name (Pillow images, a Sheet, or what `save_picture` takes)."""
 
     metrics: Mapping[str, float]
     pictures: Mapping[str, Any]
@@ -113,8 +120,7 @@ def run_study(
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
         for title, content in findings.pictures.items():
-            picture = target / f"{title}.png"
-            content.save(picture) if hasattr(content, "save") else save_picture(content, picture)
+            _save(content, target / f"{title}.png")
         content = {
             "study": name, "runs": [str(f) for f in folders], "arguments": values, "seed": seed,
             "metrics": dict(findings.metrics), "table": [dict(row) for row in findings.table],
@@ -122,6 +128,15 @@ def run_study(
         }  # fmt: skip
         (target / "study.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return findings, target
+
+
+def _save(content: Any, path: Path) -> None:
+    if isinstance(content, Sheet):
+        save_picture(content.images, path, nrow=content.columns, most=len(content.images))
+    elif hasattr(content, "save"):
+        content.save(path)
+    else:
+        save_picture(content, path)
 
 
 def _check_fits(chosen: Study, folder: Path) -> None:

@@ -9,9 +9,17 @@ Noise of a GAN has a nearly constant norm; a line passes closer to the origin, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 import tinygen as tg
+
+
+def encoded(encode: Callable, images: np.ndarray, size: int = 1000) -> np.ndarray:
+    """(N, D): the codes of images (N, C, H, W), computed in pieces."""
+    pieces = [images[start : start + size] for start in range(0, len(images), size)]
+    return np.concatenate([encode(tg.tensor(piece)).numpy() for piece in pieces])
 
 
 def line(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:

@@ -86,25 +86,25 @@ def enlarged(tensor: Any) -> np.ndarray:
     return np.stack([np.asarray(p) for p in planes]).reshape(n, c, h * factor, w * factor).clip(0, 1)
 
 
-def picture_of(content: Any, nrow: int = 8) -> Any:
-    """A Pillow image, large enough to look at, of what a Step shows; at most 64 images, 32 of those in a tuple.
+def picture_of(content: Any, nrow: int = 8, most: int = SHOWN) -> Any:
+    """A Pillow image, large enough to look at, of what a Step shows; at most `most` images, 32 of those in a tuple.
 
     `content`: images (N, C, H, W) in [0, 1] or points (N, 2); a tuple of equally many, shown beside each other; or
     `Captioned` images.
     """
     if isinstance(content, Captioned):
-        return _captioned(enlarged(content.images[:SHOWN]), content.captions, nrow)
+        return _captioned(enlarged(content.images[:most]), content.captions, nrow)
     batches = content if isinstance(content, tuple) else (content,)
     if _array(batches[0]).ndim == 2:
         return draw_points([_array(b) for b in batches])
     if len(batches) > 1:
         content = _beside([_array(b) for b in batches], nrow)
-    return to_pillow(make_grid(enlarged(content[: SHOWN * len(batches)]), nrow=nrow, padding=6, pad_value=GAP))
+    return to_pillow(make_grid(enlarged(content[: most * len(batches)]), nrow=nrow, padding=6, pad_value=GAP))
 
 
-def save_picture(content: Any, path: str | os.PathLike, nrow: int = 8) -> Any:
+def save_picture(content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN) -> Any:
     """Writes `picture_of(content)` as a PNG file, all at once; returns the Pillow image."""
-    picture = picture_of(content, nrow)
+    picture = picture_of(content, nrow, most)
     temporary = Path(path).with_suffix(".part")
     picture.save(temporary, format="PNG")
     os.replace(temporary, path)

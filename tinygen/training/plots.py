@@ -21,14 +21,42 @@ PANELS = 12
 GOOD = {"low": " ↓", "high": " ↑", None: ""}  # behind a title: which way is good
 
 
-def draw_points(sets: Sequence[np.ndarray], most: int = 2000) -> Any:
-    """A Pillow image of sets of points (N, 2), side by side with the axes of the first; at most `most` of each."""
+def scatter(points: np.ndarray, labels: np.ndarray | None, names: Sequence[str], title: str = "") -> Any:
+    """A Pillow image of points (N, 2), each class in its colour and named."""
+    from matplotlib import colormaps
+
+    figure, finish = _figure((6.2, 5.2))
+    axes = figure.add_subplot()
+    colours = colormaps["tab10" if len(names) <= 10 else "tab20"]
+    for k, name in enumerate(names if labels is not None else [""]):
+        chosen = points[labels == k] if labels is not None else points
+        axes.scatter(*chosen.T, s=6, alpha=0.6, linewidths=0, color=colours(k % colours.N), label=name)
+    if labels is not None and len(names) <= 20:
+        axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    return finish()
+
+
+def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
+    """(figure, a function that gives it as a Pillow image), drawn without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
-    figure = Figure(figsize=(4.2 * len(sets), 4.2), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     canvas = FigureCanvasAgg(figure)
+
+    def finish() -> Any:
+        canvas.draw()
+        return Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
+
+    return figure, finish
+
+
+def draw_points(sets: Sequence[np.ndarray], most: int = 2000) -> Any:
+    """A Pillow image of sets of points (N, 2), side by side with the axes of the first; at most `most` of each."""
+    figure, finish = _figure((4.2 * len(sets), 4.2))
     low, high = sets[0].min(0), sets[0].max(0)
     margin = 0.15 * (high - low).max()
     for i, points in enumerate(sets):
@@ -38,17 +66,13 @@ def draw_points(sets: Sequence[np.ndarray], most: int = 2000) -> Any:
         axes.set_ylim(low[1] - margin, high[1] + margin)
         axes.set_aspect("equal")
         axes.spines[["top", "right"]].set_visible(False)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
+    return finish()
 
 
 def draw_curves(log: Path, target: Path) -> None:
     """Draws `target` (PNG) from a log; nothing where there is none."""
     if not log.exists():
         return
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     curves: dict[str, dict[str, tuple[list, list]]] = {}
     for line in read_log(log):
         for split in ("train", "test"):
@@ -63,8 +87,7 @@ def draw_curves(log: Path, target: Path) -> None:
         return
     columns = len(names) if len(names) <= 3 else 2 if len(names) == 4 else 3
     rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(4.2 * columns, 3.1 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure, _ = _figure((4.2 * columns, 3.1 * rows))
     for i, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, i + 1)
         for split, (x, y) in curves[name].items():
