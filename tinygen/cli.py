@@ -73,7 +73,8 @@ def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="tinygen", description="Generative models, from the equation to the kernel.", allow_abbrev=False)
+    about = "Generative models, from the equation to the kernel."
+    parser = _Parser(prog="tinygen", description=about, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="command")
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
@@ -164,7 +165,8 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def _data_options(parser: argparse.ArgumentParser, data: bool = True) -> None:
     if data:
-        parser.add_argument("--data", help="a name (see: tinygen list), or a path to your images (default: the recipe's)")
+        text = "a name (see: tinygen list), or a path to your images (default: the recipe's)"
+        parser.add_argument("--data", help=text)
     parser.add_argument("--size", type=_positive(int), help="pixels a side, at least 8 (default: as in the data)")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: as in the data)")
     parser.add_argument("--limit", type=_positive(int), help="use at most so many images")
@@ -353,7 +355,7 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
 
 def _apply(arguments: argparse.Namespace) -> None:
     import tinygen as tg
-    from tinygen.data import read_picture
+    from tinygen.data.folder import read_picture
     from tinygen.recipes import load_run, read_settings
     from tinygen.recipes.settings import RunError, given_of, writing
     from tinygen.step import Unsupported

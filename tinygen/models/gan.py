@@ -25,13 +25,16 @@ from .games import Game
 from .health import of_a_game
 
 
+ADAM = partial(optim.Adam, betas=(0.5, 0.999))  # with the usual .9 the game circles (Radford 2016)
+
+
 class GANStep(Step):
     """One round of the game. `optimizer(parameters, lr=)` makes each player's; `d_lr` is D's, where it differs."""
 
     def __init__(
         self, generator: nn.Module, discriminator: nn.Module, game: Game, penalty: Callable | None = None,
         constrain: Callable | None = None, *, latent: int, rounds: int = 1, lr: float = 2e-4,
-        d_lr: float | None = None, optimizer: Callable = partial(optim.Adam, betas=(0.5, 0.999)),
+        d_lr: float | None = None, optimizer: Callable = ADAM,
     ) -> None:  # fmt: skip
         self.generator, self.discriminator = generator, discriminator
         self.game, self.penalty, self.constrain = game, penalty, constrain

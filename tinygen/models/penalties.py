@@ -10,6 +10,7 @@ penalty is on the code, not on the weights, as one slide has it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import tinygen as tg
 from tinygen import nn
@@ -50,7 +51,7 @@ def contractive(strength: float) -> Callable:
     def penalty(encoder: nn.Module, decoder: nn.Module, x: tg.Tensor, code: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
         x = x.detach().requires_grad_()
         h = encoder(x)
-        rows = [tg.grad(h[:, j].sum(), x, create_graph=True)[0] for j in range(h.shape[1])]
+        rows: list[Any] = [tg.grad(h[:, j].sum(), x, create_graph=True)[0] for j in range(h.shape[1])]
         return strength * sum(row.square().sum() for row in rows) / len(x)
 
     return penalty

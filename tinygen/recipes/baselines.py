@@ -45,6 +45,7 @@ def gaussian_mean(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
 
 def largest_class(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
     """The accuracy of always naming the most frequent class."""
+    assert dataset.train_labels is not None and dataset.test_labels is not None
     return "accuracy", "the largest class", trivial.largest_class(dataset.train_labels, dataset.test_labels)
 
 

@@ -45,7 +45,7 @@ def gan(
     generator = MLPGenerator(given.shape, hidden, latent)
     discriminator = MLPDiscriminator(given.shape, hidden[::-1])
     game = nearest(objective, OBJECTIVES, "objective")(smoothing)
-    adam = partial(optim.Adam, betas=tuple(betas))
+    adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
     return GANStep(generator, discriminator, game, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, optimizer=adam)
 
 
@@ -71,7 +71,7 @@ def dcgan(
     generator = DCGenerator(given.shape, channels, latent)
     discriminator = DCDiscriminator(given.shape, channels)
     game = nearest(objective, OBJECTIVES, "objective")(smoothing)
-    adam = partial(optim.Adam, betas=tuple(betas))
+    adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
     return GANStep(generator, discriminator, game, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, optimizer=adam)
 
 

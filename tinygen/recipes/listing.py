@@ -26,7 +26,7 @@ def overview() -> str:
     for chapter in dict.fromkeys([r.chapter for r in RECIPES.values()] + [s.chapter for s in STUDIES.values()]):
         recipes = [r for r in RECIPES.values() if r.chapter == chapter]
         studies = [s for s in STUDIES.values() if s.chapter == chapter]
-        lectures = sorted({n for one in [*recipes, *studies] for n in one.lectures})
+        lectures = sorted({n for one in [*recipes, *studies] for n in one.lectures})  # type: ignore[attr-defined]
         title = chapter.rpartition(".")[2].replace("_", " ")
         lines.append(f"{title} (lecture{'s' if len(lectures) > 1 else ''} {', '.join(map(str, lectures))})")
         lines += [f"  {r.name:<{width}}  {r.summary}" for r in recipes]
@@ -68,8 +68,9 @@ def _reached(by_data: Mapping[str, Any]) -> list[str]:
         for preset, entry in presets.items():
             seconds = duration(sum(entry["seconds"]) / len(entry["seconds"]))
             seeds = ", ".join(map(str, entry["seeds"]))
-            lines.append(f"reached on {data}, preset {preset}, in {seconds} (seeds {seeds}; {entry['threads']} thread"
-                         f"{'s' if entry['threads'] > 1 else ''}, {entry['machine']}, commit {entry['commit']}):")  # fmt: skip
+            threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
+            where = f"{threads}, {entry['machine']}, commit {entry['commit']}"
+            lines.append(f"reached on {data}, preset {preset}, in {seconds} (seeds {seeds}; {where}):")
             for metric, found in entry["metrics"].items():
                 low, high = range_of(found["values"])
                 mean = sum(found["values"]) / len(found["values"])

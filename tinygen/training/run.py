@@ -2,7 +2,7 @@
 
     runs/vae-001/   config.json             what to build and how to train it (written by the caller)
                     log.jsonl               metrics, one JSON object a line (log.py)
-                    times.jsonl             seconds and examples per second of each epoch: apart, since they never repeat
+                    times.jsonl             seconds and examples per second of each epoch: apart, they never repeat
                     checkpoint.safetensors  parts of the Step, random numbers, position
                     best.safetensors        the best of them on a validation split, where that was asked for
                     samples.png ...         what the Step calls its pictures
