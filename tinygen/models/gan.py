@@ -24,7 +24,6 @@ from .critics import slopes
 from .games import Game
 from .health import of_a_game
 
-
 ADAM = partial(optim.Adam, betas=(0.5, 0.999))  # with the usual .9 the game circles (Radford 2016)
 
 

@@ -74,7 +74,7 @@ def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8) 
         lines = [latents.line(ends[2 * i], ends[2 * i + 1], steps) for i in range(len(ends) // 2)]
         pictures = {"interpolations": Sheet(step.decode(tg.cat(lines)), steps)}
         numbers = {}
-        if labels is not None:
+        if labels is not None and dataset.train_labels is not None:
             known = latents.encoded(step.encode, dataset.floats("train"))
             right = latents.one_nearest_neighbour(known, dataset.train_labels, found, labels[order])
             numbers = {"nearest_neighbour": right, "codes": float(len(known)), "queries": float(len(found))}
