@@ -1,8 +1,9 @@
 """python -m benchmarks.report: tables and pictures of the results that were saved with --save.
 
-    python -m benchmarks.report                      prints the tables, draws benchmarks/results/<machine>/*.png
-    python -m benchmarks.report --write README.md    and puts the tables between its two marker lines
+    python -m benchmarks.report                      prints the tables, writes benchmarks/results/<machine>/README.md
+    python -m benchmarks.report --write README.md    and puts two short tables between the marker lines of a file
 
+The short tables are the training steps beside PyTorch, and what every recipe reaches (tinygen/recipes/expected.json).
 Every table says which machine, versions and commit it is from, and which command remakes it. `roofline.png` shows what
 each kernel reaches of what the machine allows, `conv.png` and `step.png` torch's time over tinygen's, cell by cell,
 `tour.png` the steps of the tour. Of several machines the newest is shown, the others are linked.
@@ -24,7 +25,7 @@ from .cases import PASSES
 from .scaling import LINEAR
 from .tour import heading, staircase, tables
 
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+MARKS = {part: (f"<!-- {part}: begin -->", f"<!-- {part}: end -->") for part in ("recipes", "benchmarks")}
 COLORS = {"forward": "#2f6fb0", "input_grad": "#d1762b", "weight_grad": "#3a8a54", "step": "#2f6fb0"}
 INK, PALE = "#333333", "#b9c4cf"
 
@@ -36,19 +37,48 @@ def main(argv: list[str] | None = None) -> str:
     )
     p.add_argument("--machine", help="folder of benchmarks/results (default: the one with the newest results)")
     p.add_argument("--results", default=str(machine.RESULTS), help="where the folders are (default: %(default)s)")
-    p.add_argument("--write", metavar="FILE", help=f"replace what is between {BEGIN} and {END} in this file")
+    p.add_argument("--write", metavar="FILE", help="replace what is between the marker lines of this file")
     options = p.parse_args(argv)
     folder, others = choose_folder(Path(options.results), options.machine)
     order = lambda path: (list(TABLES).index(path.stem.split("-")[0]), path.stem)
     found = {path.stem: rec.load(path) for path in sorted(result_files(folder), key=order)}
     pictures = draw(found, folder)
     target = Path(options.write) if options.write else None
-    text = markdown(found, pictures, (target or machine.ROOT / "README.md").resolve().parent, others)
-    (folder / "README.md").write_text(details(found))
+    text = markdown(found, pictures, folder.resolve(), others)
+    (folder / "README.md").write_text(f"# Measured here\n\n{text}\n\n{details(found)}")
     print(text)
     if target:
-        write_between(target, text)
+        write_between(target, "recipes", recipes_table())
+        write_between(target, "benchmarks", short(found, folder, target.resolve().parent))
     return text
+
+
+def recipes_table() -> str:
+    """What every recipe reaches."""
+    from tinygen.recipes.listing import table
+
+    return table()
+
+
+def short(found: dict[str, list[rec.Record]], folder: Path, beside: Path) -> str:
+    """The training steps, a row each, and where the rest stands."""
+    link = Path(os.path.relpath((folder / "README.md").resolve(), beside)).as_posix()
+    rest = f"[All results]({link}): convolutions cell by cell, single operations, growth, the tour."
+    if not found.get("step"):
+        return rest
+    rows = [["training step", "images/s", "PyTorch as it comes / tinygen", "PyTorch's best / tinygen", "memory"]]
+    means: list[tuple[float, float]] = []
+    for (case, _, threads), cell in rec.cells(found["step"]).items():
+        one, default, best = next(iter(cell.values())), cell.get("nchw-default"), rec.best(cell)
+        theirs = min((r["torch_peak_rss_mb"] for r in cell.values() if r["torch_ms"] is not None), default=None)
+        share = f"{100 * one['tinygen_peak_rss_mb'] / theirs:.0f} %" if theirs else "-"
+        ratios = [rec.number(default["ratio"] if default else None), rec.number(best)]
+        rows.append([f"{case}, {threads} threads", f"{one['images_per_second']:.0f}", *ratios, share])
+        if default and best:
+            means.append((default["ratio"], best))
+    columns = [rec.number(rec.geometric_mean(column)) for column in zip(*means)] or ["-", "-"]
+    rows.append(["geometric mean", "", *columns, ""])
+    return f"{provenance(found['step'])}\n\n{rows_to_markdown(rows)}\n\n{rest}"
 
 
 def choose_folder(results: Path, name: str | None) -> tuple[Path, list[Path]]:
@@ -69,13 +99,14 @@ def result_files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*.json") if path.stem.split("-")[0] in TABLES]
 
 
-def write_between(path: Path, text: str) -> None:
-    """Replaces what is between the two marker lines of a file."""
+def write_between(path: Path, part: str, text: str) -> None:
+    """Replaces what is between the two marker lines of a part of a file."""
+    begin, end = MARKS[part]
     old = path.read_text() if path.is_file() else ""
-    if BEGIN not in old or END not in old.split(BEGIN, 1)[1]:
-        sys.exit(f"benchmarks: {path} lacks the lines {BEGIN} and {END}; add them where the tables should stand")
-    before, rest = old.split(BEGIN, 1)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
+    if begin not in old or end not in old.split(begin, 1)[1]:
+        sys.exit(f"benchmarks: {path} lacks the lines {begin} and {end}; add them where the tables should stand")
+    before, rest = old.split(begin, 1)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}")
     print(f"written: {path}", file=sys.stderr)
 
 
@@ -183,7 +214,7 @@ def step_table(records: list[rec.Record]) -> str:
 def tour_table(records: list[rec.Record]) -> str:
     """The staircase of each layer, one below the other."""
     head, *_ = staircase(records[:1])
-    rows = [["step of the [tour](csrc/cpu/tour)", *head[1:-1]]]
+    rows = [["step of the tour (csrc/cpu/tour)", *head[1:-1]]]
     for mine in tables(records):
         rows.append([f"**{heading(mine[0])}**", *[""] * (len(head) - 2)])
         rows += [row[:-1] for row in staircase(mine)[1:]]
@@ -251,7 +282,7 @@ def markdown(
 
 def details(found: dict[str, list[rec.Record]]) -> str:
     """Every cell, for the README beside the results."""
-    parts = ["# Measured here", "Written by `python -m benchmarks.report` from the JSON files beside it."]
+    parts = ["# Every cell", "Written by `python -m benchmarks.report` from the JSON files beside it."]
     for name, records in found.items():
         parts += [f"## {name}", provenance(records)]
         if records[0]["benchmark"] == "tour":

@@ -13,7 +13,7 @@ import argparse
 import tinygen as tg
 from tinygen import data, nn, optim
 from tinygen.nn import functional as F
-from tinygen.training import save_image
+from tinygen.training import save_picture
 
 
 class Autoencoder(nn.Module):
@@ -77,7 +77,7 @@ def main() -> None:
 
     with tg.no_grad():
         pairs = tg.stack([test[:32], model(test[:32])], 1).flatten(0, 1)  # each image beside its reconstruction
-    save_image(pairs, options.out, nrow=8)
+    save_picture(pairs, options.out, nrow=8)
     print(f"32 test images, each beside its reconstruction: {options.out}")
 
 

@@ -14,7 +14,7 @@ import argparse
 import tinygen as tg
 from tinygen import data, nn, optim
 from tinygen.nn import functional as F
-from tinygen.training import save_image
+from tinygen.training import save_picture
 
 
 class Generator(nn.Module):
@@ -97,7 +97,7 @@ def main() -> None:
         print(f"epoch {epoch + 1:3d}: loss D {loss_d.item():.3f}   loss G {loss_g.item():.3f}   {judged}")
 
     with tg.no_grad():
-        save_image((G(fixed) + 1) / 2, options.out, nrow=8)
+        save_picture((G(fixed) + 1) / 2, options.out, nrow=8)
     print(f"64 samples: {options.out}")
 
 

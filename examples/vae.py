@@ -13,7 +13,7 @@ import argparse
 import tinygen as tg
 from tinygen import data, nn, optim
 from tinygen.nn import functional as F
-from tinygen.training import save_image
+from tinygen.training import save_picture
 
 
 class VAE(nn.Module):
@@ -80,7 +80,7 @@ def main() -> None:
 
     with tg.no_grad():
         samples = model.decoder(tg.randn(64, 20)).sigmoid().reshape(64, channels, height, width)
-    save_image(samples, options.out, nrow=8)
+    save_picture(samples, options.out, nrow=8)
     print(f"64 samples: {options.out}")
 
 

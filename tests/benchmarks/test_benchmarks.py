@@ -532,14 +532,19 @@ def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(rows))
     readme = tmp_path / "README.md"
-    readme.write_text(f"# Title\n\n{report.BEGIN}\nold\n{report.END}\n\nThe end.\n")
+    marks = "\n\n".join(f"{begin}\nold\n{end}" for begin, end in report.MARKS.values())
+    readme.write_text(f"# Title\n\n{marks}\n\nThe end.\n")
     other = tmp_path / "results" / "older-machine"
     other.mkdir()
     (other / "conv.json").write_text(json.dumps([{**r, "time": "2025-01-01T00:00:00Z"} for r in CELLS]))
     text = report.main(["--results", str(folder.parent), "--write", str(readme)])
-    assert "Other machines: [older-machine](results/older-machine/README.md)" in text
+    assert "Other machines: [older-machine](../older-machine/README.md)" in text
     written = readme.read_text()
-    assert written == f"# Title\n\n{report.BEGIN}\n{text}\n{report.END}\n\nThe end.\n"
+    assert written.startswith("# Title\n\n<!-- recipes: begin -->\n| recipe |") and written.endswith("\n\nThe end.\n")
+    assert report.recipes_table() in written and "\nold\n" not in written
+    assert "| dcgan28, 2 threads | 3200 | 2.50 | 1.50 | 25 % |\n| geometric mean |  | 2.50 | 1.50 |  |" in written
+    assert "[All results](results/some-machine/README.md)" in written
+    assert text in (folder / "README.md").read_text()
     assert "| all, 1 thread | 2 | 4.00 | 3.46 | 1.41 | 1.41 | 1.41 | 0.500 | 80 | 80 |" in text
     assert "| dcgan28 | 2 | 20.0 | 3200 | 50.0 | 30.0 (nchw-tuned-fused) | 2.50 | 1.50 | 100 | 400 |" in text
     assert "| add | 3.00 / 1.50 |" in text
@@ -548,7 +553,7 @@ def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
     assert "| 2  a row | 1 | 500 | 8.59 | 80.0 | x 4.00 |" in text
     assert "| PyTorch nchw-tuned | 2 | 8.00 | 537 | 90.0 |  |" in text
     for picture in ("roofline.png", "conv.png", "step.png", "tour.png"):
-        assert f"](results/some-machine/{picture})" in text
+        assert f"]({picture})" in text
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     assert "dc64_d2" in (folder / "README.md").read_text()
 
@@ -564,7 +569,7 @@ def test_report_says_what_is_missing(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("no markers")
     with pytest.raises(SystemExit, match="lacks the lines <!-- benchmarks: begin -->"):
-        report.write_between(readme, "text")
+        report.write_between(readme, "benchmarks", "text")
     assert readme.read_text() == "no markers"
 
 
