@@ -1,7 +1,7 @@
 """tinygen: from the equation on a lecture slide to the kernel that computes it.
 
 `import tinygen as tg` gives the tensor library under torch's names; `tg.nn`, `tg.optim` build and train models on it;
-`tg.data`, `tg.models`, `tg.training` and `tg.recipes` are loaded when first used.
+`tg.data`, `tg.networks`, `tg.models`, `tg.training` and `tg.recipes` are loaded when first used.
 """
 
 import importlib as _importlib
@@ -92,7 +92,10 @@ def get_float32_matmul_precision() -> str:
 
 
 # Loaded on first use, so that `import tinygen` needs NumPy alone.
-_MODULES = ("data", "metrics", "models", "nn", "observe", "optim", "recipes", "studies", "testing", "training")
+_MODULES = (
+    "data", "errors", "metrics", "models", "networks", "nn", "observe", "optim", "recipes", "step", "studies", "testing",
+    "training",
+)  # fmt: skip
 _FUNCTIONS = {
     "save": "serialization", "load": "serialization", "explain": "observe", "detect_anomaly": "observe",
     "load_run": "recipes", "capture": "graph",

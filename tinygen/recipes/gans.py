@@ -137,7 +137,7 @@ def gan_ring(
 
 @recipe("WGAN-GP on a ring of 8 Gaussians", like=gan_ring, epochs=200, batch_size=640)
 def wgan_gp_ring(
-    given: Given, hidden: Sequence[int] = (128, 128), latent: int = 16, penalty: float = 0.1, rounds: int = 5,
+    given: Given, hidden: Sequence[int] = (128, 128), latent: int = 16, penalty: float = 10.0, rounds: int = 5,
     lr: float = 1e-3,
 ) -> GANStep:  # fmt: skip
     """penalty: weight of the gradient penalty
