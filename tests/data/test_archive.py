@@ -116,6 +116,7 @@ def test_what_is_no_zip_or_has_no_pictures(tmp_path):
             data.load(path)
     with zipfile.ZipFile(path, "w") as out:
         out.writestr("one.txt", "words")
+        out.writestr("folder.png/", "")
     with pytest.raises(DataError, match=r"a\.zip: no pictures \(and 1 other files\)"):
         data.load(path)
 

@@ -55,6 +55,7 @@ def test_a_batch_of_textures_is_images_and_masks(texture):
 
 def test_textures_at_other_sizes():
     drawn_small = data.load("gratings", size=32)
+    assert drawn_small.sha == drawn.textures("gratings", 32).sha  # drawn at that size, not shrunk
     assert drawn_small.shape == (1, 32, 32) and drawn_small.test_masks.shape == (200, 1, 32, 32)
     shrunk = data.load("gratings", limit=40).resized(32)
     assert set(np.unique(shrunk.test_masks)) == {0, 1} and shrunk.test_masks.shape == (40, 1, 32, 32)
