@@ -30,12 +30,15 @@ def test_masks_say_where_the_defects_are(texture):
 
 
 def test_outside_its_mask_a_defective_texture_is_the_normal_one(texture):
-    plain = {"gratings": drawn.gratings, "fibres": drawn.fibres}[texture.name](200, 64, Draws(0, 1))
-    levels = np.rint(255 * plain).astype(np.uint8)
+    draws = Draws(0, 1)
+    levels, others = (np.rint(255 * drawn.TEXTURES[texture.name](200, 64, draws)).astype(np.uint8) for _ in range(2))
     differ = levels != texture.test_images[:, 0]
     masks = texture.test_masks[:, 0] == 1
     assert not differ[~masks].any()
     assert differ[masks].mean() > 0.9
+    patches = np.flatnonzero(texture.test_labels == 3)
+    for n in patches:  # another texture of its kind, turned by a right angle
+        np.testing.assert_array_equal(texture.test_images[n, 0][masks[n]], np.rot90(others[n])[masks[n]])
 
 
 def test_a_batch_of_textures_is_images_and_masks(texture):
@@ -52,9 +55,10 @@ def test_a_batch_of_textures_is_images_and_masks(texture):
 
 def test_textures_at_other_sizes():
     drawn_small = data.load("gratings", size=32)
+    assert drawn_small.sha == drawn.textures("gratings", 32).sha  # drawn at that size, not shrunk
     assert drawn_small.shape == (1, 32, 32) and drawn_small.test_masks.shape == (200, 1, 32, 32)
     shrunk = data.load("gratings", limit=40).resized(32)
-    assert set(np.unique(shrunk.test_masks)) == {0, 1}
+    assert set(np.unique(shrunk.test_masks)) == {0, 1} and shrunk.test_masks.shape == (40, 1, 32, 32)
     before = data.load("gratings", limit=40).test_masks.mean(axis=(1, 2, 3))
     np.testing.assert_allclose(shrunk.test_masks.mean(axis=(1, 2, 3)), before, atol=0.01)
     assert data.load("fibres", channels=3, limit=4).shape == (3, 64, 64)
@@ -66,7 +70,8 @@ def test_gratings_have_their_period_and_direction():
     for plane in spectrum:
         fy, fx = np.unravel_index(plane[:, :32].argmax(), (64, 32))
         fy = (fy + 32) % 64 - 32
-        assert np.hypot(fy, fx) == pytest.approx(8, abs=1.2) and np.degrees(np.arctan2(fy, fx)) == pytest.approx(30, abs=9)
+        assert np.hypot(fy, fx) == pytest.approx(8, abs=1.2)
+        assert np.degrees(np.arctan2(fy, fx)) == pytest.approx(30, abs=9)
     assert planes.std() == pytest.approx(np.hypot(0.3 / 2**0.5, 0.03), abs=0.005)
 
 

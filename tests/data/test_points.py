@@ -38,6 +38,9 @@ def test_moons_are_scikit_learns_standardised():
     x, labels = data.load("moons").split("train")
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=0.04)
     np.testing.assert_allclose(x.std(axis=0), 1, atol=0.03)
+    many = points.draw_moons(500_000, Draws(1))[0].astype(np.float64)
+    np.testing.assert_allclose(many.mean(axis=0), 0, atol=0.006)
+    np.testing.assert_allclose(many.var(axis=0), 1, atol=0.004)  # the noise is 1 % of the smaller variance
     noiseless, moons = make_moons(20_000, noise=None)
     wide = make_moons(200_000, noise=0.05, random_state=0)[0]
     noiseless = (noiseless - wide.mean(axis=0)) / wide.std(axis=0)

