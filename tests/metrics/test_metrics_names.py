@@ -32,6 +32,8 @@ def test_an_unknown_name_suggests_the_nearest():
         metrics.describe("aurok")
     assert isinstance(caught.value, metrics.UnknownMetric)
     assert str(caught.value).startswith("no metric 'aurok' in NAMES (tinygen/metrics/names.py); the nearest is 'auroc'")
+    with pytest.raises(metrics.UnknownMetric, match="nearest"):
+        metrics.describe("§")  # like none of them
 
 
 def test_importing_the_measures_loads_numpy_alone():

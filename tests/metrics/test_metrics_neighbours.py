@@ -34,7 +34,7 @@ def test_against_a_naive_loop(shift, monkeypatch):
     labels[-1] = 1000  # a class of one
     embeddings = draw.normal(size=(150, 3)) + 0.6 * np.sqrt(labels.clip(0, 50))[:, None] + shift
     p1, r5, average = naive(embeddings, labels, 5)
-    assert 0.2 < average < p1 < r5 < 1
+    assert 0.15 < average < p1 < r5 < 1
     assert metrics.precision_at_1(embeddings, labels) == pytest.approx(p1)
     assert metrics.recall_at_k(embeddings, labels, 5) == pytest.approx(r5)
     assert metrics.map_at_r(embeddings, labels) == pytest.approx(average)

@@ -16,13 +16,13 @@ BLOCK = 500
 
 
 def modes_covered(samples: np.ndarray, centres: np.ndarray, sd: float, share: float = 0.01) -> float:
-    """The number of modes covered: those with at least `share` of an even share N/K within 3 sd (at least one sample).
+    """The number of modes covered: those with at least `share` of an even share N/K within 3 sd.
 
     samples (N, D), centres (K, D), sd: standard deviation of a mode along one axis.
     """
     nearest, near = _nearest(samples, centres, sd)
     counts = np.bincount(nearest[near], minlength=len(centres))
-    return float((counts >= max(1.0, share * len(samples) / len(centres))).sum())
+    return float((counts >= share * len(samples) / len(centres)).sum())
 
 
 def within_3_sigma(samples: np.ndarray, centres: np.ndarray, sd: float) -> float:
