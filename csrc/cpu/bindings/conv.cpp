@@ -68,9 +68,9 @@ TINYGEN_BINDINGS(conv) {
         return std::string(plan);
       },
       py::arg("geometry"), py::arg("transposed"), py::arg("itemsize") = sizeof(float),
-      "how conv or conv_transpose is computed: by \"winograd\" (float32); over \"images\", \"results\" (output channels) or \"pixels\", which "
-      "the lanes run over, two of them where the last images are computed in another way; as a \"product\" (1x1 "
-      "kernels) or an \"unrolled product\" (few channels), over pixels too");
+      "how conv or conv_transpose is computed: by \"winograd\" (float32); over \"images\", \"results\" (output "
+      "channels) or \"pixels\", which the lanes run over, two of them where the last images are computed in another "
+      "way; as a \"product\" (1x1 kernels) or an \"unrolled product\" (few channels), over pixels too");
   m.def(
       "conv_weight_plan",
       [](const Geometry& geo, int itemsize) {

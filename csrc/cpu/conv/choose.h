@@ -3,8 +3,7 @@
 // choose         of conv and conv_transpose: Winograd's algorithm, a matrix product, or what the lanes run over
 // choose_weight  of conv_weight: Winograd's algorithm, or the innermost loop
 //
-// All limits are measured, on a Zen 4 with AVX-512 unless said otherwise; layers are those of benchmarks/cases.py. "x
-// times" is the time of the other ways / this way. Winograd's algorithm rounds more coarsely: float32 alone, and not
+// All limits are measured; TUNING.md has the figures. Winograd's algorithm rounds more coarsely: float32 alone, and not
 // after tinygen.set_winograd(False).
 #pragma once
 
@@ -30,14 +29,9 @@ struct Tiling {
   bool holds(index_t results) const { return inside >= results * tiles; }  // in the mean tile
 };
 
-// Winograd's algorithm takes 2x2 and 3x3 kernels at stride 1, 4x4 to 6x6 at stride 2; 3x3 at stride 2 is no faster.
-//
-// 3x3 at stride 1: 3.1 times with 64 channels of 56x56 pixels, 2.1 with 16, 1.0 to 1.2 with 12, 0.7 with 8, whose lanes
-// are half empty; 2.0 with 7x7 pixels, 1.4 with 6x6, 0.9 with 5x5, most of whose tiles lie outside; 1.8 with 16 tiles
-// in all and 512 channels, 1.1 with 4, 0.9 with 1, over which transforming the filters does not pay.
-// 4x4 at stride 2: 2.0 times with 64 and 128 channels, 1.2 to 1.5 with 256 and 512; 1.3 with 7x7 results, 1.0 with 6x6;
-// from 3 channels to 64 results 1.2, to 32 results 0.9, and transposed 0.4; with 16 tiles in all 1.4 and, transposed,
-// 1.2, with 4 tiles 1.1 and 0.9 (256 and 512 channels).
+// Winograd's algorithm takes 2x2 and 3x3 kernels at stride 1, 4x4 to 6x6 at stride 2; 3x3 at stride 2 is no faster. Few
+// channels leave lanes idle, small images leave most of a tile outside, and few tiles do not pay for the transformation
+// of the filters.
 template <class T>
 bool winograd_wins(const Gather<T>& job) {
   const Axis &rows = job.row_axis, &columns = job.column_axis;
@@ -50,10 +44,8 @@ bool winograd_wins(const Gather<T>& job) {
   index_t phases = job.transposed ? stride : 1;
   const Tiling tiling((job.out_height + phases - 1) / phases, (job.out_width + phases - 1) / phases);
   index_t all = job.images * tiling.tiles, pairs = job.channels * job.results;
-  if (stride == 1)
-    return min(job.channels, job.results) >= 16 && all >= 4 && tiling.holds(kernel == 3 ? 9 : 11);
-  if (job.transposed)
-    return min(job.channels, job.results) >= 12 && pairs >= 256 && all >= 16 && tiling.holds(11);
+  if (stride == 1) return min(job.channels, job.results) >= 16 && all >= 4 && tiling.holds(kernel == 3 ? 9 : 11);
+  if (job.transposed) return min(job.channels, job.results) >= 12 && pairs >= 256 && all >= 16 && tiling.holds(11);
   return job.results >= 16 && pairs >= 128 && all >= 4 && tiling.holds(11);
 }
 
@@ -68,16 +60,15 @@ template <class T>
 Choice<T> choose(const Gather<T>& job) {
   constexpr index_t L = lanes<T>;
   if (winograd_allowed<T>() && winograd_wins(job)) return {Choice<T>::kWinograd, 0, Choice<T>::kNone};
-  // A matrix product per image needs no transposition. 1x1 kernels are 1.1 to 2.5 times as fast as with lanes over
-  // images; dc64_d1, with 3 channels, takes 4.2 ms instead of 4.9 (1 thread).
+  // A matrix product per image needs no transposition.
   if (is_product(job)) return {Choice<T>::kProduct, 0, Choice<T>::kNone};
-  // Images fill whole vectors whatever the shape: 1.05 to 2.5 times as fast as the others. A last vector that is nearly
-  // full is taken too; of 24 images 16 are computed so, and 8 in another way.
+  // Images fill whole vectors whatever the shape. A last vector that is nearly full is taken too; of 24 images 16 are
+  // computed so, and 8 in another way.
   index_t whole = job.images / L * L, left = job.images - whole;
   if (left * 8 >= L * 7) return {Choice<T>::kLanes, job.images, Choice<T>::kNone};
   if (left == 0) return {Choice<T>::kLanes, whole, Choice<T>::kNone};
-  // Few results leave lanes over results idle (dc64_g5, 3 results, one image: 0.18 ms over results, 0.04 over pixels);
-  // more than 4 are worth it only where few lanes idle at the ends of rows.
+  // Few results leave lanes over results idle; more than 4 are worth lanes over pixels only where few of these idle at
+  // the ends of rows.
   index_t columns = 0, extent = 0;
   for (index_t f = 0; f < job.column_phases(); f++) {
     Line line = job.column_line(f);
@@ -91,11 +82,8 @@ Choice<T> choose(const Gather<T>& job) {
   return {Choice<T>::kLanes, whole, few ? Choice<T>::kPixels : Choice<T>::kResults};
 }
 
-// Winograd's algorithm for weights takes 3x3 kernels at stride 1 and 4x4 at stride 2; 1 and 2 threads.
-//
-// Of 3x3 and of 4x4: 2.7 and 1.8 times with 64 channels, 1.7 and 1.3 with 16, 1.2 and 1.1 with 12, 0.8 with 8. Outputs
-// of 8x8 pixels 2.0 and 1.5, 7x7 1.5 and 1.2, 10x10 1.4 and 1.1, 13x13 1.5 and 1.0, 9x9 1.1 and 0.9, 5x5 0.7 and 0.6:
-// what counts is how much of the tiles lies inside. 16 tiles in all 1.6 and 1.2 with 128 channels, 8 tiles 1.2 and 0.9.
+// Winograd's algorithm for weights takes 3x3 kernels at stride 1 and 4x4 at stride 2. What counts is how much of the
+// tiles lies inside.
 inline bool winograd_weight_wins(const Geometry& geo) {
   const Axis &rows = geo.rows, &columns = geo.cols;
   index_t kernel = rows.w, stride = rows.stride;

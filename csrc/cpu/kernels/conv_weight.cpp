@@ -7,11 +7,11 @@
 //            over k; one tap, 8 channels and up to 3 vectors of k stay in registers over all pixels of the band
 //            (weight_tiles.h, spread). The pixels where one tap meets the image form a rectangle, so padding is
 //            neither copied nor multiplied: of the nominal work of a 4x4 kernel on 8x8 pixels that saves 23 %.
-// Choice     conv/choose.h; where winograd_weight.cpp is faster, that is called.
 // Dots       With few channels the transposition of y would cost more than it brings, with few k lanes would idle:
 //            there lanes run along the pixels, y is read where it is, and each (k, channel, tap) is a vector of partial
 //            sums, added up at the end (`dots`). x is copied once per column tap, padded, so that the pixels of a plane
 //            are neighbours through every tap.
+// Choice     conv/choose.h says which of the two, and where winograd_weight.cpp computes the whole.
 // Mapping    Threads share the pixels if the sums are small, each summing for itself; the shares are then added in
 //            their order. If they are large, threads share the blocks of k (or the groups): their results are disjoint.
 // Cost       2 flops per (k, c, t, n, p) off the padding. Bytes: y and x once or twice from memory, then per (tap,

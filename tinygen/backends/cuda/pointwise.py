@@ -9,7 +9,7 @@ from .table import Table
 
 
 class Pointwise(Table):
-    """Any shape, any number of threads."""
+    """Activations and their gradients, on arrays of any shape."""
 
     def _unary(self, kernel: str, x: Array, *settings: Any) -> Array:
         (x,) = self._inputs(kernel, x)
