@@ -424,14 +424,14 @@ def functions(check: Check) -> Items:
 
 def tour_steps() -> list[str]:
     """The files of csrc/cuda/tour, in order."""
-    from tinygen.backends import cuda
+    from tinygen.backends.cuda import sources
 
-    return sorted(p.name for p in (cuda.folder() / "tour").glob("*.cu"))
+    return sorted(p.name for p in (sources.folder() / "tour").glob("*.cu"))
 
 
 def tour_job(kernels: Any, step: str, layer: Layer) -> tuple[Callable[[], Any], Any]:
     """(a function that launches one step of the tour on a layer, the array that holds its result)."""
-    from tinygen.backends import cuda, emulated, gather
+    from tinygen.backends.cuda import emulated, gather, sources
     from tinygen.backends.geometry import Geometry
 
     x, w, _ = operands(layer)
@@ -445,10 +445,10 @@ def tour_job(kernels: Any, step: str, layer: Layer) -> tuple[Callable[[], Any], 
     tile = 1 if step < "2" else 16 if step < "3" else 64
     blocks = -(-n * k * p * q // 256) if tile == 1 else -(-k // tile) * -(-n * p * q // tile)
     if kernels.name == "cuda":
-        module = kernels.xp.RawModule(code=cuda.source(f"tour/{step}"), options=cuda.OPTIONS)
+        module = kernels.xp.RawModule(code=sources.source(f"tour/{step}"), options=sources.OPTIONS)
         function = module.get_function("convolution")
     else:
-        function = emulated.Library(cuda.folder() / "tour" / step)["convolution"]
+        function = emulated.Library(sources.folder() / "tour" / step)["convolution"]
     return lambda: function((blocks,), (256,), tuple(arguments)), y
 
 

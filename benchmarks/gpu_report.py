@@ -116,7 +116,7 @@ def rates(contents: dict[str, Any], layers: list[dict[str, Any]]) -> list[str]:
 
 
 def fastest_single(layers: list[dict[str, Any]]) -> list[str]:
-    """Which engine "highest" should use on this GPU (TINYGEN_CUDA_FLOAT32; the default stands in backends/cuda.py)."""
+    """Which engine "highest" should use on this GPU (TINYGEN_CUDA_FLOAT32; default: cuda/contraction.py)."""
     seconds = {(r["layer"], r["pass"], r["engine"]): r["seconds"] for r in layers}
     gains: dict[bool, list[float]] = {True: [], False: []}  # on large layers, on small ones
     for r in layers:

@@ -49,6 +49,11 @@ struct Axis {
 struct Geometry {
   long long n, c, k, groups;
   Axis rows, cols;
+
+  // Nominal operations of each contraction: two per tap, taps on padding included.
+  TINYGEN_HOST_DEVICE constexpr double flops() const {
+    return 2.0 * n * k * (c / groups) * rows.w * cols.w * rows.y * cols.y;
+  }
 };
 
 }  // namespace tinygen

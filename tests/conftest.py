@@ -19,7 +19,7 @@ from tinygen import tape
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 if os.environ.get("TINYGEN_TEST_KERNELS") == "cuda-emulated":  # every test on the CUDA kernels, run by the emulator
-    from tinygen.backends import emulated
+    from tinygen.backends.cuda import emulated
 
     tg.device("cpu").kernels = emulated.on_numpy()
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.backends import device, emulated
+from tinygen.backends import device
+from tinygen.backends.cuda import emulated
 from tinygen.backends.geometry import Pieces
 
 PLACE = os.environ.get("TINYGEN_TEST_PLACE") or "cuda-emulated"

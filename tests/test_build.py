@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tinygen.backends import reference
+from tinygen.backends.cuda import sources as cuda_sources
 from tinygen.backends.geometry import Geometry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,9 +92,9 @@ def test_omp_num_threads_is_the_default():
 
 
 def test_sources_point_at_the_definitions():
-    sources = _cpu.sources()
-    assert {"conv", "conv_transpose", "conv_weight"} <= set(sources)
-    for kernel, where in sources.items():
+    places = _cpu.sources()
+    assert {"conv", "conv_transpose", "conv_weight"} <= set(places)
+    for kernel, where in places.items():
         file, line = where.split(":")
         text = (ROOT / file).read_text().splitlines()[int(line) - 1]
         assert re.match(rf"TINYGEN_KERNEL\({kernel}\b", text), (where, text)
@@ -330,3 +331,21 @@ def test_a_kernel_file_with_weak_symbols_is_refused(project):
     done = build(project)
     assert done.returncode != 0
     assert "defines weak symbols" in done.stderr
+
+
+def test_a_wheel_carries_the_cuda_sources(project):
+    """Installed without the clone beside it, the backend finds every kernel's file in the package."""
+    pytest.importorskip("setuptools")
+    shutil.copytree(ROOT / "tinygen", project / "tinygen", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(ROOT / "csrc" / "cuda", project / "csrc" / "cuda")
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(project / "site")]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    code = "from tinygen.backends.cuda import sources; print(sources.folder(), *sorted(sources.kernel_files()))"
+    command = [sys.executable, "-S", "-c", code]  # -S: an editable install would lend its package
+    libraries = os.pathsep.join([str(project / "site"), *sys.path])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": libraries}, cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder, *names = done.stdout.split()
+    assert folder == str(project / "site" / "tinygen" / "csrc" / "cuda")
+    assert names == sorted(cuda_sources.kernel_files()) and len(names) > 50

@@ -57,6 +57,8 @@ PYBIND11_MODULE(_cpu, m) {
         if (const char* wrong = select_isa(name.c_str())) throw py::value_error(wrong);
       },
       py::arg("name"), "uses the kernels of one instruction set; the empty string means the best");
+  m.def("get_winograd", &winograd);
+  m.def("set_winograd", &set_winograd, py::arg("allowed"));
   m.def("get_num_threads", &threads);
   m.def("set_num_threads", &set_threads, py::arg("count"));
   m.def(

@@ -1,4 +1,4 @@
-// Chooses the instruction set, keeps scratch memory. Compiled once, for the baseline.
+// Chooses the instruction set, keeps settings and scratch memory. Compiled once, for the baseline.
 #include "runtime.h"
 
 #include <atomic>
@@ -72,6 +72,7 @@ Isa* isas() {
 constexpr int kIsas = 3;
 
 std::atomic<const Isa*> current{nullptr};
+std::atomic<bool> winograd_is_allowed{true};
 
 struct Arena {
   void* memory[kSlots] = {};
@@ -102,6 +103,9 @@ const char* select_isa(const char* name) {
   }
   return "no such instruction set";
 }
+
+bool winograd() { return winograd_is_allowed.load(std::memory_order_relaxed); }
+void set_winograd(bool allowed) { winograd_is_allowed = allowed; }
 
 void* scratch(Slot slot, size_t bytes) {
   static thread_local Arena arena;

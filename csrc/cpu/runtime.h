@@ -1,4 +1,4 @@
-// What kernels and bindings share at run time: the instruction set in use, the number of threads, scratch memory.
+// What kernels and bindings share at run time: the instruction set in use, settings, scratch memory.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,10 @@ const Table& table();  // of the instruction set in use
 const char* select_isa(const char* name);
 const char* isa();
 bool isa_supported(const char* name);
+
+// Whether float32 convolutions may use Winograd's algorithm (tinygen.set_winograd); conv/choose.h says where they do.
+bool winograd();
+void set_winograd(bool allowed);
 
 // Threads, see threads.cpp; kernels reach them through parallel.h.
 int threads();                // how many a kernel should use at most

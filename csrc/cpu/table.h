@@ -19,6 +19,7 @@
   KERNEL(conv_plan, (const Geometry& geo, bool transposed, const char** plan))                                           \
   /* kernels/conv_weight.cpp */                                                                                          \
   KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
+  KERNEL(conv_weight_plan, (const Geometry& geo, const char** plan))                                                     \
   /* kernels/winograd.cpp */                                                                                             \
   KERNEL(conv_winograd, (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out))      \
   /* kernels/winograd_weight.cpp */                                                                                      \

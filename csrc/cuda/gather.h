@@ -3,7 +3,7 @@
 //   c[m, j] = sum over k of  a[m * a_row + a_k[k]] * b[b_k[k] + b_j[j]]        where the tap (k, j) lies inside the image
 //
 // The address of b is a sum of a term of k and a term of j, and so are the coordinates that decide whether the tap lies
-// inside. The host writes both terms into tables once per geometry (tinygen/backends/gather.py); no kernel divides.
+// inside. The host writes both terms into tables once per geometry (tinygen/backends/cuda/gather.py); no kernel divides.
 //
 //   forward            m: output channel   k: (c, tap)              j: output pixel
 //   transposed         m: input channel    k: (k, tap of a phase)   j: pixel of that phase, of stride^2 phases

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import test_conv
 
 import tinygen as tg
+from benchmarks import cases
 from tinygen.backends import reference
 from tinygen.backends.geometry import Geometry
 
@@ -122,6 +124,10 @@ def test_rounding_error_is_what_the_docstring_says(kernel, stride, transposed):
     assert 1e-7 < largest < 5e-6 and rms < 2.2e-6, (largest, rms)
 
 
+def is_chosen(geo, transposed):
+    return _cpu.conv_plan(cpu._geometry(geo), transposed) == "winograd"
+
+
 def test_is_chosen_where_it_wins():
     both = (False, True)
     for geo, chosen in (
@@ -153,7 +159,82 @@ def test_is_chosen_where_it_wins():
         (layer((2, 512, 4, 4), (512, 512, 3, 3)), ()),
         (layer((2, 16, 8, 8), (16, 16, 3, 3)), ()),
     ):
-        assert tuple(t for t in both if cpu._winograd_wins(geo, t)) == chosen, geo
+        assert tuple(t for t in both if is_chosen(geo, t)) == chosen, geo
+
+
+FLAT, HALVED = layer, lambda x, w: layer(x, w, 1, stride=2)
+# The limits of the rule (csrc/cpu/conv/choose.h): a layer just within and one just beyond, other limits kept.
+LIMITS = {  # transposed, (x, w) of both
+    "work": (FLAT, False, ((1, 16, 4, 163), (16, 16, 3, 3)), ((1, 16, 3, 217), (16, 16, 3, 3))),
+    "channels": (FLAT, False, ((4, 16, 16, 16), (32, 16, 3, 3)), ((4, 15, 16, 16), (32, 15, 3, 3))),
+    "results": (FLAT, False, ((4, 32, 16, 16), (16, 32, 3, 3)), ((4, 32, 16, 16), (15, 32, 3, 3))),
+    "tiles": (FLAT, False, ((1, 64, 4, 16), (64, 64, 3, 3)), ((1, 64, 4, 12), (64, 64, 3, 3))),
+    "inside": (FLAT, False, ((16, 64, 6, 6), (64, 64, 3, 3)), ((16, 64, 5, 7), (64, 64, 3, 3))),
+    "inside, 2 taps": (FLAT, True, ((16, 64, 6, 11), (64, 64, 2, 2)), ((16, 64, 7, 9), (64, 64, 2, 2))),
+    "kernel at stride 1": (FLAT, False, ((16, 64, 28, 28), (64, 64, 3, 3)), ((16, 64, 28, 28), (64, 64, 4, 4))),
+    "no 1x1": (FLAT, False, ((16, 64, 28, 28), (64, 64, 2, 2)), ((16, 64, 28, 28), (64, 64, 1, 1))),
+    "largest kernel": (HALVED, False, ((16, 64, 32, 32), (64, 64, 6, 6)), ((16, 64, 32, 32), (64, 64, 7, 7))),
+    "halved: results": (HALVED, False, ((16, 64, 32, 32), (16, 64, 4, 4)), ((16, 64, 32, 32), (15, 64, 4, 4))),
+    "halved: pairs": (HALVED, False, ((16, 8, 32, 32), (16, 8, 4, 4)), ((16, 7, 32, 32), (18, 7, 4, 4))),
+    "halved: tiles": (HALVED, False, ((1, 64, 8, 32), (64, 64, 4, 4)), ((1, 64, 8, 24), (64, 64, 4, 4))),
+    "halved: inside": (HALVED, False, ((16, 64, 12, 22), (64, 64, 4, 4)), ((16, 64, 14, 18), (64, 64, 4, 4))),
+    "doubled: results": (HALVED, True, ((16, 12, 32, 32), (64, 12, 4, 4)), ((16, 11, 32, 32), (64, 11, 4, 4))),
+    "doubled: channels": (HALVED, True, ((16, 64, 32, 32), (12, 64, 4, 4)), ((16, 64, 32, 32), (11, 64, 4, 4))),
+    "doubled: pairs": (HALVED, True, ((16, 16, 32, 32), (16, 16, 4, 4)), ((16, 17, 32, 32), (15, 17, 4, 4))),
+    "doubled: tiles": (HALVED, True, ((1, 64, 32, 32), (64, 64, 4, 4)), ((1, 64, 24, 40), (64, 64, 4, 4))),
+    "doubled: inside": (HALVED, True, ((16, 64, 12, 22), (64, 64, 4, 4)), ((16, 64, 14, 18), (64, 64, 4, 4))),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_the_limits_of_the_rule(isa, limit):
+    of, transposed, within, beyond = LIMITS[limit]
+    assert is_chosen(of(*within), transposed)
+    assert not is_chosen(of(*beyond), transposed)
+
+
+# Layers of benchmarks/cases.py, by which of conv, conv_transpose and conv_weight Winograd's algorithm computes.
+MEASURED = {
+    (False, False, False): "lenet1 lenet2 cae1 cae2 dc28_d1 pw1x1 dc28_g2 dc64_g1",
+    (True, False, False): "dc64_d1 dc64_g5",
+    (True, True, True): (
+        "cae3 dc28_d2 dc64_d2 dc64_d3 dc64_d4 vgg56 vgg14 pix2pix cyclegan dc28_g1 dc64_g2 dc64_g3 dc64_g4"
+    ),
+}
+
+
+def chosen(geo):
+    return is_chosen(geo, False), is_chosen(geo, True), _cpu.conv_weight_plan(cpu._geometry(geo)) == "winograd"
+
+
+def test_the_choice_for_measured_layers(isa):
+    found = {}
+    for one in cases.LAYERS:
+        x, y = (one.y_shape, one.x_shape) if one.transposed else (one.x_shape, one.y_shape)
+        found[one.name] = chosen(Geometry(x, one.weight_shape, y, (one.stride,) * 2, pad=(one.pad,) * 2))
+    assert found == {name: passes for passes, names in MEASURED.items() for name in names.split()}
+
+
+def test_the_choice_for_the_geometries_of_all_backends(isa):
+    found = {geo.x_shape: chosen(geo) for geo in test_conv.GEOMETRIES if any(chosen(geo))}
+    assert found == {(1, 33, 19, 21): (True, True, True)}
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["conv", "conv_transpose"])
+def test_what_is_chosen_runs(isa, transposed):
+    geo, rng, before = layer((4, 32, 16, 16), (32, 32, 3, 3)), np.random.default_rng(0), tg.get_winograd()
+    x, w = (rng.standard_normal(shape, dtype=np.float32) for shape in (geo.x_shape, geo.w_shape))
+    expected = np.empty_like(x)  # y has the shape of x
+    _cpu.conv_winograd(cpu._geometry(geo), x, w, None, transposed, expected)
+    compute = cpu.conv_transpose if transposed else cpu.conv
+    assert "winograd" not in _cpu.conv_plan(cpu._geometry(geo), transposed, itemsize=8)
+    try:
+        for enabled in (False, True):
+            cpu.set_winograd(enabled)
+            assert is_chosen(geo, transposed) == enabled
+            assert np.array_equal(compute(x, w, geo), expected) == enabled
+    finally:
+        cpu.set_winograd(before)
 
 
 kernels_in_use = pytest.mark.skipif(tg.device("cpu").kernels.name != "cpu", reason="TINYGEN_CPU=reference")

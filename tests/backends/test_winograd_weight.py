@@ -44,6 +44,16 @@ def layer(x_shape, k, stride, pad=1):
     return Geometry.of_convolution("conv2d", x_shape, (k, x_shape[1], *KERNELS[stride]), 1, stride, pad, 1)
 
 
+def by_definition(*arguments):
+    """conv_weight with Winograd's algorithm switched off."""
+    before = cpu.get_winograd()
+    cpu.set_winograd(False)
+    try:
+        _cpu.conv_weight(*arguments)
+    finally:
+        cpu.set_winograd(before)
+
+
 def both(geo, dtype, seed=0):
     """(Winograd's weights, the definition's in float64)."""
     rng = np.random.default_rng(seed)
@@ -79,10 +89,11 @@ def test_large_problems_in_every_division_of_the_work(threads, x_shape, k, strid
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal(shape, dtype=np.float32) for shape in (geo.x_shape, geo.y_shape))
     results = []
-    for kernel in (_cpu.conv_weight_winograd, _cpu.conv_weight_winograd, _cpu.conv_weight):
+    for kernel in (_cpu.conv_weight_winograd, _cpu.conv_weight_winograd, by_definition):
         results.append(np.full(geo.w_shape, np.nan, np.float32))
         kernel(cpu._geometry(geo), x, y, results[-1])
     first, again, direct = results
+    assert not np.array_equal(first, direct)
     assert np.array_equal(first, again)
     assert np.abs(first - direct).max() <= 2e-5 * np.abs(direct).max()
 
@@ -113,6 +124,10 @@ def test_rounding_error_is_what_the_docstring_says(threads, count, factor):
         assert 1e-7 < error < limit, error
 
 
+def is_chosen(geo):
+    return _cpu.conv_weight_plan(cpu._geometry(geo)) == "winograd"
+
+
 def test_is_chosen_where_it_wins():
     for geo in (
         layer((16, 64, 56, 56), 64, 1),
@@ -121,7 +136,7 @@ def test_is_chosen_where_it_wins():
         layer((64, 256, 8, 8), 512, 2),
         layer((64, 64, 14, 14), 128, 2),
     ):
-        assert cpu._winograd_weight_wins(geo)
+        assert is_chosen(geo)
     for geo in (
         layer((16, 3, 56, 56), 64, 1),  # lanes idle
         layer((64, 64, 32, 32), 3, 2),
@@ -135,7 +150,27 @@ def test_is_chosen_where_it_wins():
         Geometry.of_convolution("conv2d", (16, 64, 56, 56), (64, 32, 3, 3), 2, 1, 1, 1),
         Geometry.of_convolution("conv2d", (16, 64, 56, 56), (64, 64, 4, 4), 1, (2, 1), 1, 1),
     ):
-        assert not cpu._winograd_weight_wins(geo)
+        assert not is_chosen(geo)
+
+
+# The limits of the rule (csrc/cpu/conv/choose.h): stride, and (x, k) just within and just beyond, other limits kept.
+LIMITS = {
+    "work": (1, ((1, 16, 6, 181), 16), ((1, 16, 5, 217), 16)),
+    "channels": (1, ((4, 12, 32, 32), 32), ((4, 11, 32, 32), 32)),
+    "results": (1, ((4, 32, 32, 32), 12), ((4, 32, 32, 32), 11)),
+    "tiles": (1, ((1, 64, 4, 32), 64), ((1, 64, 4, 28), 64)),
+    "inside": (1, ((16, 64, 6, 6), 64), ((16, 64, 5, 7), 64)),
+    "halved: work": (2, ((1, 16, 24, 346), 16), ((1, 16, 50, 166), 16)),
+    "halved: tiles": (2, ((1, 128, 8, 96), 128), ((1, 128, 8, 88), 128)),
+    "halved: inside": (2, ((16, 64, 12, 22), 64), ((16, 64, 14, 18), 64)),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_the_limits_of_the_rule(isa, limit):
+    stride, within, beyond = LIMITS[limit]
+    assert is_chosen(layer(*within, stride))
+    assert not is_chosen(layer(*beyond, stride))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -143,9 +178,9 @@ def test_switch_turns_it_on_and_off(stride):
     geo = layer((16, 16, 32 * stride, 32 * stride), 16, stride)
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal(shape, dtype=np.float32) for shape in (geo.x_shape, geo.y_shape))
-    assert cpu._winograd_weight_wins(geo)
+    assert is_chosen(geo) and _cpu.conv_weight_plan(cpu._geometry(geo), itemsize=8) != "winograd"
     expected = {}
-    for enabled, kernel in ((False, _cpu.conv_weight), (True, _cpu.conv_weight_winograd)):
+    for enabled, kernel in ((False, by_definition), (True, _cpu.conv_weight_winograd)):
         expected[enabled] = np.empty(geo.w_shape, np.float32)
         kernel(cpu._geometry(geo), x, y, expected[enabled])
     assert not np.array_equal(expected[False], expected[True])

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from tinygen.backends import cuda
+import tinygen
+from tinygen.backends.cuda import sources
 
 pytestmark = pytest.mark.emulated
 ARCHITECTURES = ("75", "80", "90", "100")
@@ -36,7 +37,7 @@ def resources(architecture: str) -> dict[str, list[int]]:
     def compiled(job: tuple[str, str]) -> dict[str, list[int]]:
         file, kind = job
         command = ["nvcc", "-std=c++17", f"-arch=sm_{architecture}", "-cubin", "-ftz=true", "-Xptxas", "-v"]
-        command += [*(["-DDOUBLE"] if kind else []), str(cuda.folder() / file), "-o", os.devnull]
+        command += [*(["-DDOUBLE"] if kind else []), str(sources.folder() / file), "-o", os.devnull]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found = {}
@@ -47,7 +48,7 @@ def resources(architecture: str) -> dict[str, list[int]]:
             found[part.split("'")[0] + kind] = [registers, int(shared[1]) if shared else 0, spilled]
         return found
 
-    jobs = product(sorted(set(cuda.kernel_files().values())), ("", " double"))
+    jobs = product(sorted(set(sources.kernel_files().values())), ("", " double"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return {name: used for found in pool.map(compiled, jobs) for name, used in found.items()}
 
@@ -65,7 +66,7 @@ def test_kernels_stay_within_their_budget(architecture):
 @needs_nvcc
 def test_every_kernel_is_compiled():
     names = {n.removesuffix(" double") for n in resources("90")}
-    assert names == set(cuda.kernel_files())
+    assert names == set(sources.kernel_files())
 
 
 def nvrtc_compile(text: str, architecture: str, options: tuple) -> bytes:
@@ -88,23 +89,23 @@ def nvrtc_compile(text: str, architecture: str, options: tuple) -> bytes:
 @pytest.mark.parametrize("architecture", ["75", "90"])  # what differs from nvcc is the front end, not the GPU
 def test_nvrtc_compiles_what_cupy_will_be_given(architecture):
     pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
-    for file, more in product(sorted(set(cuda.kernel_files().values())), ((), ("-DDOUBLE",))):
-        cubin = nvrtc_compile(cuda.source(file), architecture, (*cuda.OPTIONS, *more))
+    for file, more in product(sorted(set(sources.kernel_files().values())), ((), ("-DDOUBLE",))):
+        cubin = nvrtc_compile(sources.source(file), architecture, (*sources.OPTIONS, *more))
         assert cubin[:4] == b"\x7fELF"
 
 
 def test_cupy_has_every_function_that_is_asked_of_xp():
     """What ops and optimizers call as `xp.name` must exist in CuPy, and not in NumPy alone."""
     cupy = pytest.importorskip("cupy")
-    package = cuda.Path(cuda.__file__).parents[1]
-    files = [f for pattern in ("*.py", "ops/*.py", "nn/*.py", "backends/cuda.py") for f in package.glob(pattern)]
+    package = Path(tinygen.__file__).parent
+    files = [f for pattern in ("*.py", "ops/*.py", "nn/*.py", "backends/cuda/*.py") for f in package.glob(pattern)]
     names = {n for f in files for n in re.findall(r"\bxp\.(\w+)", f.read_text())} - {"cuda"}
     assert len(names) > 10
     assert not sorted(n for n in names if not hasattr(cupy, n))
 
 
 def test_a_source_holds_its_headers():
-    text = cuda.source("gemm_simt.cu")
+    text = sources.source("gemm_simt.cu")
     assert "#include" not in text and text.count("struct Gather {") == 1 and "cudacpu" in text
 
 
@@ -133,7 +134,7 @@ def test_instructions_of_the_hot_loops(tmp_path, capsys):
     for file, share in shares.items():
         unit = "FFMA" if file == "gemm_simt" else "HMMA"
         cubin = tmp_path / f"{file}.cubin"
-        command = ["nvcc", "-std=c++17", "-arch=sm_90", "-cubin", cuda.folder() / f"{file}.cu", "-o", cubin]
+        command = ["nvcc", "-std=c++17", "-arch=sm_90", "-cubin", sources.folder() / f"{file}.cu", "-o", cubin]
         subprocess.run(command, check=True, capture_output=True)
         sass = subprocess.run(["cuobjdump", "--dump-sass", cubin], capture_output=True, text=True, check=True).stdout
         for name, kinds in sorted(hot_loop(sass).items()):

@@ -1,7 +1,7 @@
 """The device "cuda-emulated" as users meet it: tensors move, whole training steps equal the CPU's, errors help.
 
-Its arrays refuse what CuPy's refuse (tinygen/backends/device_array.py), so a NumPy array that slips in, or a value that
-is looked at in passing, shows here.
+Its arrays refuse what CuPy's refuse (tinygen/backends/cuda/device_array.py), so a NumPy array that slips in, or a value
+that is looked at in passing, shows here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from on_device import PLACE
 
 import tinygen as tg
 from tinygen import nn, observe, optim
-from tinygen.backends.device_array import DeviceArray
+from tinygen.backends.cuda.device_array import DeviceArray
 from tinygen.cli import main
 from tinygen.models import AutoencoderStep, ClassifierStep, GANStep, VAEStep
 from tinygen.nn import functional as F

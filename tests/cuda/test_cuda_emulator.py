@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygen.backends import emulated
+from tinygen.backends.cuda import emulated
 
 PLANTED = Path(__file__).with_name("planted.cu")
 SEEDS = range(4)

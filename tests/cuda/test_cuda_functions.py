@@ -1,6 +1,6 @@
 """Every public function on the device gives what it gives on the CPU, values and gradients.
 
-The arrays of the emulated device refuse to meet NumPy's (tinygen/backends/device_array.py): a mask, an index or a
+The arrays of the emulated device refuse to meet NumPy's (tinygen/backends/cuda/device_array.py): a mask, an index or a
 constant that a function leaves on the host shows here, as it would on a GPU.
 """
 

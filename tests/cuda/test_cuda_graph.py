@@ -16,8 +16,8 @@ from test_cuda_device import PLACE, SHAPE, STEPS, XP
 
 import tinygen as tg
 from tinygen import nn, optim
-from tinygen.backends import cuda
-from tinygen.backends.device_array import DeviceArray
+from tinygen.backends.cuda.device_array import DeviceArray
+from tinygen.backends.cuda.launcher import CupyLauncher
 from tinygen.graph import CaptureFailed
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="the emulator needs g++")
@@ -278,7 +278,7 @@ def cupy():
 
 def test_the_memory_of_a_graph_goes_back_when_the_next_is_captured(cupy):
     """CuPy does not free the blocks of a pool that nobody refers to any more."""
-    launcher, pool = cuda._CupyLauncher(cupy), cupy.cuda.MemoryPool
+    launcher, pool = CupyLauncher(cupy), cupy.cuda.MemoryPool
     first, second = (launcher.capture(lambda: None)[1] for _ in range(2))
     assert pool.kept == 2 * 512  # both can be launched
     del first

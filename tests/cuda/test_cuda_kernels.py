@@ -18,7 +18,8 @@ import test_conv
 from test_cuda_emulator import needs_sanitizers, sanitized
 
 import tinygen as tg
-from tinygen.backends import KERNEL_NAMES, cuda, emulated, reference
+from tinygen.backends import KERNEL_NAMES, reference
+from tinygen.backends.cuda import Cuda, emulated, gather, sources
 from tinygen.backends.geometry import Geometry, Pieces
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="the emulator needs g++")
@@ -206,7 +207,7 @@ def test_what_fills_the_tables_up_lies_outside():
     """The last tile of k is whole: what is beyond the last tap must meet no pixel of any column."""
     geometries = [*test_conv.GEOMETRIES[::5], Geometry((1, 1, 1, 70_000), (1, 1, 1, 5), (1, 1, 1, 69_996))]
     for geo in geometries:
-        for t in (cuda.gather.convolution(geo, False), cuda.gather.convolution(geo, True), cuda.gather.transposed(geo)):
+        for t in (gather.convolution(geo, False), gather.convolution(geo, True), gather.transposed(geo)):
             for first, count, first_j, columns in t.phases:
                 assert first % 32 == 0
                 more = t.b_k[first + count : first + -(-count // 32) * 32, 1].astype(np.int64)
@@ -231,7 +232,7 @@ def test_long_images_and_long_kernels(k, rng):
         for what, got, want in zip(test_conv.NAMES, results, expected, strict=True):
             test_conv.agree(got, want, 1e-12, geo, what)
     with pytest.raises(ValueError, match="too large"):
-        cuda.gather.convolution(Geometry((1, 1, 2**17, 2**17), (1, 1, 1, 1), (1, 1, 1, 1)), weight=False)
+        gather.convolution(Geometry((1, 1, 2**17, 2**17), (1, 1, 1, 1), (1, 1, 1, 1)), weight=False)
 
 
 # ---------------------------------------------------------------- every kernel on small shapes
@@ -335,7 +336,7 @@ def test_every_kernel_was_launched_and_is_right_in_any_order(k, seed, monkeypatc
     launched, launch = set(), k.launcher.launch
     monkeypatch.setattr(k.launcher, "launch", lambda name, *rest: (launched.add(name), launch(name, *rest)))
     every_kernel(k)
-    assert launched == set(cuda.kernel_files())
+    assert launched == set(sources.kernel_files())
 
 
 def test_every_kernel_of_the_table_launches_one_of_ours(k):
@@ -348,7 +349,7 @@ def test_every_kernel_of_the_table_launches_one_of_ours(k):
         def launch(self, *args):
             raise LookupError("no kernels here")
 
-    bare, rng, tried = cuda.Cuda("bare", k.xp, Refusing()), np.random.default_rng(0), set()
+    bare, rng, tried = Cuda("bare", k.xp, Refusing()), np.random.default_rng(0), set()
     calls = [(name, args) for family in test_backends.FAMILIES.values() for name, args in family(rng)]
     geo = Geometry((1, 2, 3, 3), (2, 2, 2, 2), (1, 2, 2, 2))
     x, w, y, p, one = np.ones(geo.x_shape), np.ones(geo.w_shape), np.ones(geo.y_shape), np.ones(4), np.ones(())

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.cases import parse
 from benchmarks.gpu_check import operands, tour_job, tour_steps
-from tinygen.backends import cuda, emulated, reference
+from tinygen.backends import reference
+from tinygen.backends.cuda import emulated, sources
 from tinygen.backends.geometry import Geometry
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="the emulator needs g++")
@@ -38,7 +39,7 @@ def test_a_step_of_the_tour_is_a_convolution(step):
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not installed")
 @pytest.mark.parametrize("step", tour_steps())
 def test_nvcc_compiles_a_step(step, tmp_path):
-    (tmp_path / "step.cu").write_text(cuda.source(f"tour/{step}"))
+    (tmp_path / "step.cu").write_text(sources.source(f"tour/{step}"))
     command = ["nvcc", "-std=c++17", "-arch=sm_90", "-cubin", tmp_path / "step.cu", "-o", tmp_path / "step.cubin"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -415,7 +415,7 @@ def test_every_way_of_the_cpu_kernels(isa, dtype):
     from tinygen.backends import cpu
 
     lanes, seen = LANE_BYTES[isa] // np.dtype(dtype).itemsize, set()
-    k, threads = cpu_backend(isa), cpu.get_num_threads()
+    k, threads, winograd = cpu_backend(isa), cpu.get_num_threads(), cpu.get_winograd()
     before = _cpu.isa()
     try:
         for case in range(len(RAGGED)):
@@ -423,18 +423,22 @@ def test_every_way_of_the_cpu_kernels(isa, dtype):
                 geo, arrays, biases, want = ragged_example(case, n)
                 x, w, y, by, bx = (a.astype(dtype) for a in (*arrays, *biases))
                 _cpu.select(isa)
-                seen |= {_cpu.conv_plan(cpu._geometry(geo), back, x.itemsize) for back in (False, True)}
-                for count in (1, 2, 3, 5):
-                    cpu.set_num_threads(count)
-                    got = k.conv(x, w, geo, by), k.conv_transpose(y, w, geo, bx)
-                    for what, a, b in zip(NAMES, got, want):
-                        agree(a, b, 1e-13 if dtype == np.float64 else 1e-5, geo, f"{what}, {count} threads")
-                    again = k.conv(x, w, geo, by), k.conv_transpose(y, w, geo, bx)
-                    assert all(np.array_equal(a, b) for a, b in zip(got, again))
+                plans = {_cpu.conv_plan(cpu._geometry(geo), back, x.itemsize) for back in (False, True)}
+                for allowed in (True, False) if "winograd" in plans else (True,):
+                    cpu.set_winograd(allowed)
+                    seen |= {_cpu.conv_plan(cpu._geometry(geo), back, x.itemsize) for back in (False, True)}
+                    for count in (1, 2, 3, 5):
+                        cpu.set_num_threads(count)
+                        got = k.conv(x, w, geo, by), k.conv_transpose(y, w, geo, bx)
+                        for what, a, b in zip(NAMES, got, want):
+                            agree(a, b, 1e-13 if dtype == np.float64 else 1e-5, geo, f"{what}, {count} threads")
+                        again = k.conv(x, w, geo, by), k.conv_transpose(y, w, geo, bx)
+                        assert all(np.array_equal(a, b) for a, b in zip(got, again))
     finally:
+        cpu.set_winograd(winograd)
         cpu.set_num_threads(threads)
         _cpu.select(before)
-    assert seen == WAYS
+    assert seen == WAYS | ({"winograd"} if dtype == np.float32 else set())
 
 
 @pytest.mark.skipif(not isas(), reason="built without a compiler")

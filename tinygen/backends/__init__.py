@@ -1,10 +1,10 @@
 """The kernel table: what every device must be able to compute, and the devices that can.
 
-A backend is a module of functions on arrays, nothing more. `Kernels` below is the whole contract: the plain NumPy
-backend (`reference`, the oracle of every test), the C++ one (`cpu`) and the CUDA one (`cuda`) have exactly these
-names with exactly these arguments, and a test holds them to it. Arithmetic that NumPy and CuPy do equally well (add,
-exp, sum, reshape ...) is not in the table: ops reach it as `k.xp`. A kernel that a backend lacks raises; nothing
-falls back in silence.
+A backend is a table of functions on arrays, nothing more. `Kernels` below is the whole contract: the plain NumPy
+backend (`reference`, the oracle of every test), the C++ one (`cpu`) and the CUDA one (`cuda/`) have exactly these
+names with exactly these arguments, and a test holds them to it. `arrays.py` is what they share. Arithmetic that NumPy
+and CuPy do equally well (add, exp, sum, reshape ...) is not in the table: ops reach it as `k.xp`. A kernel that a
+backend lacks raises; nothing falls back in silence.
 
 Arrays are float32 or float64 unless said otherwise, all floating inputs of one call share one dtype, and results are
 freshly allocated and C-contiguous. Kernels do not check shapes: ops do, and say it in the user's words.
@@ -17,9 +17,8 @@ import os
 from types import ModuleType
 from typing import Any, Protocol
 
+from .arrays import Array
 from .geometry import Geometry, Pieces, Shape, Taps
-
-Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 class Kernels(Protocol):
@@ -166,7 +165,7 @@ class Device:
         return hash(self.name)
 
 
-_MODULES = {"cpu": "cpu", "cuda": "cuda", "cuda-emulated": "emulated"}
+_MODULES = {"cpu": "cpu", "cuda": "cuda", "cuda-emulated": "cuda.emulated"}
 DEVICE_NAMES = tuple(_MODULES)
 _devices: dict[str, Device] = {}
 

@@ -20,14 +20,13 @@ import numpy as np
 
 import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
 
+from .arrays import FLOATS, check_floats, check_in_place, check_out, float_dtype
 from .geometry import Geometry, Pieces, Shape, Taps, extents
 
 Array = np.ndarray
 
 name = "cpu"
 xp = np
-
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def _select_isa() -> None:
@@ -53,6 +52,7 @@ def _default_threads() -> int:
 
 _select_isa()
 _cpu.set_num_threads(_default_threads())
+_cpu.set_winograd(os.environ.get("TINYGEN_WINOGRAD", "1") != "0")
 
 
 def set_num_threads(count: int) -> None:
@@ -86,16 +86,15 @@ def sources() -> dict[str, str]:
 def _inputs(kernel: str, *arrays: Any) -> Sequence[Any]:
     """The arrays (None stays None), C-contiguous; TypeError naming kernel and dtype unless all share a float dtype."""
     dtype = arrays[0].dtype
-    if dtype not in _FLOATS:
-        raise TypeError(f"{kernel}: expected float32 or float64, got {dtype}; convert the tensor with .float()")
-    ready = True
+    ready = dtype in FLOATS
     for a in arrays:
-        if a is not None:
-            if a.dtype is not dtype and a.dtype != dtype:
-                raise TypeError(f"{kernel}: arrays of {dtype} and {a.dtype} in one call; convert one of them")
-            if type(a) is not Array or not a.flags.c_contiguous:  # arithmetic on 0-d arrays gives scalars
-                ready = False
-    return arrays if ready else [a if a is None else np.asarray(a, order="C") for a in arrays]
+        # Arithmetic on 0-d arrays gives scalars.
+        if a is not None and (type(a) is not Array or a.dtype is not dtype or not a.flags.c_contiguous):
+            ready = False
+    if ready:
+        return arrays
+    check_floats(kernel, *arrays)
+    return [a if a is None else np.asarray(a, order="C") for a in arrays]
 
 
 _empty = np.empty  # an uninitialised array for a result: every kernel allocates through here
@@ -112,69 +111,15 @@ def _geometry(geo: Geometry) -> Any:
     return geo.prepared[name]
 
 
-_winograd = os.environ.get("TINYGEN_WINOGRAD", "1") != "0"
-
-
 def set_winograd(enabled: bool) -> None:
     """See tinygen.set_winograd."""
-    global _winograd
     if not isinstance(enabled, bool):
         raise TypeError(f"set_winograd: expected True or False, got {enabled!r}")
-    _winograd = enabled
+    _cpu.set_winograd(enabled)
 
 
 def get_winograd() -> bool:
-    return _winograd
-
-
-_WINOGRAD = {(2, 1), (3, 1), (4, 2), (5, 2), (6, 2)}  # kernel and stride, of both axes; 3x3 at stride 2 is no faster
-
-
-@lru_cache(maxsize=4096)
-def _winograd_wins(geo: Geometry, transposed: bool) -> bool:
-    """Whether Winograd's F(4x4, ...) computes `conv`, or `conv_transpose`, faster than the definition.
-
-    Measured on a Zen 4 with AVX-512, time of the direct kernels / Winograd. 3x3 at stride 1: 3.1 with 64 channels of
-    56x56 pixels, 2.1 with 16, 1.0 to 1.2 with 12, 0.7 with 8, whose lanes are half empty; 2.0 with 7x7 pixels, 1.4 with
-    6x6, 0.9 with 5x5, most of whose 4x4 tiles lie outside; 1.8 with 16 tiles in all and 512 channels, 1.1 with 4, 0.9
-    with 1, over which transforming the filters does not pay. 4x4 at stride 2: 2.0 with 64 and 128 channels, 1.2 to 1.5
-    with 256 and 512; 1.3 with 7x7 results, 1.0 with 6x6; from 3 channels to 64 results 1.2, to 32 results 0.9, and
-    transposed 0.4; with 16 tiles in all 1.4 and, transposed, 1.2, with 4 tiles 1.1 and 0.9 (256 and 512 channels).
-    """
-    if geo.groups != 1 or geo.dilation != (1, 1) or geo.stride[0] != geo.stride[1]:
-        return False
-    kernel, width, stride = *geo.w_shape[2:], geo.stride[0]
-    if kernel != width or (kernel, stride) not in _WINOGRAD or geo.flops < 3e6:
-        return False
-    results, channels = geo.w_shape[:2]
-    n, _, h, w = geo.y_shape
-    if transposed:  # tiles of each phase of x
-        channels, results = results, channels
-        h, w = -(-geo.x_shape[2] // stride), -(-geo.x_shape[3] // stride)
-    tiles = -(-h // 4) * -(-w // 4)
-    if stride == 1:
-        return min(channels, results) >= 16 and n * tiles >= 4 and h * w >= (9 if kernel == 3 else 11) * tiles
-    if transposed:
-        return min(channels, results) >= 12 and channels * results >= 256 and n * tiles >= 16 and h * w >= 11 * tiles
-    return results >= 16 and channels * results >= 128 and n * tiles >= 4 and h * w >= 11 * tiles
-
-
-@lru_cache(maxsize=4096)
-def _winograd_weight_wins(geo: Geometry) -> bool:
-    """Whether Winograd's algorithm computes `conv_weight` faster than its definition: 3x3 kernels, 4x4 at stride 2.
-
-    Measured on a Zen 4 with 1 and 2 threads, time of the direct kernel / Winograd, of 3x3 and of 4x4: 2.7 and 1.8 with
-    64 channels, 1.7 and 1.3 with 16, 1.2 and 1.1 with 12, 0.8 with 8. Outputs of 8x8 pixels 2.0 and 1.5, 7x7 1.5 and
-    1.2, 10x10 1.4 and 1.1, 13x13 1.5 and 1.0, 9x9 1.1 and 0.9, 5x5 0.7 and 0.6: what counts is how much of the 4x4
-    tiles lies inside. 16 tiles in all 1.6 and 1.2 with 128 channels, 8 tiles 1.2 and 0.9.
-    """
-    kernel, stride = geo.w_shape[2:], geo.stride
-    if geo.groups != 1 or geo.dilation != (1, 1) or (kernel, stride) not in (((3, 3), (1, 1)), ((4, 4), (2, 2))):
-        return False
-    n, _, h, w = geo.y_shape
-    tiles = -(-h // 4) * -(-w // 4)
-    fewest, inside, flops = (8, 9, 5e6) if stride == (1, 1) else (12, 11, 1.7e7)
-    return min(geo.w_shape[:2]) >= 12 and n * tiles >= fewest and h * w >= inside * tiles and geo.flops >= flops
+    return _cpu.get_winograd()
 
 
 def _as_matrices(*arrays: Array) -> list[Array]:
@@ -189,8 +134,6 @@ def conv(
     if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
         _cpu.matmul(mx, mw.T, bias, slope, my)
-    elif _winograd and x.dtype == np.float32 and _winograd_wins(geo, False):
-        _cpu.conv_winograd(_geometry(geo), x, w, bias, False, y)
     else:
         _cpu.conv(_geometry(geo), x, w, bias, y)
     return y if slope == 1 or geo.is_dense else leaky_relu(y, slope, y)
@@ -204,8 +147,6 @@ def conv_transpose(
     if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
         _cpu.matmul(my, mw, None if bias is None else bias.repeat(mx.shape[1] // len(bias)), slope, mx)
-    elif _winograd and y.dtype == np.float32 and _winograd_wins(geo, True):
-        _cpu.conv_winograd(_geometry(geo), y, w, bias, True, x)
     else:
         _cpu.conv_transpose(_geometry(geo), y, w, bias, x)
     return x if slope == 1 or geo.is_dense else leaky_relu(x, slope, x)
@@ -217,8 +158,6 @@ def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     if geo.is_dense:
         mx, mw, my = _as_matrices(x, w, y)
         _cpu.matmul(my.T, mx, None, 1.0, mw)
-    elif _winograd and x.dtype == np.float32 and _winograd_weight_wins(geo):
-        _cpu.conv_weight_winograd(_geometry(geo), x, y, w)
     else:
         _cpu.conv_weight(_geometry(geo), x, y, w)
     return w
@@ -380,23 +319,11 @@ def log_softmax(x: Array) -> Array:
     return _along_rows("log_softmax", x)
 
 
-def _in_place(kernel: str, *arrays: Array | None) -> None:
-    """Refuses arrays that an update in place could not reach: a contiguous copy would be updated and thrown away."""
-    for a in arrays:
-        if a is not None and not (a.flags.c_contiguous and a.flags.writeable):
-            raise ValueError(
-                f"{kernel}: an update in place needs contiguous, writeable arrays, got strides {a.strides}; "
-                "copy them with numpy.ascontiguousarray first"
-            )
-
-
 def _result(kernel: str, x: Array, out: Array | None) -> Array:
     """`out`, if it was given, or else a new array like x."""
     if out is None:
         return _empty(x.shape, x.dtype)
-    _in_place(kernel, out)
-    if out.shape != x.shape or out.dtype != x.dtype:
-        raise ValueError(f"{kernel}: out is {out.shape} {out.dtype}, the result {x.shape} {x.dtype}")
+    check_out(kernel, x, out)
     return out
 
 
@@ -530,7 +457,7 @@ def sgd_step(
     p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
     momentum: float, dampening: float, weight_decay: float, nesterov: bool,
 ) -> None:  # fmt: skip
-    _in_place("sgd_step", p, buffer)
+    check_in_place("sgd_step", p, buffer)
     p, buffer, *pieces = _inputs("sgd_step", p, buffer, *g.arrays)
     _cpu.sgd_step(p, pieces, g.starts, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
 
@@ -539,7 +466,7 @@ def adam_step(
     p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
     beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
-    _in_place("adam_step", p, m, v)
+    check_in_place("adam_step", p, m, v)
     p, m, v, *pieces = _inputs("adam_step", p, m, v, *g.arrays)
     _cpu.adam_step(p, pieces, g.starts, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
 
@@ -548,7 +475,7 @@ def rmsprop_step(
     p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
     alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> None:  # fmt: skip
-    _in_place("rmsprop_step", p, v, buffer, mean)
+    check_in_place("rmsprop_step", p, v, buffer, mean)
     p, v, buffer, mean, *pieces = _inputs("rmsprop_step", p, v, buffer, mean, *g.arrays)
     _cpu.rmsprop_step(p, pieces, g.starts, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
 
@@ -565,10 +492,7 @@ def random_bits(seed: int, stream: int, offset: int, count: int) -> Array:
 
 
 def _random(name: str, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
-    dtype = np.dtype(dtype)
-    if dtype not in _FLOATS:
-        raise TypeError(f"{name}: expected float32 or float64, got {dtype}")
-    out = _empty(shape, dtype)
+    out = _empty(shape, float_dtype(name, dtype))
     getattr(_cpu, name)(int(seed) & _TWO_WORDS, int(stream) & _WORD, int(offset) & _TWO_WORDS, out)
     return out
 

@@ -68,9 +68,18 @@ TINYGEN_BINDINGS(conv) {
         return std::string(plan);
       },
       py::arg("geometry"), py::arg("transposed"), py::arg("itemsize") = sizeof(float),
-      "how conv or conv_transpose is computed: over \"images\", \"results\" (output channels) or \"pixels\", which "
-      "the lanes run over, two of them where the last images are computed in another way; as a \"product\" (1x1 "
-      "kernels) or an \"unrolled product\" (few channels), over pixels too");
+      "how conv or conv_transpose is computed: by \"winograd\" (float32); over \"images\", \"results\" (output "
+      "channels) or \"pixels\", which the lanes run over, two of them where the last images are computed in another "
+      "way; as a \"product\" (1x1 kernels) or an \"unrolled product\" (few channels), over pixels too");
+  m.def(
+      "conv_weight_plan",
+      [](const Geometry& geo, int itemsize) {
+        const char* plan = nullptr;
+        (itemsize == sizeof(double) ? table().conv_weight_plan.f64 : table().conv_weight_plan.f32)(geo, &plan);
+        return std::string(plan);
+      },
+      py::arg("geometry"), py::arg("itemsize") = sizeof(float),
+      "how conv_weight is computed: by \"winograd\" (float32), \"dots\" (lanes over pixels) or \"spread\" (over k)");
   m.def("conv_weight", [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
     by_dtype(x, "conv_weight", [&](auto type) {
       using T = decltype(type);

@@ -31,6 +31,9 @@ struct Gather {
   // weights is (result, channel, tap) of conv and (channel, result, tap) of conv_transpose
   index_t result_pitch() const { return transposed ? kernel() : channels * kernel(); }
   index_t channel_pitch() const { return transposed ? results * kernel() : kernel(); }
+  double flops() const {  // nominal: taps on padding included
+    return 2.0 * images * groups * results * channels * kernel() * row_axis.y * column_axis.y;
+  }
 };
 
 // How many elements (1 .. lanes) behind `from` a vector is aligned.

@@ -15,6 +15,18 @@ namespace tinygen {
 namespace TINYGEN_ISA {
 namespace {
 
+struct Range {
+  index_t begin, end;
+  index_t size() const { return end - begin; }
+};
+
+// The outputs in [begin, end) whose position under tap t lies inside x.
+inline Range outputs_inside(const Axis& axis, index_t t, index_t begin, index_t end) {
+  index_t zero = axis.dilation * t - axis.pad;  // position of output 0
+  index_t from = max(begin, ceil_div(-zero, axis.stride)), to = min(end, floor_div(axis.x - 1 - zero, axis.stride) + 1);
+  return {from, max(from, to)};
+}
+
 // How outputs along one axis read the source, and where the outputs belong.
 struct Line {
   index_t source, outputs;     // lengths

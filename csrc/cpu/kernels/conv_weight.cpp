@@ -11,10 +11,12 @@
 //            there lanes run along the pixels, y is read where it is, and each (k, channel, tap) is a vector of partial
 //            sums, added up at the end (`dots`). x is copied once per column tap, padded, so that the pixels of a plane
 //            are neighbours through every tap.
+// Choice     conv/choose.h says which of the two, and where winograd_weight.cpp computes the whole.
 // Mapping    Threads share the pixels if the sums are small, each summing for itself; the shares are then added in
 //            their order. If they are large, threads share the blocks of k (or the groups): their results are disjoint.
 // Cost       2 flops per (k, c, t, n, p) off the padding. Bytes: y and x once or twice from memory, then per (tap,
 //            block) from L2.
+#include "cpu/conv/choose.h"
 #include "cpu/conv/unroll.h"
 #include "cpu/conv/weight_tiles.h"
 #include "cpu/parallel.h"
@@ -25,12 +27,14 @@
 
 namespace tinygen {
 namespace TINYGEN_ISA {
+
+extern const Entry<conv_weight_winograd_t> entry_conv_weight_winograd;  // winograd_weight.cpp
+
 namespace {
 
 constexpr index_t kBandBytes = 192 << 10;   // of y for one block, of x for one block of channels: both stay in L2
 constexpr index_t kChunkBytes = 192 << 10;  // of y for all blocks, per tap: read again for each block of channels
 constexpr index_t kDotsPixels = 4096;       // of a band: so much of x for a tile stays in L1
-constexpr index_t kDotsBytes = 256 << 10;
 constexpr index_t kPrivateBytes = 1 << 20;  // sums that a thread may have for itself
 
 template <class T>
@@ -65,18 +69,6 @@ struct Band {
   index_t image, images, row, rows;
 };
 
-struct Range {
-  index_t begin, end;
-  index_t size() const { return end - begin; }
-};
-
-// The outputs in [begin, end) whose position under tap t lies inside x.
-inline Range outputs_inside(const Axis& axis, index_t t, index_t begin, index_t end) {
-  index_t zero = axis.dilation * t - axis.pad;  // position of output 0
-  index_t from = max(begin, ceil_div(-zero, axis.stride)), to = min(end, floor_div(axis.x - 1 - zero, axis.stride) + 1);
-  return {from, max(from, to)};
-}
-
 // The rows of x that outputs [begin, begin + count) read.
 inline Range rows_read(const Axis& axis, index_t begin, index_t count) {
   index_t from = max(0, axis.position(begin, 0)), to = min(axis.x, axis.position(begin + count - 1, axis.w - 1) + 1);
@@ -90,26 +82,11 @@ inline index_t divisor_up_to(index_t parts, index_t most) {
   return divisor;
 }
 
-// Whether dots are faster than spread; both in cycles per pixel of y, one fused multiply-add a cycle.
 template <class T>
-bool prefer_dots(const Job<T>& job) {
-  constexpr double L = lanes<T>;
-  double pixels = static_cast<double>(job.rows.y * job.columns.y), met_rows = 0, met_columns = 0;
-  for (index_t r = 0; r < job.rows.w; r++) met_rows += outputs_inside(job.rows, r, 0, job.rows.y).size();
-  for (index_t s = 0; s < job.columns.w; s++) met_columns += outputs_inside(job.columns, s, 0, job.columns.y).size();
-  index_t vectors = (job.results + lanes<T> - 1) / lanes<T>;
-  double idle = (pixels + L - 1) / pixels;  // lanes beyond the end of a plane
-  double spread_cost = (job.channels * met_rows * met_columns / pixels + 10) * vectors;
-  bool large = job.pairs * job.results * sizeof(T) * lanes<T> > kDotsBytes;
-  double dots_cost = job.pairs * job.results / L * idle * (large ? 1.6 : 1.1);
-  return dots_cost < spread_cost;
-}
-
-template <class T>
-Plan make_plan(const Job<T>& job, index_t use) {
+Plan make_plan(const Job<T>& job, index_t use, bool dots) {
   constexpr index_t L = lanes<T>, size = sizeof(T);
   Plan plan;
-  plan.dots = prefer_dots(job);
+  plan.dots = dots;
   plan.vectors = plan.dots ? job.results : (job.results + L - 1) / L;
   plan.blocks = plan.dots ? 1 : (plan.vectors + kWeightVectors - 1) / kWeightVectors;
   index_t rows = job.rows.y, columns = job.columns.y;
@@ -351,9 +328,12 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
     for (index_t i = 0; i < all; i++) w[i] = 0;
     return;
   }
+  const WeightWay way = choose_weight<T>(geo);
+  if constexpr (sizeof(T) == sizeof(float))
+    if (way == WeightWay::kWinograd) return entry_conv_weight_winograd.f32(geo, x, y, w);
   // Waking threads takes longer than so little.
   int use = 2.0 * static_cast<double>(rows * geo.cols.y) * all < 2e5 ? 1 : threads();
-  const Plan plan = make_plan(job, use);
+  const Plan plan = make_plan(job, use, way == WeightWay::kDots);
   // Sums: [share][group][block][pair][vectors]
   index_t blocks = geo.groups * plan.blocks, group_sums = plan.vectors * job.pairs * L, sums = geo.groups * group_sums;
   T* sum = static_cast<T*>(scratch(kAccumulator, plan.band_parts * sums * sizeof(T)));
@@ -388,6 +368,11 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
       pair = block * job.pairs + to;
     }
   });
+}
+
+TINYGEN_KERNEL(conv_weight_plan, (const Geometry& geo, const char** plan)) {
+  const WeightWay way = choose_weight<T>(geo);
+  *plan = way == WeightWay::kWinograd ? "winograd" : way == WeightWay::kDots ? "dots" : "spread";
 }
 
 }  // namespace TINYGEN_ISA

@@ -3,7 +3,7 @@
 // Contract   float32 or float64; one group, dilation 1, any sizes and pads; square kernels, 2 x 2 or 3 x 3 at stride 1,
 //            3 x 3 to 6 x 6 at stride 2. transposed = false: y of conv; true: x of conv_transpose. Every output is
 //            computed in one order: results do not depend on the number of threads. Rounding: see
-//            tinygen.set_winograd. The caller decides where it pays (cpu.py).
+//            tinygen.set_winograd. conv/choose.h says where it pays.
 // Idea       F(4 x 4, 3 x 3) of Lavin and Gray, 2015: a tile of 4 x 4 outputs reads 6 x 6 inputs d through filter g;
 //                tile = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A,   * elementwise:
 //            36 products where the definition has 144. Element by element ("frequency") the sum is a matrix product.

@@ -2,7 +2,7 @@
 // 2.56 times fewer multiplications.
 //
 // Contract   w as of conv_weight; float32 or float64; dilation 1, one group, any sizes and pads. Bit-identical results
-//            for a fixed number of threads. The caller decides where it pays (cpu.py).
+//            for a fixed number of threads. conv/choose.h says where it pays.
 // Idea       That of winograd.cpp, with y as the filter. A tile g of 4 x 4 elements of y and the patch d of x that it
 //            meets give r x r weights; patch and transforms have m x m elements, m = r + 3:
 //                w = A^T [ sum over tiles of (G g G^T) * (B^T d B) ] A,   * elementwise.

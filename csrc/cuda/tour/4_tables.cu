@@ -1,5 +1,6 @@
 // Step 4: tables instead of divisions. The address of a patch's element is a term of the tap plus a term of the pixel,
-// and so is its position in the image: the host writes both into tables, once per geometry (tinygen/backends/gather.py).
+// and so is its position in the image: the host writes both into tables, once per geometry
+// (tinygen/backends/cuda/gather.py).
 //
 // A lookup is two loads from the cache, two additions and two bit operations. `inside` is explained in ../gather.h.
 #include "tour/tour.h"

@@ -1,4 +1,4 @@
-"""In CuPy's place: the part of CuPy that tinygen uses, on the emulator (tinygen/backends/emulated.py).
+"""In CuPy's place: the part of CuPy that tinygen uses, on the emulator (tinygen/backends/cuda/emulated.py).
 
 With this folder first on Python's path, device "cuda" runs as on a GPU, from the text of a kernel file to the launch of
 a graph, on a machine without one: `benchmarks.gpu_check --rehearse`. A kernel's arguments are taken as CuPy takes them
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tinygen.backends import device_array, emulated
+from tinygen.backends.cuda import device_array, emulated
 
 __version__ = "(a stand-in)"
 _numpy = device_array.Namespace()

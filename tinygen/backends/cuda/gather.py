@@ -15,7 +15,7 @@ from itertools import product
 
 import numpy as np
 
-from .geometry import Geometry, Pair
+from ..geometry import Geometry, Pair
 
 _LARGEST = 2**31 - 1
 _WHOLE = 32  # every tile's depth divides it

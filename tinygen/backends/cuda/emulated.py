@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from . import device_array
-from .cuda import Cuda, folder, kernel_files
+from . import Cuda, device_array
 from .device_array import DeviceArray, Namespace, poisoned
+from .sources import folder, kernel_files
 
 FLAGS = {
     "fast": ["-O2"],
