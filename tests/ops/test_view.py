@@ -16,7 +16,7 @@ from moving_cases import (  # noqa: F401
 )
 
 import tinygen as tg
-from tinygen.ops import view as MODULE
+from tinygen.ops import view as MODULE  # noqa: F401
 
 CASES = {
     "reshape": [

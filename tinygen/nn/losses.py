@@ -1,4 +1,4 @@
-"""Losses, under torch's names (as modules in loss_modules.py); every one has derivatives of all orders.
+"""Losses, under torch's names (as modules in loss.py); every one has derivatives of all orders.
 
 `reduction` says what becomes of the losses of single elements l_i: "mean" (their average), "sum", or "none" (returned
 as they are). In a VAE use "sum" and divide by the batch: a mean over pixels would make the KL term a thousand times

@@ -45,6 +45,11 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
+def empty(*shape: int) -> Parameter:
+    """A float32 parameter of this shape whose values are still to be drawn (zeros)."""
+    return Parameter(Tensor(np.zeros(shape, np.float32)))
+
+
 class IncompatibleKeys(NamedTuple):
     """What `load_state_dict(strict=False)` did not match."""
 

@@ -16,8 +16,9 @@ from ..ops.random import randn
 from ..tape import Tensor, no_grad
 from . import functional as F
 from . import init
-from .layers import ConvTranspose2d, empty, refuse
-from .module import Module, Parameter
+from .arguments import refuse
+from .conv import ConvTranspose2d
+from .module import Module, Parameter, empty
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "InstanceNorm1d", "InstanceNorm2d", "LayerNorm", "GroupNorm", "spectral_norm"]
 
