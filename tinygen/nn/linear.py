@@ -21,7 +21,7 @@ __all__ = ["Linear", "Identity"]
 class Linear(Module):
     """y = x W^T + b: (..., in_features) to (..., out_features); weight (out, in), bias (out,).
 
-    With a slope, which torch does not have, the layer returns leaky_relu of that by the same kernel: see Sequential.
+    Sequential gives forward a slope, which torch does not have: the same kernel then returns leaky_relu of that.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:

@@ -76,6 +76,6 @@ class ReplicationPad2d(_Pad):
 
 
 class CircularPad2d(_Pad):
-    """The image continued periodically."""
+    """The opposite side of the image as its border: a periodic image."""
 
     _mode = "circular"

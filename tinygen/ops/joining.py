@@ -151,7 +151,7 @@ concat = concatenate = cat
 
 @op
 def _stack(k, *tensors, dim):
-    """The tensors side by side along a new axis `dim`."""
+    """The tensors along a new axis `dim`."""
     return _joined(k, k.xp.stack, tensors, dim)
 
 
@@ -159,7 +159,7 @@ _stack.vjp("tensors")(lambda g, dim: list(unbind(g, dim)))
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape side by side along a new axis `dim`; ValueError where the shapes differ."""
+    """Tensors of one shape joined along a new axis `dim`; ValueError where the shapes differ."""
     tensors = tuple(tensors)
     if not tensors:
         raise ValueError("stack: expected at least one tensor")

@@ -17,14 +17,14 @@ __all__ = ["EMA"]
 
 
 class EMA:
-    """Exponential moving average of a module's parameters: `update` makes it decay * average + (1 - decay) * parameter.
+    """Averages of a module's parameters; `update` sets each to decay * average + (1 - decay) * parameter.
 
         ema = EMA(generator, decay=0.999)
         ...; optimizer.step(); ema.update()
         with ema.average_parameters():
             samples = generator(z)
 
-    With `warmup` the decay of update n is at most (1 + n) / (10 + n), so that the first values are forgotten soon.
+    With `warmup` the decay of update n is at most (1 + n) / (10 + n): the average soon forgets the first values.
     """
 
     def __init__(self, module: Any, decay: float = 0.999, *, warmup: bool = False) -> None:
@@ -34,7 +34,7 @@ class EMA:
         self.averages = {n: Tensor(p.array.copy(), None, p.device) for n, p in module.named_parameters()}
 
     def update(self) -> None:
-        """Takes the present parameters into the average."""
+        """Moves the averages towards the present parameters."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         for name, p in self.module.named_parameters():
@@ -45,7 +45,7 @@ class EMA:
 
     @contextmanager
     def average_parameters(self) -> Iterator[None]:
-        """Context manager: inside, the module's parameters have the averaged values."""
+        """Context manager: the module's parameters have the averaged values inside."""
         held = {n: (p, p.array.copy()) for n, p in self.module.named_parameters()}
         with no_grad():
             for name, (p, _) in held.items():
@@ -58,7 +58,7 @@ class EMA:
                     p.copy_(Tensor(values, None, p.device))
 
     def copy_to(self, module: Any) -> None:
-        """Copies the averages into another module of the same structure, with the original's buffers."""
+        """Copies the averages, and the original's buffers, into another module of the same structure."""
         with no_grad():
             for name, p in module.named_parameters():
                 p.copy_(self.averages[name].to(device=p.device))
@@ -67,7 +67,7 @@ class EMA:
                 buffer.copy_(buffers[name].to(device=buffer.device))
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages, and how many updates made them."""
+        """A copy of the averages, and the number of updates."""
         return {
             "averages": {n: Tensor(t.array.copy(), None, t.device) for n, t in self.averages.items()},
             "updates": self.updates,

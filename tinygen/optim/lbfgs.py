@@ -75,7 +75,7 @@ class LBFGS(Optimizer):
         return both
 
     def step(self, closure: Callable | None = None) -> Any:
-        """Minimises closure() from the present values and leaves the parameters there; returns its first loss."""
+        """Moves the parameters to a minimum of closure(), from their present values; returns the first loss."""
         if closure is None:
             raise TypeError(
                 "LBFGS: step(closure) needs a function that zeroes gradients, computes the loss and calls backward()"

@@ -1,4 +1,4 @@
-"""Optimizer: what all algorithms share: parameter groups, flat arrays, state, learning rates on the device.
+"""What all optimizers share: parameter groups, flat arrays, state, learning rates on the device.
 
 The first step packs the parameters of a group into one flat array; each parameter becomes a view of it. Adam's m and v
 are two more such arrays. So one kernel call updates a group:
@@ -29,7 +29,7 @@ _ALIGN = 64  # bytes; every parameter begins at a multiple of it, so that kernel
 
 
 class _Flat:
-    """Parameters of one group, one device and one dtype, side by side in one array; with their state."""
+    """Packs the parameters of one group, device and dtype into one flat array, and their state into others."""
 
     def __init__(self, params: list[Tensor]) -> None:
         self.params, self.device, self.dtype = params, params[0].device, params[0].array.dtype
@@ -48,26 +48,27 @@ class _Flat:
             self.adopt(i)
 
     def slice(self, flat: Any, i: int) -> Any:
-        """The part of a flat array that belongs to parameter i, in its shape."""
+        """Parameter i's part of a flat array, in its shape."""
         return flat[self.starts[i] : self.starts[i] + math.prod(self.shapes[i])].reshape(self.shapes[i])
 
     def adopt(self, i: int) -> None:
-        """Takes the values of parameter i over into the flat array, and makes the parameter a view of it."""
+        """Copies parameter i into the flat array and makes the parameter a view of it."""
         self.views[i][...] = self.params[i].array
         self.params[i].array = self.views[i]
 
     def fits(self, i: int) -> bool:
+        """Whether parameter i still has the device, dtype and shape of its part."""
         p = self.params[i]
         return p.device is self.device and p.array.dtype == self.dtype and p.array.shape == self.shapes[i]
 
     def buffer(self, name: str, fill: float) -> Any:
-        """The flat state array of this name, made when it is first needed."""
+        """The flat state array of this name; the first call makes it."""
         if name not in self.state:
             self.state[name] = self.xp.full_like(self.values, fill)
         return self.state[name]
 
     def runs(self) -> Iterator[tuple[int, int]]:
-        """Index ranges of neighbours that have gradients and have taken equally many steps: one kernel call each."""
+        """Ranges of neighbours with gradients and equal counts of steps; one kernel call updates a range."""
         kinds = [None if p.grad is None else count for p, count in zip(self.params, self.counts, strict=True)]
         start = 0
         for kind, run in itertools.groupby(kinds):
@@ -77,7 +78,7 @@ class _Flat:
             start = stop
 
     def gradients(self, start: int, stop: int) -> Pieces:
-        """The gradients of a run, and where they belong in its part of the flat arrays."""
+        """The gradients of a range, and where each starts in its part of the flat arrays."""
         arrays = []
         for p in self.params[start:stop]:
             g: Any = p.grad.array if p.grad is not None else None
@@ -92,7 +93,7 @@ class _Flat:
 
 
 class Optimizer:
-    """Base class: parameter groups, their flat arrays, state. A subclass defines `_update` for a run of parameters."""
+    """Base class: parameter groups, flat arrays, state. A subclass defines `_update` for a range of parameters."""
 
     _state_names: dict[str, float] = {}  # the per-parameter state arrays, torch's names, and what they start from
 
@@ -111,7 +112,7 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds {"params": [...], option: value ...}; options not given are the optimizer's defaults."""
+        """Adds a group {"params": [...], option: value ...}; the optimizer's defaults fill in the rest."""
         name, group = type(self).__name__, {**self.defaults, **param_group}
         given = group["params"]
         group["params"] = [given] if isinstance(given, Tensor) else list(given)
@@ -142,7 +143,7 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}: betas={group['betas']} should lie in [0, 1)")
 
     def _prepared(self, index: int) -> list[_Flat]:
-        """The flat arrays of a group, made at the first call; replaced arrays of parameters are taken over again."""
+        """The flat arrays of a group. The first call makes them; later calls copy replaced arrays in again."""
         flats, params = self._flats[index], self.param_groups[index]["params"]
         stale = sum(len(f.params) for f in flats) != len(params)
         for flat in flats:
@@ -178,7 +179,7 @@ class Optimizer:
         flat.steps[i] = count
 
     def update_rates(self) -> None:
-        """Writes changed learning rates to the device, where `step`, also one in a captured graph, reads them."""
+        """Writes changed learning rates to the device. `step` reads them there, in a captured graph too."""
         for group, flats in zip(self.param_groups, self._flats, strict=True):
             for flat in flats:
                 if flat.rate != group["lr"]:
@@ -186,7 +187,7 @@ class Optimizer:
                     flat.lr.fill(flat.rate)
 
     def step(self, closure: Callable | None = None) -> Any:
-        """One update of all parameters that have a gradient; returns closure(), if there is one, computed before."""
+        """Updates all parameters that have a gradient. Calls closure() first, if there is one, and returns its value."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -220,11 +221,11 @@ class Optimizer:
     def _update(
         self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
-        """Changes p in place, given its gradient in pieces, `state(name)` arrays like p, lr and step as 0-d arrays."""
+        """Changes p in place. g holds the gradient in pieces, `state(name)` arrays like p; lr and step are 0-d."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drops the gradients of all parameters (or fills them with zeros)."""
+        """Sets the gradients of all parameters to None, or fills them with zeros."""
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
@@ -250,7 +251,7 @@ class Optimizer:
         return {"state": {i: state[i] for i in sorted(state)}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores what `state_dict` (or torch's, of the same optimizer) returned; ValueError where it does not fit."""
+        """Restores a state_dict of this optimizer or of torch's. ValueError where it does not fit."""
         name, groups = type(self).__name__, state_dict["param_groups"]
         sizes, given = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in groups]
         if sizes != given:
