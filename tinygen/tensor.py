@@ -153,6 +153,7 @@ class Methods(Tensor):
     mT = property(lambda self: self.transpose(-2, -1), doc="The last two dimensions exchanged.")
     is_leaf = property(lambda self: not isinstance(self.node, tape.Node | tape.Output))
     grad_fn = property(lambda self: None if self.is_leaf else self.node)
+    is_cuda = property(lambda self: self.device.name == "cuda")
     size = lambda self, dim=None: self.array.shape if dim is None else self.array.shape[dim]
     dim, numel = lambda self: self.array.ndim, lambda self: int(self.array.size)
     is_floating_point = lambda self: self.array.dtype.kind == "f"

@@ -187,7 +187,7 @@ class Optimizer:
                     flat.lr.fill(flat.rate)
 
     def step(self, closure: Callable | None = None) -> Any:
-        """Updates all parameters that have a gradient. Calls closure() first, if there is one, and returns its value."""
+        """Updates all parameters with a gradient. Calls closure() first, if there is one, and returns its value."""
         loss = None
         if closure is not None:
             with enable_grad():
