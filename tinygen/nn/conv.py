@@ -26,8 +26,8 @@ __all__ = ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"]
 class _Conv(Module):
     """What the four convolution layers share: `_function` of nn.functional over `_axes` image axes.
 
-    forward takes two options that torch does not have, for Sequential: the slope of a leaky ReLU behind the layer, and
-    a list for the sums over channels that a batch norm behind it needs. With one of them it calls conv_layer instead.
+    For Sequential forward takes two options that torch does not have. `slope` is that of a leaky ReLU behind the layer;
+    `moments` is a list for the sums over channels that a batch norm needs. With one of them it calls conv_layer.
     """
 
     _function: Any

@@ -8,7 +8,7 @@
         def forward(self, x):
             return self.hidden(x.flatten(1)).relu()
 
-There is no registry: whatever attribute holds a Parameter or a Module belongs to the module, and every question ("which
+There is no registry: an attribute that holds a Parameter or a Module belongs to the module. Every question ("which
 parameters?", "what is saved?") is a walk over the attributes in the order of their assignment. Names are dotted paths:
 `hidden.weight`. Deliberately absent: lazy shapes, backward hooks, per-module device settings.
 """

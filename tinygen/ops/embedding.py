@@ -44,8 +44,10 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
-    """y[..., c] = 1 where input[...] = c, else 0: int64, (*input.shape, num_classes), by default max(input) + 1
-    classes."""
+    """y[..., c] = 1 where input[...] = c, else 0: int64, (*input.shape, num_classes).
+
+    By default there are max(input) + 1 classes. IndexError for a class outside them.
+    """
     if num_classes == -1:
         if math.prod(input.shape) == 0:
             raise ValueError(f"one_hot: input {tuple(input.shape)} is empty; say num_classes")

@@ -22,8 +22,7 @@ __all__ = ["gather", "take_along_dim", "scatter", "scatter_add"]
 
 
 def _positions(xp: Any, index: Any, dim: int, shape: tuple) -> Any:
-    """For each element of `index`: where in `shape`, row-major, its own place is with coordinate `dim` replaced by
-    it."""
+    """Row-major positions in `shape` of each element's own place, with coordinate `dim` replaced by the element."""
     positions = index * math.prod(shape[dim + 1 :])
     for axis, n in enumerate(index.shape):
         if axis != dim:
@@ -73,7 +72,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """`gather` with negative indices allowed and all other axes broadcast; without `dim`, from the flattened input."""
+    """`gather` that takes negative indices and broadcasts all other axes; without `dim`, of the flattened input."""
     if dim is None:
         return gather(flatten(input), 0, flatten(indices))
     dim = dim_of("take_along_dim", dim, input.ndim)
@@ -109,7 +108,7 @@ def _scattered(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tu
 def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
     """input with src (a tensor or a number) written where index says: y[i, index[i,j,k], k] = src[i,j,k] for dim = 1.
 
-    A tensor's values should go to different places each (here they add up, torch keeps one). Errors as `gather`.
+    Each place should be named once: here several values of a tensor add up, torch keeps one. Errors as `gather`.
     """
     if isinstance(src, Tensor):
         values, dim, array = _scattered("scatter", input, dim, index, src)

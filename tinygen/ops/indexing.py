@@ -109,9 +109,9 @@ def _whole(index: Any) -> bool:
 def getitem(input: Tensor, index: Any) -> Tensor:
     """input[index] with integers, slices, None, Ellipsis (a view of input), integer arrays and boolean masks (a copy).
 
-    As in torch, integers and slices apply first; the index arrays then broadcast together, and their axes take the
-    place of the first array, or come first where a slice separates the arrays. Gradients of elements read several
-    times add up.
+    As in torch, integers and slices apply first. The index arrays then broadcast together. Their axes take the place
+    of the first array, or come first where a slice separates the arrays. Gradients of elements read several times add
+    up.
     """
     items = raw_index(input, index)
     try:

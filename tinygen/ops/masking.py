@@ -51,8 +51,10 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 
 def nonzero(input: Tensor, as_tuple: bool = False) -> Any:
-    """The places where input is not zero, in row-major order: (count, ndim) int64, or, as_tuple, one 1-D tensor per
-    axis."""
+    """The places where input is not zero, in row-major order: (count, ndim) int64.
+
+    With as_tuple, one 1-D tensor per axis.
+    """
     places = [Tensor(p.astype(np.int64, copy=False), None, input.device) for p in input.array.nonzero()]
     if as_tuple:
         return tuple(places)

@@ -58,7 +58,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 
 
 def repeat(input: Tensor, repeats: Any, *more: int) -> Tensor:
-    """input laid repeats[i] times along axis i (a copy); with more repeats than axes, input gets new leading axes."""
+    """input repeats[i] times along axis i (a copy); with more repeats than axes, input gets new leading axes."""
     times = sizes_of("repeat", (repeats, *more))
     lead = len(times) - input.ndim
     if lead < 0 or min(times, default=0) < 0:
@@ -70,14 +70,16 @@ def repeat(input: Tensor, repeats: Any, *more: int) -> Tensor:
 
 
 def tile(input: Tensor, dims: Any, *more: int) -> Tensor:
-    """`repeat` that lets the leading axes be left out, as numpy.tile."""
+    """`repeat` with a 1 for each leading axis that dims leaves out, as numpy.tile."""
     times = sizes_of("tile", (dims, *more))
     return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
 
 def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
-    """Each element of axis `dim` `repeats` times in a row (one number, or one per element); without dim, input is
-    flat."""
+    """Each element of axis `dim` `repeats` times in a row; without dim, of the flattened input.
+
+    repeats is one count, or one per element of the axis.
+    """
     if dim is None:
         input, dim = flatten(input), 0
     dim = dim_of("repeat_interleave", dim, input.ndim)
@@ -120,8 +122,10 @@ _pixel_unshuffle.vjp("x")(lambda g, factor: _pixel_shuffle(g, factor=factor))
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """y[n, c, h r + i, w r + j] = input[n, c r^2 + i r + j, h, w]: (N, C r^2, H, W) to (N, C, H r, W r). Shi et al.
-    2016."""
+    """y[n, c, h r + i, w r + j] = input[n, c r^2 + i r + j, h, w]: (N, C r^2, H, W) to (N, C, H r, W r).
+
+    Shi et al. 2016.
+    """
     r = upscale_factor
     if r < 1 or input.ndim < 3 or input.shape[-3] % (r * r):
         raise ValueError(f"pixel_shuffle: input should be (..., C * {r}^2, H, W), got {tuple(input.shape)}")
