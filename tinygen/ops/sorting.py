@@ -34,8 +34,7 @@ def _order(x: Tensor, dim: int, descending: bool) -> Any:
 
 
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Sorted:
-    """(values, indices): input in ascending order along `dim`. Equal elements keep their order; NaN counts as the
-    largest.
+    """(values, indices): input in ascending order along `dim`; equals keep their order, NaN counts as the largest.
 
     The gradient of each value goes to the one element it came from, also among equals.
     """
