@@ -188,7 +188,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 # ---------------------------------------------------------------------------------- the size of the core
 
-CORE_FILES, BUDGET, WIDTH = ("tape.py", "tensor.py", "ops/conv.py"), 650, 100
+CORE_FILES, BUDGET, WIDTH = ("tape.py", "tensor.py", "ops/conv.py"), 750, 100
 
 
 def code_lines(source: str) -> int:

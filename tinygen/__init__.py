@@ -16,14 +16,23 @@ from .backends import float32_matmul_precision as _get_precision
 from .backends import set_float32_matmul_precision as _set_precision
 from .ops.conv import *
 from .ops.creation import *
+from .ops.diagonals import *
+from .ops.embedding import *
 from .ops.fused import *
+from .ops.gathering import *
+from .ops.indexing import *
+from .ops.joining import *
+from .ops.masking import *
 from .ops.matmul import *
+from .ops.padding import *
 from .ops.pointwise import *
 from .ops.pool import *
 from .ops.random import *
+from .ops.rearranging import *
 from .ops.reduce import *
 from .ops.resize import *
-from .ops.shape import *
+from .ops.sorting import *
+from .ops.view import *
 from .tape import Tensor, backward, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tensor import frozen
 

@@ -19,7 +19,21 @@ import numpy as np
 from . import tape
 from .backends import DEVICE_NAMES, Device
 from .backends import device as get_device
-from .ops import creation, matmul, pointwise, random, reduce, shape
+from .ops import (
+    creation,
+    diagonals,
+    gathering,
+    indexing,
+    joining,
+    masking,
+    matmul,
+    pointwise,
+    random,
+    rearranging,
+    reduce,
+    sorting,
+    view,
+)
 from .tape import Tensor, leaf
 
 for _module, _names in {
@@ -29,10 +43,15 @@ for _module, _names in {
     "floor_divide addcmul addcdiv",
     reduce: "sum mean var std max min amax amin logsumexp softmax log_softmax cumsum cumprod prod "
     "norm argmax argmin any all",
-    shape: "reshape view transpose permute flatten unflatten squeeze unsqueeze expand split chunk "
-    "unbind gather scatter scatter_add index_select index_add flip roll tile repeat tril triu sort "
-    "argsort topk masked_fill masked_select clone contiguous movedim narrow select nonzero "
-    "diagonal repeat_interleave swapaxes broadcast_to take_along_dim",
+    view: "reshape view transpose permute flatten unflatten squeeze unsqueeze expand clone "
+    "contiguous movedim swapaxes broadcast_to",
+    joining: "split chunk unbind narrow",
+    indexing: "index_select index_add select",
+    masking: "masked_fill masked_select nonzero",
+    gathering: "gather scatter scatter_add take_along_dim",
+    rearranging: "flip roll tile repeat repeat_interleave",
+    diagonals: "tril triu diagonal",
+    sorting: "sort argsort topk",
     matmul: "matmul mm mv bmm dot outer t addmm trace",
 }.items():
     for _name in _names.split():
@@ -118,7 +137,7 @@ class Methods(Tensor):
 
     __neg__, __abs__, __invert__ = pointwise.neg, pointwise.abs, pointwise.logical_not
     __and__, __or__ = _operator(pointwise.logical_and), _operator(pointwise.logical_or)
-    __getitem__ = shape.getitem
+    __getitem__ = indexing.getitem
     backward = tape.backward
     normal_ = _in_place("normal_", random.normal_like)
     uniform_ = _in_place("uniform_", random.uniform_like)
@@ -134,6 +153,7 @@ class Methods(Tensor):
     mT = property(lambda self: self.transpose(-2, -1), doc="The last two dimensions exchanged.")
     is_leaf = property(lambda self: not isinstance(self.node, tape.Node | tape.Output))
     grad_fn = property(lambda self: None if self.is_leaf else self.node)
+    is_cuda = property(lambda self: self.device.name == "cuda")
     size = lambda self, dim=None: self.array.shape if dim is None else self.array.shape[dim]
     dim, numel = lambda self: self.array.ndim, lambda self: int(self.array.size)
     is_floating_point = lambda self: self.array.dtype.kind == "f"
@@ -155,7 +175,7 @@ class Methods(Tensor):
     __dlpack_device__ = lambda self: self.array.__dlpack_device__()
 
     def __setitem__(self: Tensor, index: Any, value: Any) -> None:
-        basic, advanced = shape.separate(shape.raw_index(self, index), self.ndim)
+        basic, advanced = indexing.separate(indexing.raw_index(self, index), self.ndim)
         _write(self, "x[...] = y", value, lambda array: (array[basic + (...,)], advanced))
 
     def detach(self: Tensor) -> Tensor:

@@ -93,7 +93,11 @@ rand(3, device=D) | randn(3, device=D) | randint(0, 5, (4,), device=D) | randper
 normal(0.0, 1.0, (3,), device=D)
 """
 EXPRESSIONS = [call.strip() for line in CALLS.strip().splitlines() for call in line.split("|")]
-MODULES = ("pointwise", "creation", "matmul", "pool", "random", "reduce", "resize", "shape", "fused", "conv")
+MODULES = (
+    "pointwise", "creation", "matmul", "pool", "random", "reduce", "resize", "fused", "conv",
+    "view", "joining", "indexing", "masking", "gathering", "embedding", "padding", "rearranging", "diagonals",
+    "sorting",
+)  # fmt: skip
 PUBLIC = {name: getattr(module, name) for m in MODULES for module in [import_module(f"tinygen.ops.{m}")]
           for name in module.__all__}  # fmt: skip
 

@@ -16,12 +16,15 @@ TF = torch.nn.functional
 
 R = np.random.default_rng(3)
 IMAGE, SIGNAL, ROWS = R.standard_normal((2, 4, 6, 6)), R.standard_normal((2, 4, 7)), R.standard_normal((3, 5))
+SHORT = ROWS * np.array([[0.01], [1.0], [0.1]])  # lengths below 0.5, above and below
 W, B = R.standard_normal((6, 2, 3, 3)), R.standard_normal(6)
 ONES4, POSITIVE4 = R.standard_normal(4), R.uniform(0.5, 2, 4)
 
 CASES = {  # name: (function, tensors, further arguments, options), called the same way on both sides
     "linear": ("linear", [ROWS, R.standard_normal((2, 5)), R.standard_normal(2)], (), {}),
     "conv2d": ("conv2d", [IMAGE, W, B], (2, 1, 1, 2), {}),
+    "conv2d same": ("conv2d", [IMAGE, W[..., :2], B], (1, "same", (2, 1), 2), {}),
+    "conv1d same": ("conv1d", [SIGNAL, R.standard_normal((3, 4, 4))], (), {"padding": "same"}),
     "conv1d": ("conv1d", [SIGNAL, R.standard_normal((3, 4, 3)), R.standard_normal(3)], (2, 1), {}),
     "conv_transpose2d": ("conv_transpose2d", [IMAGE, W[:4, :1].repeat(3, 1), B], (2, 1, 1, 2), {}),
     "conv_transpose1d": ("conv_transpose1d", [SIGNAL, R.standard_normal((4, 3, 4))], (), {"stride": 2, "padding": 1}),
@@ -48,6 +51,7 @@ CASES = {  # name: (function, tensors, further arguments, options), called the s
     "instance_norm running": ("instance_norm", [IMAGE, ONES4, POSITIVE4], (), {"use_input_stats": False}),
     "normalize": ("normalize", [ROWS], (), {}),
     "normalize p": ("normalize", [ROWS], (3.0, 0), {}),
+    "normalize eps": ("normalize", [SHORT], (), {"eps": 0.5}),
     "relu": ("relu", [ROWS], (True,), {}),
     "relu_": ("relu_", [ROWS], (), {}),
     "leaky_relu": ("leaky_relu", [ROWS], (0.2, False), {}),
@@ -87,6 +91,7 @@ def call(module, name, tensors, arguments, options):
 
 
 @pytest.mark.filterwarnings("ignore:`nn.functional.upsample` is deprecated")
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_equals_torch(case):
     name, values, arguments, options = CASES[case]
@@ -187,6 +192,16 @@ def test_normalize_of_a_zero_vector_is_zero():
     y.sum().backward()
     assert np.isfinite(x.grad.numpy()).all()
     assert F.cosine_similarity(tg.zeros(1, 3), tg.ones(1, 3)).item() == 0
+
+
+def test_cosine_similarity_divides_by_eps_where_a_vector_is_shorter():
+    """torch's value; the derivative is that of the formula, where torch differentiates a length that it has clamped."""
+    a, b = SHORT, SHORT[::-1].copy()
+    y = F.cosine_similarity(tg.tensor(a), tg.tensor(b), eps=0.5)
+    lengths = [np.maximum(np.linalg.norm(v, axis=1), 0.5) for v in (a, b)]
+    np.testing.assert_allclose(y.numpy(), (a * b).sum(1) / (lengths[0] * lengths[1]), rtol=1e-12)
+    np.testing.assert_allclose(y.numpy(), TF.cosine_similarity(torch.tensor(a), torch.tensor(b), eps=0.5), rtol=1e-12)
+    gradcheck(lambda x, z: F.cosine_similarity(x, z, eps=0.5), [a, b])
 
 
 def test_dropout_embedding_and_one_hot_are_reachable():

@@ -8,7 +8,8 @@ import pytest
 import tinygen as tg
 import tinygen.nn.functional as F
 from tinygen import nn
-from tinygen.nn import loss_modules, losses
+from tinygen.nn import loss as loss_modules
+from tinygen.nn import losses
 from tinygen.testing import gradcheck, gradgradcheck
 
 torch = pytest.importorskip("torch")

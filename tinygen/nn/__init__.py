@@ -7,15 +7,23 @@ from types import ModuleType as _ModuleType
 
 from . import functional as functional
 from . import init as init
-from .activations import *
+from .activation import *
 from .clipping import clip_grad_norm_ as _clip_grad_norm_
 from .clipping import clip_grad_value_ as _clip_grad_value_
 from .containers import *
-from .layers import *
-from .loss_modules import *
+from .conv import *
+from .dropout import *
+from .embedding import *
+from .flatten import *
+from .linear import *
+from .loss import *
 from .module import *
 from .normalization import *
 from .normalization import spectral_norm as _spectral_norm
+from .padding import *
+from .pixelshuffle import *
+from .pooling import *
+from .upsampling import *
 
 # `from tinygen.nn.utils import clip_grad_norm_`, as model code for torch has it
 utils = _ModuleType(__name__ + ".utils", "Functions on gradients and weights, under torch's name.")

@@ -1,4 +1,4 @@
-"""Limits on gradients between `backward()` and `step()`, also found in `nn.utils` and `optim`."""
+"""Limits on gradients, applied between `backward()` and `step()`; `nn.utils` and `optim` have them too."""
 
 from __future__ import annotations
 

@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..tape import Tensor
-from .activations import LeakyReLU, ReLU
-from .layers import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear, MaxPool2d
+from .activation import LeakyReLU, ReLU
+from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from .linear import Linear
 from .module import Module, Parameter
 from .normalization import BatchNorm1d, BatchNorm2d
+from .pooling import MaxPool2d
 
 __all__ = ["Sequential", "ModuleList", "ModuleDict", "ParameterList"]
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from ..ops import fused, pointwise, reduce
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from ..ops.embedding import embedding, one_hot
 from ..ops.fused import gaussian_kl, group_norm, layer_norm, reparameterize
 from ..ops.matmul import linear
+from ..ops.padding import pad
 from ..ops.pointwise import log_sigmoid, sigmoid, tanh
 from ..ops.pool import (
     adaptive_avg_pool1d,
@@ -25,8 +27,8 @@ from ..ops.pool import (
     max_unpool2d,
 )  # fmt: skip
 from ..ops.random import dropout, dropout1d, dropout2d, rand_like
+from ..ops.rearranging import pixel_shuffle, pixel_unshuffle
 from ..ops.resize import interpolate, upsample
-from ..ops.shape import embedding, one_hot, pad, pixel_shuffle, pixel_unshuffle
 from ..tape import Tensor
 from .losses import (
     binary_cross_entropy,

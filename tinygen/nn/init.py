@@ -154,6 +154,15 @@ def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinea
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan("kaiming_normal_", tensor, mode)))
 
 
+def fan_in_(weight: Tensor, bias: Tensor | None) -> None:
+    """Weight and bias of a linear layer or a convolution as torch starts them: uniform in +-1 / sqrt(fan_in)."""
+    kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        fan_in = _fans("bias", weight)[0]
+        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+        uniform_(bias, -bound, bound)
+
+
 def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """gain * Q, as a matrix (shape[0], rest) with orthonormal rows or columns, uniform over such (Saxe et al. 2013)."""
     if tensor.ndim < 2:

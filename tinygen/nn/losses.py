@@ -1,4 +1,4 @@
-"""Losses, under torch's names (as modules in loss_modules.py); every one has derivatives of all orders.
+"""Losses, under torch's names (as modules in loss.py); every one has derivatives of all orders.
 
 `reduction` says what becomes of the losses of single elements l_i: "mean" (their average), "sum", or "none" (returned
 as they are). In a VAE use "sum" and divide by the batch: a mean over pixels would make the KL term a thousand times
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops import fused, pointwise, reduce, shape
+from ..ops import fused, pointwise, reduce
+from ..ops.gathering import gather
 from ..tape import Tensor, op
 
 __all__ = [
@@ -224,7 +225,7 @@ def nll_loss(
     _check_classes(name, input)
     labels, counted = _classes(name, input, target, ignore_index)
     dim = min(1, input.ndim - 1)
-    losses = -shape.gather(input, dim, labels).squeeze(dim)
+    losses = -gather(input, dim, labels).squeeze(dim)
     factor = None if weight is None else _class_weight(name, input, weight)[labels].squeeze(dim)
     if counted is not None:
         factor = counted.to(input.dtype) if factor is None else factor * counted

@@ -8,7 +8,7 @@
         def forward(self, x):
             return self.hidden(x.flatten(1)).relu()
 
-There is no registry: whatever attribute holds a Parameter or a Module belongs to the module, and every question ("which
+There is no registry: an attribute that holds a Parameter or a Module belongs to the module. Every question ("which
 parameters?", "what is saved?") is a walk over the attributes in the order of their assignment. Names are dotted paths:
 `hidden.weight`. Deliberately absent: lazy shapes, backward hooks, per-module device settings.
 """
@@ -43,6 +43,11 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+def empty(*shape: int) -> Parameter:
+    """A float32 parameter of this shape whose values are still to be drawn (zeros)."""
+    return Parameter(Tensor(np.zeros(shape, np.float32)))
 
 
 class IncompatibleKeys(NamedTuple):

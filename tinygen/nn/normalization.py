@@ -1,8 +1,7 @@
 """Normalisation layers, and spectral normalisation of a layer's weight.
 
-All compute (x - mean) / sqrt(var + eps) * weight + bias. BatchNorm takes the statistics of a channel over the batch
-while it trains, keeps running averages of them in its buffers, and uses those in eval; the others take them within
-each example.
+All compute (x - mean) / sqrt(var + eps) * weight + bias. In training BatchNorm takes the statistics of a channel over
+the batch, and keeps running averages in its buffers; in eval it uses those. The others take them within each example.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from ..ops.random import randn
 from ..tape import Tensor, no_grad
 from . import functional as F
 from . import init
-from .layers import ConvTranspose2d, empty, refuse
-from .module import Module, Parameter
+from .arguments import refuse
+from .conv import ConvTranspose2d
+from .module import Module, Parameter, empty
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "InstanceNorm1d", "InstanceNorm2d", "LayerNorm", "GroupNorm", "spectral_norm"]
 
@@ -75,10 +75,9 @@ class _ChannelNorm(Module):
 class BatchNorm2d(_ChannelNorm):
     """(x - mean) / sqrt(var + eps) * weight + bias per channel of (N, C, H, W) (Ioffe and Szegedy 2015).
 
-    In training mean and (biased) var are the batch's, and running_mean, running_var move towards them, the latter to
-    the unbiased one, by the fraction `momentum` (None: plain averages over all batches). In eval the running ones are
-    used. A `slope` given to forward, as Sequential does, is that of a leaky ReLU behind it (0: ReLU); `moments` is
-    what the convolution in front of it found out.
+    In training mean and (biased) var are the batch's. running_mean and running_var move towards its mean and unbiased
+    variance by the fraction `momentum` (None: plain averages over all batches); eval uses those. Sequential gives
+    forward the `slope` of a leaky ReLU behind it (0: ReLU), and `moments`, the sums of the convolution in front.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ import numpy as np
 from ..backends import Device
 from ..backends import device as get_device
 from ..tape import Tensor, leaf
-from .shape import sizes_of
+from .view import sizes_of
 
 __all__ = [
     "tensor", "as_tensor", "asarray", "from_numpy", "from_dlpack",

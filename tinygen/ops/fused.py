@@ -21,10 +21,10 @@ import numpy as np
 from ..memory import may_overwrite
 from ..tape import Op, Tensor, is_grad_enabled, op
 from .conv import contract
+from .gathering import gather
 from .matmul import linear, linear_forward, rows_of
 from .pointwise import _leaky_relu_backward, _real, _sigmoid_backward, exp, leaky_relu, rsqrt, sigmoid
 from .reduce import log_softmax
-from .shape import gather
 
 __all__ = [
     "batch_norm", "row_norm", "layer_norm", "group_norm", "instance_norm", "linear_leaky_relu", "conv_layer",

@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from ..tape import Tensor, op
-from .shape import _reshape, _transpose, diagonal, unsqueeze
+from .diagonals import diagonal
+from .view import _reshape, _transpose, unsqueeze
 
 __all__ = ["matmul", "mm", "bmm", "mv", "dot", "outer", "einsum", "linear", "addmm", "trace", "t"]
 

@@ -25,7 +25,7 @@ import numpy as np
 from ..backends import Device
 from ..backends import device as get_device
 from ..tape import Tensor, leaf, op
-from .shape import sizes_of
+from .view import sizes_of
 
 __all__ = [
     "Generator", "default_generator", "manual_seed", "initial_seed", "get_rng_state", "set_rng_state",

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..tape import Tensor, expand, identity, op
+from .joining import cat, narrow
 from .pointwise import _real, cast, eq, exp, maximum, minimum, where
-from .shape import cat, dim_of, narrow
+from .view import dim_of
 
 __all__ = [
     "sum", "mean", "var", "std", "prod", "norm", "max", "min", "amax", "amin", "argmax", "argmin", "any", "all",

@@ -6,8 +6,7 @@ from typing import Any
 
 from ..tape import Tensor
 from . import functional as F
-from .layers import empty
-from .module import Module, Parameter
+from .module import Module, Parameter, empty
 
 __all__ = [
     "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Softplus", "Softsign",
