@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from .batches import Batches
 from .dataset import Dataset
 from .draws import Draws
 from .pixels import DataError, resized
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFont
 
 DEFECTS = ("normal", "spot", "scratch", "patch")
 TEXTURE_SIDE, DIGIT_SIDE = 64, 28
@@ -154,7 +158,7 @@ def rendered_digits(size: int = DIGIT_SIDE, train: int = 4000, test: int = 1000,
 FINER = 4  # glyphs are drawn and turned at four times the size, then averaged
 
 
-def _glyph(font: str, text: str, size: int):  # type: ignore[no-untyped-def]  # a Pillow image
+def _glyph(font: str, text: str, size: int) -> Image.Image:
     """A glyph, 5/7 of the side high, in the middle of its square, at FINER times the size."""
     import matplotlib
     from PIL import Image, ImageFont
@@ -170,7 +174,7 @@ def _glyph(font: str, text: str, size: int):  # type: ignore[no-untyped-def]  # 
     return square
 
 
-def _ink(text: str, face):  # type: ignore[no-untyped-def]
+def _ink(text: str, face: ImageFont.FreeTypeFont) -> Image.Image:
     """The text as a Pillow image, cut at its ink: a slanted glyph stands elsewhere than its box says."""
     from PIL import Image, ImageDraw
 
@@ -180,7 +184,7 @@ def _ink(text: str, face):  # type: ignore[no-untyped-def]
     return page.crop(page.getbbox())
 
 
-def _placed(glyph, angle: float, shift: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _placed(glyph: Image.Image, angle: float, shift: np.ndarray) -> np.ndarray:
     """The glyph turned by `angle` degrees and moved by `shift` (right, down) pixels."""
     from PIL import Image
 

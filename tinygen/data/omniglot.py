@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def load_omniglot(size: int | None = None) -> Dataset:
                    f"{' and '.join(FILES)} in {_find(FILES[0]).parent}; test alphabets unseen")
 
 
-def _characters(archive) -> dict[str, list[Member]]:  # type: ignore[no-untyped-def]
+def _characters(archive: ZipFile) -> dict[str, list[Member]]:
     """{alphabet/character: its images}, sorted."""
     found: dict[str, list[Member]] = {}
     for parts, member in sorted(members(archive).items(), key=lambda item: item[0]):
