@@ -80,7 +80,8 @@ def isa() -> str:
 def sources() -> dict[str, str]:
     """Kernel name -> "csrc/cpu/kernels/file.cpp:line", where it is defined."""
     where = _cpu.sources()
-    return {**where, "linear": where["matmul"]}
+    convs = {f"{kernel}_moments": where[kernel] for kernel in ("conv", "conv_transpose")}
+    return {**where, **convs, "linear": where["matmul"]}
 
 
 def _inputs(kernel: str, *arrays: Any) -> Sequence[Any]:
@@ -181,9 +182,7 @@ def _as_matrices(*arrays: Array) -> list[Array]:
     return [a.reshape(len(a), math.prod(a.shape[1:])) for a in arrays]
 
 
-def conv(
-    x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
-) -> Array:
+def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
     x, w, bias = _inputs("conv", x, w, bias)
     y = _empty(geo.y_shape, x.dtype)
     if geo.is_dense:
@@ -196,9 +195,7 @@ def conv(
     return y if slope == 1 or geo.is_dense else leaky_relu(y, slope, y)
 
 
-def conv_transpose(
-    y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
-) -> Array:
+def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
     y, w, bias = _inputs("conv_transpose", y, w, bias)
     x = _empty(geo.x_shape, y.dtype)
     if geo.is_dense:
@@ -222,6 +219,18 @@ def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     else:
         _cpu.conv_weight(_geometry(geo), x, y, w)
     return w
+
+
+def conv_moments(
+    x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+) -> tuple[Array, Array | None]:
+    return conv(x, w, geo, bias, slope), None  # channel_norm finds the result in the cache
+
+
+def conv_transpose_moments(
+    y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+) -> tuple[Array, Array | None]:
+    return conv_transpose(y, w, geo, bias, slope), None
 
 
 # Products -------------------------------------------------------------------------------------------------------------
@@ -331,7 +340,7 @@ def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Arra
 
 
 def channel_norm(
-    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: list | None = None
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: Array | None = None
 ) -> tuple[Array, Array, Array]:
     x, weight, bias = _inputs("channel_norm", x, weight, bias)
     y, mean, rstd = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)
