@@ -148,7 +148,7 @@ class Op:
         return register
 
     def outer_vjp(self, inner: Op) -> Callable:
-        """Decorator, for an op a(inner(...)): `rule(g, ...)` is a's VJP; inner's own do the rest."""
+        """Decorator of an op a(inner(...)): `rule(g, ...)` is a's VJP, inner's own do the rest."""
 
         def register(rule: Callable) -> Callable:
             self.rules = inner.rules
@@ -304,8 +304,9 @@ class Node:
     __slots__ = "attributes count device op out parents rank rules saved shapes site wanted".split()
 
     def __init__(
-        self, op: Op, plan: Any, inputs: Any, attributes: dict, out: Any, residuals: Any, device: Device
-    ) -> None:
+        self, op: Op, plan: Any, inputs: Any, attributes: dict,
+        out: Any, residuals: Any, device: Device,
+    ) -> None:  # fmt: skip
         self.op, self.attributes, self.device = op, attributes, device
         self.wanted, self.rules, keeps, keeps_of_results = plan
         self.parents, self.shapes, self.rank = [], [], 1
@@ -429,7 +430,7 @@ def _leading_to(targets: set, roots: Iterable) -> set:
 
 @contextmanager
 def _differentiation(recorded: bool) -> Iterator[None]:
-    """Recording or not, as in `set_grad_enabled`; and which node's VJPs ran before runs on after."""
+    """Recording or not, as in `set_grad_enabled`; and afterwards the node as it was before."""
     global _recording, _within
     previous, _recording = (_recording, _within), recorded
     try:

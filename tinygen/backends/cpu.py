@@ -2,8 +2,8 @@
 
 Each function checks dtypes, makes its arrays contiguous, allocates the result and calls one C++ kernel, which releases
 the GIL. The kernels exist for several instruction sets; the best one that the machine has is used unless TINYGEN_CPU
-names another (baseline, avx2, avx512, or `reference` for plain NumPy). NumPy's BLAS is not used: after each product its
-idle threads spin for milliseconds on the cores that the kernels need.
+names another (baseline, avx2, avx512, or `reference` for plain NumPy). What was measured, and decides which kernel
+runs, stands in csrc/cpu/TUNING.md.
 
 Threads: `set_num_threads` sets the kernels and NumPy's BLAS together; a fixed number gives bit-identical results.
 """
@@ -135,12 +135,8 @@ _WINOGRAD = {(2, 1), (3, 1), (4, 2), (5, 2), (6, 2)}  # kernel and stride, of bo
 def _winograd_wins(geo: Geometry, transposed: bool) -> bool:
     """Whether Winograd's F(4x4, ...) computes `conv`, or `conv_transpose`, faster than the definition.
 
-    Measured on a Zen 4 with AVX-512, time of the direct kernels / Winograd. 3x3 at stride 1: 3.1 with 64 channels of
-    56x56 pixels, 2.1 with 16, 1.0 to 1.2 with 12, 0.7 with 8, whose lanes are half empty; 2.0 with 7x7 pixels, 1.4 with
-    6x6, 0.9 with 5x5, most of whose 4x4 tiles lie outside; 1.8 with 16 tiles in all and 512 channels, 1.1 with 4, 0.9
-    with 1, over which transforming the filters does not pay. 4x4 at stride 2: 2.0 with 64 and 128 channels, 1.2 to 1.5
-    with 256 and 512; 1.3 with 7x7 results, 1.0 with 6x6; from 3 channels to 64 results 1.2, to 32 results 0.9, and
-    transposed 0.4; with 16 tiles in all 1.4 and, transposed, 1.2, with 4 tiles 1.1 and 0.9 (256 and 512 channels).
+    It loses with few channels, whose lanes are half empty; with small images, most of whose tiles lie outside; and with
+    few tiles in all, over which transforming the filters does not pay. The numbers: csrc/cpu/TUNING.md.
     """
     if geo.groups != 1 or geo.dilation != (1, 1) or geo.stride[0] != geo.stride[1]:
         return False
@@ -164,10 +160,7 @@ def _winograd_wins(geo: Geometry, transposed: bool) -> bool:
 def _winograd_weight_wins(geo: Geometry) -> bool:
     """Whether Winograd's algorithm computes `conv_weight` faster than its definition: 3x3 kernels, 4x4 at stride 2.
 
-    Measured on a Zen 4 with 1 and 2 threads, time of the direct kernel / Winograd, of 3x3 and of 4x4: 2.7 and 1.8 with
-    64 channels, 1.7 and 1.3 with 16, 1.2 and 1.1 with 12, 0.8 with 8. Outputs of 8x8 pixels 2.0 and 1.5, 7x7 1.5 and
-    1.2, 10x10 1.4 and 1.1, 13x13 1.5 and 1.0, 9x9 1.1 and 0.9, 5x5 0.7 and 0.6: what counts is how much of the 4x4
-    tiles lies inside. 16 tiles in all 1.6 and 1.2 with 128 channels, 8 tiles 1.2 and 0.9.
+    What counts is how much of the 4x4 tiles lies inside the image. The numbers: csrc/cpu/TUNING.md.
     """
     kernel, stride = geo.w_shape[2:], geo.stride
     if geo.groups != 1 or geo.dilation != (1, 1) or (kernel, stride) not in (((3, 3), (1, 1)), ((4, 4), (2, 2))):

@@ -103,9 +103,14 @@ def contract(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any) 
 
 
 def conv2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """y[n,k,p] = bias[k] + sum over c, t of input[n,c,s*p+d*t-pad] weight[k,c,t]; no flip.
 
     input (N, C, H, W) or (C, H, W), weight (K, C / groups, R, S), bias (K,); output (N, K, P, Q)
@@ -117,17 +122,29 @@ def conv2d(
 
 
 def conv1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """`conv2d` along one axis: input (N, C, L) or (C, L), weight (K, C / groups, R)."""
     return contract(conv, 1, input, weight, bias, groups, stride, padding, dilation)
 
 
 def conv_transpose2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, output_size: Any = None,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+    output_size: Any = None,
+) -> Tensor:
     """The adjoint of `conv2d`: output[n,c,s*p+d*t-pad] += input[n,k,p] weight[k,c,t], plus bias[c].
 
     input (N, K, P, Q), weight (K, C / groups, R, S) as in `conv2d`, bias (C,); output (N, C, H, W)
@@ -140,9 +157,16 @@ def conv_transpose2d(
 
 
 def conv_transpose1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, output_size: Any = None,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+    output_size: Any = None,
+) -> Tensor:
     """`conv_transpose2d` along one axis: input (N, K, P), weight (K, C / groups, R)."""
     law = (stride, padding, dilation, output_padding, output_size)
     return contract(conv_transpose, 1, input, weight, bias, groups, *law)
