@@ -118,7 +118,7 @@ def test_explain_shows_what_the_user_wrote_and_the_fused_kernel_beside_it():
     assert ops["conv_transpose+leaky_relu"] == "conv_transpose"
     assert not any("leaky_relu_over" in name or "moments" in name for name in ops)
     rows = [line.split()[0] for line in explained(tg.leaky_relu(leaf([1.0]), 0.0).sum())]
-    assert rows[2:4] == ["relu", "sum"]
+    assert rows[-3:] == ["relu", "sum", "2"]
 
 
 # ---------------------------------------------------------------------------------- NaN

@@ -72,7 +72,7 @@ def _geometry(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any)
     return shapes(name, x if len(x) == axes + 2 else (1, *x), w, groups, *law)
 
 
-def arranged(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any) -> tuple:
+def arranged(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, law: tuple) -> tuple:
     """(x, w, geo): a batch of 2-D images, 2-D kernels, and the geometry of their contraction."""
     if not isinstance(x, Tensor) or not isinstance(w, Tensor):
         given = f"{type(x).__name__} and {type(w).__name__}; wrap them in tensor(...)"
@@ -98,8 +98,9 @@ def restored(y: Tensor, axes: int, ndim: int) -> Tensor:
 
 def contract(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any) -> Tensor:
     """The contraction for images of one axis or two, with a batch axis or not."""
-    images, kernels, geo = arranged(op, axes, x, w, b, groups, *law)
-    return restored(op(images, kernels, b, geo=geo), axes, x.array.ndim)
+    images, kernels, geo = arranged(op, axes, x, w, b, groups, law)
+    y = op(images, kernels, b, geo=geo)
+    return y if images is x else restored(y, axes, x.array.ndim)
 
 
 def conv2d(

@@ -106,7 +106,7 @@ def conv_layer(
         return contract(op, axes, input, weight, bias, groups, *law)
     if slope < 0:  # the derivative could not be told from the result
         return leaky_relu(contract(op, axes, input, weight, bias, groups, *law), slope)
-    x, w, geo = arranged(op, axes, input, weight, bias, groups, *law)
+    x, w, geo = arranged(op, axes, input, weight, bias, groups, law)
     return restored(_activated[op](x, w, bias, geo=geo, slope=float(slope)), axes, input.array.ndim)
 
 
@@ -120,6 +120,6 @@ def conv_moments(
     """
     if slope < 0 or getattr(input, "ndim", 0) == axes + 1:
         return conv_layer(op, axes, input, weight, bias, groups, *law, slope=slope), None
-    x, w, geo = arranged(op, axes, input, weight, bias, groups, *law)
+    x, w, geo = arranged(op, axes, input, weight, bias, groups, law)
     y, moments = _summed[op](x, w, bias, geo=geo, slope=float(slope))
     return restored(y, axes, input.array.ndim), moments
