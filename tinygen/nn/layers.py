@@ -11,13 +11,14 @@ code more than once; here it raises and says so.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..backends.geometry import padding_pairs
-from ..ops.conv import conv, conv_transpose
-from ..ops.fused import conv_layer, linear_leaky_relu
+from ..ops.conv import contract, conv, conv_transpose
+from ..ops.fused import linear_leaky_relu
 from ..tape import Tensor, no_grad
 from . import functional as F
 from . import init
@@ -88,8 +89,8 @@ class _Conv(Module):
     _axes = 2
     _transposed = False
 
-    # forward takes two options that torch does not have, for Sequential: the slope of a leaky ReLU behind the layer,
-    # and a list for the sums over channels that a batch norm behind it will need (see conv_layer).
+    # forward takes an option that torch does not have, for Sequential: what to compute in the place of `contract`, such
+    # as conv_layer with the slope of a leaky ReLU behind the layer.
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, output_padding: Any,
@@ -165,12 +166,10 @@ class Conv2d(_Conv):
             in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias, padding_mode
         )
 
-    def forward(self, input: Tensor, slope: float = 1.0, moments: list | None = None) -> Tensor:
+    def forward(self, input: Tensor, compute: Callable = contract) -> Any:
         x, padding = self._padded(input)
-        return conv_layer(
-            conv, self._axes, x, self.weight, self.bias, self.groups, self.stride, padding, self.dilation,
-            slope=slope, moments=moments,
-        )  # fmt: skip
+        law = self.stride, padding, self.dilation
+        return compute(conv, self._axes, x, self.weight, self.bias, self.groups, *law)
 
 
 class Conv1d(Conv2d):
@@ -209,13 +208,9 @@ class ConvTranspose2d(_Conv):
             padding_mode,
         )
 
-    def forward(
-        self, input: Tensor, output_size: Any = None, slope: float = 1.0, moments: list | None = None
-    ) -> Tensor:
-        return conv_layer(
-            conv_transpose, self._axes, input, self.weight, self.bias, self.groups, self.stride, self.padding,
-            self.dilation, self.output_padding, output_size, slope=slope, moments=moments,
-        )  # fmt: skip
+    def forward(self, input: Tensor, output_size: Any = None, compute: Callable = contract) -> Any:
+        law = self.stride, self.padding, self.dilation, self.output_padding, output_size
+        return compute(conv_transpose, self._axes, input, self.weight, self.bias, self.groups, *law)
 
 
 class ConvTranspose1d(ConvTranspose2d):

@@ -78,7 +78,7 @@ class BatchNorm2d(_ChannelNorm):
     In training mean and (biased) var are the batch's, and running_mean, running_var move towards them, the latter to
     the unbiased one, by the fraction `momentum` (None: plain averages over all batches). In eval the running ones are
     used. A `slope` given to forward, as Sequential does, is that of a leaky ReLU behind it (0: ReLU); `moments` is
-    what the convolution in front of it found out.
+    what the convolution in front of it found out (fused.conv_moments).
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class BatchNorm2d(_ChannelNorm):
         """Whether the statistics are those of the batch."""
         return self.training or not self.track_running_stats
 
-    def forward(self, input: Tensor, slope: float = 1.0, moments: list | None = None) -> Tensor:
+    def forward(self, input: Tensor, slope: float = 1.0, moments: Any = None) -> Tensor:
         self._check_input(input)
         momentum: Any = self.momentum
         if self.training and self.track_running_stats:
