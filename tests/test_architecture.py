@@ -188,11 +188,11 @@ def test_an_unknown_name_is_an_attribute_error():
 
 # ---------------------------------------------------------------------------------- the size of the core
 
-CORE_FILES, BUDGET, WIDTH = ("tape.py", "tensor.py", "ops/conv.py"), 750, 100
+CORE_FILES, BUDGET, WIDTH, DENSITY = ("tape.py", "tensor.py", "ops/conv.py"), 750, 100, 11
 
 
-def code_lines(source: str) -> int:
-    """Lines of code: blank lines, comments, docstrings not counted; a line wider than WIDTH counts as the two it is."""
+def docstring_lines(source: str) -> set[int]:
+    """The numbers of the lines that docstrings fill."""
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
@@ -200,13 +200,30 @@ def code_lines(source: str) -> int:
         ):
             text = node.body[0]
             docstrings.update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
+    return docstrings
+
+
+def code_lines(source: str) -> int:
+    """Lines of code: blank lines, comments, docstrings not counted; a line wider than WIDTH counts as the two it is."""
     counted: set[int] = set()
     quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in quiet:
             counted.update(range(token.start[0], token.end[0] + 1))
     lines = source.splitlines()
-    return sum(-(-len(lines[n - 1].split("  # ")[0]) // WIDTH) for n in counted - docstrings)
+    return sum(-(-len(lines[n - 1].split("  # ")[0]) // WIDTH) for n in counted - docstring_lines(source))
+
+
+def density(sources: list[str]) -> float:
+    """Tokens a line, docstrings not counted, over the lines that hold any: a budget of lines alone buys width."""
+    words = {tokenize.OP, tokenize.NAME, tokenize.NUMBER, tokenize.STRING}
+    tokens, lines = 0, 0
+    for source in sources:
+        docstrings = docstring_lines(source)
+        at = [t.start[0] for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type in words]
+        at = [line for line in at if line not in docstrings]
+        tokens, lines = tokens + len(at), lines + len(set(at))
+    return tokens / max(1, lines)
 
 
 def test_the_counter_counts():
@@ -216,16 +233,31 @@ def test_the_counter_counts():
     assert code_lines(source) == 5
     assert code_lines("x = " + " + ".join(["1"] * 40) + "\n") == 2
     assert code_lines('x = """one\ntwo"""\n') == 2
+    assert density([source]) == (3 + 5 + 2 + 1 + 1) / 5  # x = 1, def f():, return (, x, )
+    assert density(["# nothing\n"]) == 0 and density(["x = 1\n", '"""Doc."""\ny = f(x)\n']) == (3 + 6) / 2
 
 
 def test_the_core_stays_within_its_budget(capsys):
     counts = {name: code_lines((PACKAGE / name).read_text()) for name in CORE_FILES}
     total = sum(counts.values())
+    dense = density([(PACKAGE / name).read_text() for name in CORE_FILES])
     everything = sum(code_lines(f.read_text()) for f in FILES)
     with capsys.disabled():
         print(f"\ncore: {' + '.join(f'{n} {c}' for n, c in counts.items())} = {total} lines of code, budget {BUDGET}")
+        print(f"core: {dense:.2f} tokens a line, at most {DENSITY}")
         print(f"package: {everything} lines of code in {len(FILES)} files")
-    assert total <= BUDGET
+    assert total <= BUDGET and dense <= DENSITY
+
+
+DENSE = pytest.mark.xfail(strict=True, reason="the models are still to be unpacked")
+
+
+@pytest.mark.parametrize("room", ["networks", pytest.param("models", marks=DENSE), "studies"])
+def test_what_is_read_like_a_slide_is_not_dense(room, capsys):
+    sources = [f.read_text() for f in sorted((PACKAGE / room).rglob("*.py"))]
+    with capsys.disabled():
+        print(f"\n{room}: {density(sources):.2f} tokens a line in {len(sources)} files, at most {DENSITY}")
+    assert density(sources) <= DENSITY
 
 
 # ---------------------------------------------------------------------------------- derivatives are made of ops
@@ -235,10 +267,15 @@ HARMLESS = {"shape", "ndim", "dtype", "size", "itemsize", "xp"}  # facts about a
 
 
 def derivatives(tree: ast.Module):
-    """(name, node) of every VJP: `op.vjp("x")(lambda ...)`, and functions decorated with `@op.vjp("x")`."""
+    """(name, node) of every VJP: `op.vjp("x")(lambda ...)`, and functions decorated with `@op.vjp("x")`.
+
+    `op.outer_vjp(inner)` registers one too.
+    """
 
     def registers(node):
-        return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "vjp"
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            return False
+        return node.func.attr in ("vjp", "outer_vjp")
 
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and registers(node.func):
@@ -272,7 +309,7 @@ def touches(node: ast.AST, functions: dict, kernels: set, seen: set):
 
 def test_derivatives_are_written_in_ops():
     count = 0
-    for path in [PACKAGE / "tape.py", *sorted((PACKAGE / "ops").glob("*.py"))]:
+    for path in [PACKAGE / "tape.py", *sorted((PACKAGE / "ops").rglob("*.py"))]:
         tree = ast.parse(path.read_text())
         helpers = private_functions(tree)
         for name, node in derivatives(tree):
@@ -287,6 +324,7 @@ def test_the_reader_of_derivatives_finds_a_planted_fault():
         'f.vjp("x")(lambda g, x: g * x.array)',
         'f.vjp("x")(lambda g, x: _helper(g))\ndef _helper(g):\n    return g.data',
         '@f.vjp("x")\ndef _(g, k):\n    return k.conv(g)',
+        "f.outer_vjp(h)(lambda g, out: g * out.array)",
     ):
         tree = ast.parse(planted)
         helpers = private_functions(tree)

@@ -102,8 +102,8 @@ def get_float32_matmul_precision() -> str:
 
 # Loaded on first use, so that `import tinygen` needs NumPy alone.
 _MODULES = (
-    "data", "errors", "metrics", "models", "networks", "nn", "observe", "optim", "recipes", "step", "studies", "testing",
-    "training",
+    "data", "errors", "metrics", "models", "networks", "nn", "observe", "optim", "recipes", "step", "studies",
+    "testing", "training",
 )  # fmt: skip
 _FUNCTIONS = {
     "save": "serialization", "load": "serialization", "explain": "observe", "detect_anomaly": "observe",

@@ -32,7 +32,8 @@ from .backends import device as get_device
 from .surface import Surface
 
 _recording = True
-observers: list[Callable] = []  # each is called as f(op, inputs, output, node) after every op
+observers: list[Any] = []  # each is told of every Call: before(call), after(call)
+_within: Any = None  # the node whose VJPs are running
 
 
 class Tensor(Surface):
@@ -77,6 +78,31 @@ def is_grad_enabled() -> bool:
     return _recording
 
 
+class Call:
+    """What observers see: an op applied to `inputs`, or a node's fused VJP applied to its g.
+
+    `derivative` tells the two apart, `within` is the node whose VJPs are running (None: forward).
+    `before` finds no output yet; `after` finds what the op returned and recorded, or a tuple of
+    gradients, None where the composite is differentiated instead. It is not called after an error.
+    """
+
+    __slots__ = "attributes derivative inputs node op output within".split()
+
+    def __init__(self, op: Op, inputs: tuple, attributes: dict, node: Any = None) -> None:
+        self.op, self.inputs, self.attributes = op, inputs, attributes
+        self.node, self.derivative = node, node is not None
+        self.output: Any = None
+        self.within = _within
+        for observer in observers:
+            observer.before(self)
+
+    def done(self, output: Any, node: Any) -> None:
+        """Tells the observers what came of it."""
+        self.output, self.node = output, node
+        for observer in observers:
+            observer.after(self)
+
+
 class Op:
     """A differentiable function: `forward(k, *arrays, **attributes)` on arrays, plus its VJPs.
 
@@ -85,11 +111,16 @@ class Op:
     returns a tuple makes an op with several outputs: its VJP receives a tuple of g, None where an
     output was not used. A forward with `*xs` has one VJP, which returns a list. With a `composite`
     the op is fused: the composite is the same function made of plain ops, differentiated whenever
-    the fast VJP does not apply. `view`: the result shares the first input's memory.
+    the fast VJP does not apply. `view`: the result shares the first input's memory. `residuals`:
+    the forward returns (out, residuals) and so does a call; the second are raw arrays (or None),
+    for a fast VJP, which may read `residuals`, or for the caller.
     """
 
-    def __init__(self, forward: Callable, view: bool = False, composite: Any = None) -> None:
-        self.forward, self.view, self.composite = forward, view, composite
+    def __init__(
+        self, forward: Callable, view: bool = False, composite: Any = None, residuals: bool = False
+    ) -> None:
+        self.forward = forward
+        self.view, self.composite, self.residuals = view, composite, residuals
         self.name = self.__name__ = forward.__name__.lstrip("_")
         self.__doc__ = forward.__doc__
         parameters = list(inspect.signature(forward).parameters.values())[1:]
@@ -98,6 +129,7 @@ class Op:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.rules: dict[str, tuple[Callable, list[str]]] = {}
         self.fast: tuple[Callable, list[str]] | None = None
+        self.outer: tuple[Callable, list[str]] | None = None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:  # assigned to a class: a method
         return self if instance is None else MethodType(self, instance)
@@ -115,10 +147,20 @@ class Op:
 
         return register
 
+    def outer_vjp(self, inner: Op) -> Callable:
+        """Decorator of an op a(inner(...)): `rule(g, ...)` is a's VJP, inner's own do the rest."""
+
+        def register(rule: Callable) -> Callable:
+            self.rules = inner.rules
+            self.outer = (rule, list(inspect.signature(rule).parameters)[1:])
+            return rule
+
+        return register
+
     def fused_vjp(self, rule: Callable) -> Callable:
         """Decorator: `rule(k, g, ...)` on arrays returns the gradients of all arguments at once.
 
-        A parameter `wanted` is the list of arguments whose gradients somebody needs, by position.
+        It may read `residuals` and `wanted`: the arguments whose gradients are needed, by position.
         It may return NotImplemented; then, as whenever backward is itself recorded, the composite
         is differentiated.
         """
@@ -126,6 +168,7 @@ class Op:
         return rule
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        call = Call(self, inputs, attributes) if observers else None
         arrays: list[Any] = []
         linked: tuple[int, ...] = ()  # the inputs that are on the tape
         device = dtype = None
@@ -162,8 +205,11 @@ class Op:
         except ValueError as error:  # NumPy's "could not be broadcast" does not name the op
             why = str(error).strip().removeprefix(f"{self.name}: ")
             raise ValueError(f"{self.name}: {why}") from error
+        residuals = None
+        if self.residuals:
+            out, residuals = out
         plan = _plan(self, linked) if linked and _recording else None
-        node = Node(self, plan, inputs, attributes, out, device) if plan else None
+        node = Node(self, plan, inputs, attributes, out, residuals, device) if plan else None
         if type(out) is tuple:
             result: Any = _tensors(out, node, device)
         else:
@@ -171,9 +217,9 @@ class Op:
             result = Tensor(out, node, device)
             if self.view:
                 result._version = inputs[0]._version
-        for f in observers:
-            f(self, inputs, result, node)
-        return result
+        if call is not None:
+            call.done(result, node)
+        return (result, residuals) if self.residuals else result
 
     def _reconcile(self, inputs: Sequence, arrays: list) -> None:
         """Promotes integers to the float dtype beside them; mixed devices or floats raise."""
@@ -190,23 +236,32 @@ class Op:
 
 
 def op(forward: Callable | None = None, **options: Any) -> Any:
-    """Decorator that makes an `Op` of a function on arrays; options: `view`, `composite`."""
+    """Decorator that makes an `Op` of a function on arrays; options as there."""
     return Op(forward, **options) if forward is not None else lambda f: Op(f, **options)
 
 
 @cache
-def _plan(op: Op, linked: tuple[int, ...]) -> tuple[list[int], list, list, bool] | None:
+def _plan(op: Op, linked: tuple[int, ...]) -> tuple[list[int], list, list, set[str]] | None:
     """What recording takes if these inputs are on the tape; None if no gradient can pass.
 
-    The inputs that want gradients, the VJPs to call, [(name, index, shape only)] to keep, and out?
+    The inputs that want gradients, the VJPs to call, [(name, index, shape only)] to keep, and
+    which of the results.
     """
     wanted = [i for i in linked if op.composite or op.variadic or op.args[i] in op.rules]
+    if not wanted:
+        return None
     rules = [op.rules[op.args[0 if op.variadic else i]] for i in wanted if not op.composite]
-    rules += [op.fast] if op.fast else []
-    reads = {name for _, names in rules for name in names}.union(op.args if op.composite else ())
-    keeps = [(a, i, False) for i, a in enumerate(op.args) if a in reads]
-    keeps += [(f"{a}_shape", i, True) for i, a in enumerate(op.args) if f"{a}_shape" in reads]
-    return (wanted, rules, keeps, "out" in reads) if wanted else None
+    every = [*rules, *filter(None, (op.fast, op.outer))]
+    reads = {name for _, names in every for name in names}
+    if op.composite:
+        reads.update(op.args)
+    keeps = []
+    for i, name in enumerate(op.args):
+        if name in reads:
+            keeps.append((name, i, False))
+        if f"{name}_shape" in reads:
+            keeps.append((f"{name}_shape", i, True))
+    return wanted, rules, keeps, reads & {"out", "residuals"}
 
 
 def _tensors(arrays: tuple, node: Node | None, device: Device) -> tuple[Tensor, ...]:
@@ -246,24 +301,29 @@ class Node:
     It never refers to its own output tensor, so a graph is freed by reference counts alone.
     """
 
-    __slots__ = "attributes count device op out parents rank rules saved shapes wanted".split()
+    __slots__ = "attributes count device op out parents rank rules saved shapes site wanted".split()
 
-    def __init__(self, op: Op, plan: Any, inputs: Any, attributes: dict, out: Any, device: Device):
+    def __init__(
+        self, op: Op, plan: Any, inputs: Any, attributes: dict,
+        out: Any, residuals: Any, device: Device,
+    ) -> None:  # fmt: skip
         self.op, self.attributes, self.device = op, attributes, device
-        self.wanted, self.rules, keeps, keeps_out = plan
+        self.wanted, self.rules, keeps, keeps_of_results = plan
         self.parents, self.shapes, self.rank = [], [], 1
         for i in self.wanted:
             self.parents.append(inputs[i].node)
             self.shapes.append(inputs[i].array.shape)
             self.rank = max(self.rank, inputs[i].node.rank + 1)
         self.count = len(out) if type(out) is tuple else 0
-        self.out: Any = out if keeps_out else None
+        self.out: Any = out if "out" in keeps_of_results else None
         self.saved: Any = {}  # name: (value, its version now)
         for name, index, shape_only in keeps:
             value = inputs if op.variadic else inputs[index] if index < len(inputs) else None
             if shape_only:
                 value = tuple(map(_shape, inputs)) if op.variadic else _shape(value)
             self.saved[name] = (value, _version(value))
+        if "residuals" in keeps_of_results:
+            self.saved["residuals"] = (residuals, 0)
 
     def _value(self, name: str) -> Any:
         """What a VJP's parameter `name` stands for; raises if it was changed since the forward."""
@@ -290,11 +350,14 @@ class Node:
         if self.saved is None:
             why = "this part of the graph was freed by an earlier backward"
             raise RuntimeError(f"{self.op.name}: {why}; pass retain_graph=True to that one")
+        op = self.op
         whole: Any = None  # {input: gradient}, where one function computes them all
-        if self.op.composite:
+        if op.composite:
             whole = self._pull_fused(g, needed)
-        elif self.op.variadic:
+        elif op.variadic:
             whole = self._call(self.rules[0], g)
+        elif op.outer:
+            g = self._call(op.outer, g)
         for i, parent in enumerate(self.parents):
             if needed is None or parent in needed:
                 h = self._call(self.rules[i], g) if whole is None else whole[self.wanted[i]]
@@ -308,10 +371,15 @@ class Node:
         wanted = [i for i, p in zip(self.wanted, self.parents) if needed is None or p in needed]
         if op.fast and not create_graph:
             rule, reads = op.fast
+            call = Call(op, _as_tuple(g), self.attributes, self) if observers else None
             values = [wanted if r == "wanted" else _arrays(self._value(r)) for r in reads]
             every = rule(self.device.kernels, _arrays(g), *values)
             if every is not NotImplemented:
-                return [h if h is None else Tensor(h, None, self.device) for h in _as_tuple(every)]
+                every = [h if h is None else Tensor(h, None, self.device) for h in _as_tuple(every)]
+            if call is not None:
+                call.done(None if every is NotImplemented else tuple(every), self)
+            if every is not NotImplemented:
+                return every
         # Through fresh identity nodes: inputs that depend on each other would be counted twice.
         inputs = [self._value(a) for a in op.args]
         with enable_grad():
@@ -360,11 +428,23 @@ def _leading_to(targets: set, roots: Iterable) -> set:
     return needed
 
 
+@contextmanager
+def _differentiation(recorded: bool) -> Iterator[None]:
+    """Recording or not, as in `set_grad_enabled`; and afterwards the node as it was before."""
+    global _recording, _within
+    previous, _recording = (_recording, _within), recorded
+    try:
+        yield
+    finally:
+        _recording, _within = previous
+
+
 def _propagate(roots: list, targets: set | None, create_graph: bool, retain: bool | None) -> dict:
     """Gradients {node: (tensor, owned)} of the targets (or of all leaves), from (node, g) roots.
 
     `owned` says that the array was allocated here and nothing else refers to it.
     """
+    global _within
     gradients: dict[Any, Any] = {}
     heap: list[tuple[int, int, Any]] = []  # (-rank, arrival, node): sums in a reproducible order
     needed = None if targets is None else _leading_to(targets, {node for node, _ in roots})
@@ -382,7 +462,7 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
         else:  # the sum is this call's own: accumulate in place
             g.device.kernels.xp.add(held[0].array, g.array, out=held[0].array)
 
-    with set_grad_enabled(create_graph):
+    with _differentiation(create_graph):
         for node, g in roots:
             if needed is None or node in needed:
                 receive(node, g)
@@ -398,6 +478,7 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
             first = g[0] if node.count else g
             sole = first is not None and not create_graph and memory.is_unshared(first)
             memory.spare = first.array if sole else None
+            _within = node
             for parent, h in node.pull(tuple(g) if node.count else g, needed):
                 receive(parent, h)
             h = memory.spare = None

@@ -342,8 +342,8 @@ FAMILIES = {
     "pointwise": pointwise_cases, "rows": row_cases, "channels": channel_cases, "planes": plane_cases,
     "sums": sum_cases, "losses": loss_cases,
 }  # fmt: skip
-ELSEWHERE = {"conv", "conv_transpose", "conv_weight", "matmul", "linear", "sgd_step", "adam_step", "rmsprop_step",
-             "random_bits", "random_uniform", "random_normal"}  # fmt: skip
+ELSEWHERE = {"conv", "conv_transpose", "conv_moments", "conv_transpose_moments", "conv_weight", "matmul", "linear",
+             "sgd_step", "adam_step", "rmsprop_step", "random_bits", "random_uniform", "random_normal"}  # fmt: skip
 
 
 def test_no_kernel_is_left_out(rng):

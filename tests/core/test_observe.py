@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import observe, tape
+from tinygen import nn, observe, tape
+from tinygen.observe import anomaly
 from tinygen.ops.fused import linear_leaky_relu
 
 ROOT = Path(tg.__file__).parent.parent
@@ -103,10 +105,26 @@ def test_explain_shows_lists_outputs_and_leaves(capsys):
     assert "leaf a: 2 float64" in text and "leaf b: 1 float64" in text and "3 <- 2, 1" in text
 
 
+def test_explain_shows_what_the_user_wrote_and_the_fused_kernel_beside_it():
+    x = tg.randn(2, 1, 8, 8)
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(2, 3, 3), nn.LeakyReLU(0.1), nn.Flatten(), nn.Linear(108, 4), nn.ReLU(), nn.Linear(4, 1),
+    )  # fmt: skip
+    rows = [re.split("  +", line) for line in explained((net(x) + tg.relu(net(x))).sum())]
+    ops = {row[0]: row[-2] for row in rows if len(row) > 4}
+    assert ops["conv+relu"] == "conv" and "linear" in ops["linear+relu"] and ops["relu"] == "leaky_relu"
+    assert ops["conv"] == "conv_moments" and ops["batch_norm+leaky_relu"] == "channel_norm"
+    assert ops["conv_transpose+leaky_relu"] == "conv_transpose"
+    assert not any("leaky_relu_over" in name or "moments" in name for name in ops)
+    rows = [line.split()[0] for line in explained(tg.leaky_relu(leaf([1.0]), 0.0).sum())]
+    assert rows[-3:] == ["relu", "sum", "2"]
+
+
 # ---------------------------------------------------------------------------------- NaN
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("error")
 def test_detect_anomaly_names_the_op_and_the_range_of_its_inputs():
     x = leaf([1.0, -2.0], "signal")
     with pytest.raises(RuntimeError) as error, tg.detect_anomaly():
@@ -116,7 +134,7 @@ def test_detect_anomaly_names_the_op_and_the_range_of_its_inputs():
     assert "input 0 2: from -6 to 3" in message
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("error")
 def test_detect_anomaly_in_the_backward_pass_shows_the_forward_call():
     x = leaf([0.0, 1.0])
     with pytest.raises(RuntimeError) as error, tg.detect_anomaly():
@@ -133,7 +151,48 @@ def test_detect_anomaly_tells_bad_inputs_from_bad_ops():
         x * 2.0
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("error")
+def test_an_anomaly_is_one_line_that_names_the_op_and_the_line_that_called_it():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    x = tg.tensor(np.array([[np.inf, -np.inf]], np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(observe.AnomalyError) as error, tg.detect_anomaly():
+            net(x)  # inf - inf
+        caught = error.value
+        assert "\n" not in str(caught) and str(caught).startswith("linear+relu, in the forward pass: ")
+        assert f"called at {__file__}:" in str(caught) and "net(x)  # inf - inf" in str(caught)
+        assert (caught.op, caught.backward, caught.site.file) == ("linear+relu", False, __file__)
+        y = leaf([0.0, 1.0])
+        with pytest.raises(observe.AnomalyError) as error, tg.detect_anomaly():
+            z = y.sqrt() * 0.0
+            z.sum().backward()
+        assert "\n" not in str(error.value) and error.value.backward and error.value.site.function.startswith("test_")
+        assert "z = y.sqrt() * 0.0" in str(error.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_detect_anomaly_sees_into_a_fused_derivative():
+    x, w = leaf([[1.0, 1.0]]), leaf([[0.0, 1.0]])
+    with tg.detect_anomaly():
+        y = linear_leaky_relu(x, w, None, 0.2)
+        with pytest.raises(observe.AnomalyError) as error:
+            tg.grad(y, [x], tg.tensor(np.array([[np.inf]])))  # inf * 0
+    message = str(error.value)
+    assert message.startswith("linear+leaky_relu, in the backward pass of linear+leaky_relu: 1 of 2 values of")
+    assert "of the gradient of its input 0 1x2 are NaN" in message
+    assert "y = linear_leaky_relu(x, w, None, 0.2)" in message
+
+
+def test_a_call_in_a_model_is_named_rather_than_the_layer_it_calls():
+    assert anomaly._call_site().file == __file__
+    names = {}
+    for room, source in (("nn", "def forward(f): return f()"), ("models", "\ndef step(forward, f): return forward(f)")):
+        exec(compile(source, str(ROOT / "tinygen" / room / "made_up.py"), "exec"), names)
+    site = names["step"](names["forward"], anomaly._call_site)
+    assert Path(site.file).parts[-2:] == ("models", "made_up.py") and site.function == "step" and site.line == 2
+
+
 def test_infinities_are_reported_when_asked_for():
     x = leaf([0.0, 1.0])
     with tg.detect_anomaly():
@@ -148,7 +207,7 @@ def test_observers_leave_nothing_behind():
     kernels = tg.device("cpu").kernels
     with tg.detect_anomaly(), observe.count_flops(), observe.memory_timeline(), observe.profile():
         (x * x).sum().backward()
-        assert len(tape.observers) == 3
+        assert len(tape.observers) == 4
     assert not tape.observers and tape.Op.__call__ is call and tg.device("cpu").kernels is kernels
     with pytest.raises(ZeroDivisionError), observe.profile(), observe.count_flops():
         1 / 0
@@ -202,6 +261,19 @@ def test_profile_counts_ops_and_kernels():
     assert p.ops["conv"][1] >= p.kernels["conv"][1]  # an op's time includes its kernel's
     assert p.seconds >= sum(seconds for _, seconds, _ in p.ops.values())
     assert "between ops" in str(p) and re.search(r"^conv_weight +3 ", str(p), re.MULTILINE)
+
+
+def test_profile_times_fused_derivatives_apart():
+    x, w = leaf(np.ones((4, 3))), leaf(np.ones((2, 3)))
+    with observe.profile() as p:
+        linear_leaky_relu(x, w, None, 0.0).sum().backward()
+    assert p.ops["linear_leaky_relu"][0] == p.ops["linear_leaky_relu vjp"][0] == 1
+    assert p.ops["linear_leaky_relu vjp"][2] == 2 * 2 * 4 * 3 * 2
+    assert p.seconds >= sum(seconds for _, seconds, _ in p.ops.values())
+    with observe.memory_timeline() as memory:
+        y = linear_leaky_relu(x, w, None, 0.0)
+        gradients = tg.grad(y, [x, w], tg.ones_like(y))
+    assert memory.live == y.array.nbytes + sum(g.array.nbytes for g in gradients)
 
 
 def test_memory_timeline_counts_live_results_once():

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import nn, tape
+from tinygen import nn, observe, tape
 from tinygen.tape import Op, op
 from tinygen.testing import gradcheck, gradgradcheck
 
@@ -35,11 +35,8 @@ def launched():
     def count(op, inputs, output, node):
         counts[op.name] += 1
 
-    tape.observers.append(count)
-    try:
+    with observe.observing(count):
         yield counts
-    finally:
-        tape.observers.remove(count)
 
 
 def values(t):
@@ -806,19 +803,75 @@ def test_results_without_dimensions_are_tensors_of_arrays():
 
 def test_observers_see_every_op_its_inputs_and_its_node():
     seen = []
-    observer = lambda op, inputs, output, node: seen.append((op, inputs, output, node))
     x = leaf([1.0, 2.0])
-    tape.observers.append(observer)
-    try:
+    with observe.observing(lambda op, inputs, output, node: seen.append((op, inputs, output, node))):
         y = times(x, 3.0)
         with tg.no_grad():
             z = times(x, x)
-    finally:
-        tape.observers.remove(observer)
     times(x, x)
     (op1, inputs1, out1, node1), (op2, _, out2, node2) = seen
     assert op1 is op2 is times and out1 is y and out2 is z and node1 is y.node and node2 is None
     assert inputs1[0] is x and inputs1[1] == 3.0
+
+
+class Diary:
+    """Every call before and after, as (moment, op, derivative, within, output)."""
+
+    def __init__(self):
+        self.entries = []
+
+    def before(self, call):
+        self.entries.append(("before", call.op.name, call.derivative, call.within and call.within.op.name, call.output))
+
+    def after(self, call):
+        within = call.within and call.within.op.name
+        self.entries.append(("after", call.op.name, call.derivative, within, call.output))
+
+
+def test_observers_are_told_before_and_after_each_op_and_each_fused_vjp():
+    x = leaf([2.0, 3.0])
+    fused, _ = make_fused(True)
+    with observe.attached(Diary()) as diary:
+        loss = times(fused(x, x), x).sum()
+        forward = len(diary.entries)
+        loss.backward()
+    told = [entry[:4] for entry in diary.entries]
+    assert told[:forward] == [
+        (when, name, False, None) for name in ("fused", "times", "sum") for when in ("before", "after")
+    ]
+    assert all(entry[4] is None for entry in diary.entries if entry[0] == "before")
+    backward = told[forward:]
+    assert [e[1:] for e in backward[::2]] == [e[1:] for e in backward[1::2]]  # nothing runs inside another
+    assert [e[1:] for e in backward[::2] if e[1] == "times"] == [("times", False, "times")] * 2
+    (derivative,) = [e for e in diary.entries[forward:] if e[2] and e[0] == "after"]
+    assert derivative[1] == derivative[3] == "fused" and [g.tolist() for g in derivative[4]] == [[4.0, 9.0]] * 2
+    assert tape._within is None
+
+
+def test_observers_see_a_fused_vjp_that_declines_and_what_runs_instead():
+    x = leaf([2.0])
+    fused, _ = make_fused(False)
+    with observe.attached(Diary()) as diary:
+        fused(x, times(x, x)).backward()
+    ((_, _, _, _, output),) = [e for e in diary.entries if e[2] and e[0] == "after"]
+    assert output is None
+    assert ("after", "times", False, "times") in [e[:4] for e in diary.entries]  # the composite's own derivative
+    assert ("before", "times", False, "fused") in [e[:4] for e in diary.entries]  # the composite itself
+
+
+def test_the_node_being_differentiated_is_known_again_after_an_error():
+    x = leaf([2.0])
+    with pytest.raises(ZeroDivisionError), observe.observing(lambda *_: 1 / 0):
+        times(x, x)
+
+    @op
+    def broken(k, x):
+        return x * 1.0
+
+    broken.vjp("x")(lambda g: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        broken(x).backward()
+    assert tape._within is None
 
 
 def test_an_op_assigned_to_a_class_is_a_method():

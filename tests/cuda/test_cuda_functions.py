@@ -39,6 +39,7 @@ addmm(s[0], x, s) | trace(s) | t(x) | linear_leaky_relu(x, s, s[0], 0.2)
 conv1d(q, w[:, :, 0]) | conv2d(i, w, stride=2, padding=1) | conv2d(i, w[:4, :1], groups=4)
 conv2d(i, w, padding="same")
 conv_layer(tg.ops.conv.conv, 2, i, w, s[0][:1].expand(5), 1, 2, 1, 1, slope=0.2)
+conv_moments(tg.ops.conv.conv, 2, i, w, s[0][:1].expand(5), 1, 2, 1, 1, slope=0.2)[0]
 conv_transpose1d(q, w[:4, :, 0]) | conv_transpose2d(i, w[:4], stride=2, padding=1, output_padding=1)
 max_pool1d(q, 2) | max_pool2d(i, 2) | max_pool2d(i, 3, 2, 1, return_indices=True) | avg_pool1d(q, 2)
 avg_pool2d(i, 3, 2, 1)

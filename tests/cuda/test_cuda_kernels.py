@@ -47,8 +47,7 @@ def check_geometry(k, index: int, dtype: type) -> None:
     results = {"conv_weight": k.conv_weight(x, y, geo)}
     if k.route != "sums":  # a block for four numbers: made for weights
         for what, a in (("conv", x), ("conv_transpose", y)):
-            moments: list = []
-            results[what] = getattr(k, what)(a, w, geo, None, 1.0, moments)
+            results[what], moments = getattr(k, f"{what}_moments")(a, w, geo)
             check_moments(k, results[what], moments)
     expected = dict(zip(test_conv.NAMES, test_conv.expected(index), strict=True))
     for what, got in results.items():
@@ -57,11 +56,11 @@ def check_geometry(k, index: int, dtype: type) -> None:
         test_conv.agree(got, want, tolerance, geo, f"{what} by {k.route} in {dtype.__name__}")
 
 
-def check_moments(k, result: np.ndarray, moments: list) -> None:
+def check_moments(k, result: np.ndarray, moments: np.ndarray | None) -> None:
     """Batch norm from what the convolution added up is batch norm of what it wrote."""
     x = result.reshape(*result.shape[:2], -1)
     one, zero = np.ones(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
-    if not moments or x.shape[0] * x.shape[2] < 2:
+    if moments is None or x.shape[0] * x.shape[2] < 2:
         return
     got = k.channel_norm(x, one, zero, 1e-5, 1.0, moments)
     want = reference.channel_norm(x.astype(F64), one.astype(F64), zero.astype(F64), 1e-5)
@@ -106,10 +105,9 @@ def test_bias_and_activation_after_a_shared_out_sum(rng):
     np.testing.assert_allclose(k.conv(x, w, geo, b), reference.conv(x, w, geo, b), rtol=1e-12, atol=1e-11)
     assert k.launcher.launches["sum_slabs"] == before + 1
     y = np.empty(geo.y_shape)
-    moments: list = []
-    y = k.conv(x, w, geo, b, 0.2, moments)
+    y, moments = k.conv_moments(x, w, geo, b, 0.2)
     np.testing.assert_allclose(y, reference.conv(x, w, geo, b, 0.2), rtol=1e-12, atol=1e-11)
-    assert not moments  # the tiles hold parts of sums
+    assert moments is None  # the tiles hold parts of sums
 
 
 @pytest.mark.parametrize("route", [None, *ROUTES])
@@ -126,13 +124,14 @@ def test_bias_activation_and_moments_in_the_epilogue(k, rng, route, monkeypatch)
     for geo, slope in itertools.product(geometries, (1.0, 0.0, 0.2)):
         x, w, y = (rng.standard_normal(s).astype(F32) for s in (geo.x_shape, geo.w_shape, geo.y_shape))
         for name, a, channels in (("conv", x, geo.w_shape[0]), ("conv_transpose", y, geo.x_shape[1])):
-            b, moments = (100 + rng.standard_normal(channels)).astype(F32), []
-            got = getattr(k, name)(a, w, geo, b, slope, moments)
+            b = (100 + rng.standard_normal(channels)).astype(F32)
+            got, moments = getattr(k, f"{name}_moments")(a, w, geo, b, slope)
+            np.testing.assert_array_equal(getattr(k, name)(a, w, geo, b, slope), got)
             check_moments(k, got, moments)
             want = getattr(reference, name)(*(v.astype(F64) for v in (a, w)), geo, b.astype(F64), slope)
             test_conv.agree(got, want, tolerance, geo, f"{name} by {route}")
             if not geo.is_dense and k.route:
-                assert bool(moments) == ("direct" not in k.route)
+                assert (moments is not None) == ("direct" not in k.route)
     assert "channel_statistics" not in launched
     assert k.route in (None, "direct_1", "direct_8") or "channel_normalize" in launched
 
@@ -316,9 +315,9 @@ def every_kernel(k) -> None:
             many_tiles = Geometry((1, 9, 48, 48), (20, 9, 2, 2), (1, 20, 12, 12), stride=(4, 4))
             for shape in (geo, many_tiles) if k.route == "simt_64" else (geo,):
                 v, u = (rng.standard_normal(s).astype(F32) for s in (shape.y_shape, shape.w_shape))
-                moments: list = []
-                check_moments(k, k.conv_transpose(v, u, shape, None, 0.2, moments), moments)
-                assert moments
+                got, moments = k.conv_transpose_moments(v, u, shape, None, 0.2)
+                check_moments(k, got, moments)
+                assert moments is not None
             a, b = rng.standard_normal((40, 20)).astype(F32), rng.standard_normal((30, 40)).astype(F32)
             for left, right in ((a.T, b.T), (a.T.copy(), b.T), (a.T, b.T.copy())):
                 np.testing.assert_allclose(k.matmul(left, right), left @ right, atol=40 * tolerance)
@@ -354,7 +353,8 @@ def test_every_kernel_of_the_table_launches_one_of_ours(k):
     geo = Geometry((1, 2, 3, 3), (2, 2, 2, 2), (1, 2, 2, 2))
     x, w, y, p, one = np.ones(geo.x_shape), np.ones(geo.w_shape), np.ones(geo.y_shape), np.ones(4), np.ones(())
     g = Pieces([p], [0])
-    calls += [("conv", (x, w, geo)), ("conv_transpose", (y, w, geo)), ("conv_weight", (x, y, geo)), ("matmul", (x, x)),
+    calls += [("conv", (x, w, geo)), ("conv_transpose", (y, w, geo)), ("conv_moments", (x, w, geo)),
+              ("conv_transpose_moments", (y, w, geo)), ("conv_weight", (x, y, geo)), ("matmul", (x, x)),
               ("linear", (x[0, 0], x[0, 0])), ("sgd_step", (p, g, None, one, one, 0.0, 0.0, 0.0, False)),
               ("adam_step", (p, g, p, p, one, one, 0.9, 0.9, 1e-8, 0.0, False)),
               ("rmsprop_step", (p, g, p, None, None, one, 0.9, 1e-8, 0.0, 0.0)), ("random_bits", (0, 0, 0, 4)),

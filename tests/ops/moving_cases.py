@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import tape
+from tinygen import observe
 from tinygen.tape import Op
 from tinygen.testing import gradcheck, gradgradcheck
 
@@ -69,16 +69,12 @@ def test_the_cases_reach_every_op_of_the_module(request):
     module = request.module.MODULE
     declared = {f for f in vars(module).values() if isinstance(f, Op) and f.forward.__module__ == module.__name__}
     reached = set()
-    observer = lambda op, inputs, output, node: reached.add(op)
-    tape.observers.append(observer)
-    try:
+    with observe.observing(lambda op, inputs, output, node: reached.add(op)):
         for case in table(request.module):
             call, shapes = case.values
             xs = [tg.tensor(x, requires_grad=True) for x in inputs_for(shapes)]
             outputs = listed(call(tg, *xs))
             tg.grad(outputs, xs, [tg.ones_like(y) for y in outputs])
-    finally:
-        tape.observers.remove(observer)
     assert not {f.name for f in declared - reached}
 
 

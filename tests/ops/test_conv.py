@@ -41,7 +41,8 @@ def cpu_backend(isa):
 
         return call
 
-    return SimpleNamespace(**{n: with_isa(getattr(cpu, n)) for n in ("conv", "conv_transpose", "conv_weight")})
+    names = ("conv", "conv_transpose", "conv_weight", "conv_moments", "conv_transpose_moments", "channel_norm")
+    return SimpleNamespace(**{n: with_isa(getattr(cpu, n)) for n in names})
 
 
 def backends():
@@ -304,6 +305,23 @@ def test_bias(k):
         agree(k.conv_transpose(y, w, geo, b), gx + b[:, None, None], 1e-13, geo, "conv_transpose with bias")
         want = reference.leaky_relu(gx, 0.3)
         agree(k.conv_transpose(y, w, geo, None, 0.3), want, 1e-13, geo, "conv_transpose with a slope")
+
+
+@every_backend
+def test_sums_of_channels_come_with_the_same_bits(k):
+    """conv_moments is conv, and what channel_norm makes of its sums are the statistics of the result."""
+    k = k()
+    for index in range(0, len(GEOMETRIES), 31):
+        geo, (x, w, y) = example(index)
+        for name, a in (("conv", x), ("conv_transpose", y)):
+            got, moments = getattr(k, f"{name}_moments")(a, w, geo, None, 0.3)
+            np.testing.assert_array_equal(got, getattr(k, name)(a, w, geo, None, 0.3))
+            rows = got.reshape(*got.shape[:2], -1)
+            if rows.shape[0] * rows.shape[2] > 1:
+                one, zero = np.ones(rows.shape[1]), np.zeros(rows.shape[1])
+                with_sums = k.channel_norm(rows, one, zero, 1e-5, 1.0, moments)
+                for mine, plain in zip(with_sums, reference.channel_norm(rows, one, zero, 1e-5), strict=True):
+                    np.testing.assert_allclose(mine, plain, rtol=1e-9, atol=1e-9)
 
 
 @every_backend

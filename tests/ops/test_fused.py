@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import tape
+from tinygen import observe
 from tinygen.ops import fused
 from tinygen.ops.conv import conv, conv_transpose
+from tinygen.ops.fused import channel_norm, losses, row_norms
 from tinygen.testing import gradcheck, gradgradcheck
 
 EPS = 1e-3
@@ -50,9 +51,16 @@ DIFFERENTIABLE = {
     "conv_layer": [
         *[(lambda x, w, b, s=s: fused.conv_layer(conv, 2, x, w, b, 1, 2, 1, 1, slope=s),
            [normal(2, 2, 5, 4), normal(3, 2, 3, 3, seed=8), normal(3, seed=9)]) for s in (0.0, 0.2, 1.0, -0.5)],
-        (lambda x, w, b: fused.conv_layer(conv_transpose, 2, x, w, b, 2, 2, 0, 1, 1, None, slope=0.2, moments=[]),
+        (lambda x, w, b: fused.conv_layer(conv_transpose, 2, x, w, b, 2, 2, 0, 1, 1, None, slope=0.2),
          [normal(2, 2, 2, 3), normal(2, 2, 2, 2, seed=8), normal(4, seed=9)]),
         (lambda x, w: fused.conv_layer(conv, 1, x, w, None, 1, 1, 0, 1, slope=0.2), [normal(2, 6), normal(3, 2, 3)]),
+    ],
+    "conv_moments": [
+        *[(lambda x, w, b, s=s: fused.conv_moments(conv, 2, x, w, b, 1, 2, 1, 1, slope=s)[0],
+           [normal(2, 2, 5, 4), normal(3, 2, 3, 3, seed=8), normal(3, seed=9)]) for s in (0.0, 0.2, 1.0, -0.5)],
+        (lambda x, w, b: fused.conv_moments(conv_transpose, 2, x, w, b, 2, 2, 0, 1, 1, None, slope=0.2)[0],
+         [normal(2, 2, 2, 3), normal(2, 2, 2, 2, seed=8), normal(4, seed=9)]),
+        (lambda x, w: fused.conv_moments(conv, 1, x, w, None, 1, 1, 0, 1)[0], [normal(2, 6), normal(3, 2, 3)]),
     ],
     "row_norm": [(lambda x: fused.row_norm(x, EPS), [X2])],
     "layer_norm": [
@@ -136,9 +144,9 @@ def test_third_derivative(name):
 
 def test_the_rows_deviation_is_differentiable_too():
     """row_norm's second output, 1 / sqrt(var + eps), alone and together with the first."""
-    assert gradcheck(lambda x: fused._row_norm(x, eps=EPS), [X2])
-    assert gradgradcheck(lambda x: fused._row_norm(x, eps=EPS), [X2])
-    assert gradgradcheck(lambda x: fused._row_norm(x, eps=EPS)[1], [X2])
+    assert gradcheck(lambda x: row_norms._row_norm(x, eps=EPS), [X2])
+    assert gradgradcheck(lambda x: row_norms._row_norm(x, eps=EPS), [X2])
+    assert gradgradcheck(lambda x: row_norms._row_norm(x, eps=EPS)[1], [X2])
 
 
 # ---------------------------------------------------------------- the fast path equals the formula
@@ -163,21 +171,21 @@ def close(a, b, tolerance):
 def test_batch_norm_equals_its_composite(x, dtype, tolerance):
     inputs = [v.to(dtype) for v in (x, WEIGHT, BIAS)]
     ran = []
-    fast, reads = fused._batch_norm.fast
+    fast, reads = channel_norm._batch_norm.fast
 
     def watched(*args, **kwargs):
         result = fast(*args, **kwargs)
         ran.append(result is not NotImplemented)
         return result
 
-    composite = fused._batch_norm.composite
+    composite = channel_norm._batch_norm.composite
     for outputs in (1, 3):
         ran.clear()
-        fused._batch_norm.fast = (watched, reads)
+        channel_norm._batch_norm.fast = (watched, reads)
         try:
             values, gradients = with_gradients(lambda *a: fused.batch_norm(*a, eps=EPS), inputs, outputs)
         finally:
-            fused._batch_norm.fast = (fast, reads)
+            channel_norm._batch_norm.fast = (fast, reads)
         assert ran == [outputs == 1]  # with gradients of mean and var it leaves the work to the composite
         expected, expected_gradients = with_gradients(lambda *a: composite(*a, eps=EPS), inputs, outputs)
         close(values, expected, tolerance)
@@ -196,9 +204,9 @@ def test_batch_norm_with_an_activation_equals_the_two(slope, dtype, tolerance):
 
 
 LOSSES = {
-    fused._squared_error: (lambda s=1.0: lambda x: fused.squared_error(x, TARGETS.to(x.dtype), s)),
-    fused._bernoulli_loss: (lambda s=1.0: lambda x: fused.bernoulli_loss(x, TARGETS.to(x.dtype), s)),
-    fused._class_loss: (lambda s=1.0: lambda x: fused.class_loss(x, LABELS, s)),
+    losses._squared_error: (lambda s=1.0: lambda x: fused.squared_error(x, TARGETS.to(x.dtype), s)),
+    losses._bernoulli_loss: (lambda s=1.0: lambda x: fused.bernoulli_loss(x, TARGETS.to(x.dtype), s)),
+    losses._class_loss: (lambda s=1.0: lambda x: fused.class_loss(x, LABELS, s)),
 }
 
 
@@ -207,8 +215,8 @@ def test_losses_equal_their_composites_and_leave_their_derivative(op):
     for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-5)):
         loss = LOSSES[op](0.25)
         x = LOGITS.to(dtype).requires_grad_()
-        settings = {k: v for k, v in loss(x).node.attributes.items() if k != "kept"}
-        rest = [] if op is fused._class_loss else [TARGETS.to(dtype)]
+        settings = loss(x).node.attributes
+        rest = [] if op is losses._class_loss else [TARGETS.to(dtype)]
         composite = functools.partial(lambda rest, x, **settings: op.composite(x, *rest, **settings), rest, **settings)
         fast, slow = with_gradients(loss, [x]), with_gradients(composite, [x])
         close(fast[0], slow[0], tolerance)
@@ -223,12 +231,14 @@ def test_losses_make_no_derivative_that_nobody_can_want():
     for op in LOSSES:
         loss = LOSSES[op]()
         y = loss(x)
-        assert len(y.node.attributes["kept"]) == 1
+        assert y.node.saved["residuals"][0].shape == x.shape
         (a,), (b,) = tg.grad(y, x, retain_graph=True), tg.grad(y, x, tg.tensor(2.0, dtype=np.float64))
         np.testing.assert_array_equal(2 * a.numpy(), b.numpy())
     with tg.no_grad():
-        assert fused._kept_for(x) is None
-    assert fused._kept_for(x.detach()) is None and fused._kept_for(x, x) is None
+        assert not losses._wanted(x)
+    assert losses._wanted(x) and not losses._wanted(x.detach()) and not losses._wanted(x, x)
+    made = tg.bernoulli_loss(x, x.sigmoid()).node
+    assert made.saved["residuals"][0] is None
 
 
 def test_gaussians_of_an_autoencoder_equal_their_formulas():
@@ -258,12 +268,9 @@ def test_a_linear_layer_and_its_activation_equal_the_two_apart(shape, slope):
 def test_a_linear_layer_with_activation_computes_no_gradient_that_nobody_needs():
     x, w = normal(5, 4).requires_grad_(), normal(3, 4, seed=1).requires_grad_()
     ran = []
-    tape.observers.append(lambda op, inputs, output, node: ran.append(op.name))
-    try:
+    with observe.observing(lambda op, inputs, output, node: ran.append(op.name)):
         y = fused.linear_leaky_relu(x, w, None, 0.2)
         tg.grad(y.sum(), x, create_graph=True)
-    finally:
-        tape.observers.clear()
     assert "matmul" in ran and "matmul_tn" not in ran
     whole = fused.linear_leaky_relu(tg.ones(2, 3, dtype="int64"), tg.ones(1, 3, dtype="int64"), None, 0.5)
     assert whole.tolist() == [[3.0], [3.0]]
@@ -424,9 +431,9 @@ def test_memory_kept():
     """row_norm keeps its results and not x; batch_norm keeps x and not y."""
     x = X4.detach().requires_grad_()
     node = fused.layer_norm(x, 2, eps=EPS).node.parents[0].parents[0]
-    assert node.op is fused._row_norm and node.saved == {} and node.out is not None
+    assert node.op is row_norms._row_norm and node.saved == {} and node.out is not None
     y = fused.batch_norm(x)[0]
-    assert sorted(y.node.parents[0].saved) == ["bias", "weight", "x"] and y.node.parents[0].out is None
+    assert sorted(y.node.parents[0].saved) == ["bias", "residuals", "weight", "x"] and y.node.parents[0].out is None
 
 
 def test_backward_twice_through_batch_norm_wants_the_graph_retained():

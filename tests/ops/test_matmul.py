@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import tape
+from tinygen import observe
 from tinygen.ops import matmul
 from tinygen.tape import Op
 from tinygen.testing import gradcheck, gradgradcheck
@@ -128,17 +128,13 @@ def test_the_cases_reach_every_op_of_the_module():
     """Private ops too: those that are somebody's adjoint run in a first derivative."""
     declared = {f for f in vars(matmul).values() if isinstance(f, Op) and f.forward.__module__ == matmul.__name__}
     reached = set()
-    observer = lambda op, inputs, output, node: reached.add(op)
-    tape.observers.append(observer)
-    try:
+    with observe.observing(lambda op, inputs, output, node: reached.add(op)):
         for case in FLAT:
             call, shapes = case.values
             xs = [tg.tensor(x, requires_grad=True) for x in inputs_for(shapes)]
             outputs = call(tg, *xs)
             outputs = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
             tg.grad(outputs, xs, [tg.ones_like(y) for y in outputs])
-    finally:
-        tape.observers.remove(observer)
     assert not {f.name for f in declared - reached}
 
 

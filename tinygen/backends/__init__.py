@@ -28,17 +28,21 @@ class Kernels(Protocol):
     xp: ModuleType  # numpy or cupy
 
     # Convolution: the three contractions of one trilinear form (see geometry.py). `bias` has one value per output
-    # channel; behind it comes leaky_relu (slope 1: nothing, 0: ReLU). A kernel that adds up the channels of what it
-    # writes appends the sums to the list `moments`, for channel_norm of that array; others leave it empty.
-    def conv(
-        self, x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0,
-        moments: list | None = None,
-    ) -> Array: ...  # fmt: skip
+    # channel; behind it comes leaky_relu (slope 1: nothing, 0: ReLU).
+    def conv(self, x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array: ...
     def conv_transpose(
-        self, y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0,
-        moments: list | None = None,
-    ) -> Array: ...  # fmt: skip
+        self, y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+    ) -> Array: ...
     def conv_weight(self, x: Array, y: Array, geo: Geometry) -> Array: ...
+
+    # The same result, and sums over each of its channels, which spare channel_norm of exactly that array a pass over
+    # it; None where the kernel that computes this shape makes no sums.
+    def conv_moments(
+        self, x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+    ) -> tuple[Array, Array | None]: ...
+    def conv_transpose_moments(
+        self, y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+    ) -> tuple[Array, Array | None]: ...
 
     # Planes: x is (N, C, H, W). resample: y[n,c,p,q] = sum over t,u of rows.weight[p,t] cols.weight[q,u]
     # x[n,c,rows.index[p,t],cols.index[q,u]].
@@ -71,12 +75,11 @@ class Kernels(Protocol):
 
     # Normalisation. channel_norm: x (N, C, S), statistics over N and S (variance biased): (y, mean, rstd), y = (x -
     # mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + eps); weight and bias (C,). With a slope other than 1 y
-    # passes leaky_relu (the backward kernel finds its sign again from x); `moments`: what the convolution that made x
-    # left there; gx is written to `out`, which may be g, if
-    # that is given. row_norm: x (M, D), statistics over D: (y, rstd), y = (x - mean) * rstd. The backward kernels
-    # return (gx, gweight, gbias) and gx.
+    # passes leaky_relu (the backward kernel finds its sign again from x); `moments`: what conv_moments gave with x; gx
+    # is written to `out`, which may be g, if that is given. row_norm: x (M, D), statistics over D: (y, rstd), y = (x -
+    # mean) * rstd. The backward kernels return (gx, gweight, gbias) and gx.
     def channel_norm(
-        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: list | None = None
+        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: Array | None = None
     ) -> tuple[Array, Array, Array]: ...
     def channel_norm_backward(
         self, g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0,

@@ -2,8 +2,8 @@
 
 Each function checks dtypes, makes its arrays contiguous, allocates the result and calls one C++ kernel, which releases
 the GIL. The kernels exist for several instruction sets; the best one that the machine has is used unless TINYGEN_CPU
-names another (baseline, avx2, avx512, or `reference` for plain NumPy). NumPy's BLAS is not used: after each product its
-idle threads spin for milliseconds on the cores that the kernels need.
+names another (baseline, avx2, avx512, or `reference` for plain NumPy). What was measured, and decides which kernel
+runs, stands in csrc/cpu/TUNING.md.
 
 Threads: `set_num_threads` sets the kernels and NumPy's BLAS together; a fixed number gives bit-identical results.
 """
@@ -80,7 +80,8 @@ def isa() -> str:
 def sources() -> dict[str, str]:
     """Kernel name -> "csrc/cpu/kernels/file.cpp:line", where it is defined."""
     where = _cpu.sources()
-    return {**where, "linear": where["matmul"]}
+    convs = {f"{kernel}_moments": where[kernel] for kernel in ("conv", "conv_transpose")}
+    return {**where, **convs, "linear": where["matmul"]}
 
 
 def _inputs(kernel: str, *arrays: Any) -> Sequence[Any]:
@@ -126,9 +127,7 @@ def _as_matrices(*arrays: Array) -> list[Array]:
     return [a.reshape(len(a), math.prod(a.shape[1:])) for a in arrays]
 
 
-def conv(
-    x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
-) -> Array:
+def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
     x, w, bias = _inputs("conv", x, w, bias)
     y = _empty(geo.y_shape, x.dtype)
     if geo.is_dense:
@@ -139,9 +138,7 @@ def conv(
     return y if slope == 1 or geo.is_dense else leaky_relu(y, slope, y)
 
 
-def conv_transpose(
-    y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
-) -> Array:
+def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
     y, w, bias = _inputs("conv_transpose", y, w, bias)
     x = _empty(geo.x_shape, y.dtype)
     if geo.is_dense:
@@ -161,6 +158,18 @@ def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     else:
         _cpu.conv_weight(_geometry(geo), x, y, w)
     return w
+
+
+def conv_moments(
+    x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+) -> tuple[Array, Array | None]:
+    return conv(x, w, geo, bias, slope), None  # channel_norm finds the result in the cache
+
+
+def conv_transpose_moments(
+    y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+) -> tuple[Array, Array | None]:
+    return conv_transpose(y, w, geo, bias, slope), None
 
 
 # Products -------------------------------------------------------------------------------------------------------------
@@ -270,7 +279,7 @@ def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Arra
 
 
 def channel_norm(
-    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: list | None = None
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: Array | None = None
 ) -> tuple[Array, Array, Array]:
     x, weight, bias = _inputs("channel_norm", x, weight, bias)
     y, mean, rstd = _empty(x.shape, x.dtype), _empty(weight.shape, x.dtype), _empty(weight.shape, x.dtype)

@@ -90,9 +90,7 @@ def _finished(y: Array, bias: Array | None, slope: float) -> Array:
     return y if slope == 1 else leaky_relu(y, slope)
 
 
-def conv(
-    x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
-) -> Array:
+def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
     """y[n,k,p] = bias[k] + sum over c, t of x[n, c, stride * p + dilation * t - pad] w[k,c,t], per group."""
     y = np.zeros(geo.y_shape, x.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
@@ -102,9 +100,7 @@ def conv(
     return _finished(y, bias, slope)
 
 
-def conv_transpose(
-    y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0, moments: list | None = None
-) -> Array:
+def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
     """x[n, c, stride * p + dilation * t - pad] = bias[c] + sum over k, p, t of y[n,k,p] w[k,c,t]: conv's adjoint."""
     x = np.zeros(geo.x_shape, y.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
@@ -122,6 +118,20 @@ def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     for i, j, at_y, at_x in _taps(geo):
         w_view[..., i, j] = (_columns(y_view[at_y]) @ _columns(x_view[at_x]).swapaxes(2, 3)).sum(0)
     return w
+
+
+def conv_moments(
+    x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+) -> tuple[Array, Array | None]:
+    """conv, and no sums: channel_norm makes its own."""
+    return conv(x, w, geo, bias, slope), None
+
+
+def conv_transpose_moments(
+    y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+) -> tuple[Array, Array | None]:
+    """conv_transpose, and no sums."""
+    return conv_transpose(y, w, geo, bias, slope), None
 
 
 # ---------------------------------------------------------------- planes
@@ -234,7 +244,7 @@ def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Arra
 
 
 def channel_norm(
-    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: list | None = None
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """(y, mean, rstd) of x (N, C, S): y = (x - mean) * rstd * weight + bias, statistics per channel c over n and s.
 

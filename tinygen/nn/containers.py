@@ -3,9 +3,7 @@
 encoder = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 32))
 encoder[0].weight, encoder[:2], len(encoder)
 
-Where nobody can see the values in between, Sequential saves passes over memory: a convolution, BatchNorm or Linear and
-the ReLU or LeakyReLU behind it are one kernel; a convolution adds up its channels for a BatchNorm behind it; ReLU and
-MaxPool2d, whose order does not matter, are exchanged, so that fewer values are rectified.
+Where nobody can see the values in between, Sequential computes several layers in one kernel: see fusion.py.
 """
 
 from __future__ import annotations
@@ -15,12 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..tape import Tensor
-from .activation import LeakyReLU, ReLU
-from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from .linear import Linear
+from .fusion import fused
 from .module import Module, Parameter
-from .normalization import BatchNorm1d, BatchNorm2d
-from .pooling import MaxPool2d
 
 __all__ = ["Sequential", "ModuleList", "ModuleDict", "ParameterList"]
 
@@ -73,34 +67,6 @@ class _Ordered(Module):
         return self
 
 
-_CONVOLUTIONS = (Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d)  # forward(x, moments=[]) adds up channels
-_BATCH_NORMS = (BatchNorm1d, BatchNorm2d)  # forward(x, moments=moments) makes use of it
-_SLOPED = (*_CONVOLUTIONS, *_BATCH_NORMS, Linear)  # forward(x, slope=s) ends in leaky_relu
-
-
-def _is_plain(module: Any, kinds: tuple[type, ...], hooks_before: bool = False) -> bool:
-    """Whether a module is exactly of one of these classes, and no hook and no forward of its own sees its values."""
-    if type(module) not in kinds or module._forward_hooks or "forward" in module.__dict__:
-        return False
-    return hooks_before or not module._forward_pre_hooks
-
-
-def _slope(module: Any) -> float | None:
-    """The slope, from 0 to 1, of a plain ReLU or LeakyReLU; None for anything else."""
-    if not _is_plain(module, (ReLU, LeakyReLU)):
-        return None
-    slope = 0.0 if type(module) is ReLU else module.negative_slope
-    return slope if 0 <= slope < 1 else None
-
-
-def _wants_moments(module: Any) -> bool:
-    return _is_plain(module, _BATCH_NORMS) and module.uses_batch
-
-
-def _pools_values(module: Module) -> bool:
-    return _is_plain(module, (MaxPool2d,)) and not module._options["return_indices"]
-
-
 class Sequential(_Ordered):
     """x -> m_k(...(m_2(m_1(x)))): the modules in order, given as arguments or as one dict of named modules."""
 
@@ -120,22 +86,8 @@ class Sequential(_Ordered):
         return self._modules[self._position(index)]
 
     def forward(self, x: Any) -> Any:
-        modules = list(self._modules.values())
-        for i in range(len(modules) - 1):
-            if _slope(modules[i]) == 0 and _pools_values(modules[i + 1]):
-                modules[i : i + 2] = modules[i + 1], modules[i]
-        moments: list | None = None  # from the convolution just before
-        rest = [*reversed(modules)]
-        while rest:
-            module = rest.pop()
-            options: dict[str, Any] = {} if moments is None else {"moments": moments}
-            moments = None
-            if rest and _is_plain(module, _SLOPED, hooks_before=True) and (slope := _slope(rest[-1])) is not None:
-                options["slope"] = slope
-                rest.pop()
-            if rest and _is_plain(module, _CONVOLUTIONS, hooks_before=True) and _wants_moments(rest[-1]):
-                options["moments"] = moments = []
-            x = module(x, **options)
+        for layer in fused(self):
+            x = layer(x)
         return x
 
 

@@ -9,11 +9,11 @@ leading ones are keyword-only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..backends.geometry import padding_pairs
 from ..ops.conv import conv, conv_transpose
-from ..ops.fused import conv_layer
 from ..tape import Tensor
 from . import functional as F
 from . import init
@@ -26,8 +26,8 @@ __all__ = ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"]
 class _Conv(Module):
     """What the four convolution layers share: `_function` of nn.functional over `_axes` image axes.
 
-    For Sequential forward takes two options that torch does not have. `slope` is that of a leaky ReLU behind the layer;
-    `moments` is a list for the sums over channels that a batch norm needs. With one of them it calls conv_layer.
+    For Sequential forward takes an option that torch does not have: `compute`, which stands in for the function, such
+    as conv_layer with the slope of a leaky ReLU behind the layer.
     """
 
     _function: Any
@@ -106,14 +106,12 @@ class Conv2d(_Conv):
             in_channels, out_channels, kernel_size, stride, padding, 0, dilation, groups, bias, padding_mode
         )
 
-    def forward(self, input: Tensor, slope: float = 1.0, moments: list | None = None) -> Tensor:
+    def forward(self, input: Tensor, compute: Callable | None = None) -> Any:
         x, padding = self._padded(input)
-        if slope == 1 and moments is None:
+        if compute is None:
             return self._function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        return conv_layer(
-            conv, self._axes, x, self.weight, self.bias, self.groups, self.stride, padding, self.dilation,
-            slope=slope, moments=moments,
-        )  # fmt: skip
+        law = self.stride, padding, self.dilation
+        return compute(conv, self._axes, x, self.weight, self.bias, self.groups, *law)
 
 
 class Conv1d(Conv2d):
@@ -154,18 +152,14 @@ class ConvTranspose2d(_Conv):
             padding_mode,
         )
 
-    def forward(
-        self, input: Tensor, output_size: Any = None, slope: float = 1.0, moments: list | None = None
-    ) -> Tensor:
-        if slope == 1 and moments is None:
+    def forward(self, input: Tensor, output_size: Any = None, compute: Callable | None = None) -> Any:
+        if compute is None:
             return self._function(
                 input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups,
                 self.dilation, output_size,
             )  # fmt: skip
-        return conv_layer(
-            conv_transpose, self._axes, input, self.weight, self.bias, self.groups, self.stride, self.padding,
-            self.dilation, self.output_padding, output_size, slope=slope, moments=moments,
-        )  # fmt: skip
+        law = self.stride, self.padding, self.dilation, self.output_padding, output_size
+        return compute(conv_transpose, self._axes, input, self.weight, self.bias, self.groups, *law)
 
 
 class ConvTranspose1d(ConvTranspose2d):

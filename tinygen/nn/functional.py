@@ -174,12 +174,12 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, *, dim: i
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: Any = 0.1, eps: float = 1e-5, slope: float = 1.0,
-    moments: list | None = None,
+    moments: Any = None,
 ) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) * weight + bias per channel of input (N, C, ...).
 
     Two options that torch does not have: with a slope other than 1 the result is leaky_relu of that (0: ReLU), in
-    training by the same kernel; `moments` is what the convolution that made input left there (see fused.conv_layer).
+    training by the same kernel; `moments` is what came with input from fused.conv_moments.
 
     In training the statistics are the batch's (biased variance), and running_mean, running_var move towards them
     (unbiased variance) by the fraction `momentum`; otherwise they are the running ones. Raises ValueError for one

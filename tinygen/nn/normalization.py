@@ -75,9 +75,10 @@ class _ChannelNorm(Module):
 class BatchNorm2d(_ChannelNorm):
     """(x - mean) / sqrt(var + eps) * weight + bias per channel of (N, C, H, W) (Ioffe and Szegedy 2015).
 
-    In training mean and (biased) var are the batch's. running_mean and running_var move towards its mean and unbiased
-    variance by the fraction `momentum` (None: plain averages over all batches); eval uses those. Sequential gives
-    forward the `slope` of a leaky ReLU behind it (0: ReLU), and `moments`, the sums of the convolution in front.
+    In training mean and (biased) var are the batch's, and running_mean, running_var move towards them, the latter to
+    the unbiased one, by the fraction `momentum` (None: plain averages over all batches). In eval the running ones are
+    used. A `slope` given to forward, as Sequential does, is that of a leaky ReLU behind it (0: ReLU); `moments` is
+    what the convolution in front of it found out (fused.conv_moments).
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class BatchNorm2d(_ChannelNorm):
         """Whether the statistics are those of the batch."""
         return self.training or not self.track_running_stats
 
-    def forward(self, input: Tensor, slope: float = 1.0, moments: list | None = None) -> Tensor:
+    def forward(self, input: Tensor, slope: float = 1.0, moments: Any = None) -> Tensor:
         self._check_input(input)
         momentum: Any = self.momentum
         if self.training and self.track_running_stats:

@@ -23,19 +23,15 @@ __all__ = ["conv1d", "conv2d", "conv_matrix", "conv_transpose1d", "conv_transpos
 
 
 @op
-def conv(k, x, w, b=None, *, geo, slope=1.0, moments=None):
-    """y[n,k,p] = b[k] + sum over c, t of x[n,c,s*p+d*t-pad] w[k,c,t].
-
-    slope and moments as in `Kernels.conv`. The VJPs are those of the convolution alone: what
-    belongs to a slope is a node of its own (fused.conv_layer).
-    """
-    return k.conv(x, w, geo, b, slope, moments)
+def conv(k, x, w, b=None, *, geo):
+    """y[n,k,p] = b[k] + sum over c, t of x[n,c,s*p+d*t-pad] w[k,c,t]."""
+    return k.conv(x, w, geo, b)
 
 
 @op
-def conv_transpose(k, y, w, b=None, *, geo, slope=1.0, moments=None):
+def conv_transpose(k, y, w, b=None, *, geo):
     """x[n,c,i] = b[c] + sum over k and all (p, t) with s*p+d*t-pad = i of y[n,k,p] w[k,c,t]."""
-    return k.conv_transpose(y, w, geo, b, slope, moments)
+    return k.conv_transpose(y, w, geo, b)
 
 
 @op
@@ -76,8 +72,8 @@ def _geometry(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any)
     return shapes(name, x if len(x) == axes + 2 else (1, *x), w, groups, *law)
 
 
-def contract(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law, **more) -> Tensor:
-    """The contraction on a batch of 2-D images, for one axis or two, with a batch axis or not."""
+def arranged(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, law: tuple) -> tuple:
+    """(x, w, geo): a batch of 2-D images, 2-D kernels, and the geometry of their contraction."""
     if not isinstance(x, Tensor) or not isinstance(w, Tensor):
         given = f"{type(x).__name__} and {type(w).__name__}; wrap them in tensor(...)"
         raise TypeError(f"{op.name}{axes}d: expected tensors, got {given}")
@@ -86,19 +82,36 @@ def contract(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law, **mor
         geo = _geometry(op, axes, *shapes, groups, *law)
     except TypeError:  # a list cannot be looked up
         geo = _geometry.__wrapped__(op, axes, *shapes, groups, *law)
-    single = x.array.ndim == axes + 1
-    x = x.unsqueeze(0) if single else x
+    if x.array.ndim == axes + 1:
+        x = x.unsqueeze(0)
     if axes == 1:
         x, w = x.unsqueeze(2), w.unsqueeze(2)
-    y = op(x, w, b, geo=geo, **more)
-    y = y if axes == 2 else y.squeeze(2)
-    return y.squeeze(0) if single else y
+    return x, w, geo
+
+
+def restored(y: Tensor, axes: int, ndim: int) -> Tensor:
+    """A result in the form of the input, which had this many axes of images, and of all."""
+    if axes == 1:
+        y = y.squeeze(2)
+    return y if ndim == axes + 2 else y.squeeze(0)
+
+
+def contract(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any) -> Tensor:
+    """The contraction for images of one axis or two, with a batch axis or not."""
+    images, kernels, geo = arranged(op, axes, x, w, b, groups, law)
+    y = op(images, kernels, b, geo=geo)
+    return y if images is x else restored(y, axes, x.array.ndim)
 
 
 def conv2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """y[n,k,p] = bias[k] + sum over c, t of input[n,c,s*p+d*t-pad] weight[k,c,t]; no flip.
 
     input (N, C, H, W) or (C, H, W), weight (K, C / groups, R, S), bias (K,); output (N, K, P, Q)
@@ -110,17 +123,29 @@ def conv2d(
 
 
 def conv1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """`conv2d` along one axis: input (N, C, L) or (C, L), weight (K, C / groups, R)."""
     return contract(conv, 1, input, weight, bias, groups, stride, padding, dilation)
 
 
 def conv_transpose2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, output_size: Any = None,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+    output_size: Any = None,
+) -> Tensor:
     """The adjoint of `conv2d`: output[n,c,s*p+d*t-pad] += input[n,k,p] weight[k,c,t], plus bias[c].
 
     input (N, K, P, Q), weight (K, C / groups, R, S) as in `conv2d`, bias (C,); output (N, C, H, W)
@@ -133,9 +158,16 @@ def conv_transpose2d(
 
 
 def conv_transpose1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, output_size: Any = None,
-) -> Tensor:  # fmt: skip
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+    output_size: Any = None,
+) -> Tensor:
     """`conv_transpose2d` along one axis: input (N, K, P), weight (K, C / groups, R)."""
     law = (stride, padding, dilation, output_padding, output_size)
     return contract(conv_transpose, 1, input, weight, bias, groups, *law)

@@ -116,9 +116,9 @@ def reproduce(
                 "" if preset == "cpu" else f" --preset {preset}"
             )
             entry = {
-                "seconds": round(run.seconds, 1), "cpu_seconds": round(busy, 1), "steps": len(run.batches) * run.settings.epochs,
-                "curve": curve(run.folder / "log.jsonl"), "command": f"tinygen reproduce {name}{options}",
-                "threads": run.settings.threads,
+                "seconds": round(run.seconds, 1), "cpu_seconds": round(busy, 1),
+                "steps": len(run.batches) * run.settings.epochs, "curve": curve(run.folder / "log.jsonl"),
+                "command": f"tinygen reproduce {name}{options}", "threads": run.settings.threads,
             }  # fmt: skip
             _keep(name, data, preset, seed, figures, entry, file)
     result = [Figure(metric, [v for v, _ in values], _range(before, metric), values[0][1])

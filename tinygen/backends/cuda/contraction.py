@@ -72,17 +72,16 @@ class Contraction(Table):
 
         def run(
             a: Array, b: Array, c: Array, bias: Array | None, bias_inner: int = 0, slope: float = 1.0,
-            moments: list | None = None,
-        ) -> None:  # fmt: skip
+            moments: bool = False,
+        ) -> Array | None:  # fmt: skip
+            of_tiles = None
             if splits > 1:  # bias, activation and sums of channels come behind the second pass
                 slabs = self._empty((splits * c.size,), c.dtype)
                 target, last = slabs, (splits, c.size, None, 0, 1.0, None)
             else:
-                of_tiles = None
-                if moments is not None and kernel.startswith("gemm"):
+                if moments and kernel.startswith("gemm"):
                     pieces = 1 if "simt" in kernel else tile[1] // 32  # of a row of a tile: one for each warp
                     of_tiles = self._empty((t.groups * t.rows, len(t.phases) * j_tiles * pieces, 4), c.dtype)
-                    moments.append(of_tiles)
                 target, last = c, (1, 0, bias, bias_inner, slope, of_tiles)
             self._launch(
                 kernel, c, blocks, a, t.a_row, a_k, b, b_k, b_j, target, t.c_row, c_j, phases, len(t.phases), t.rows,
@@ -94,6 +93,7 @@ class Contraction(Table):
                     inner, channels = bias_inner, t.columns // bias_inner
                 grid = min(-(-c.size // 256), 32 * self.launcher.processors)
                 self._launch("sum_slabs", c, grid, slabs, c, c.size, splits, bias, inner, channels, slope)
+            return of_tiles
 
         return run
 
@@ -128,32 +128,46 @@ class Contraction(Table):
         """c (batch, m, n) = a @ b; sizes (m, k, n, batch), distances along batch, row and column; see gather.h."""
         self._product("matmul", c, *sizes, a_steps, b_steps)(a, b, c, bias, bias_inner, float(slope))
 
-    def conv(
-        self, x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0,
-        moments: list | None = None,
-    ) -> Array:  # fmt: skip
+    def conv(self, x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
+        return self._conv(x, w, geo, bias, slope, False)[0]
+
+    def conv_moments(
+        self, x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+    ) -> tuple[Array, Array | None]:
+        return self._conv(x, w, geo, bias, slope, True)
+
+    def _conv(
+        self, x: Array, w: Array, geo: Geometry, bias: Array | None, slope: float, moments: bool
+    ) -> tuple[Array, Array | None]:
         x, w, bias = self._inputs("conv", x, w, bias)
-        y = self._empty(geo.y_shape, x.dtype)
+        y, sums = self._empty(geo.y_shape, x.dtype), None
         if geo.is_dense:
             n, k, size = geo.x_shape[0], geo.w_shape[0], math.prod(geo.w_shape[1:])
             self._matrices(x, w, y, (n, size, k, 1), (0, size, 1), (0, 1, size), bias, 1, slope)
         else:
-            self._product("conv", x, geo)(w, x, y, bias, 0, float(slope), moments)
-        return y
+            sums = self._product("conv", x, geo)(w, x, y, bias, 0, float(slope), moments)
+        return y, sums
 
-    def conv_transpose(
-        self, y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0,
-        moments: list | None = None,
-    ) -> Array:  # fmt: skip
+    def conv_transpose(self, y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
+        return self._conv_transpose(y, w, geo, bias, slope, False)[0]
+
+    def conv_transpose_moments(
+        self, y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0
+    ) -> tuple[Array, Array | None]:
+        return self._conv_transpose(y, w, geo, bias, slope, True)
+
+    def _conv_transpose(
+        self, y: Array, w: Array, geo: Geometry, bias: Array | None, slope: float, moments: bool
+    ) -> tuple[Array, Array | None]:
         y, w, bias = self._inputs("conv_transpose", y, w, bias)
-        x = self._empty(geo.x_shape, y.dtype)
+        x, sums = self._empty(geo.x_shape, y.dtype), None
         if geo.is_dense:
             n, k, size = geo.x_shape[0], geo.w_shape[0], math.prod(geo.w_shape[1:])
             plane = geo.x_shape[2] * geo.x_shape[3]
             self._matrices(y, w, x, (n, k, size, 1), (0, k, 1), (0, size, 1), bias, plane, slope)
         else:
-            self._product("conv_transpose", y, geo)(w, y, x, bias, 0, float(slope), moments)
-        return x
+            sums = self._product("conv_transpose", y, geo)(w, y, x, bias, 0, float(slope), moments)
+        return x, sums
 
     def conv_weight(self, x: Array, y: Array, geo: Geometry) -> Array:
         x, y = self._inputs("conv_weight", x, y)

@@ -16,7 +16,7 @@ class Normalization(Table):
         return max(1, min(-(-4 * self.launcher.processors // max(1, channels)), n * s // 1024, 256))
 
     def channel_norm(
-        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: list | None = None
+        self, x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: Array | None = None
     ) -> tuple[Array, Array, Array]:
         x, weight, bias = self._inputs("channel_norm", x, weight, bias)
         n, channels, s = x.shape
@@ -25,11 +25,11 @@ class Normalization(Table):
         sizes, blocks = (n, channels, s, parts), channels * parts
         if n * s == 0:
             return y, self.xp.full_like(mean, math.nan), self.xp.full_like(rstd, math.nan)
-        if not moments:
+        if moments is None:
             pieces, statistics = parts, self._empty((channels, parts, 4), x.dtype)
             self._launch("channel_statistics", x, blocks, x, statistics, *sizes)
         else:
-            pieces, statistics = moments[-1].shape[1], moments[-1]
+            pieces, statistics = moments.shape[1], moments
             if pieces > 32:  # too many for each block to go through
                 of_tiles, statistics = statistics, self._empty((channels, 4), x.dtype)
                 self._launch("channel_combine", x, channels, of_tiles, statistics, n * s, pieces)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import nn, tape
+from tinygen import nn, observe, tape
 from tinygen.nn import functional as F
+from tinygen.nn.fusion import fused
 
 
 def test_sequential_is_a_list():
@@ -77,7 +78,7 @@ def test_sequential_fuses_nothing_that_is_watched():
     conv, act = nn.Conv2d(1, 2, 3), nn.ReLU()
     net = nn.Sequential(conv, act)
     ran = lambda net: [n.op.name for n in _nodes(net(x))]
-    assert ran(net) == ["conv", "leaky_relu_over"]
+    assert ran(net) == ["conv_leaky_relu"]
     handle = conv.register_forward_hook(lambda m, args, out: seen.append(out))
     assert ran(net) == ["conv", "relu"]
     assert (seen[0].detach().numpy() < 0).any()  # what the hook saw was not overwritten
@@ -100,6 +101,42 @@ def test_sequential_fuses_nothing_that_is_watched():
     assert ran(nn.Sequential(linear, nn.LeakyReLU(0.1))) == ["linear", "leaky_relu"]
     pooled, places = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2, return_indices=True))(x)
     assert (pooled.detach().numpy() >= 0).all() and places.shape == pooled.shape
+
+
+def test_what_runs_as_one_kernel():
+    conv, norm, act, pool = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)
+    flat, linear, leaky = nn.Flatten(), nn.Linear(8, 2), nn.LeakyReLU(0.2)
+    count = lambda *modules: len(list(fused(modules)))
+    assert count(conv, norm, act, flat, linear, leaky) == 3
+    assert count(conv, act, norm, leaky) == count(conv, norm) == count(linear, act) == count(norm, leaky) == 1
+    assert count(conv, nn.LeakyReLU(-0.1)) == count(conv, nn.Tanh()) == count(flat, act) == 2
+    assert list(fused([conv, act, pool])) == [conv, pool, act]
+    norm.eval()
+    assert count(conv, norm, act) == 2  # the running statistics need no sums
+    x = tg.randn(3, 1, 6, 6)
+    for modules in ([conv, norm.train(), act], [conv, leaky, norm, leaky], [conv, act, pool]):
+        apart, together = x, x
+        state = [b.array.copy() for b in norm.buffers()]
+        for module in modules:
+            apart = module(apart)
+        for b, before in zip(norm.buffers(), state, strict=True):
+            b.array[...] = before
+        for layer in fused(modules):
+            together = layer(together)
+        np.testing.assert_array_equal(together.detach().numpy(), apart.detach().numpy())
+        parameters = list(nn.ModuleList(modules).parameters())
+        for a, b in zip(tg.grad(together.sum(), parameters), tg.grad(apart.sum(), parameters), strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_a_recorded_backward_through_a_fused_layer_computes_nothing_again():
+    """As in a gradient penalty: no composite, so no convolution beside the forward one."""
+    x = tg.randn(2, 1, 6, 6, requires_grad=True)
+    net, ran = nn.Sequential(nn.Conv2d(1, 2, 3), nn.LeakyReLU(0.2)), []
+    with observe.observing(lambda op, *_: ran.append(op.name)):
+        (g,) = tg.grad(net(x).sum(), x, create_graph=True)
+    assert ran[0] == "conv_leaky_relu" and ran[-2:] == ["leaky_relu_backward", "conv_transpose"] and "conv" not in ran
+    assert tg.grad(g.square().sum(), net[0].weight)[0].shape == net[0].weight.shape
 
 
 def _nodes(tensor):
