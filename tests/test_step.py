@@ -110,7 +110,8 @@ def test_a_step_offers_what_it_or_a_class_above_it_answers():
         def health(self, metrics):
             return "fine"
 
-    offered = lambda step: [n for n in ("measure", "summary", "pictures", "sample", "apply", "health") if step.offers(n)]
+    names = ("measure", "summary", "pictures", "sample", "apply", "health")
+    offered = lambda step: [name for name in names if step.offers(name)]
     assert offered(Step()) == []
     assert offered(Sampler()) == ["sample"]
     assert offered(Child()) == ["sample", "health"]
