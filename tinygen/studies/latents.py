@@ -64,5 +64,5 @@ def one_nearest_neighbour(codes: np.ndarray, labels: np.ndarray, queries: np.nda
 
 def _mixed(a: np.ndarray, first: tg.Tensor, b: np.ndarray, last: tg.Tensor) -> tg.Tensor:
     """(steps, D): a_t first + b_t last, in the codes' dtype and on their device."""
-    a, b = (tg.tensor(weights[:, None], dtype=first.dtype, device=first.device) for weights in (a, b))
-    return a * first + b * last
+    column = lambda weights: tg.tensor(weights[:, None], dtype=first.dtype, device=first.device)
+    return column(a) * first + column(b) * last
