@@ -67,6 +67,7 @@ def test_the_update_follows_the_elbo_with_its_noise(likelihood, beta):
     step = made(likelihood, beta=beta, lr=1e-3)
     by_hand.stir(step.encoder, step.decoder)
     x, labels = by_hand.images(7)
+    by_hand.leave_gradients(step.encoder, step.decoder, step.likelihood)
     before, noise = parameters(step), seeded(7)
     metrics = step((x, labels))
     pixels = x.numpy().astype(float)
