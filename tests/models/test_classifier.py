@@ -110,6 +110,7 @@ def test_without_steps_the_rate_stays():
     for _ in range(5):
         step(by_hand.images())
     assert step.optimizer.param_groups[0]["lr"] == 2e-3
+    assert made().optimizer.param_groups[0]["lr"] == 1e-3
 
 
 def test_augmented_images_are_what_is_learned():

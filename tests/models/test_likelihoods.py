@@ -49,6 +49,7 @@ def test_the_mean_is_the_sigmoid_of_the_logits():
 def test_only_a_gaussian_learns():
     assert list(dict(Bernoulli().named_parameters())) == []
     assert list(dict(Gaussian().named_parameters())) == ["log_sigma"]
+    assert Gaussian().log_sigma.item() == -1.0
 
 
 def test_at_the_best_sigma_its_gradient_is_zero():

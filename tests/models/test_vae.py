@@ -230,6 +230,7 @@ def test_beta_weighs_the_kl_in_the_loss_only():
 def test_one_optimizer_moves_encoder_decoder_and_likelihood_at_the_rate_given():
     step = made(Gaussian, lr=0.02)
     assert [group["lr"] for group in step.optimizer.param_groups] == [0.02]
+    assert made().optimizer.param_groups[0]["lr"] == 1e-3 and made().beta == 1.0
     before = [by_hand.learned(network) for network in step.networks().values()]
     step(by_hand.images(40))
     assert all(by_hand.all_moved(a, by_hand.learned(b)) for a, b in zip(before, step.networks().values()))
