@@ -87,3 +87,9 @@ def test_an_image_that_cannot_be_halved_so_often_is_refused_with_the_remedy():
 def test_points_are_refused_by_their_shape():
     with pytest.raises(ValueError, match=r"needs images .*the data's shape is \(2,\)"):
         ConvEncoder((2,), (4,), (), 3)
+
+
+def test_linear_layers_have_the_widths_in_the_order_given():
+    widths = lambda network: [m.out_features for m in network.modules() if isinstance(m, nn.Linear)]
+    assert widths(ConvEncoder((1, 8, 8), (3,), (6, 7), 5)) == [6, 7, 5]
+    assert widths(ConvDecoder((1, 8, 8), (3,), (6, 7), 5)) == [6, 7, 3 * 16]

@@ -130,3 +130,11 @@ def test_numbers_of_parameters_on_mnist():
     encoder, decoder = MLPEncoder(mnist, (512, 256), 32), MLPDecoder(mnist, (256, 512), 32)
     weights = 2 * (784 * 512 + 512 * 256 + 256 * 32)
     assert count(encoder) + count(decoder) == weights + 2 * (512 + 256) + 32 + 784
+
+
+def test_layers_have_the_widths_in_the_order_given():
+    widths = lambda network: [m.out_features for m in network.modules() if isinstance(m, nn.Linear)]
+    assert widths(MLPEncoder(SHAPE, (7, 6), 4)) == [7, 6, 4]
+    assert widths(MLPDecoder(SHAPE, (7, 6), 4)) == [7, 6, 30]
+    assert widths(MLPGenerator(SHAPE, (7, 6), 4)) == [7, 6, 30]
+    assert widths(MLPDiscriminator(SHAPE, (7, 6))) == [7, 6, 1]
