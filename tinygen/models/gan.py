@@ -39,7 +39,7 @@ class GANStep(Step):
         self.game, self.penalty, self.constrain = game, penalty, constrain
         self.latent, self.rounds = latent, rounds
         self.generator_optimizer = optimizer(generator.parameters(), lr=lr)
-        self.discriminator_optimizer = optimizer(discriminator.parameters(), lr=d_lr or lr)
+        self.discriminator_optimizer = optimizer(discriminator.parameters(), lr=lr if d_lr is None else d_lr)
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
         for real in batch[0].chunk(self.rounds):  # each update of D has its own share of the batch

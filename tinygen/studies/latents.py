@@ -24,18 +24,21 @@ def encoded(encode: Callable, images: np.ndarray, size: int = 1000) -> np.ndarra
 
 def line(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:
     """(steps, D): codes on the line from `first` to `last`, both (D,), which are its ends exactly."""
-    share = tg.linspace(0, 1, steps).reshape(steps, 1)
-    return (1 - share) * first + share * last
+    share = np.linspace(0, 1, steps)
+    return _mixed(1 - share, first, share, last)
 
 
 def great_circle(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:
-    """(steps, D): codes on the arc from `first` to `last`; parallel ones are joined by a line (Shoemake 1985)."""
+    """(steps, D): codes on the arc from `first` to `last`, its ends exactly (Shoemake 1985).
+
+    Parallel codes, of equal or opposite direction, are joined by a line.
+    """
     cosine = (first @ last / (first.norm() * last.norm())).clamp(-1, 1).item()
-    angle = float(np.arccos(cosine))
+    angle = np.arccos(cosine)
     if np.sin(angle) < 1e-6:
         return line(first, last, steps)
-    share = tg.linspace(0, 1, steps).reshape(steps, 1)
-    return (((1 - share) * angle).sin() * first + (share * angle).sin() * last) / float(np.sin(angle))
+    share = np.linspace(0, 1, steps)
+    return _mixed(np.sin((1 - share) * angle) / np.sin(angle), first, np.sin(share * angle) / np.sin(angle), last)
 
 
 def in_the_plane(codes: np.ndarray) -> np.ndarray:
@@ -49,9 +52,17 @@ def in_the_plane(codes: np.ndarray) -> np.ndarray:
 def one_nearest_neighbour(codes: np.ndarray, labels: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> float:
     """The share of `queries` (M, D) whose nearest of `codes` (N, D) has their label."""
     right = 0
+    centre = codes.mean(0)  # |x|^2 - 2xy loses digits far from the origin
+    codes, queries = codes - centre, queries - centre
     squares = (codes**2).sum(1)
     for start in range(0, len(queries), 500):
         part = slice(start, start + 500)
         nearest = (squares - 2 * queries[part] @ codes.T).argmin(1)
         right += int((labels[nearest] == answers[part]).sum())
     return right / len(queries)
+
+
+def _mixed(a: np.ndarray, first: tg.Tensor, b: np.ndarray, last: tg.Tensor) -> tg.Tensor:
+    """(steps, D): a_t first + b_t last, in the codes' dtype and on their device."""
+    column = lambda weights: tg.tensor(weights[:, None], dtype=first.dtype, device=first.device)
+    return column(a) * first + column(b) * last

@@ -1,0 +1,43 @@
+"""What the numbers of a game mean, in plain words."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tinygen.models import games
+from tinygen.models.health import of_a_game
+
+FINE = {"d_loss": 1.0, "d_accuracy": 0.8, "d_grad": 1.0, "g_grad": 1.0}
+
+
+def test_health_in_plain_words():
+    assert "balanced" in of_a_game(FINE) and "80%" in of_a_game(FINE)
+    assert "D has won" in of_a_game(FINE | {"d_accuracy": 1.0, "d_loss": 0.001})
+    assert "guessing" in of_a_game(FINE | {"d_accuracy": 0.5})
+    assert "explode" in of_a_game(FINE | {"g_grad": 2000.0})
+    assert "explode" in of_a_game(FINE | {"d_grad": 2000.0})
+    assert "well ahead" in of_a_game(FINE | {"d_accuracy": 0.97})
+
+
+def test_a_d_that_is_never_wrong_has_won_only_where_its_loss_is_at_its_floor():
+    sure = FINE | {"d_accuracy": 1.0, "d_loss": 0.34}
+    assert "well ahead" in of_a_game(sure)
+    assert "D has won" in of_a_game(sure, games.minimax(0.1).floor)  # -0.1 log 0.1 - 0.9 log 0.9 = 0.325
+    assert "lower D's learning rate (--set d_lr=...)" in of_a_game(sure, 0.325)
+
+
+def test_gradient_norms_are_told():
+    assert "gradient norms D 0.25, G 3" in of_a_game(FINE | {"d_grad": 0.25, "g_grad": 3.0})
+
+
+def test_a_critic_has_no_accuracy():
+    told = of_a_game({"critic_estimate": 1.2345, "d_loss": -1.2, "d_grad": 1.0, "g_grad": 2.0}, -math.inf)
+    assert told == "the critic tells 1.23 between real and fake (gradient norms D 1, G 2)"
+
+
+@pytest.mark.parametrize(("covered", "told"), [(3, True), (7, True), (8, False), (10, False)])
+def test_a_collapse_is_named(covered, told):
+    found = of_a_game(FINE | {"classes_covered": float(covered)})
+    assert (f"G makes {covered} of 10 digits" in found) is told

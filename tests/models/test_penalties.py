@@ -1,0 +1,96 @@
+"""Penalties of an autoencoder against sums and differences written out in NumPy."""
+
+from __future__ import annotations
+
+import by_hand
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import nn
+from tinygen.models import penalties
+from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
+
+SHAPE = (2, 8, 9)
+
+
+def networks():
+    pair = ConvEncoder(SHAPE, (3,), (), 4), nn.Sequential(ConvDecoder(SHAPE, (3,), (), 4), nn.Sigmoid())
+    by_hand.stir(*pair)
+    return pair
+
+
+def kernels(*modules):
+    return [p for module in modules for p in module.parameters() if p.ndim > 1]
+
+
+def paid(penalty, encoder, decoder, x):
+    code = encoder(x)
+    return penalty(encoder, decoder, x, code, decoder(code))
+
+
+def test_weights_are_summed_over_both_networks_without_biases():
+    encoder, decoder = networks()
+    x, _ = by_hand.images(3, SHAPE)
+    every = [w.detach().numpy().astype(float) for w in kernels(encoder, decoder)]
+    assert len(every) == 4
+    one = paid(penalties.weights_l1(0.3), encoder, decoder, x)
+    two = paid(penalties.weights_l2(0.3), encoder, decoder, x)
+    assert one.shape == two.shape == ()
+    assert one.item() == pytest.approx(0.3 * sum(abs(w).sum() for w in every), rel=1e-5)
+    assert two.item() == pytest.approx(0.3 * sum((w**2).sum() for w in every), rel=1e-5)
+
+
+def test_codes_are_summed_over_entries_and_averaged_over_the_batch():
+    code = tg.tensor(np.float32([[1.0, -2.0, 0.0], [0.5, 0.5, -3.0]]))
+    value = penalties.code_l1(0.1)(None, None, None, code, None)
+    assert value.shape == () and value.item() == pytest.approx(0.1 * (3 + 4) / 2)
+    planes = code.reshape(2, 3, 1, 1).expand(2, 3, 2, 2)
+    assert penalties.code_l1(0.1)(None, None, None, planes, None).item() == pytest.approx(4 * 0.1 * (3 + 4) / 2)
+
+
+def test_total_variation_sums_differences_of_neighbours():
+    y = np.random.default_rng(3).normal(size=(3, *SHAPE)).astype("f4")
+    expected = 0.0
+    for n, c, i, j in np.ndindex(y.shape):
+        expected += abs(y[n, c, i + 1, j] - y[n, c, i, j]) if i + 1 < SHAPE[1] else 0
+        expected += abs(y[n, c, i, j + 1] - y[n, c, i, j]) if j + 1 < SHAPE[2] else 0
+    value = penalties.total_variation(0.2)(None, None, None, None, tg.tensor(y))
+    assert value.shape == () and value.item() == pytest.approx(0.2 * expected / 3, rel=1e-5)
+    assert penalties.total_variation(0.2)(None, None, None, None, tg.ones(2, 1, 8, 8)).item() == 0
+    ramp = tg.arange(4).float().reshape(1, 1, 1, 4).expand(1, 1, 3, 4)
+    assert penalties.total_variation(1.0)(None, None, None, None, ramp).item() == 9  # 3 rows of 3 differences
+
+
+def test_contraction_is_the_squared_jacobian_of_the_code_over_the_batch():
+    encoder = ConvEncoder((1, 8, 8), (3,), (5,), 4).double()
+    by_hand.stir(encoder)
+    x = tg.randn(3, 1, 8, 8, dtype=tg.float64)
+    total = 0.0
+    with tg.no_grad():
+        for i in range(64):
+            step = np.zeros(64)
+            step[i] = 1e-6
+            ahead, back = (encoder(x + s * tg.tensor(step).reshape(1, 1, 8, 8)).numpy() for s in (1, -1))
+            total += (((ahead - back) / 2e-6) ** 2).sum()
+    value = penalties.contractive(0.7)(encoder, None, x, None, None)
+    assert value.shape == () and value.item() == pytest.approx(0.7 * total / 3, rel=1e-6)
+    value.backward()
+    first = next(encoder.parameters())
+    assert first.grad is not None and first.grad.abs().max().item() > 0
+    assert x.grad is None and not x.requires_grad
+
+
+def test_every_penalty_moves_what_it_speaks_of():
+    """code_l1 reaches the encoder alone, contractive too; the others reach both networks."""
+    x, _ = by_hand.images(3, SHAPE)
+    reach = {"weights_l1": (1, 1), "weights_l2": (1, 1), "code_l1": (1, 0), "contractive": (1, 0),
+             "total_variation": (1, 1)}  # fmt: skip
+    for name, expected in reach.items():
+        encoder, decoder = networks()
+        paid(getattr(penalties, name)(1.0), encoder, decoder, x).backward()
+        moved = [
+            int(any(p.grad is not None and p.grad.abs().max().item() > 0 for p in network.parameters()))
+            for network in (encoder, decoder)
+        ]
+        assert tuple(moved) == expected, name

@@ -1,0 +1,115 @@
+"""The space of codes: ends, norms, the plane, and neighbours, against loops in NumPy."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen.studies import latents
+
+
+def ends(seed=0, size=7, dtype=np.float32):
+    draw = np.random.default_rng(seed)
+    return draw.normal(size=size).astype(dtype), draw.normal(size=size).astype(dtype)
+
+
+def test_codes_in_pieces_are_the_codes_in_order():
+    asked = []
+
+    def encode(x):
+        asked.append(len(x))
+        return x.flatten(1)[:, :3] * 2
+
+    images = np.random.default_rng(0).random((25, 1, 8, 8), np.float32)
+    found = latents.encoded(encode, images, size=10)
+    assert asked == [10, 10, 5]
+    assert np.array_equal(found, 2 * images.reshape(25, -1)[:, :3])
+
+
+@pytest.mark.parametrize("path", [latents.line, latents.great_circle])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_ends_of_a_path_are_the_codes_bit_for_bit(path, dtype):
+    for seed in range(30):
+        a, b = ends(seed, dtype=dtype)
+        found = path(tg.tensor(a), tg.tensor(b), 5).numpy()
+        assert found.dtype == dtype and found.shape == (5, 7)
+        assert np.array_equal(found[0], a) and np.array_equal(found[-1], b)
+
+
+def test_codes_on_a_line_lie_at_equal_distances():
+    a, b = ends()
+    found = latents.line(tg.tensor(a), tg.tensor(b), 5).numpy()
+    for t in range(5):
+        np.testing.assert_allclose(found[t], (1 - t / 4) * a + t / 4 * b, rtol=1e-5, atol=1e-6)
+
+
+def test_codes_on_a_great_circle_turn_at_equal_angles():
+    a, b = (v / np.linalg.norm(v) for v in ends(dtype=np.float64))
+    found = latents.great_circle(tg.tensor(a), tg.tensor(b), 9).numpy()
+    angles = [np.arccos(u @ v) for u, v in pairwise(found)]
+    assert angles == pytest.approx([np.arccos(a @ b) / 8] * 8, rel=1e-9)
+    plane = np.linalg.svd(found)[1]
+    assert plane[2] < 1e-12  # all in the plane of both ends
+
+
+def test_a_great_circle_keeps_the_norm_and_a_line_does_not():
+    a, b = ends(dtype=np.float64)
+    b *= np.linalg.norm(a) / np.linalg.norm(b)
+    arc = np.linalg.norm(latents.great_circle(tg.tensor(a), tg.tensor(b), 9).numpy(), axis=1)
+    chord = np.linalg.norm(latents.line(tg.tensor(a), tg.tensor(b), 9).numpy(), axis=1)
+    assert arc == pytest.approx([np.linalg.norm(a)] * 9, rel=1e-12)
+    assert chord[4] < 0.95 * arc[4]
+
+
+def test_halfway_between_two_axes():
+    middle = latents.great_circle(tg.tensor([1.0, 0.0]), tg.tensor([0.0, 1.0]), 3)[1].tolist()
+    assert middle == pytest.approx([2**-0.5, 2**-0.5])
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, -1.0])
+def test_parallel_codes_are_joined_by_a_line(factor):
+    a = tg.tensor(ends()[0])
+    found = latents.great_circle(a, factor * a, 3).numpy()
+    np.testing.assert_allclose(found, latents.line(a, factor * a, 3).numpy())
+    assert np.isfinite(found).all()
+
+
+def test_the_plane_holds_the_two_directions_of_largest_variance():
+    draw = np.random.default_rng(2)
+    turn = np.linalg.qr(draw.normal(size=(6, 6)))[0]
+    codes = draw.normal(size=(400, 6)) * [0.1, 5, 0.2, 0.3, 2, 0.1] @ turn + 7
+    found = latents.in_the_plane(codes)
+    values, vectors = np.linalg.eigh(np.cov(codes.T))
+    expected = (codes - codes.mean(0)) @ vectors[:, [-1, -2]]
+    assert found.shape == (400, 2)
+    assert found.var(0, ddof=1) == pytest.approx(values[[-1, -2]])
+    np.testing.assert_allclose(abs(found), abs(expected), atol=1e-9)
+
+
+def test_codes_of_two_numbers_are_drawn_as_they_are():
+    codes = np.random.default_rng(2).normal(size=(9, 2))
+    assert latents.in_the_plane(codes) is codes
+
+
+@pytest.mark.parametrize("far", [0.0, 3000.0])
+def test_the_nearest_neighbour_is_that_of_a_double_loop(far):
+    """Also far from the origin, and over more queries than a block holds."""
+    draw = np.random.default_rng(5)
+    codes, queries = (draw.normal(size=(n, 3)).astype(np.float32) + np.float32(far) for n in (80, 1100))
+    labels, answers = draw.integers(0, 4, 80), draw.integers(0, 4, 1100)
+    right = 0
+    for query, answer in zip(queries.astype(float), answers):
+        distances = [((query - code) ** 2).sum() for code in codes.astype(float)]
+        right += labels[int(np.argmin(distances))] == answer
+    assert latents.one_nearest_neighbour(codes, labels, queries, answers) == pytest.approx(right / 1100, abs=1e-9)
+
+
+def test_shares_that_are_known():
+    codes, labels = np.eye(4), np.arange(4)
+    share = lambda answers: latents.one_nearest_neighbour(codes, labels, 0.9 * codes, np.array(answers))
+    assert share([0, 1, 2, 3]) == 1.0
+    assert share([1, 0, 3, 2]) == 0.0
+    assert share([0, 1, 3, 2]) == 0.5
