@@ -21,6 +21,7 @@ from typing import Any
 
 import tinygen as tg
 from tinygen.data import KNOWN, Dataset, load
+from tinygen.errors import UserError
 from tinygen.step import Step
 from tinygen.training import Display, Keep, Run, Tensors, aside, load_checkpoint, new_folder, restore
 from tinygen.training.run import BEST, CHECKPOINT
@@ -114,6 +115,8 @@ def build(settings: Settings, bases: Sequence[Step] | None = None) -> Step:
     tg.manual_seed(settings.seed)
     try:
         step = recipe.build(given_of(settings), *bases, **settings.arguments)
+    except UserError:
+        raise
     except (TypeError, ValueError, IndexError) as error:
         changed = {k: v for k, v in settings.arguments.items() if v != recipe.defaults().get(k)}
         raise RunError(
