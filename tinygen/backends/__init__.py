@@ -17,6 +17,7 @@ import os
 from types import ModuleType
 from typing import Any, Protocol
 
+from ..errors import DeviceError, SettingError
 from .arrays import Array
 from .geometry import Geometry, Pieces, Shape, Taps
 
@@ -187,7 +188,7 @@ def _load(name: str) -> Any:
             "cuda": "install CuPy with pip install 'tinygen[cuda13]' (or 'tinygen[cuda12]'), or use device='cpu'",
             "cuda-emulated": "install g++, or name a C++17 compiler in the environment variable CXX",
         }[name]
-        raise RuntimeError(f"device '{name}' cannot be used here: {error}; {remedy}") from error
+        raise DeviceError(f"device '{name}' cannot be used here: {error}; {remedy}") from error
 
 
 def device(name: str | Device = "cpu") -> Device:
@@ -200,11 +201,11 @@ def device(name: str | Device = "cpu") -> Device:
     if name.startswith("cuda:"):
         if name != "cuda:0":
             remedy = "set CUDA_VISIBLE_DEVICES to choose another, and use 'cuda'"
-            raise ValueError(f"device: {name!r}: tinygen uses one GPU, the first it sees; {remedy}")
+            raise SettingError(f"device: {name!r}: tinygen uses one GPU, the first it sees; {remedy}")
         name = "cuda"
     if name not in _devices:
         if name not in _MODULES:
-            raise ValueError(f"device: unknown device {name!r}; known devices are {', '.join(map(repr, _MODULES))}")
+            raise SettingError(f"device: unknown device {name!r}; known devices are {', '.join(map(repr, _MODULES))}")
         _devices[name] = Device(name, _load(name))
     return _devices[name]
 

@@ -20,6 +20,7 @@ import numpy as np
 
 import tinygen._cpu as _cpu  # not `from tinygen import`: where it is missing, the error must name tinygen._cpu
 
+from ..errors import SettingError
 from .arrays import FLOATS, check_floats, check_in_place, check_out, float_dtype
 from .geometry import Geometry, Pieces, Shape, Taps, extents
 
@@ -37,7 +38,7 @@ def _select_isa() -> None:
         _cpu.select(wanted)
     except ValueError as error:
         legal = ", ".join(["reference", *_cpu.isas()])
-        raise ValueError(f"TINYGEN_CPU={wanted!r}: {error}; this machine runs {legal} (unset: the last)") from None
+        raise SettingError(f"TINYGEN_CPU={wanted!r}: {error}; this machine runs {legal} (unset: the last)") from None
 
 
 def _default_threads() -> int:

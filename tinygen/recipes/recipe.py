@@ -45,6 +45,7 @@ class Recipe:
     lectures: tuple[int, ...] = ()
     data: str = "digits"
     labels: bool = False
+    unlabelled: bool = False
     epochs: int = 10
     batch_size: int = 128
     drop_last: bool = False
@@ -72,14 +73,14 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {}
-_INHERITED = ("data", "labels", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "baselines")
+_INHERITED = ("data", "labels", "unlabelled", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "baselines")
 
 
 def recipe(summary: str, *, like: Callable | None = None, lectures: tuple[int, ...] = (), **plan: Any) -> Callable:
     """Decorator: registers a function as a recipe and returns it unchanged.
 
-    Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them; `epochs`,
-    `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu` and `tiny`: what differs there; `on`: names of
+    Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and
+    `unlabelled`, whether some images may lack theirs; `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu` and `tiny`: what differs there; `on`: names of
     recipes whose trained Steps the function receives after `given`; `baselines`, functions of baselines.py.
     """
 

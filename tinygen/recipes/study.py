@@ -107,8 +107,10 @@ def run_study(
         raise RunError(f"study {name} stands on no run; leave {folder} out")
     if folders:
         _check_fits(chosen, folders[0])
-    data = read_settings(folders[0]).data["name"] if folders else None
-    folders += [stand_on(base, data, preset, display) for base in chosen.on[len(folders) :]]
+    source = read_settings(folders[0]).data if folders else None
+    for base in chosen.on[len(folders) :]:
+        folders.append(stand_on(base, source, preset, display))
+        source = source or read_settings(folders[0]).data  # all of them on the same data
     trained = []
     for one in folders:
         settings = read_settings(one)
@@ -123,10 +125,10 @@ def run_study(
             _save(content, target / f"{title}.png")
         content = {
             "study": name, "runs": [str(f) for f in folders], "arguments": values, "seed": seed,
-            "metrics": dict(findings.metrics), "table": [dict(row) for row in findings.table],
+            "metrics": {metric: float(value) for metric, value in findings.metrics.items()}, "table": [dict(row) for row in findings.table],
             "version": tg.__version__,
         }  # fmt: skip
-        (target / "study.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (target / "study.json").write_text(json.dumps(content, indent=2, default=float) + "\n", encoding="utf-8")
     return findings, target
 
 
@@ -148,4 +150,4 @@ def _check_fits(chosen: Study, folder: Path) -> None:
 def _offers_the_same(one: str, other: str) -> bool:
     """Whether two recipes build the same kind of Step, as their functions' annotations say."""
     kinds = [inspect.signature(find(name).build).return_annotation for name in (one, other)]
-    return kinds[0] == kinds[1]
+    return kinds[0] == kinds[1] is not inspect.Signature.empty
