@@ -122,7 +122,7 @@ def _sample_options(parser: argparse.ArgumentParser) -> None:
 def _apply_options(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures")
-    parser.add_argument("--out", type=Path, help="picture file, or folder for several (default: <file>-<run>.png); or .npy")
+    parser.add_argument("--out", type=Path, help=".png or .npy file, or folder for several (default: <file>-<run>.png)")
 
 
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:
@@ -316,7 +316,7 @@ def _sample(arguments: argparse.Namespace) -> None:
     step = load_run(arguments.run, arguments.device)
     parameters = dict(list(inspect.signature(step.sample).parameters.items())[1:])
     is_text = lambda name: name in parameters and annotation(parameters[name]).startswith("str")
-    options = {name: text if is_text(name) else value_of(text) for name, text in _pairs(arguments.further)}
+    options: dict[str, Any] = {name: text if is_text(name) else value_of(text) for name, text in _pairs(arguments.further)}
     if step.offers("sample"):
         check_arguments(f"sampling {arguments.run}", parameters, options, "--")
     target = arguments.out or arguments.run / f"sample-{arguments.seed}.png"

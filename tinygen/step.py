@@ -6,7 +6,8 @@
         def measure(self, batch): ...                   # means over a test batch
 
 A Step's parts are found by walking its attributes, as `Module` finds its parameters: networks, optimizers, schedules,
-averages of weights, image pools, and other Steps that it stands on. What a Step does not answer it inherits: an empty dict, or an error that says why.
+averages of weights, image pools, other Steps that it stands on. What a Step does not answer it inherits: an empty dict,
+or an error that says why.
 
 Absent on purpose: hooks, devices as options, the loop (tinygen/training), and any choice between algorithms.
 """

@@ -73,15 +73,18 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {}
-_INHERITED = ("data", "labels", "unlabelled", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "baselines")
+_INHERITED = (
+    "data", "labels", "unlabelled", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "baselines",
+)  # fmt: skip
 
 
 def recipe(summary: str, *, like: Callable | None = None, lectures: tuple[int, ...] = (), **plan: Any) -> Callable:
     """Decorator: registers a function as a recipe and returns it unchanged.
 
-    Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and
-    `unlabelled`, whether some images may lack theirs; `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu` and `tiny`: what differs there; `on`: names of
-    recipes whose trained Steps the function receives after `given`; `baselines`, functions of baselines.py.
+    Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and `unlabelled`,
+    whether some images may lack theirs; `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu`
+    and `tiny`: what differs there; `on`: names of recipes whose trained Steps the function receives after `given`;
+    `baselines`, functions of baselines.py.
     """
 
     def register(build: Callable) -> Callable:

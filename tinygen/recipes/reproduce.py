@@ -25,7 +25,7 @@ from tinygen.training import Display, new_folder, read_log
 from .recipe import RECIPES, find
 from .run import OPTIONS, start
 from .scores import score
-from .settings import TINY_LIMIT, Settings, prepare, writing
+from .settings import TINY_LIMIT, Settings, prepare
 from .study import STUDIES, find_study, run_study
 
 FILE = Path(__file__).with_name("expected.json")

@@ -125,8 +125,8 @@ def run_study(
             _save(content, target / f"{title}.png")
         content = {
             "study": name, "runs": [str(f) for f in folders], "arguments": values, "seed": seed,
-            "metrics": {metric: float(value) for metric, value in findings.metrics.items()}, "table": [dict(row) for row in findings.table],
-            "version": tg.__version__,
+            "metrics": {metric: float(value) for metric, value in findings.metrics.items()},
+            "table": [dict(row) for row in findings.table], "version": tg.__version__,
         }  # fmt: skip
         (target / "study.json").write_text(json.dumps(content, indent=2, default=float) + "\n", encoding="utf-8")
     return findings, target

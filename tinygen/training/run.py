@@ -187,7 +187,8 @@ class Run(Callback):
         with aside(self.step, self.seed):
             found = evaluate(self.step, Tensors(keep.batches, self.device))
         if keep.metric not in found:
-            raise UserError(f"{keep.metric!r} cannot choose an epoch: this model measures {', '.join(found) or 'nothing'}")
+            known = ", ".join(found) or "nothing"
+            raise UserError(f"{keep.metric!r} cannot choose the best epoch: this model measures {known}")
         low = keep.metric not in NAMES or NAMES[keep.metric].good != "high"
         if self._improved(f"validation {keep.metric}", found[keep.metric], low) == self.position.epoch:
             save_checkpoint(self.folder / BEST, self._state())
