@@ -316,7 +316,8 @@ def _sample(arguments: argparse.Namespace) -> None:
     step = load_run(arguments.run, arguments.device)
     parameters = dict(list(inspect.signature(step.sample).parameters.items())[1:])
     is_text = lambda name: name in parameters and annotation(parameters[name]).startswith("str")
-    options: dict[str, Any] = {name: text if is_text(name) else value_of(text) for name, text in _pairs(arguments.further)}
+    pairs = _pairs(arguments.further)
+    options: dict[str, Any] = {name: text if is_text(name) else value_of(text) for name, text in pairs}
     if step.offers("sample"):
         check_arguments(f"sampling {arguments.run}", parameters, options, "--")
     target = arguments.out or arguments.run / f"sample-{arguments.seed}.png"
