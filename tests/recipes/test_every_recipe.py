@@ -168,10 +168,8 @@ def test_every_argument_says_what_it_means(trained):
 # ---------------------------------------------------------------------------------- who learns what
 
 
-def test_every_optimizer_moves_its_own_weights_alone(trained, monkeypatch):
-    step = load_run(trained.folder)
-    for network in step.networks().values():
-        network.train()
+def test_every_optimizer_moves_its_own_weights_alone(trained, tmp_path, monkeypatch):
+    step = tiny(trained.settings.recipe, tmp_path / "fresh").step
     owned = {name: {id(p) for g in o.param_groups for p in g["params"]} for name, o in optimizers(step).items()}
     everything = parameters(step)
     for name, others in owned.items():
