@@ -90,6 +90,8 @@ def recipe(summary: str, *, like: Callable | None = None, lectures: tuple[int, .
     def register(build: Callable) -> Callable:
         name = build.__name__.replace("_", "-")
         base = next((r for r in RECIPES.values() if r.build is like), None)
+        if like and not base:
+            raise ValueError(f"recipe {name}: like={like.__name__} is no recipe")
         inherited = {key: getattr(base, key) for key in _INHERITED} if base else {}
         if name in RECIPES and RECIPES[name].chapter != build.__module__:
             raise ValueError(f"two recipes are called {name!r}: in {RECIPES[name].chapter} and {build.__module__}")

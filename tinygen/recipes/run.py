@@ -22,6 +22,7 @@ from typing import Any
 
 import tinygen as tg
 from tinygen.data import KNOWN, Dataset, load
+from tinygen.errors import UserError
 from tinygen.metrics.names import NAMES
 from tinygen.step import Step
 from tinygen.training import (
@@ -315,9 +316,9 @@ def _named(path: Path) -> Iterator[None]:
     """Context manager in which a checkpoint that does not fit becomes a RunError that names its file."""
     try:
         yield
-    except RunError:
+    except UserError:
         raise
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RuntimeError) as error:
         raise RunError(f"{path}: {' '.join(str(error).split())}") from error
 
 

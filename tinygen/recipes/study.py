@@ -23,7 +23,7 @@ import tinygen as tg
 from tinygen.data import Dataset
 from tinygen.training import Display, save_picture
 
-from .recipe import find, nearest
+from .recipe import find, meanings, nearest
 from .run import data_of, load_run, stand_on
 from .settings import RunError, Settings, check_arguments, read_settings, writing
 
@@ -63,6 +63,7 @@ class Study:
     on: tuple[str, ...] = ()
     lectures: tuple[int, ...] = ()
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)  # of the arguments: lines of the docstring
 
     def arguments(self) -> dict[str, inspect.Parameter]:
         """What `--set` may change: the function's parameters that have a default."""
@@ -78,12 +79,15 @@ def study(
 ) -> Callable:
     """Decorator: registers a function as a study and returns it unchanged.
 
-    `on`: names of recipes; `tiny`: arguments that make it take seconds.
+    `on`: names of recipes; `tiny`: arguments that make it take seconds. The docstring's first line says what is found;
+    one line `name: meaning` follows for each argument.
     """
 
     def register(run: Callable) -> Callable:
         name = run.__name__.replace("_", "-")
-        STUDIES[name] = Study(name, summary, run, run.__module__, on, lectures, tiny or {})
+        if name in STUDIES and STUDIES[name].chapter != run.__module__:
+            raise ValueError(f"two studies are called {name!r}: in {STUDIES[name].chapter} and {run.__module__}")
+        STUDIES[name] = Study(name, summary, run, run.__module__, on, lectures, tiny or {}, meanings(run))
         return run
 
     return register
