@@ -21,10 +21,12 @@ PACKAGE = str(Path(cli.__file__).parents[1])
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
+def in_a_folder_of_its_own(tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TINYGEN_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if "every_recipe" not in request.node.name:  # matplotlib would take most of the time
+        monkeypatch.setattr("tinygen.training.run.draw_curves", lambda *arguments: None)
 
 
 def tinygen(*arguments):

@@ -369,21 +369,19 @@ def _apply(arguments: argparse.Namespace) -> None:
     from tinygen.data.folder import read_picture
     from tinygen.recipes import load_run, read_settings
     from tinygen.recipes.settings import RunError, given_of, writing
-    from tinygen.step import Unsupported
     from tinygen.training import aside, track
 
     step, shape = load_run(arguments.run, arguments.device), given_of(read_settings(arguments.run)).shape
+    if not step.offers("apply"):
+        raise RunError(f"{arguments.run}: {type(step).__name__} does not turn images into images; see: tinygen list")
     out, run = arguments.out, arguments.run.resolve().name
     folder = out if out and (len(arguments.files) > 1 or out.is_dir()) else None
     if out and not folder:
         _check_suffix(out)
     for file in track(arguments.files, "pictures"):
         picture = read_picture(file, shape)
-        try:
-            with aside(step, 0):
-                result = step.apply(tg.tensor(picture, device=step.device))
-        except Unsupported as error:
-            raise RunError(f"{arguments.run}: {error}; recipes that do: tinygen list") from error
+        with aside(step, 0):
+            result = step.apply(tg.tensor(picture, device=step.device))
         target = (folder or file.parent) / f"{file.stem}-{run}.png" if folder or not out else out
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
