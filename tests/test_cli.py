@@ -406,7 +406,9 @@ def test_what_cannot_be_applied_is_said_in_one_line(capsys):
 class Labelled(Toy):
     """Samples have a level for each label, and any size."""
 
-    def sample(self, n, label: int = 1, size: tuple[int, int] = (8, 8), prompt: str = "", strength: float | None = None):
+    def sample(
+        self, n, label: int = 1, size: tuple[int, int] = (8, 8), prompt: str = "", strength: float | None = None
+    ):  # fmt: skip
         import tinygen as tg
 
         self.asked.append((n, label, size, prompt, strength))

@@ -366,4 +366,4 @@ def test_a_default_is_as_its_annotation_says(recipe):
     check_arguments(recipe, found.arguments(), found.defaults())
     for preset in ("small", "gpu", "tiny"):
         check_arguments(recipe, found.arguments(), found.preset(preset)[1])
-    assert list(inspect.signature(found.build).parameters)[0] == "given"
+    assert next(iter(inspect.signature(found.build).parameters)) == "given"

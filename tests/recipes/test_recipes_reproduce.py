@@ -56,7 +56,8 @@ def test_what_is_kept(file):
     told("toy", seeds=(3, 5), preset="tiny", save=True, file=file)
     entry = kept_of("toy", "digits", "tiny", file)
     assert entry["seeds"] == [3, 5] and entry["command"] == "tinygen reproduce toy --preset tiny"
-    assert set(entry) == {"seeds", "seconds", "steps", "metrics", "curve", "command", "machine", "commit", "threads"}
+    lists = {"seeds", "seconds", "cpu_seconds", "metrics", "curve"}
+    assert set(entry) == lists | {"steps", "command", "machine", "commit", "threads"}
     assert entry["steps"] == 2 * 4 and len(entry["seconds"]) == 2 and entry["threads"] == 1
     assert entry["metrics"]["mse"]["n"] == 64 and len(entry["metrics"]["mse"]["values"]) == 2
     assert entry["metrics"]["cfid"]["n"] == 10_000

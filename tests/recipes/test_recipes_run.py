@@ -67,7 +67,7 @@ def test_what_keeps_the_best_is_a_figure_with_a_way_that_is_good():
     assert run_of("vae", "c", keep="last").settings.keep is None
     with pytest.raises(RunError, match="--keep best:psnr: epochs of this model are chosen by loss or accuracy"):
         run_of("lenet", "d", keep="best:psnr")
-    with pytest.raises(RunError, match="chosen by loss or recon$"):  # neither many nor few active units are good
+    with pytest.raises(RunError, match=r"chosen by loss or recon$"):  # neither many nor few active units are good
         run_of("vae", "d", keep="best:active")
     for name in ("dcgan", "wgan-gp"):
         with pytest.raises(RunError, match="measures nothing that tells a good epoch; leave --keep out"):
@@ -132,7 +132,7 @@ def test_what_is_wrong_with_a_run_is_said(tmp_path):
 
 def test_a_folder_with_a_space_is_quoted_in_the_remedy():
     run_of("vae", "my runs/a").save()
-    with pytest.raises(RunError, match="go on with: tinygen resume 'my runs/a'$"):
+    with pytest.raises(RunError, match=r"go on with: tinygen resume 'my runs/a'$"):
         run_of("vae", "my runs/a")
 
 
@@ -141,8 +141,9 @@ def test_a_checkpoint_that_does_not_fit_is_said_in_one_line(use):
     run = run_of("vae", "run")
     run.save()
     good = contents(run)
-    training.save_checkpoint("run/checkpoint.safetensors", {"modules": {}, "optimizers": {}, "run": good["run"], "rng": []})
-    with pytest.raises(RunError, match="run/checkpoint.safetensors: .*older form.*train the model anew") as error:
+    old = {"modules": {}, "optimizers": {}, "run": good["run"], "rng": []}
+    training.save_checkpoint("run/checkpoint.safetensors", old)
+    with pytest.raises(RunError, match=r"run/checkpoint.safetensors: .*older form.*train the model anew") as error:
         use("run")
     assert "\n" not in str(error.value)
     training.save_checkpoint("run/checkpoint.safetensors", good | {"parts": {"net": {}}})
@@ -322,7 +323,7 @@ def test_ctrl_c_while_the_base_is_trained_names_what_to_finish(monkeypatch):
 
     build = find("toy-base").build
     object.__setattr__(find("toy-base"), "build", lambda given, lr=0.1: Pressing(build(given, lr), 2))
-    with pytest.raises(training.Interrupted, match=r"toy-base: stopped in epoch 1.*\n  tinygen resume runs/toy-base-001\n"):
+    with pytest.raises(training.Interrupted, match=r"toy-base: stopped in .*\n  tinygen resume runs/toy-base-001\n"):
         said()
     assert not list(Path("runs").glob("toy-above*"))
 
@@ -333,4 +334,4 @@ def test_runs_come_newest_first():
     for seed in range(3):
         run_of("vae", seed=seed).save()
     os.utime("runs/vae-002/checkpoint.safetensors", (2e9, 2e9))
-    assert [folder.name for folder in runs()][0] == "vae-002" and len(list(runs())) == 3
+    assert next(runs()).name == "vae-002" and len(list(runs())) == 3

@@ -49,7 +49,7 @@ def test_every_kind_of_argument_takes_its_values_and_no_others(kind):
 
 
 def test_an_annotation_reads_as_in_the_source():
-    def toy(a: int, b: "float | None", c: float | None, d: Sequence[int], e: tuple[int, int], f): ...
+    def toy(a: int, b: float | None, c: float | None, d: Sequence[int], e: tuple[int, int], f): ...
 
     toy.__annotations__ |= {"a": int, "c": float | None, "d": Sequence[int], "e": tuple[int, int]}
     found = [annotation(p) for p in inspect.signature(toy).parameters.values()]
@@ -69,8 +69,9 @@ def test_an_unknown_argument_is_named_with_the_nearest():
     parameters = find("vae").arguments()
     with pytest.raises(RunError, match=r"vae has no argument 'latnet'\. Did you mean latent\? It has: hidden, latent"):
         check_arguments("vae", parameters, {"latnet": 3})
+    options = {"label": inspect.Parameter("label", inspect.Parameter.KEYWORD_ONLY)}
     with pytest.raises(RunError, match=r"no argument --'labl'\. Did you mean --label\? It has: --label"):
-        check_arguments("sampling", {"label": inspect.Parameter("label", inspect.Parameter.KEYWORD_ONLY)}, {"labl": 1}, "--")
+        check_arguments("sampling", options, {"labl": 1}, "--")
 
 
 def plan_of(name, count=100, shape=(1, 28, 28), labels=True, limit=None, **options):

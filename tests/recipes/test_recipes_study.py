@@ -90,7 +90,7 @@ def test_a_second_run_is_on_the_data_of_the_first():
         return Findings({"same": float(first.dataset.sha == second.dataset.sha)}, {})
 
     start("build-toy", folder="run", size=12, **TINY | {"preset": "cpu"}).fit()
-    findings, folder, said = told("of-two", "run")
+    findings, _, said = told("of-two", "run")
     assert findings.metrics["same"] == 1 and "training one first" in said
 
 

@@ -41,7 +41,7 @@ def test_a_checkpoint_of_another_step_is_refused():
 
 
 def test_a_checkpoint_of_the_older_form_says_so():
-    with pytest.raises(ValueError, match="older form.*train the model anew"):
+    with pytest.raises(ValueError, match=r"older form.*train the model anew"):
         training.restore(Counting(), {"modules": {}, "optimizers": {}, "rng": [0, 0, 0]})
 
 

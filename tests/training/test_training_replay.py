@@ -38,7 +38,7 @@ def test_the_first_nan_is_named_with_step_and_batch(tmp_path):
 
 
 class Logarithm(Toy):
-    """Takes the logarithm of a weight, which update `first` makes negative: its rate is a hundred thousand times as high."""
+    """Takes the logarithm of a weight, which update `first` makes negative by a rate far too high."""
 
     def __init__(self, first):
         super().__init__(lr=1e-3)
@@ -60,7 +60,7 @@ def test_the_op_is_named_without_a_warning(first, tmp_path):
     images = np.full((6, 1, 8, 8), 0.25, "f4")
     batches = data.Batches(images, None, 2)
     run = training.Run(tmp_path / "run", Logarithm(first), batches, batches)
-    message = rf"mse became nan at step {first + 1}: .*at\(.*\)\. The first bad op: log, in the forward pass: 1 of 1 values"
+    message = rf"mse became nan at step {first + 1}: .*at\(.*\)\. The first bad op: log, in the forward pass: 1 of 1 "
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(training.Diverged, match=message) as error:

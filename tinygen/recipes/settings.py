@@ -197,7 +197,7 @@ def read_settings(folder: Path) -> Settings:
     if not path.exists():
         around = sorted(p.parent.name for p in folder.parent.glob("*/config.json")) if folder.parent.exists() else []
         near = difflib.get_close_matches(folder.name, around, n=1, cutoff=0.3) or around[-1:]
-        hint = f" Did you mean {folder.parent / near[0]}?" if near else " Train one with: tinygen train NAME (names: tinygen list)"
+        hint = f" Did you mean {folder.parent / near[0]}?" if near else " Train one with: tinygen train NAME"
         raise RunError(f"{folder} is no run: it has no config.json.{hint}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
