@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,25 @@ def test_a_second_run_is_on_the_data_of_the_first():
     start("build-toy", folder="run", size=12, **TINY | {"preset": "cpu"}).fit()
     findings, _, said = told("of-two", "run")
     assert findings.metrics["same"] == 1 and "training one first" in said
+
+
+def test_runs_that_nobody_named_are_on_the_same_data():
+    """The newest run of the second recipe is on other data than the newest of the first."""
+    registered()
+
+    @recipe("another")
+    def other_toy(given):
+        return Toy(0.1, given.shape)
+
+    @study("of both", on=("build-toy", "other-toy"))
+    def of_both(first, second):
+        return Findings({"sizes": float(first.dataset.shape == second.dataset.shape)}, {})
+
+    for at, (name, size) in enumerate((("build-toy", 12), ("other-toy", 12), ("other-toy", 8))):
+        run = start(name, folder=f"runs/{at}", size=size, limit=64, epochs=1)
+        run.fit()
+        os.utime(run.folder / "checkpoint.safetensors", (1e9 + at, 1e9 + at))
+    assert told("of-both")[0].metrics == {"sizes": 1}
 
 
 def test_a_study_on_nothing_is_kept_in_the_folder_studies():
