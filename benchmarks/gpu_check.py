@@ -348,8 +348,14 @@ class Capturable(Tinygen):
 class CapturableStep:
     def __init__(self, step: Any, optimizers: list[Any]) -> None:
         self.update = step.update
-        self.modules = {str(i): m for i, m in enumerate(step.modules)}
-        self.optimizers = {str(i): o for i, o in enumerate(optimizers)}
+        self.modules = {f"network {i}": m for i, m in enumerate(step.modules)}
+        self.optimizers = {f"optimizer {i}": o for i, o in enumerate(optimizers)}
+
+    def networks(self) -> dict[str, Any]:
+        return self.modules
+
+    def parts(self) -> dict[str, Any]:
+        return self.modules | self.optimizers
 
     def __call__(self, batch: tuple) -> dict[str, Any]:
         return {str(i): loss.detach() for i, loss in enumerate(self.update(*batch))}

@@ -58,9 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
     try:
+        from .training.interrupts import Interrupted  # NumPy alone
+
         return command(arguments) or 0
     except (UserError, FileNotFoundError, PermissionError) as error:
         _fail(str(error))
+    except Interrupted as error:
+        print(f"\n{error}")
+        return 130
     except KeyboardInterrupt:
         print("\nstopped at once", file=sys.stderr)
         return 130
@@ -117,7 +122,7 @@ def _sample_options(parser: argparse.ArgumentParser) -> None:
 def _apply_options(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures")
-    parser.add_argument("--out", type=Path, help="picture file, or folder for several (default: <file>-<run>.png)")
+    parser.add_argument("--out", type=Path, help=".png or .npy file, or folder for several (default: <file>-<run>.png)")
 
 
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:
@@ -305,17 +310,18 @@ def _sample(arguments: argparse.Namespace) -> None:
     import inspect
 
     from tinygen.recipes import load_run, samples
-    from tinygen.recipes.settings import RunError, check_arguments, value_of, writing
+    from tinygen.recipes.settings import RunError, annotation, check_arguments, value_of, writing
     from tinygen.step import Unsupported
 
     step = load_run(arguments.run, arguments.device)
-    options = {name: value_of(text) for name, text in _pairs(arguments.further)}
     parameters = dict(list(inspect.signature(step.sample).parameters.items())[1:])
+    is_text = lambda name: name in parameters and annotation(parameters[name]).startswith("str")
+    pairs = _pairs(arguments.further)
+    options: dict[str, Any] = {name: text if is_text(name) else value_of(text) for name, text in pairs}
     if step.offers("sample"):
         check_arguments(f"sampling {arguments.run}", parameters, options, "--")
     target = arguments.out or arguments.run / f"sample-{arguments.seed}.png"
-    if target.suffix.lower() not in (".png", ".npy"):
-        raise RunError(f"--out {target}: the file must end in .png or .npy")
+    _check_suffix(target)
     with writing(target):  # before the samples are drawn, which may take a while
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -325,6 +331,11 @@ def _sample(arguments: argparse.Namespace) -> None:
     with writing(target):
         _save(images, target, max(1, min(arguments.n, round(arguments.n**0.5))))
     print(f"{arguments.n} samples (seed {arguments.seed}) in {target}")
+
+
+def _check_suffix(target: Path) -> None:
+    if target.suffix.lower() not in (".png", ".npy"):
+        _fail(f"--out {target}: the file must end in .png or .npy")
 
 
 def _save(images: Any, target: Path, columns: int) -> None:
@@ -347,7 +358,7 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     for name, value in zip(words[::2], words[1::2] + [""] * (len(words) % 2)):
         if not name.startswith("--"):
             _fail(f"unrecognized argument: {name}")
-        if not value:
+        if not value or value.startswith("--"):
             _fail(f"{name}: give a value, such as {name} 7")
         found.append((name[2:].replace("-", "_"), value))
     return found
@@ -358,26 +369,24 @@ def _apply(arguments: argparse.Namespace) -> None:
     from tinygen.data.folder import read_picture
     from tinygen.recipes import load_run, read_settings
     from tinygen.recipes.settings import RunError, given_of, writing
-    from tinygen.step import Unsupported
     from tinygen.training import aside, track
-    from tinygen.training.pictures import to_pillow
 
     step, shape = load_run(arguments.run, arguments.device), given_of(read_settings(arguments.run)).shape
-    several = len(arguments.files) > 1
+    if not step.offers("apply"):
+        raise RunError(f"{arguments.run}: {type(step).__name__} does not turn images into images; see: tinygen list")
+    out, run = arguments.out, arguments.run.resolve().name
+    folder = out if out and (len(arguments.files) > 1 or out.is_dir()) else None
+    if out and not folder:
+        _check_suffix(out)
     for file in track(arguments.files, "pictures"):
         picture = read_picture(file, shape)
-        try:
-            with aside(step, 0):
-                result = step.apply(tg.tensor(picture, device=step.device))
-        except Unsupported as error:
-            raise RunError(f"{arguments.run}: {error}; see: tinygen list") from error
-        name = f"{file.stem}-{arguments.run.name}.png"
-        target = (arguments.out / name if several else arguments.out) if arguments.out else file.with_name(name)
+        with aside(step, 0):
+            result = step.apply(tg.tensor(picture, device=step.device))
+        target = (folder or file.parent) / f"{file.stem}-{run}.png" if folder or not out else out
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            image = result.numpy()[0]
-            to_pillow(image if len(image) == 3 else image.repeat(3, 0)).save(target)
-        print(f"{file} ({picture.shape[3]}x{picture.shape[2]} pixels) in {target}")
+            _save(result, target, 1)
+        print(f"{file} at {picture.shape[3]}x{picture.shape[2]} pixels, and what becomes of it: {target}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -385,7 +394,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tinygen.recipes import find, load_run, read_settings, score
     from tinygen.recipes.reproduce import expected
     from tinygen.recipes.run import data_of, epochs_done
-    from tinygen.recipes.scores import baselines
+    from tinygen.recipes.scores import baselines, unscored
     from tinygen.recipes.settings import RunError
 
     settings = read_settings(arguments.run)
@@ -398,16 +407,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         found = score(step, dataset, arguments.seed, arguments.n)
     except ValueError as error:  # too few samples
         raise RunError(str(error)) from error
-    if not found:
-        print("  nothing to measure: no frozen network scores images of this size; look at the pictures")
-        return
+    reason = unscored(dataset) if step.offers("sample") else None
+    if reason:
+        print(f"  samples are not scored: {reason}; look at the pictures" if found else
+              f"  nothing to measure: {reason}; look at the pictures")  # fmt: skip
     ranges = expected(settings, dataset) if done == settings.epochs else {}
     trivial = baselines(find(settings.recipe), dataset, settings.arguments)
     for name, (value, n) in found.items():
         unit = NAMES[name].unit if name in NAMES else ""
         line = f"  {name:<16} {value:>10.5g}  {unit:<36} n = {n:,}"
-        if name in ranges:
-            low, high = ranges[name]
+        if name in ranges and ranges[name][1] == n:  # a figure of other numbers of samples is another figure
+            low, high = ranges[name][0]
             line += f"   expected {low:.5g} to {high:.5g}" + ("" if low <= value <= high else "  OUTSIDE")
         print(line)
         for what, reference in trivial.get(name, []):

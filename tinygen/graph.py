@@ -1,6 +1,6 @@
 """Capture: a whole training step as one CUDA graph, recorded once and then replayed without Python.
 
-    step = tg.capture(VAEStep((1, 28, 28)))      # modules on "cuda"
+    step = tg.capture(VAEStep(encoder, decoder, likelihood, latent=20).to("cuda"))
     for batch in batches:
         metrics = step(batch)                    # the third call and later ones are one launch each
 
@@ -11,8 +11,8 @@ learning rate, count of steps, place in the random sequence. A batch of another 
 
 A GAN whose players take turns is one step, one graph. Players at different rates (five updates of a critic for one of
 the generator) are a Step and a graph each: capture both and call them as often as the algorithm says; they share
-parameters by address. A step's `modules` name all that it changes: a generator whose batch norm counts along while the
-critic learns is among the critic's.
+parameters by address. A step's parts are all that it changes: a generator whose batch norm counts along while the
+critic learns is a part of the critic's Step too.
 
 Not captured, and refused by name: whatever looks at a value (`.item()`, `if loss > 0`), generators other than the
 default one. On the CPU there is nothing to gain, and capture(step) is the step.
@@ -28,6 +28,7 @@ import numpy as np
 from . import tape
 from .backends import float32_matmul_precision
 from .ops import random
+from .optim import Optimizer
 from .tape import Tensor
 
 __all__ = ["CaptureFailed", "capture"]
@@ -38,12 +39,12 @@ class CaptureFailed(RuntimeError):
 
 
 def capture(step: Any, compare: bool = True) -> Any:
-    """A function of a batch that does what `step` (a Step, see models) does, by replaying a CUDA graph.
+    """A function of a batch that does what `step` (a Step, see step.py) does, by replaying a CUDA graph.
 
-    The step's `modules` say what it changes, its `optimizers` how; all parameters are on one device. `compare`: hold
+    The step's networks say what it changes, its optimizers how; all parameters are on one device. `compare`: hold
     the first replay to an eager step. Raises CaptureFailed, naming the op, where something cannot be captured.
     """
-    devices = {t.device for module in step.modules.values() for t in module.parameters()}
+    devices = {t.device for module in step.networks().values() for t in module.parameters()}
     if len(devices) != 1:
         names = ", ".join(sorted(map(str, devices))) or "none"
         raise ValueError(f"capture: the step's parameters should be on one device, they are on {names}")
@@ -92,12 +93,15 @@ class _Graph:
     # What a step changes: tensors, flat arrays of optimizers, and numbers on the host that are counted along.
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for title, module in self.step.modules.items():
+        for title, module in self.step.networks().items():
             for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
                 yield f"{title}.{name}", tensor
 
+    def _optimizers(self) -> list[Optimizer]:
+        return [part for part in self.step.parts().values() if isinstance(part, Optimizer)]
+
     def _flats(self) -> list[Any]:
-        return [flat for o in self.step.optimizers.values() for group in o._flats for flat in group]
+        return [flat for o in self._optimizers() for group in o._flats for flat in group]
 
     def _save(self) -> dict[str, Any]:
         arrays = {name: (t.array, t.array.copy()) for name, t in self._tensors()}
@@ -118,7 +122,7 @@ class _Graph:
         self.generator.set_state(saved["random"])
 
     def _record(self) -> None:
-        for optimizer in self.step.optimizers.values():
+        for optimizer in self._optimizers():
             optimizer.update_rates()  # before, not in the graph
         before, counts = dict(self._tensors()), [list(flat.counts) for flat in self._flats()]
         held = {name: t.array for name, t in before.items()}
@@ -155,7 +159,7 @@ class _Graph:
 
     def replay(self, batch: Any) -> Any:
         _each(self.inputs, batch, lambda old, new: old.array.__setitem__(..., new.array))
-        for optimizer in self.step.optimizers.values():
+        for optimizer in self._optimizers():
             optimizer.update_rates()
         _, _, offset = self.generator.get_state()
         since = (offset - self.start) % 2**64

@@ -6,7 +6,8 @@
         def measure(self, batch): ...                   # means over a test batch
 
 A Step's parts are found by walking its attributes, as `Module` finds its parameters: networks, optimizers, schedules,
-averages of weights, image pools. What a Step does not answer it inherits: an empty dict, or an error that says why.
+averages of weights, image pools, other Steps that it stands on. What a Step does not answer it inherits: an empty dict,
+or an error that says why.
 
 Absent on purpose: hooks, devices as options, the loop (tinygen/training), and any choice between algorithms.
 """
@@ -77,9 +78,27 @@ class Step:
             if hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """{part: its state}. So a Step may be a part of another one, which stands on it."""
+        return {name: part.state_dict() for name, part in self.parts().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts `state_dict` back. Raises ValueError where the state has other parts than the Step."""
+        parts = self.parts()
+        if set(parts) != set(state):
+            raise ValueError(f"the checkpoint has parts {sorted(state)}, the step has {sorted(parts)}")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+
     def networks(self) -> dict[str, nn.Module]:
-        """The parts that are modules."""
-        return {name: part for name, part in self.parts().items() if isinstance(part, nn.Module)}
+        """The parts that are modules; those of a Step that is a part as "its name.their name"."""
+        found: dict[str, nn.Module] = {}
+        for name, part in self.parts().items():
+            if isinstance(part, nn.Module):
+                found[name] = part
+            elif isinstance(part, Step):
+                found |= {f"{name}.{inner}": network for inner, network in part.networks().items()}
+        return found
 
     @property
     def device(self) -> Any:

@@ -19,6 +19,7 @@ from tinygen import nn, optim
 from tinygen.backends.cuda.device_array import DeviceArray
 from tinygen.backends.cuda.launcher import CupyLauncher
 from tinygen.graph import CaptureFailed
+from tinygen.step import Step
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="the emulator needs g++")
 
@@ -33,9 +34,7 @@ def batches(count, n=6):
 
 def build(make):
     tg.manual_seed(3)
-    step = make()
-    for module in step.modules.values():
-        module.to(PLACE)
+    step = make().to(PLACE)
     tg.manual_seed(4)
     return step
 
@@ -44,8 +43,12 @@ def numbers(metrics):
     return {name: value.item() for name, value in metrics.items()}
 
 
+def optimizers(step):
+    return [part for part in step.parts().values() if isinstance(part, optim.Optimizer)]
+
+
 def states(step):
-    return {f"{m}.{n}": v.cpu().array for m, module in step.modules.items() for n, v in module.state_dict().items()}
+    return {f"{m}.{n}": v.cpu().array for m, module in step.networks().items() for n, v in module.state_dict().items()}
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -61,24 +64,24 @@ def test_a_captured_step_equals_the_eager_one(name):
     for key, value in states(eager).items():
         np.testing.assert_array_equal(states(step)[key], value, err_msg=key)
     assert tg.get_rng_state() == place
-    for mine, theirs in zip(step.optimizers.values(), eager.optimizers.values(), strict=True):
+    for mine, theirs in zip(optimizers(step), optimizers(eager), strict=True):
         assert [f.counts for g in mine._flats for f in g] == [f.counts for g in theirs._flats for f in g]
 
 
 def test_a_replay_runs_no_python_of_the_step():
     calls = []
 
-    class Counting:
+    class Counting(Step):
         def __init__(self):
             self.model = nn.Linear(3, 1)
-            self.modules, self.optimizers = {"m": self.model}, {"m": optim.SGD(self.model.parameters(), lr=0.1)}
+            self.optimizer = optim.SGD(self.model.parameters(), lr=0.1)
 
         def __call__(self, batch):
             calls.append(1)
             loss = self.model(batch).square().mean()
-            self.optimizers["m"].zero_grad()
+            self.optimizer.zero_grad()
             loss.backward()
-            self.optimizers["m"].step()
+            self.optimizer.step()
             return {"loss": loss.detach()}
 
     step = tg.capture(build(Counting))
@@ -93,7 +96,7 @@ def test_a_changed_learning_rate_reaches_the_graph():
     eager, step = build(STEPS["ae"]), tg.capture(build(STEPS["ae"]))
     for i, batch in enumerate(batches(6)):
         for s in (eager, step):
-            s.optimizers["autoencoder"].param_groups[0]["lr"] = 1e-3 / (i + 1)
+            s.optimizer.param_groups[0]["lr"] = 1e-3 / (i + 1)
         assert numbers(eager(batch)) == numbers(step(batch))
     for key, value in states(eager).items():
         np.testing.assert_array_equal(states(step)[key], value)
@@ -122,12 +125,12 @@ def test_draws_between_replays_and_a_new_seed_give_what_eager_steps_give():
     assert results[0] == results[1]
 
 
-class Looking:
+class Looking(Step):
     """A step that does something forbidden."""
 
     def __init__(self, what):
         self.model, self.what = nn.Linear(3, 1), what
-        self.modules, self.optimizers = {"m": self.model}, {"m": optim.SGD(self.model.parameters(), lr=0.1)}
+        self.optimizer = optim.SGD(self.model.parameters(), lr=0.1)
 
     def __call__(self, batch):
         return {"loss": self.what(self.model(batch).detach())}
@@ -179,10 +182,10 @@ def test_clipped_gradients_can_be_captured(norm_type):
     class Clipped(Looking):
         def __call__(self, batch):
             loss = self.model(batch).square().mean()
-            self.optimizers["m"].zero_grad()
+            self.optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), 0.1, norm_type)
-            self.optimizers["m"].step()
+            self.optimizer.step()
             return {"loss": loss.detach(), "norm": norm}
 
     step, eager = tg.capture(build(lambda: Clipped(None))), build(lambda: Clipped(None))
@@ -191,21 +194,20 @@ def test_clipped_gradients_can_be_captured(norm_type):
         assert numbers(step(x)) == numbers(eager(x))
 
 
-class Critic:
+class Critic(Step):
     """The critic's update of WGAN alone: a Step of its own, with its own graph."""
 
     def __init__(self, D, G):
-        self.D, self.G = D, G
-        # G too: its batch norm counts along
-        self.modules, self.optimizers = {"critic": D, "generator": G}, {"d": optim.RMSprop(D.parameters(), lr=1e-2)}
+        self.D, self.G = D, G  # G too: its batch norm counts along
+        self.optimizer = optim.RMSprop(D.parameters(), lr=1e-2)
 
     def __call__(self, x):
         with tg.no_grad():
             fake = self.G(tg.randn(len(x), 3, device=PLACE))
         loss = self.D(fake).mean() - self.D(x).mean()
-        self.optimizers["d"].zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        self.optimizers["d"].step()
+        self.optimizer.step()
         return loss.detach()
 
 
@@ -214,14 +216,14 @@ class Generator(Critic):
 
     def __init__(self, D, G):
         self.D, self.G = D, G
-        self.modules, self.optimizers = {"generator": G}, {"generator": optim.Adam(G.parameters(), lr=1e-2)}
+        self.optimizer = optim.Adam(G.parameters(), lr=1e-2)
 
     def __call__(self, x):
         with tg.frozen(self.D):
             loss = -self.D(self.G(tg.randn(len(x), 3, device=PLACE))).mean()
-        self.optimizers["generator"].zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        self.optimizers["generator"].step()
+        self.optimizer.step()
         return loss.detach()
 
 

@@ -54,6 +54,12 @@ def describe_recipe(name: str) -> str:
     return "\n".join(lines)
 
 
+def _ordered(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The metrics in the order of their table."""
+    order = list(NAMES)
+    return sorted(metrics.items(), key=lambda item: order.index(item[0]) if item[0] in NAMES else len(order))
+
+
 def _presets(recipe: Recipe) -> list[tuple[str, Mapping[str, Any]]]:
     return [("images below 16 pixels", recipe.small), ("--preset gpu", recipe.gpu), ("--preset tiny", recipe.tiny)]
 
@@ -71,7 +77,7 @@ def _reached(by_data: Mapping[str, Any]) -> list[str]:
             threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
             where = f"{threads}, {entry['machine']}, commit {entry['commit']}"
             lines.append(f"reached on {data}, preset {preset}, in {seconds} (seeds {seeds}; {where}):")
-            for metric, found in entry["metrics"].items():
+            for metric, found in _ordered(entry["metrics"]):
                 low, high = range_of(found["values"])
                 mean = sum(found["values"]) / len(found["values"])
                 unit = NAMES[metric].unit if metric in NAMES else ""
@@ -89,7 +95,10 @@ def describe_study(name: str) -> str:
     lines += [f"  {line}" for line in (study.run.__doc__ or "").splitlines()[:1]]
     lines.append("arguments (--set NAME=VALUE):")
     for argument, parameter in study.arguments().items():
-        lines.append(f"  {argument}={json.dumps(parameter.default)} ({annotation(parameter)})")
+        default = f"{argument}={json.dumps(parameter.default)}"
+        lines.append(f"  {default:<28} {study.meanings.get(argument, '')} ({annotation(parameter)})")
+    if study.tiny:
+        lines.append(f"  --tiny: {_words(study.tiny)}")
     found = kept()["studies"].get(name)
     if found:
         lines.append(f"found ({found['machine']}, commit {found['commit']}):")
@@ -105,7 +114,7 @@ def table() -> str:
             for preset, entry in presets.items():
                 shown = f"`{name}`" if preset == "cpu" else f"`{name}` ({preset})"
                 seconds = f"{sum(entry['seconds']) / len(entry['seconds']):.0f}"
-                for metric, found in entry["metrics"].items():
+                for metric, found in _ordered(entry["metrics"]):
                     if metric not in NAMES or not NAMES[metric].good:
                         continue
                     other = entry.get("torch", {}).get("metrics", {}).get(metric)

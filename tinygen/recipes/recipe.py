@@ -45,6 +45,7 @@ class Recipe:
     lectures: tuple[int, ...] = ()
     data: str = "digits"
     labels: bool = False
+    unlabelled: bool = False
     epochs: int = 10
     batch_size: int = 128
     drop_last: bool = False
@@ -72,20 +73,25 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {}
-_INHERITED = ("data", "labels", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "baselines")
+_INHERITED = (
+    "data", "labels", "unlabelled", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "baselines",
+)  # fmt: skip
 
 
 def recipe(summary: str, *, like: Callable | None = None, lectures: tuple[int, ...] = (), **plan: Any) -> Callable:
     """Decorator: registers a function as a recipe and returns it unchanged.
 
-    Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them; `epochs`,
-    `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu` and `tiny`: what differs there; `on`: names of
-    recipes whose trained Steps the function receives after `given`; `baselines`, functions of baselines.py.
+    Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and `unlabelled`,
+    whether some images may lack theirs; `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu`
+    and `tiny`: what differs there; `on`: names of recipes whose trained Steps the function receives after `given`;
+    `baselines`, functions of baselines.py.
     """
 
     def register(build: Callable) -> Callable:
         name = build.__name__.replace("_", "-")
         base = next((r for r in RECIPES.values() if r.build is like), None)
+        if like and not base:
+            raise ValueError(f"recipe {name}: like={like.__name__} is no recipe")
         inherited = {key: getattr(base, key) for key in _INHERITED} if base else {}
         if name in RECIPES and RECIPES[name].chapter != build.__module__:
             raise ValueError(f"two recipes are called {name!r}: in {RECIPES[name].chapter} and {build.__module__}")

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinygen.data import Dataset
-from tinygen.training import Display, read_log
+from tinygen.training import Display, new_folder, read_log
 
 from .recipe import RECIPES, find
 from .run import OPTIONS, start
 from .scores import score
-from .settings import Settings, prepare
+from .settings import TINY_LIMIT, Settings, prepare
 from .study import STUDIES, find_study, run_study
 
 FILE = Path(__file__).with_name("expected.json")
@@ -72,16 +72,18 @@ def range_of(values: Sequence[float]) -> tuple[float, float]:
     return low - spread, high + spread
 
 
-def expected(settings: Settings, dataset: Dataset) -> dict[str, tuple[float, float]]:
-    """The range of each test metric that the recipe is known to reach; {} where its settings were changed."""
+def expected(settings: Settings, dataset: Dataset) -> dict[str, tuple[tuple[float, float], int]]:
+    """{metric: ((low, high), n)} that the recipe is known to reach, n examples; {} where its settings were changed."""
     source = settings.data
-    if any(source.get(option) is not None for option in OPTIONS):
+    own = {"limit": TINY_LIMIT} if settings.preset == "tiny" else {}
+    if any(source.get(option) != own.get(option) for option in OPTIONS):
         return {}
     plan = prepare(find(settings.recipe), dataset, source, preset=settings.preset)
     same = all(_plain(getattr(plan, key)) == _plain(getattr(settings, key))
                for key in ("arguments", "epochs", "batch_size", "keep"))  # fmt: skip
     found = kept_of(settings.recipe, source["name"], settings.preset)
-    return {name: range_of(entry["values"]) for name, entry in found.get("metrics", {}).items()} if same else {}
+    metrics = found.get("metrics", {}) if same else {}
+    return {name: (range_of(entry["values"]), entry["n"]) for name, entry in metrics.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -101,7 +103,7 @@ def reproduce(
     before = kept_of(name, data, preset, file).get("metrics", {})
     found: dict[str, list[tuple[float, int]]] = {}
     for seed in seeds:
-        folder = Path(parent) / f"reproduce-{name}-{data}-{preset}-{seed}-{os.getpid()}"
+        folder = new_folder(Path(parent), f"reproduce-{name}-{Path(data).name}-{preset}-{seed}")
         say(f"{name} on {data}, preset {preset}, seed {seed}: {folder}")
         run = start(name, data, folder=folder, preset=preset, seed=seed, threads=threads, display=Display())
         began = time.process_time()
@@ -217,5 +219,8 @@ def _made_by() -> dict[str, str]:
     except (OSError, IndexError):
         model = platform.processor() or platform.machine()
     git = ["git", "-C", str(FILE.parent), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)
-    return {"machine": f"{model}, {os.cpu_count()} cores", "commit": done.stdout.strip() or "unknown"}
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # no git here
+        commit = ""
+    return {"machine": f"{model}, {os.cpu_count()} cores", "commit": commit or "unknown"}

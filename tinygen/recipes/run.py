@@ -5,14 +5,15 @@
     step = load_run("runs/vae-001")
 
 The seed is set once, before the weights are drawn; after that a run is a pure function of its settings. A recipe that
-stands on a trained run holds its Step as a part, so its weights are in the new checkpoint too.
+stands on a trained run holds its Step (or its networks) as a part, so its weights are in the new checkpoint too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -22,8 +23,20 @@ from typing import Any
 import tinygen as tg
 from tinygen.data import KNOWN, Dataset, load
 from tinygen.errors import UserError
+from tinygen.metrics.names import NAMES
 from tinygen.step import Step
-from tinygen.training import Display, Keep, Run, Tensors, aside, load_checkpoint, new_folder, restore
+from tinygen.training import (
+    Display,
+    Interrupted,
+    Keep,
+    Run,
+    Tensors,
+    aside,
+    evaluate,
+    load_checkpoint,
+    new_folder,
+    restore,
+)
 from tinygen.training.run import BEST, CHECKPOINT
 
 from .recipe import RECIPES, find
@@ -75,30 +88,28 @@ def start(
     """
     recipe = find(name)
     data = data or recipe.data
+    if folder is not None and (Path(folder) / CHECKPOINT).exists():  # settings alone: a start that came to nothing
+        command = f"tinygen resume {shlex.quote(str(folder))}"
+        raise RunError(f"{folder} holds a run already; choose another --out, or go on with: {command}")
     source = {option: options.pop(option, None) for option in OPTIONS}
     if preset == "tiny" and source["limit"] is None:
         source["limit"] = TINY_LIMIT
     dataset = load(data, **{option: value for option, value in source.items() if value is not None})
     # A path is kept whole, since the run may go on from another folder.
-    named = dataset.name in KNOWN and not os.path.isfile(data) and os.sep not in os.fspath(data)
+    named = dataset.name in KNOWN and isinstance(data, str) and not os.path.isfile(data) and os.sep not in data
     place = dataset.name if named else str(Path(data).expanduser().absolute())
-    source = {"name": place, **source, "folder": os.environ.get("TINYGEN_DATA")}
+    remembered = os.environ.get("TINYGEN_DATA")
+    source = {"name": place, **source, "folder": remembered and str(Path(remembered).expanduser().absolute())}
     settings = prepare(recipe, dataset, source, preset=preset, keep=_metric(keep), **options)
-    bases = {base: stand_on(base, str(data), preset, display) for base in recipe.on}
+    bases = {base: stand_on(base, source, preset, display) for base in recipe.on}
     settings.on = {base: _trace(folder) for base, folder in bases.items()} or None
-    step = build(settings, [load_run(folder) for folder in bases.values()])
+    step = build(settings, [load_run(folder, settings.device) for folder in bases.values()])
     batches = _batches(settings, dataset)  # the last that may fail: what fails leaves no folder
-    if settings.keep == "":
-        with aside(step, 0):
-            first = next(iter(Tensors(batches[2], settings.device)))
-            settings.keep = next(iter(step.measure(first)), "")
+    if settings.keep is not None:
+        settings.keep = _measured(settings.keep, step, Tensors(batches[2], settings.device))
     with writing(folder or "runs"):
         if folder is None:
             folder = new_folder(Path("runs"), name)
-        elif (Path(folder) / CHECKPOINT).exists():  # settings alone are those of a start that came to nothing
-            raise RunError(
-                f"{folder} holds a run already; choose another --out, or go on with: tinygen resume {folder}"
-            )
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_settings(Path(folder), settings)
         return _run(Path(folder), settings, step, dataset, batches, display, resume=False)
@@ -168,10 +179,18 @@ def load_run(folder: str | os.PathLike, device: str | None = None) -> Any:
     settings = read_settings(folder)
     settings.device = device or settings.device
     state = tg.get_rng_state()
-    step = build(settings)
-    _put_back(step, folder, BEST if settings.keep and (folder / BEST).exists() else CHECKPOINT)
-    tg.set_rng_state(state)
+    try:
+        step = build(settings)
+        with _named(folder / _weights(folder, settings)):
+            restore(step, _checkpoint(folder, _weights(folder, settings)))
+    finally:
+        tg.set_rng_state(state)
     return step.eval()
+
+
+def _weights(folder: Path, settings: Settings) -> str:
+    """The file that holds a run's result: its best epoch, where that is kept, or its last."""
+    return BEST if settings.keep and (folder / BEST).exists() else CHECKPOINT
 
 
 def data_of(settings: Settings) -> Dataset:
@@ -194,10 +213,11 @@ def runs(parent: str | os.PathLike = "runs") -> Iterator[Path]:
     yield from sorted(found, key=lambda folder: (folder / CHECKPOINT).stat().st_mtime, reverse=True)
 
 
-def stand_on(base: str, data: str | None, preset: str, display: Display | None) -> Path:
+def stand_on(base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None) -> Path:
     """The folder of the newest finished run that fits: of that recipe or its family, on those data, at that preset.
 
-    Where there is none, one is trained, and that is said.
+    `source`: name and options of the data, as config.json holds them; None: any. Where there is no such run, one is
+    trained, and that is said.
     """
     recipe = find(base)
     for folder in runs():
@@ -206,25 +226,27 @@ def stand_on(base: str, data: str | None, preset: str, display: Display | None) 
         except RunError:
             continue
         fits = settings.recipe in RECIPES and find(settings.recipe).family == recipe.family
-        same = data is None or settings.data["name"] == _place(data)
+        same = source is None or all(settings.data.get(key) == source.get(key) for key in ("name", *OPTIONS))
         if fits and same and settings.preset == preset and epochs_done(folder) == settings.epochs:
             (display or Display()).say(f"stands on {folder} ({settings.recipe}, seed {settings.seed})")
             return folder
     (display or Display()).say(f"needs a trained {base}, and there is none here: training one first")
-    run = start(base, data, display=display, preset=preset)
-    run.fit()
+    options = {option: source.get(option) for option in OPTIONS} if source else {}
+    run = start(base, source["name"] if source else None, display=display, preset=preset, **options)
+    try:
+        run.fit()
+    except Interrupted as error:
+        command = f"tinygen resume {shlex.quote(str(run.folder))}"
+        raise Interrupted(f"{base}: {error}; it is saved. Finish it with:\n  {command}\nand start anew") from error
     return run.folder
-
-
-def _place(data: str | os.PathLike) -> str:
-    return os.fspath(data) if os.fspath(data) in KNOWN else str(Path(data).expanduser().absolute())
 
 
 def _trace(folder: Path) -> dict[str, Any]:
     """What config.json keeps of the run that another one stands on."""
-    content = (folder / CHECKPOINT).read_bytes()
-    settings = asdict(read_settings(folder))
-    return {"path": str(folder.absolute()), "sha": hashlib.sha256(content).hexdigest(), "settings": settings}
+    settings = read_settings(folder)
+    content = (folder / _weights(folder, settings)).read_bytes()
+    sha = hashlib.sha256(content).hexdigest()
+    return {"path": str(folder.absolute()), "sha": sha, "settings": asdict(settings)}
 
 
 def _metric(keep: str | None) -> str | None:
@@ -235,6 +257,19 @@ def _metric(keep: str | None) -> str | None:
     if word != "best":
         raise RunError(f"--keep {keep}: write last, best, or best:METRIC, such as best:accuracy")
     return metric
+
+
+def _measured(metric: str, step: Step, batches: Tensors) -> str:
+    """The metric that chooses an epoch: `metric`, or for "" the first of the Step's that has a way that is good."""
+    with aside(step, 0):
+        found = [name for name in evaluate(step, batches) if name not in NAMES or NAMES[name].good]
+    if metric in found:
+        return metric
+    if not found:
+        raise RunError("--keep: this model measures nothing that tells a good epoch; leave --keep out")
+    if metric:
+        raise RunError(f"--keep best:{metric}: epochs of this model are chosen by {' or '.join(found)}")
+    return found[0]
 
 
 def _has_schedule(step: Step) -> bool:
@@ -256,10 +291,11 @@ def _run(
 ) -> RecipeRun:  # fmt: skip
     train, test, validation = batches
     keep = None if settings.keep is None else Keep(settings.keep, validation)
-    run = RecipeRun(
-        folder, step, train, test, display, settings.seed, settings.device, resume,
-        watch=partial(watch, dataset=dataset, seed=settings.seed), keep=keep,
-    )  # fmt: skip
+    with _named(folder / CHECKPOINT):
+        run = RecipeRun(
+            folder, step, train, test, display, settings.seed, settings.device, resume,
+            watch=partial(watch, dataset=dataset, seed=settings.seed), keep=keep,
+        )  # fmt: skip
     run.settings, run.dataset = settings, dataset
     return run
 
@@ -277,11 +313,15 @@ def _checkpoint(folder: Path, name: str = CHECKPOINT) -> dict[str, Any]:
         raise RunError(f"{error}; restore the file, or start anew with: tinygen train") from error
 
 
-def _put_back(step: Step, folder: Path, name: str) -> None:
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Context manager in which a checkpoint that does not fit becomes a RunError that names its file."""
     try:
-        restore(step, _checkpoint(folder, name))
-    except (ValueError, KeyError) as error:
-        raise RunError(f"{folder / name}: {error}") from error
+        yield
+    except UserError:
+        raise
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise RunError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

@@ -42,23 +42,32 @@ def samples(step: Step, n: int, seed: int, quiet: float = 2.0, **options: Any) -
 def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict[str, tuple[float, int]]:
     """{metric: (value, number of examples it is taken over)} on the test set; n samples where it can be sampled.
 
-    Raises ValueError where there are too few test examples or samples for a score.
+    Samples are not scored where `unscored` says why. Raises ValueError where n is too small for a score.
     """
     count = dataset.count("test")
     test = dataset.batches(min(256, count), split="test")
     with aside(step, seed):
         found = {name: (value, count) for name, value in evaluate(step, Tensors(test, step.device)).items()}
-    if step.offers("sample"):
+    if step.offers("sample") and not unscored(dataset):
         found |= {name: (value, n) for name, value in score_samples(step, dataset, seed, n).items()}
     return found
 
 
+def unscored(dataset: Dataset) -> str | None:
+    """Why samples cannot be scored against a data set; None where they can."""
+    if len(dataset.shape) == 1:
+        return None if dataset.count("test") > 1 else "one test point is too few"
+    if not metrics.scorable(dataset.shape):
+        return f"no frozen network knows images of {'x'.join(map(str, dataset.shape))}"
+    needed = 2 * metrics.features(dataset.floats("test", slice(1)))[0].shape[1]
+    count = dataset.count("test")
+    return None if count >= needed else f"{count} test images are too few, {needed} are needed"
+
+
 def score_samples(step: Step, dataset: Dataset, seed: int, n: int) -> dict[str, float]:
-    """The figures of n samples against the test set; {} for data that no frozen network knows."""
+    """The figures of n samples against the test set, which `unscored` has nothing against."""
     if len(dataset.shape) == 1:
         return _score_points(samples(step, n, seed).numpy(), dataset)
-    if not metrics.scorable(dataset.shape):
-        return {}
     found = metrics.scores(samples(step, n, seed).numpy(), dataset.floats("test"))
     # Whether a digit was recognised says something on digits only; the distance of features, on any such images.
     return found if tuple(dataset.classes) == DIGITS else {"cfid": found["cfid"]}
@@ -91,11 +100,14 @@ def _score_points(drawn: np.ndarray, dataset: Dataset) -> dict[str, float]:
 
 
 def baselines(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]:
-    """{metric: [(what, value), ...]} of the recipe's baselines (baselines.py)."""
+    """{metric: [(what, value), ...]} of the recipe's baselines (baselines.py), those that the data have."""
     found: dict[str, list[tuple[str, float]]] = {}
     for function in recipe.baselines:
         key = f"{dataset.sha[:16]} {function.__module__}.{function.__name__} {json.dumps(arguments, sort_keys=True)}"
-        baseline = _cached(key, lambda f=function: f(dataset, arguments))  # type: ignore[misc]
+        try:
+            baseline = _cached(key, lambda f=function: f(dataset, arguments))  # type: ignore[misc]
+        except ValueError:  # too few images, or a code that is longer than the image
+            continue
         if baseline:
             found.setdefault(baseline[0], []).append((baseline[1], baseline[2]))
     return found

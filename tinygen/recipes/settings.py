@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import tinygen as tg
 from tinygen.data import Dataset
@@ -68,6 +68,8 @@ def prepare(
         raise RunError(
             f"{recipe.name} needs labels, and {dataset.name} has none; put the images in one folder per class"
         )
+    if recipe.labels and dataset.partly_labelled and not recipe.unlabelled:
+        raise RunError(f"{recipe.name} needs a label of every image; leave out --labels")
     given_here = dict(arguments or {}) | ({"lr": lr} if lr is not None else {})
     check_arguments(recipe.name, recipe.arguments(), given_here)
     small = len(dataset.shape) == 3 and min(dataset.shape[1:]) < SMALL
@@ -79,13 +81,14 @@ def prepare(
     for changed, changed_arguments in layers:
         plan |= changed
         values |= changed_arguments
-    count = dataset.count("train")
+    learned = dataset if keep is None else dataset.divided()[0]
+    count = learned.count("train")
     if epochs is None and not layers and not data.get("limit") and len(dataset.shape) == 3:
         # Few images: about as many of them as ten epochs of MNIST show, within reason.
         epochs = max(recipe.epochs, min(200, 600_000 // count))
     plan["epochs"] = epochs or plan["epochs"]
     plan["batch_size"] = min(batch_size or plan["batch_size"], count)
-    steps = len(dataset.batches(plan["batch_size"], drop_last=recipe.drop_last)) * plan["epochs"]
+    steps = len(learned.batches(plan["batch_size"], drop_last=recipe.drop_last)) * plan["epochs"]
     classes = () if dataset.train_labels is None else tuple(dataset.classes)
     return Settings(
         recipe=recipe.name, data={**data, "sha": dataset.sha}, given=Given(dataset.shape, classes, steps)._asdict(),
@@ -149,9 +152,12 @@ def check_arguments(
 
 
 def annotation(parameter: inspect.Parameter) -> str:
-    """The annotation as it is written."""
+    """The annotation as it is written in the source."""
     kind = parameter.annotation
-    return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+    if isinstance(kind, str):
+        return kind
+    plain = isinstance(kind, type) and get_origin(kind) is None
+    return kind.__name__ if plain else str(kind).replace("collections.abc.", "").replace("typing.", "")
 
 
 def value_of(text: str) -> Any:
@@ -191,13 +197,13 @@ def read_settings(folder: Path) -> Settings:
     if not path.exists():
         around = sorted(p.parent.name for p in folder.parent.glob("*/config.json")) if folder.parent.exists() else []
         near = difflib.get_close_matches(folder.name, around, n=1, cutoff=0.3) or around[-1:]
-        hint = f" Did you mean {folder.parent / near[0]}?" if near else " What can be trained: tinygen list"
+        hint = f" Did you mean {folder.parent / near[0]}?" if near else " Train one with: tinygen train NAME"
         raise RunError(f"{folder} is no run: it has no config.json.{hint}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and "model" in content and "given" not in content:
-            raise RunError(f"{folder} was made by tinygen {content.get('version')}, whose runs this version cannot "
-                           f"read; train it anew: tinygen train {content.get('recipe')}")  # fmt: skip
+            raise RunError(f"{folder} was made by an older tinygen, whose runs this one cannot read; train it anew: "
+                           f"tinygen train {content.get('recipe')}")  # fmt: skip
         settings = Settings(**content)
         for key in ("name", "sha"):
             settings.data[key]

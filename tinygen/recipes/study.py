@@ -23,7 +23,7 @@ import tinygen as tg
 from tinygen.data import Dataset
 from tinygen.training import Display, save_picture
 
-from .recipe import find, nearest
+from .recipe import find, meanings, nearest
 from .run import data_of, load_run, stand_on
 from .settings import RunError, Settings, check_arguments, read_settings, writing
 
@@ -63,6 +63,7 @@ class Study:
     on: tuple[str, ...] = ()
     lectures: tuple[int, ...] = ()
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)  # of the arguments: lines of the docstring
 
     def arguments(self) -> dict[str, inspect.Parameter]:
         """What `--set` may change: the function's parameters that have a default."""
@@ -78,12 +79,15 @@ def study(
 ) -> Callable:
     """Decorator: registers a function as a study and returns it unchanged.
 
-    `on`: names of recipes; `tiny`: arguments that make it take seconds.
+    `on`: names of recipes; `tiny`: arguments that make it take seconds. The docstring's first line says what is found;
+    one line `name: meaning` follows for each argument.
     """
 
     def register(run: Callable) -> Callable:
         name = run.__name__.replace("_", "-")
-        STUDIES[name] = Study(name, summary, run, run.__module__, on, lectures, tiny or {})
+        if name in STUDIES and STUDIES[name].chapter != run.__module__:
+            raise ValueError(f"two studies are called {name!r}: in {STUDIES[name].chapter} and {run.__module__}")
+        STUDIES[name] = Study(name, summary, run, run.__module__, on, lectures, tiny or {}, meanings(run))
         return run
 
     return register
@@ -107,8 +111,10 @@ def run_study(
         raise RunError(f"study {name} stands on no run; leave {folder} out")
     if folders:
         _check_fits(chosen, folders[0])
-    data = read_settings(folders[0]).data["name"] if folders else None
-    folders += [stand_on(base, data, preset, display) for base in chosen.on[len(folders) :]]
+    source = read_settings(folders[0]).data if folders else None
+    for base in chosen.on[len(folders) :]:
+        folders.append(stand_on(base, source, preset, display))
+        source = source or read_settings(folders[0]).data  # all of them on the same data
     trained = []
     for one in folders:
         settings = read_settings(one)
@@ -123,10 +129,10 @@ def run_study(
             _save(content, target / f"{title}.png")
         content = {
             "study": name, "runs": [str(f) for f in folders], "arguments": values, "seed": seed,
-            "metrics": dict(findings.metrics), "table": [dict(row) for row in findings.table],
-            "version": tg.__version__,
+            "metrics": {metric: float(value) for metric, value in findings.metrics.items()},
+            "table": [dict(row) for row in findings.table], "version": tg.__version__,
         }  # fmt: skip
-        (target / "study.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (target / "study.json").write_text(json.dumps(content, indent=2, default=float) + "\n", encoding="utf-8")
     return findings, target
 
 
@@ -148,4 +154,4 @@ def _check_fits(chosen: Study, folder: Path) -> None:
 def _offers_the_same(one: str, other: str) -> bool:
     """Whether two recipes build the same kind of Step, as their functions' annotations say."""
     kinds = [inspect.signature(find(name).build).return_annotation for name in (one, other)]
-    return kinds[0] == kinds[1]
+    return kinds[0] == kinds[1] is not inspect.Signature.empty

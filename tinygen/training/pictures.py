@@ -23,6 +23,7 @@ GAP = 0.25  # grey level between the images of a grid, so that black images do n
 SIDE = 56  # pixels: smaller images are enlarged to about this
 GREYS, COLOURS = 16, 64  # of a film
 SHOWN = 64  # images of a batch
+WIDEST = 1200  # pixels: long captions make fewer columns
 SMOOTH = 16  # pixels: images smaller than this are smoothed
 
 
@@ -98,7 +99,8 @@ def picture_of(content: Any, nrow: int = 8, most: int = SHOWN) -> Any:
     if _array(batches[0]).ndim == 2:
         return draw_points([_array(b) for b in batches])
     if len(batches) > 1:
-        content = _beside([_array(b) for b in batches], nrow)
+        nrow = min(nrow, len(_array(batches[0])))  # else rows of two batches would run into each other
+        content = _beside([_images(b) for b in batches], nrow)
     return to_pillow(make_grid(enlarged(content[: most * len(batches)]), nrow=nrow, padding=6, pad_value=GAP))
 
 
@@ -113,8 +115,9 @@ def save_picture(content: Any, path: str | os.PathLike, nrow: int = 8, most: int
 
 def _beside(batches: list[np.ndarray], columns: int, rows: int = 4) -> np.ndarray:
     """Images for a grid of `columns`: a row of the first batch, the same row of the second, ..., the next row."""
-    columns = min(columns, len(batches[0]))
     rows = min(rows, len(batches[0]) // columns)
+    side = max(b.shape[2] for b in batches)  # a small image beside its large version is enlarged
+    batches = [b.repeat(side // b.shape[2], 2).repeat(side // b.shape[2], 3) for b in batches]
     cut = [b[: rows * columns].reshape(rows, columns, *b.shape[1:]) for b in batches]
     return np.stack(cut, 1).reshape(-1, *batches[0].shape[1:])
 
@@ -124,9 +127,9 @@ def _captioned(images: np.ndarray, captions: Sequence[str], columns: int) -> Any
     from PIL import Image, ImageDraw, ImageFont
 
     n, _, h, w = images.shape
-    columns = min(columns, n)
     font = ImageFont.load_default(size=12)
-    width = 6 + max(w, *(int(font.getlength(text)) for text in captions))
+    width = 6 + max(w, *(math.ceil(font.getlength(text)) for text in captions))
+    columns = max(1, min(columns, n, WIDEST // width))
     height = h + 22
     sheet = Image.new("RGB", (columns * width + 6, math.ceil(n / columns) * height + 6), (64, 64, 64))
     draw = ImageDraw.Draw(sheet)

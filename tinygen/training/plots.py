@@ -61,7 +61,7 @@ def draw_points(sets: Sequence[np.ndarray], most: int = 2000) -> Any:
     margin = 0.15 * (high - low).max()
     for i, points in enumerate(sets):
         axes = figure.add_subplot(1, len(sets), i + 1)
-        axes.scatter(*points[:most].T, s=4, alpha=0.4, linewidths=0, color="tab:blue" if i else "tab:orange")
+        axes.scatter(*points[:most].T, s=10, alpha=0.4, linewidths=0, color="tab:blue" if i else "tab:orange")
         axes.set_xlim(low[0] - margin, high[0] + margin)
         axes.set_ylim(low[1] - margin, high[1] + margin)
         axes.set_aspect("equal")
@@ -85,6 +85,8 @@ def draw_curves(log: Path, target: Path) -> None:
     names = list(curves)[:PANELS]
     if not names:
         return
+    from matplotlib.ticker import MaxNLocator
+
     columns = len(names) if len(names) <= 3 else 2 if len(names) == 4 else 3
     rows = math.ceil(len(names) / columns)
     figure, _ = _figure((4.2 * columns, 3.1 * rows))
@@ -98,7 +100,10 @@ def draw_curves(log: Path, target: Path) -> None:
         known = NAMES.get(name)
         axes.set_title(f"{known.title}{GOOD[known.good]}" if known else name.replace("_", " "))
         axes.set_xlabel("epochs")
-        axes.set_ylabel(known.unit if known else "")
+        axes.set_ylabel(known.unit if known else "", fontsize=9)
+        axes.ticklabel_format(axis="y", useOffset=False)
+        if max(x[-1] for x, _ in curves[name].values()) >= 2:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         series = [y for _, y in curves[name].values()]

@@ -35,5 +35,5 @@ def first_bad_op(step: Any, batches: Any, state: dict, epoch: int, index: int, d
                 for i in range(max(first, last - 1), last + 1):
                     step(to_tensors(batches.at(*divmod(i, steps)), device))
         except AnomalyError as error:
-            return f"{str(error).splitlines()[0].rstrip('.;')}. "
+            return f"The first bad op: {str(error).splitlines()[0].rstrip('.;')}. "
     return ""

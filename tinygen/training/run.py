@@ -118,6 +118,7 @@ class Run(Callback):
         self.display.step(position.epoch, position.index, numbers)
         if self.interrupts.wanted:
             self.means.read()
+            self._time()
             self.save()
             self.finish()
             batch = f"batch {position.index} of {len(self.batches)}"
@@ -132,9 +133,9 @@ class Run(Callback):
         self._write({"epoch": position.epoch, "train": train, "test": test} | ({"health": health} if health else {}))
         self._write_time(position.epoch)
         self._take_pictures()
-        self.save()
         if self.keep:
             self._keep_best(self.keep)
+        self.save()  # it knows the best so far
         self.display.epoch(position.epoch, train, test, health)
 
     def save(self) -> None:
@@ -178,7 +179,7 @@ class Run(Callback):
     def _improved(self, name: str, value: float, low: bool) -> int:
         """The epoch in which the figure was best; the present one is taken in."""
         best = self.best.get(name)
-        if best is None or (value < best[0] if low else value > best[0]):
+        if best is None or math.isnan(best[0]) or (value < best[0] if low else value > best[0]):
             self.best[name] = [value, self.position.epoch]
         return self.best[name][1]
 
@@ -186,11 +187,11 @@ class Run(Callback):
         with aside(self.step, self.seed):
             found = evaluate(self.step, Tensors(keep.batches, self.device))
         if keep.metric not in found:
-            raise UserError(f"--keep best:{keep.metric}: this model measures {', '.join(found) or 'nothing'}")
+            known = ", ".join(found) or "nothing"
+            raise UserError(f"{keep.metric!r} cannot choose the best epoch: this model measures {known}")
         low = keep.metric not in NAMES or NAMES[keep.metric].good != "high"
         if self._improved(f"validation {keep.metric}", found[keep.metric], low) == self.position.epoch:
             save_checkpoint(self.folder / BEST, self._state())
-        self.save()  # it knows the best so far
 
     def _diverged(self, error: NotFinite) -> Diverged:
         path = self.folder / "not-finite.safetensors"
@@ -219,8 +220,13 @@ class Run(Callback):
         write_line(self.folder / "log.jsonl", line)
 
     def _write_time(self, epoch: int) -> None:
+        seconds = self._time()
+        line = {"epoch": epoch, "seconds": round(seconds, 4), "images_per_second": round(self.images / seconds, 1)}
+        write_line(self.folder / "times.jsonl", line)
+
+    def _time(self) -> float:
+        """Seconds since the last call, taken into the run's total."""
         now = time.perf_counter()
         seconds, self.clock = now - self.clock, now
         self.seconds += seconds
-        line = {"epoch": epoch, "seconds": round(seconds, 4), "images_per_second": round(self.images / seconds, 1)}
-        write_line(self.folder / "times.jsonl", line)
+        return seconds

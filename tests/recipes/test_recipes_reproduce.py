@@ -1,0 +1,163 @@
+"""Figures that are kept, and whether they are reached again."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from toys import Toy
+
+from tinygen import data
+from tinygen.recipes import Findings, find, prepare, recipe, reproduce, study
+from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
+from tinygen.recipes.reproduce import curve, expected, kept, kept_of, range_of
+
+
+@pytest.fixture
+def file(tmp_path):
+    @recipe("a toy", lectures=(1, 2), epochs=3, batch_size=16, tiny={"epochs": 2})
+    def toy(given, lr: float = 0.1):
+        """lr: learning rate"""
+        return Toy(lr, given.shape)
+
+    return tmp_path / "expected.json"
+
+
+def told(*given, **options):
+    lines = []
+    result = reproduce(*given, say=lines.append, **options)
+    return result, lines
+
+
+def test_the_range_of_kept_values():
+    assert range_of([2.0, 3.0, 2.5]) == (1.0, 4.0)
+    assert range_of([2.0]) == (1.9, 2.1) and range_of([-2.0]) == (-2.1, -1.9)
+    assert range_of([1.0, 1.0]) == (1.0, 1.0)
+
+
+def test_what_is_saved_is_reached_again_and_what_is_changed_is_not(file):
+    first, lines = told("toy", seeds=(0, 1), preset="tiny", save=True, file=file)
+    assert first.passes and lines[-1] == "PASS" and any("nothing kept" in line for line in lines)
+    again, lines = told("toy", seeds=(0, 1), preset="tiny", file=file)
+    assert again.passes and lines[-1] == "PASS" and any(line.endswith(": PASS") for line in lines)
+    assert [f.values for f in again.figures] == [f.values for f in first.figures]
+    content = json.loads(file.read_text())
+    for entry in content["recipes"]["toy"]["digits"]["tiny"]["metrics"].values():
+        entry["values"] = [v + 1e6 for v in entry["values"]]
+    file.write_text(json.dumps(content))
+    wrong, lines = told("toy", seeds=(0,), preset="tiny", file=file)
+    assert not wrong.passes and lines[-1].startswith("OUTSIDE: mse, cfid")
+    assert any(line.startswith("  mse") and line.endswith(": OUTSIDE") for line in lines)
+
+
+def test_what_is_kept(file):
+    told("toy", seeds=(3, 5), preset="tiny", save=True, file=file)
+    entry = kept_of("toy", "digits", "tiny", file)
+    assert entry["seeds"] == [3, 5] and entry["command"] == "tinygen reproduce toy --preset tiny"
+    lists = {"seeds", "seconds", "cpu_seconds", "metrics", "curve"}
+    assert set(entry) == lists | {"steps", "command", "machine", "commit", "threads"}
+    assert entry["steps"] == 2 * 4 and len(entry["seconds"]) == 2 and entry["threads"] == 1
+    assert entry["metrics"]["mse"]["n"] == 64 and len(entry["metrics"]["mse"]["values"]) == 2
+    assert entry["metrics"]["cfid"]["n"] == 10_000
+    assert list(entry["curve"]) == ["mse"] and len(entry["curve"]["mse"]) == 2
+    assert "cores" in entry["machine"] and entry["commit"]
+    assert kept_of("toy", "digits", "cpu", file) == kept_of("toy", "mnist", "tiny", file) == {}
+    assert not list(file.parent.glob("expected.*k"))  # the lock is gone
+
+
+def test_seeds_of_several_calls_stand_together(file):
+    told("toy", seeds=(0,), preset="tiny", save=True, file=file)
+    one = kept_of("toy", "digits", "tiny", file)["metrics"]["mse"]["values"]
+    told("toy", seeds=(7,), preset="tiny", save=True, file=file)
+    entry = kept_of("toy", "digits", "tiny", file)
+    assert entry["seeds"] == [0, 7] and entry["metrics"]["mse"]["values"][:1] == one
+    told("toy", seeds=(0,), preset="tiny", save=True, file=file)  # in its place, and not once more
+    again = kept_of("toy", "digits", "tiny", file)
+    assert again["seeds"] == [0, 7] and again["metrics"] == entry["metrics"] and len(again["seconds"]) == 2
+
+
+def test_own_data_are_kept_under_their_path(file, tmp_path):
+    np.savez(tmp_path / "my data.npz", images=np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), np.uint8))
+    place = str(tmp_path / "my data.npz")
+    told("toy", place, seeds=(0,), preset="tiny", save=True, file=file)
+    assert kept_of("toy", place, "tiny", file)["command"] == f"tinygen reproduce toy --data '{place}' --preset tiny"
+
+
+def test_a_study_has_one_value(file):
+    level = [1.0]
+
+    @study("numbers", lectures=(1,))
+    def numbers():
+        return Findings({"loss": np.float32(level[0])}, {})
+
+    assert told("numbers", save=True, file=file)[0].passes
+    entry = kept(file)["studies"]["numbers"]
+    assert entry["metrics"] == {"loss": 1.0} and entry["command"] == "tinygen reproduce numbers"
+    level[0] = 1.04
+    assert told("numbers", file=file)[1][-1] == "PASS"
+    level[0] = 1.06
+    assert told("numbers", file=file)[1][-1] == "OUTSIDE: loss"
+
+
+def test_what_a_run_is_expected_to_reach_is_for_the_recipe_as_it_is(file, monkeypatch):
+    told("toy", seeds=(0, 1), preset="tiny", save=True, file=file)
+    content = json.loads(file.read_text())
+    content["recipes"]["toy"]["digits"]["cpu"] = content["recipes"]["toy"]["digits"]["tiny"]
+    file.write_text(json.dumps(content))
+    monkeypatch.setattr(kept_of, "__defaults__", ("cpu", file))
+    digits, own = data.load("digits"), {"name": "digits"}
+    values = content["recipes"]["toy"]["digits"]["cpu"]["metrics"]["mse"]["values"]
+    settings = prepare(find("toy"), digits, own)
+    assert expected(settings, digits)["mse"] == (range_of(values), 64)
+    few = prepare(find("toy"), data.load("digits", limit=64), own | {"limit": 64}, preset="tiny")
+    assert expected(few, data.load("digits", limit=64))["mse"] == (range_of(values), 64)
+    for changed in ({"epochs": 4}, {"batch_size": 8}, {"lr": 0.5}, {"keep": "mse"}):
+        assert expected(prepare(find("toy"), digits, own, **changed), digits) == {}
+    for option in ({"limit": 600}, {"size": 8}, {"only": "3"}, {"labels": 5}):
+        assert expected(prepare(find("toy"), digits, own | option), digits) == {}
+
+
+def test_the_course_of_a_training_in_about_twenty_values(tmp_path):
+    lines = [{"epoch": e, "train": {"loss": 9.0}, "test": {"mse": 1 / e, "kl": 0.0}} for e in range(1, 101)]
+    lines = [x for line in lines for x in ({"epoch": line["epoch"] - 0.5, "train": {}}, line)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    found = curve(tmp_path / "log.jsonl")
+    assert list(found) == ["mse"] and len(found["mse"]) == 20
+    assert found["mse"][0] == 0.2 and math.isclose(found["mse"][-1], 0.01)
+    assert curve(tmp_path / "none.jsonl") == {}
+
+
+# ---------------------------------------------------------------------------------- in words
+
+
+def test_what_is_known_of_a_recipe(file, monkeypatch):
+    text = describe_recipe("toy")
+    assert "toy: a toy" in text and "lectures 1, 2" in text and "--preset tiny: epochs 2" in text
+    assert "lr=0.1" in text and "learning rate (float)" in text and "tinygen reproduce toy" in text
+    assert "reached" not in text
+    told("toy", seeds=(0, 1), preset="tiny", save=True, file=file)
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: kept(file))
+    text = describe_recipe("toy")
+    assert "reached on digits, preset tiny, in " in text and "(seeds 0, 1; 1 thread," in text
+    assert "mse over the training: " in text and "passes from" in text
+    rows = table().splitlines()
+    assert rows[0].startswith("| recipe | data |") and rows[2].startswith("| `toy` (tiny) | digits | squared error, ")
+    assert all(row.count("|") == 7 for row in rows)
+
+
+def test_what_there_is_is_listed_by_chapter(file):
+    @study("numbers", on=("toy",), lectures=(3,), tiny={"count": 1})
+    def toy_numbers(trained, count: int = 4):
+        """How many there are.
+
+        count: how many are counted
+        """
+
+    text = overview()
+    chapter = __name__.rpartition(".")[2].replace("_", " ")
+    assert f"{chapter} (lectures 1, 2, 3)" in text and "study: numbers" in text and "a toy" in text
+    text = describe_study("toy-numbers")
+    assert "stands on toy" in text and "How many there are." in text and "how many are counted" in text
+    assert "count=4" in text and "--tiny: count 1" in text and "tinygen study toy-numbers" in text

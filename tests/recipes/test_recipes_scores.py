@@ -1,0 +1,166 @@
+"""Scores: against which images, over how many, and beside what is trivial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import Toy, Watched
+
+import tinygen as tg
+from tinygen import data, metrics
+from tinygen.data import Dataset
+from tinygen.recipes import find, samples, score
+from tinygen.recipes import scores as module
+from tinygen.recipes.scores import baselines, unscored, watch
+from tinygen.step import Step
+
+
+class Returning(Step):
+    """Its samples are the given items, in their order, again and again."""
+
+    def __init__(self, items):
+        self.items, self.at = items, 0
+
+    def sample(self, n):
+        if n == 500 or self.at + n > len(self.items):
+            self.at = 0
+        found = np.resize(self.items[self.at :], (n, *self.items.shape[1:]))
+        self.at += n
+        return tg.tensor(found)
+
+
+def test_samples_are_scored_against_the_test_images():
+    """The test images themselves have distance 0; as many training images do not."""
+    digits = data.load("digits")
+    found = score(Returning(digits.floats("test")), digits, 0, digits.count("test"))
+    assert found["cfid"] == (pytest.approx(0, abs=1e-3), 297)
+    assert found["class_kl"] == (pytest.approx(0, abs=1e-6), 297) and found["digits"] == (10, 297)
+    assert found["conf95"][0] == pytest.approx(metrics.confident(metrics.features(digits.floats("test"))[1]))
+    other = score(Returning(digits.floats("train")[:297]), digits, 0, 297)
+    assert other["cfid"][0] > 5
+
+
+def test_class_frequencies_are_those_of_the_samples_beside_those_of_the_test_images():
+    """KL(samples || test): zeros alone cost log 1/share of zeros, and are no infinity."""
+    digits = data.load("digits")
+    test = digits.floats("test")
+    classes = metrics.features(test)[1].argmax(1)
+    zeros = test[classes == 0]
+    found = score(Returning(np.resize(zeros, (200, 1, 8, 8))), digits, 0, 200)
+    assert found["class_kl"][0] == pytest.approx(-np.log((classes == 0).mean()), rel=1e-5)
+    assert found["digits"] == (1, 200)
+
+
+def test_what_a_step_measures_is_taken_over_the_test_images():
+    digits = data.load("digits", limit=50)
+    step = Watched(Toy())
+    found = score(step, digits, 0, 200)
+    mean = np.mean((digits.floats("test") - step.net.weight.item()) ** 2)
+    assert found["mse"] == (pytest.approx(mean, rel=1e-5), 50)
+    assert sum(map(len, step.seen["measure"])) == 50
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [(np.zeros((90, 1, 8, 8)), None), (np.zeros((50, 1, 8, 8)), "50 test images are too few, 64 are needed"),
+     (np.zeros((100, 1, 28, 28)), "100 test images are too few, 128 are needed"), (np.zeros((200, 1, 28, 28)), None),
+     (np.zeros((200, 3, 28, 28)), "no frozen network knows images of 3x28x28")],
+)  # fmt: skip
+def test_why_samples_are_not_scored(images, reason):
+    dataset = Dataset("mine", images.astype("f4"), None, images.astype("f4"), None)
+    assert unscored(dataset) == reason
+    found = score(Toy(shape=dataset.shape), dataset, 0, 200)
+    assert set(found) == {"mse"} | (set() if reason else {"cfid"})  # whether a digit was recognised says nothing here
+
+
+def test_points_are_scored_by_their_modes_and_their_distance():
+    ring = data.load("ring")
+    test = ring.floats("test")
+    found = score(Returning(test[:2000]), ring, 0, 2000)
+    assert found["modes"] == (8, 2000) and found["within_3_sigma"][0] == pytest.approx(0.989, abs=0.01)
+    assert found["energy_distance"][0] == pytest.approx(0, abs=0.01)
+    half = test[test[:, 0] > 0.5]
+    found = score(Returning(half[:1000]), ring, 0, 1000)
+    assert found["modes"] == (3, 1000) and found["energy_distance"][0] > 0.3
+    moons = data.load("moons")
+    assert set(score(Returning(moons.floats("test")), moons, 0, 100)) == {"energy_distance"}
+
+
+def test_what_is_watched_are_classes_or_modes():
+    digits, ring = data.load("digits"), data.load("ring")
+    test = digits.floats("test")
+    zeros = test[metrics.features(test)[1].argmax(1) == 0]
+    assert watch(Returning(np.resize(zeros, (500, 1, 8, 8))), digits, 0) == {"classes_covered": 1}
+    assert watch(Returning(ring.floats("test")[:500]), ring, 0) == {"modes": 8}
+    assert watch(Returning(data.load("moons").floats("test")), data.load("moons"), 0) == {}
+
+    class Nothing(Step): ...
+
+    assert watch(Nothing(), digits, 0) == {}
+
+
+def test_samples_of_a_seed_are_the_same_however_many_are_drawn_before():
+    step = Toy()
+    tg.manual_seed(1)
+    first = samples(step, 600, 5).numpy()
+    tg.rand(17)
+    assert np.array_equal(samples(step, 600, 5).numpy(), first)
+    assert not np.array_equal(first[:500][:100], first[500:])
+
+
+# ---------------------------------------------------------------------------------- baselines
+
+
+def test_baselines_are_fitted_on_training_images_and_judged_on_test_images():
+    digits = data.load("digits", limit=100)
+    train, test = digits.floats("train"), digits.floats("test")
+    found = baselines(find("autoencoder"), digits, {"latent": 5})
+    mean = ((test - train.mean(0)) ** 2).mean()
+    centred = (train - train.mean(0)).reshape(100, 64)
+    directions = np.linalg.svd(centred, full_matrices=False)[2][:5]
+    rows = (test - train.mean(0)).reshape(100, 64)
+    pca = ((rows - rows @ directions.T @ directions) ** 2).mean()
+    assert found == {"mse": [("the mean image", pytest.approx(mean, rel=1e-4)),
+                             ("PCA of 5 numbers", pytest.approx(pca, rel=1e-3))]}  # fmt: skip
+
+
+def test_a_baseline_that_the_data_do_not_have_is_left_out():
+    digits = data.load("digits", limit=20)  # too few for a distance of features
+    assert set(baselines(find("vae"), digits, {"likelihood": "bernoulli"})) == {"loss"}
+    assert [what for what, _ in baselines(find("autoencoder"), digits, {"latent": 100})["mse"]] == ["the mean image"]
+    assert baselines(find("dcgan"), digits, {}) == {}
+
+
+def test_a_baseline_is_computed_once_for_the_same_data_and_arguments(monkeypatch, tmp_path):
+    calls = []
+
+    def counted(dataset, arguments):
+        calls.append(dataset.sha)
+        return "mse", "counted", float(len(calls))
+
+    recipe = find("autoencoder")
+    monkeypatch.setitem(vars(recipe), "baselines", (counted,))
+    few, more = data.load("digits", limit=20), data.load("digits", limit=30)
+    for dataset, arguments, value in ((few, {"a": 1}, 1), (few, {"a": 1}, 1), (more, {"a": 1}, 2), (few, {"a": 2}, 3)):
+        assert baselines(recipe, dataset, arguments) == {"mse": [("counted", value)]}
+    kept = Path(tmp_path / "cache" / "tinygen" / "baselines.json")
+    assert len(json.loads(kept.read_text())) == 3
+    kept.write_text("{")  # a damaged cache costs time, nothing else
+    assert baselines(recipe, few, {"a": 1}) == {"mse": [("counted", 4)]}
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert baselines(recipe, few, {"a": 1}) == {"mse": [("counted", 5)]}
+
+
+def test_every_recipes_baselines_are_of_known_figures():
+    from tinygen.recipes import RECIPES
+
+    digits = data.load("digits", limit=300)
+    for recipe in RECIPES.values():
+        if data.load(recipe.data).items != "images":
+            continue
+        for name, found in baselines(recipe, digits, recipe.defaults()).items():
+            assert name in metrics.NAMES and all(np.isfinite(value) for _, value in found), recipe.name
+    assert module.SAMPLES == 10_000

@@ -1,0 +1,182 @@
+"""Studies: which runs they look at, what they leave, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import Toy
+
+import tinygen as tg
+from tinygen.errors import SettingError
+from tinygen.recipes import STUDIES, Findings, RunError, find_study, recipe, run_study, start, study
+from tinygen.recipes.study import Sheet
+from tinygen.training import Display
+
+TINY = {"preset": "tiny", "limit": 64, "epochs": 1}
+
+
+def build_toy(given, lr: float = 0.1) -> Toy:
+    return Toy(lr, given.shape)
+
+
+def registered():
+    recipe("a toy", lectures=(1,))(build_toy)
+
+    @study("what a toy knows", on=("build-toy",), lectures=(2,), tiny={"points": 3})
+    def toy_study(trained, points: int = 5, name: str = "x"):
+        """How far the toy is from the data.
+
+        points: how many are drawn
+        """
+        level = trained.step.net.weight.item()
+        pictures = {
+            "sheet": Sheet(tg.full((points, 1, 8, 8), 0.5), 2),
+            "pair": (tg.ones(4, 1, 8, 8), tg.zeros(4, 1, 8, 8)),
+            "plane": tg.tensor(np.random.default_rng(0).normal(size=(9, 2)).astype("f4")),
+        }
+        numbers = {"level": level, "points": np.float32(points), "drawn": tg.rand(1).item()}
+        return Findings(numbers, pictures, table=[{"what": name, "value": np.float32(1.5)}])
+
+    return toy_study
+
+
+def size_of(path):
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def told(*given, **options):
+    stream = io.StringIO()
+    findings, folder = run_study(*given, display=Display(stream, live=False), **options)
+    return findings, folder, stream.getvalue()
+
+
+def test_a_study_leaves_numbers_and_pictures():
+    registered()
+    run = start("build-toy", folder="run", **TINY)
+    run.fit()
+    findings, folder, said = told("toy-study", "run", arguments={"points": 6}, seed=4)
+    assert said == "" and folder == Path("run/studies/toy-study")
+    assert {p.name for p in folder.iterdir()} == {"study.json", "sheet.png", "pair.png", "plane.png"}
+    kept = json.loads((folder / "study.json").read_text())
+    assert kept["metrics"] == {"level": run.step.net.weight.item(), "points": 6.0, "drawn": findings.metrics["drawn"]}
+    assert kept["runs"] == ["run"] and kept["arguments"] == {"points": 6} and kept["seed"] == 4
+    assert kept["table"] == [{"what": "x", "value": 1.5}] and kept["study"] == "toy-study"
+    assert size_of(folder / "sheet.png") == (2 * 62 + 6, 3 * 62 + 6)
+    tg.rand(9)
+    assert told("toy-study", "run", seed=4)[0].metrics["drawn"] == findings.metrics["drawn"]
+    assert told("toy-study", "run", seed=5)[0].metrics["drawn"] != findings.metrics["drawn"]
+
+
+def test_without_a_run_the_newest_that_fits_is_taken_or_one_is_trained():
+    registered()
+    findings, folder, said = told("toy-study", tiny=True)
+    assert "needs a trained build-toy, and there is none here: training one first" in said
+    assert folder == Path("runs/build-toy-001/studies/toy-study") and findings.metrics["points"] == 3
+    assert told("toy-study", tiny=True)[2] == "stands on runs/build-toy-001 (build-toy, seed 0)\n"
+
+
+def test_a_second_run_is_on_the_data_of_the_first():
+    registered()
+
+    @study("two of them", on=("build-toy", "build-toy"))
+    def of_two(first, second):
+        return Findings({"same": float(first.dataset.sha == second.dataset.sha)}, {})
+
+    start("build-toy", folder="run", size=12, **TINY | {"preset": "cpu"}).fit()
+    findings, _, said = told("of-two", "run")
+    assert findings.metrics["same"] == 1 and "training one first" in said
+
+
+def test_runs_that_nobody_named_are_on_the_same_data():
+    """The newest run of the second recipe is on other data than the newest of the first."""
+    registered()
+
+    @recipe("another")
+    def other_toy(given):
+        return Toy(0.1, given.shape)
+
+    @study("of both", on=("build-toy", "other-toy"))
+    def of_both(first, second):
+        return Findings({"sizes": float(first.dataset.shape == second.dataset.shape)}, {})
+
+    for at, (name, size) in enumerate((("build-toy", 12), ("other-toy", 12), ("other-toy", 8))):
+        run = start(name, folder=f"runs/{at}", size=size, limit=64, epochs=1)
+        run.fit()
+        os.utime(run.folder / "checkpoint.safetensors", (1e9 + at, 1e9 + at))
+    assert told("of-both")[0].metrics == {"sizes": 1}
+
+
+def test_a_study_on_nothing_is_kept_in_the_folder_studies():
+    @study("of nothing")
+    def of_nothing(count: int = 2):
+        return Findings({"count": count}, {})
+
+    assert told("of-nothing")[1] == Path("studies/of-nothing")
+    with pytest.raises(RunError, match="study of-nothing stands on no run; leave runs/x out"):
+        run_study("of-nothing", "runs/x")
+
+
+def test_what_does_not_fit_is_refused():
+    registered()
+    start("lenet", folder="other", **TINY).fit()
+    with pytest.raises(RunError, match="study toy-study looks at a run of build-toy; other is one of lenet"):
+        run_study("toy-study", "other")
+    with pytest.raises(RunError, match=r"study toy-study has no argument 'pionts'\. Did you mean points\?"):
+        run_study("toy-study", "other", arguments={"pionts": 3})
+    with pytest.raises(RunError, match="points of study toy-study must be a whole number"):
+        run_study("toy-study", "other", arguments={"points": "many"})
+    with pytest.raises(SettingError, match=r"no study is called 'toy-stdy'\. Did you mean toy-study\?"):
+        find_study("toy-stdy")
+    with pytest.raises(RunError, match="runs/none is no run"):
+        run_study("toy-study", "runs/none")
+
+
+def test_a_recipe_of_the_same_kind_will_do_but_not_one_of_an_unknown_kind():
+    registered()
+
+    @recipe("builds a Toy, too")
+    def other_toy(given) -> Toy:
+        return Toy(0.1, given.shape)
+
+    @recipe("does not say what it builds")
+    def unknown_kind(given):
+        return Toy(0.1, given.shape)
+
+    @study("of the unknown", on=("unknown-kind",))
+    def of_unknown(trained):
+        return Findings({}, {})
+
+    for name in ("other-toy", "unknown-kind"):
+        start(name, folder=name, **TINY).fit()
+    told("toy-study", "other-toy")
+    told("of-unknown", "unknown-kind")
+    with pytest.raises(RunError, match="looks at a run of build-toy; unknown-kind is one of unknown-kind"):
+        run_study("toy-study", "unknown-kind")
+    with pytest.raises(RunError, match="looks at a run of unknown-kind; other-toy is one of other-toy"):
+        run_study("of-unknown", "other-toy")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_runs_from_nothing(name):
+    """At tiny, training what it stands on; its numbers are finite, its pictures there."""
+    findings, folder, _ = told(name, tiny=True)
+    assert findings.metrics and all(np.isfinite(v) for v in findings.metrics.values())
+    assert all((folder / f"{title}.png").stat().st_size > 100 for title in findings.pictures)
+    chosen = find_study(name)
+    assert chosen.summary and chosen.lectures and set(chosen.arguments()) <= set(chosen.meanings)
+
+
+def test_codes_of_images_without_labels():
+    np.savez("mine.npz", images=np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8))
+    start("conv-autoencoder", "mine.npz", folder="run", preset="tiny").fit()
+    findings, folder, _ = told("codes", "run", arguments={"pairs": 2, "steps": 5})
+    assert findings.metrics == {} and (folder / "codes.png").exists()
+    assert size_of(folder / "interpolations.png") == (5 * 62 + 6, 2 * 62 + 6)

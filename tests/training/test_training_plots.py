@@ -1,0 +1,57 @@
+"""Curves and scatter plots: what is drawn, and that nothing is hidden."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from tinygen.training.plots import draw_curves, scatter
+
+
+def drawn_axes(tmp_path, monkeypatch, lines):
+    """The axes of curves.png, as matplotlib holds them."""
+    from matplotlib.figure import Figure
+
+    kept = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: kept.append(self))
+    (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    draw_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
+    return kept[0].axes
+
+
+def test_curves_have_titles_units_and_the_way_that_is_good(tmp_path, monkeypatch):
+    lines = []
+    for epoch in range(1, 6):
+        lines.append({"epoch": epoch - 0.5, "train": {"loss": 2 / epoch, "d_loss": 0.7}})
+        lines.append({"epoch": epoch, "train": {"loss": 9.0}, "test": {"loss": 3 / epoch, "accuracy": epoch / 10}})
+    axes = {a.get_title(): a for a in drawn_axes(tmp_path, monkeypatch, lines)}
+    assert set(axes) == {"loss ↓", "accuracy ↑", "loss of D"}
+    loss = axes["loss ↓"]
+    assert loss.get_ylabel() == "nats per image" and loss.get_xlabel() == "epochs"
+    curves = {line.get_label(): line for line in loss.get_lines()}
+    assert list(curves["train"].get_ydata()) == [2 / e for e in range(1, 6)]  # the epoch's mean is not drawn again
+    assert list(curves["test"].get_ydata()) == [3 / e for e in range(1, 6)]
+    assert list(curves["test"].get_xdata()) == [1, 2, 3, 4, 5]
+    assert all(tick == int(tick) for tick in loss.get_xticks())
+
+
+def test_a_start_far_away_does_not_flatten_the_curves(tmp_path, monkeypatch):
+    values = [1e6, *np.linspace(2, 1, 99)]
+    lines = [{"epoch": i + 1, "train": {}, "test": {"loss": v}} for i, v in enumerate(values)]
+    (axes,) = drawn_axes(tmp_path, monkeypatch, lines)
+    assert axes.get_ylim()[1] < 3 and "not shown: 1e+06" in axes.texts[0].get_text()
+
+
+def test_no_log_no_curves(tmp_path):
+    draw_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_a_scatter_has_a_colour_for_every_class():
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    picture = scatter(points, np.arange(60) % 3, ("a", "b", "c"), "codes")
+    colours = {tuple(c) for c in np.asarray(picture).reshape(-1, 3)}
+    assert len(colours) > 50 and picture.width > 500
+    plain = scatter(points, None, (), "codes")
+    assert plain.size == picture.size
