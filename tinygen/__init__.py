@@ -2,6 +2,18 @@
 
 `import tinygen as tg` gives the tensor library under torch's names; `tg.nn`, `tg.optim` build and train models on it;
 `tg.data`, `tg.networks`, `tg.models`, `tg.training` and `tg.recipes` are loaded when first used.
+
+From `tinygen train dcgan` to the kernel, door by door:
+    cli.py                 reads the options and calls recipes.start
+    recipes/gans.py        the recipe dcgan builds two networks and hands them, with a game, to a Step
+    networks/dcgan.py      the generator, a stack of layers
+    training/loop.py       the loop calls the Step once for each batch
+    models/gan.py          the Step is the slide: D's loss, D's update, G's loss, G's update
+    nn/conv.py             the layer holds the weight and calls conv_transpose2d
+    ops/conv.py            one trilinear form, three operations, six one-line derivatives
+    tape.py                records the operation, and walks back when loss.backward() asks
+    backends/cpu.py        the table of kernels hands arrays to C++
+    csrc/cpu/              the kernel; csrc/cpu/tour explains it from seven loops on
 """
 
 import importlib as _importlib
