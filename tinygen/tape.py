@@ -253,14 +253,9 @@ def _plan(op: Op, linked: tuple[int, ...]) -> tuple[list[int], list, list, set[s
     rules = [op.rules[op.args[0 if op.variadic else i]] for i in wanted if not op.composite]
     every = [*rules, *filter(None, (op.fast, op.outer))]
     reads = {name for _, names in every for name in names}
-    if op.composite:
-        reads.update(op.args)
-    keeps = []
-    for i, name in enumerate(op.args):
-        if name in reads:
-            keeps.append((name, i, False))
-        if f"{name}_shape" in reads:
-            keeps.append((f"{name}_shape", i, True))
+    reads.update(op.args if op.composite else ())
+    keeps = [(a, i, False) for i, a in enumerate(op.args) if a in reads]
+    keeps += [(f"{a}_shape", i, True) for i, a in enumerate(op.args) if f"{a}_shape" in reads]
     return wanted, rules, keeps, reads & {"out", "residuals"}
 
 

@@ -6,6 +6,8 @@ for constants, and for parameters under `no_grad` or through `.data`; anywhere e
 say what to write instead.
 """
 
+# ruff: noqa: I001 # a line for each import of ops would fill the page
+
 from __future__ import annotations
 
 import operator
@@ -20,20 +22,9 @@ from . import tape
 from .backends import DEVICE_NAMES, Device
 from .backends import device as get_device
 from .ops import (
-    creation,
-    diagonals,
-    gathering,
-    indexing,
-    joining,
-    masking,
-    matmul,
-    pointwise,
-    random,
-    rearranging,
-    reduce,
-    sorting,
-    view,
-)
+    creation, diagonals, gathering, indexing, joining, masking, matmul,
+    pointwise, random, rearranging, reduce, sorting, view,
+)  # fmt: skip
 from .tape import Tensor, leaf
 
 for _module, _names in {
