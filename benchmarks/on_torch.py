@@ -149,11 +149,12 @@ def load(chapters: tuple[str, ...] = CHAPTERS) -> SimpleNamespace:
             sys.modules[f"tinygen.{package}"] = _copy(before[f"tinygen.{package}"])
         _put_words(before)
         for source in sources:
-            new, old = importlib.import_module(f"tinygen.{source}"), vars(before[f"tinygen.{source}"])
-            package = vars(sys.modules[f"tinygen.{source}".rpartition(".")[0]])
-            for word, value in vars(new).items():  # what the package hands on from this source
-                if word in package and package[word] is old.get(word):
-                    package[word] = value
+            name = f"tinygen.{source}"
+            package = name.rpartition(".")[0]
+            new, old, handed_on = importlib.import_module(name), vars(before[name]), vars(before[package])
+            for word, value in vars(new).items():
+                if word in handed_on and handed_on[word] is old.get(word):
+                    setattr(sys.modules[package], word, value)
         recipe, scores = (sys.modules[f"tinygen.recipes.{name}"] for name in ("recipe", "scores"))
         return SimpleNamespace(nn=sys.modules["tinygen.nn"], find=recipe.find, score=scores.score)
     finally:
@@ -170,9 +171,6 @@ def _copy(module: ModuleType) -> ModuleType:
 
 def _put_words(before: dict[str, ModuleType]) -> None:
     """Puts torch's words in the place of tinygen's, and tinygen's other packages among them."""
-    import torch
-    import torch.optim.lr_scheduler
-
     theirs = {name: importlib.import_module(name.replace("tinygen", "torch")) for name in LIST}
     for name, supplied in LIST.items():
         words = sys.modules[name] = Words(name, theirs[name], supplied())

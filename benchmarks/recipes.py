@@ -34,7 +34,7 @@ from tinygen.recipes.reproduce import keep_torch, kept
 from . import machine
 from .lockstep import Contenders, Times
 from .options import unwritable
-from .records import columns, number
+from .records import columns, count, number
 
 STEPS = 5  # whose metrics are compared
 AGREE = 1e-3  # of the largest value of a metric: more is no rounding
@@ -108,7 +108,7 @@ def measured(name: str, data: str, options: argparse.Namespace) -> dict[str, Any
                 sys.exit(f"benchmarks: {' '.join(field.notes)}")
             entry = _described(name, data, options, settings, field)
             print(f"{name} on {data}, preset {options.preset}: {entry['steps']} steps of {settings['batch_size']}, "
-                  f"{settings['threads']} threads", flush=True)  # fmt: skip
+                  f"{count(settings['threads'])}", flush=True)  # fmt: skip
             entry["course"] = _course(field, *runs[0][:2])
             _timed(field, options.time_steps, entry)
             sides = {"tinygen": "tinygen", "torch": entry["torch_variant"]}

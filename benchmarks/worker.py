@@ -164,7 +164,7 @@ class Worker:
         return total / count
 
     def warm(self, milliseconds: float, repeats: int = 0, **message: Any) -> dict:
-        """Runs a pass until its time is steady, and fixes how many calls make a sample: `repeats`, or of this length."""
+        """Runs a pass until its time is steady, and fixes how many calls make a sample: `repeats`, or this length."""
         name = message["pass"]
         prepare = self.jobs[name]
         end, best, calls = time.perf_counter() + 3e-3 * milliseconds, float("inf"), 0
