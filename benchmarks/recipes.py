@@ -37,7 +37,9 @@ from .options import unwritable
 from .records import columns, count, number
 
 STEPS = 5  # whose metrics are compared
-AGREE = 1e-3  # of the largest value of a metric: more is no rounding
+# Of the largest value of a metric. Adam's first step is lr times the sign of a gradient, and the signs of what cancels
+# to 0 are rounding: torch's own two layouts differ by 3e-3 on dcgan.
+AGREE = 1e-2
 BURSTS = 20  # of each contender, in turn
 
 
