@@ -135,16 +135,18 @@ LIST: dict[str, Callable[[], dict[str, Any]]] = {  # module: its words that are 
 
 @functools.cache
 def load(chapters: tuple[str, ...] = CHAPTERS) -> SimpleNamespace:
-    """What runs recipes on torch: .find(name) and .score(...) as in `tinygen.recipes`, and .nn, torch's.
+    """What runs recipes on torch: .find(name) and .score(...) as in `tinygen.recipes`.
 
-    Raises NotOnTheList. tinygen itself is afterwards what it was.
+    Raises NotOnTheList, or ImportError for a module that no source may import. Afterwards tinygen is what it was.
     """
     sources = (*SOURCES, *[f"recipes.{chapter}" for chapter in chapters])
     before = {name: module for name, module in sys.modules.items() if f"{name}.".startswith("tinygen.")}
     try:
         for name in before:
-            if any(f"{name}.".startswith(f"tinygen.{source}.") for source in sources):
+            if _within(name, sources):
                 del sys.modules[name]
+            elif not _within(name, (*PACKAGES, *UNCHANGED)):
+                sys.modules[name] = None  # type: ignore[assignment]  # whoever imports it fails by its name
         for package in PACKAGES:
             sys.modules[f"tinygen.{package}"] = _copy(before[f"tinygen.{package}"])
         _put_words(before)
@@ -156,11 +158,15 @@ def load(chapters: tuple[str, ...] = CHAPTERS) -> SimpleNamespace:
                 if word in handed_on and handed_on[word] is old.get(word):
                     setattr(sys.modules[package], word, value)
         recipe, scores = (sys.modules[f"tinygen.recipes.{name}"] for name in ("recipe", "scores"))
-        return SimpleNamespace(nn=sys.modules["tinygen.nn"], find=recipe.find, score=scores.score)
+        return SimpleNamespace(find=recipe.find, score=scores.score)
     finally:
         for name in [name for name in sys.modules if f"{name}.".startswith("tinygen.")]:
             del sys.modules[name]
         sys.modules.update(before)
+
+
+def _within(name: str, places: tuple[str, ...]) -> bool:
+    return any(f"{name}.".startswith(f"tinygen.{place}.") for place in places)
 
 
 def _copy(module: ModuleType) -> ModuleType:

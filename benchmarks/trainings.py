@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import tinygen as tg
-from tinygen import nn, recipes
+from tinygen import recipes
 from tinygen.recipes import Settings
 from tinygen.recipes.run import data_of
 from tinygen.recipes.settings import given_of
@@ -96,5 +96,5 @@ class Training:
 def side_of(library: Library) -> SimpleNamespace:
     """What runs recipes on the engine of a library; see `on_torch.load`."""
     if library.T is tg:
-        return SimpleNamespace(nn=nn, find=recipes.find, score=recipes.score)
+        return SimpleNamespace(find=recipes.find, score=recipes.score)
     return on_torch.load()

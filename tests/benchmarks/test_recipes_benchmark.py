@@ -117,6 +117,19 @@ def test_sources_that_use_such_a_name_do_not_load(monkeypatch):
         step((torch.zeros(4, 2),))
 
 
+def test_sources_reach_nothing_of_tinygen_but_what_is_named(monkeypatch):
+    words = vars(on_torch)["_put_words"]
+
+    def planted(before):
+        words(before)
+        assert sys.modules["tinygen.tape"] is None and sys.modules["tinygen.nn.init"] is None
+        with pytest.raises(ImportError, match=r"tinygen\.nn\.init"):
+            import tinygen.nn.init  # noqa: F401
+
+    monkeypatch.setattr(on_torch, "_put_words", planted)
+    on_torch.load.__wrapped__()
+
+
 def test_loading_leaves_tinygen_as_it_was():
     ours = {name: module for name, module in sys.modules.items() if f"{name}.".startswith("tinygen.")}
     registered = dict(RECIPES)
