@@ -10,7 +10,7 @@ without page faults, its own noise, and the faster memory layout. At last both t
 measures judge them.
 
 "Whole training" is steps times the median step. Memory is what the process takes on top of what it held before its
-first step, at its peak.
+first step, at its peak: of torch, what it loads at that step, too.
 """
 
 from __future__ import annotations
