@@ -2,6 +2,7 @@
 
     python -m benchmarks.conv       convolutions: forward, input gradient, weight gradient
     python -m benchmarks.step       whole training steps, and the memory they take
+    python -m benchmarks.recipes    whole trainings of recipes: quality, time, memory
     python -m benchmarks.overhead   what an op costs beside its arithmetic
     python -m benchmarks.scaling    growth with the batch and with the pixels
     python -m benchmarks.report     tables and pictures of the results that were saved

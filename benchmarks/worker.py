@@ -50,6 +50,28 @@ def peak_rss_mb() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+def begin_peak() -> float:
+    """Begins to watch the peak of `peak_since` (Linux; elsewhere it counts from the start); what is held now, in MB."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return peak_rss_mb()
+    return _status("VmRSS")
+
+
+def peak_since() -> float:
+    """The most memory held since `begin_peak`, in MB."""
+    try:
+        return _status("VmHWM")
+    except OSError:
+        return peak_rss_mb()
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1e3
+
+
 class Worker:
     """Handles messages; each method is one of them."""
 
@@ -100,6 +122,33 @@ class Worker:
             self._save(save, dict.fromkeys(self.jobs, self.library.array(f(a, b))))
         return {}
 
+    def recipe(self, settings: dict, weights: str, steps: int, save: str = "") -> dict:
+        """Prepares an update of a recipe, and saves the metrics of its first steps."""
+        training = self._training(settings, weights)
+        self.held = begin_peak()
+        self._save(save, training.course(steps))
+        job = training.job()
+        self.jobs, self.inference = {"step": lambda: job}, False
+        return {"drops": training.drops}
+
+    def train(self, settings: dict, weights: str, samples: int) -> dict:
+        """Trains a recipe by its whole plan; its test figures."""
+        self.jobs = {}
+        training, began = self._training(settings, weights), time.perf_counter()
+        training.train()
+        return {"seconds": time.perf_counter() - began, "figures": training.figures(samples)}
+
+    def _training(self, settings: dict, weights: str) -> Any:
+        from tinygen.recipes import Settings
+
+        from .trainings import Training
+
+        return Training(self.library, Settings(**settings), Path(weights))
+
+    def growth(self) -> dict:
+        """What the steps have taken on top of what was held before the first, in MB."""
+        return {"mb": peak_since() - self.held}
+
     def _run(self, prepare: Callable, count: int) -> float:
         """Seconds per call over `count` calls; what prepare() does is not counted."""
         total, clock = 0.0, time.perf_counter
@@ -114,15 +163,15 @@ class Worker:
                 del job
         return total / count
 
-    def warm(self, milliseconds: float, **message: Any) -> dict:
-        """Runs a pass until its time is steady, and fixes how many calls make a sample of this length."""
+    def warm(self, milliseconds: float, repeats: int = 0, **message: Any) -> dict:
+        """Runs a pass until its time is steady, and fixes how many calls make a sample: `repeats`, or this length."""
         name = message["pass"]
         prepare = self.jobs[name]
         end, best, calls = time.perf_counter() + 3e-3 * milliseconds, float("inf"), 0
         while calls < 1 or (calls < 2 and best < 1.0) or (time.perf_counter() < end and calls < 10_000):
             best, calls = min(best, self._run(prepare, 1)), calls + 1
         self.fill[name] = 0.5e-3 * milliseconds if best < 0.2 else 0.0
-        self.repeats[name] = max(1, min(10_000, round(1e-3 * milliseconds / max(best, 1e-7))))
+        self.repeats[name] = repeats or max(1, min(10_000, round(1e-3 * milliseconds / max(best, 1e-7))))
         gc.collect()
         settle()
         return {"repeats": self.repeats[name], "seconds": best}

@@ -191,6 +191,15 @@ def _keep(
         place.update(entry | _made_by())
 
 
+def keep_torch(
+    name: str, data: str, preset: str, metrics: Mapping[str, float], seconds: float, file: Path = FILE
+) -> None:
+    """Keeps what PyTorch reaches on the same plan beside tinygen's figures: means over seeds, seconds of a training."""
+    with _changing(file) as content:
+        place = content["recipes"].setdefault(name, {}).setdefault(data, {}).setdefault(preset, {})
+        place["torch"] = {"metrics": {m: float(v) for m, v in metrics.items()}, "seconds": round(seconds, 1)}
+
+
 @contextmanager
 def _changing(file: Path) -> Iterator[dict[str, Any]]:
     """Context manager that gives the file's content and writes it back; two processes take turns."""
