@@ -280,10 +280,7 @@ def test_the_core_stays_within_its_budget(capsys):
     assert total <= BUDGET and dense <= DENSITY
 
 
-DENSE = pytest.mark.xfail(strict=True, reason="long lines are still to be unpacked")
-
-
-@pytest.mark.parametrize("room", [pytest.param(room, marks=DENSE) for room in ("networks", "models", "studies")])
+@pytest.mark.parametrize("room", ["networks", "models", "studies"])
 def test_what_is_read_like_a_slide_is_not_dense(room, capsys):
     sources = [f.read_text() for f in sorted((PACKAGE / room).rglob("*.py"))]
     with capsys.disabled():

@@ -14,4 +14,11 @@ from .gan import GANStep
 from .likelihoods import Bernoulli, Gaussian
 from .vae import VAEStep
 
-__all__ = ["AutoencoderStep", "Bernoulli", "ClassifierStep", "GANStep", "Gaussian", "VAEStep"]
+__all__ = [
+    "AutoencoderStep",
+    "Bernoulli",
+    "ClassifierStep",
+    "GANStep",
+    "Gaussian",
+    "VAEStep",
+]

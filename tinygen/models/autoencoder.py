@@ -24,12 +24,19 @@ class AutoencoderStep(Step):
     """One update. `corrupt(x)` gives what the encoder sees; `penalty` is one of penalties.py."""
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, corrupt: Callable | None = None,
-        penalty: Callable | None = None, *, lr: float = 1e-3,
-    ) -> None:  # fmt: skip
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        corrupt: Callable | None = None,
+        penalty: Callable | None = None,
+        *,
+        lr: float = 1e-3,
+    ) -> None:
         self.encoder, self.decoder = encoder, decoder
         self.corrupt, self.penalty = corrupt, penalty
-        self.optimizer = optim.Adam(chain(encoder.parameters(), decoder.parameters()), lr=lr)
+        self.optimizer = optim.Adam(
+            chain(encoder.parameters(), decoder.parameters()), lr=lr
+        )
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
         x = batch[0]
@@ -38,12 +45,18 @@ class AutoencoderStep(Step):
         reconstruction = self.decoder(code)
         loss = error = F.mse_loss(reconstruction, x)
         if self.penalty:
-            loss = error + self.penalty(self.encoder, self.decoder, seen, code, reconstruction)
+            loss = error + self.penalty(
+                self.encoder, self.decoder, seen, code, reconstruction
+            )
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         metrics = {"mse": error.detach()}
-        return metrics | {"penalty": (loss - error).detach()} if self.penalty else metrics
+        return (
+            metrics | {"penalty": (loss - error).detach()}
+            if self.penalty
+            else metrics
+        )
 
     def encode(self, x: tg.Tensor) -> tg.Tensor:
         """Codes (N, latent)."""
@@ -60,7 +73,11 @@ class AutoencoderStep(Step):
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """mse, squared error per pixel: against the clean image, where the Step corrupts."""
         x = batch[0]
-        return {"mse": F.mse_loss(self.apply(self.corrupt(x) if self.corrupt else x), x)}
+        return {
+            "mse": F.mse_loss(
+                self.apply(self.corrupt(x) if self.corrupt else x), x
+            )
+        }
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Images beside what the encoder saw, where that differs, and their reconstructions."""

@@ -24,10 +24,19 @@ class ClassifierStep(Step):
     """
 
     def __init__(
-        self, classifier: nn.Module, names: Sequence[str], augment: Callable | None = None, *, steps: int | None = None,
+        self,
+        classifier: nn.Module,
+        names: Sequence[str],
+        augment: Callable | None = None,
+        *,
+        steps: int | None = None,
         lr: float = 1e-3,
-    ) -> None:  # fmt: skip
-        self.classifier, self.names, self.augment = classifier, tuple(names), augment
+    ) -> None:
+        self.classifier, self.names, self.augment = (
+            classifier,
+            tuple(names),
+            augment,
+        )
         self.optimizer = optim.Adam(classifier.parameters(), lr=lr)
         rate = lambda t: max(0.0, 1 - t / steps) if steps else 1.0
         self.schedule = optim.lr_scheduler.LambdaLR(self.optimizer, rate)
@@ -43,22 +52,39 @@ class ClassifierStep(Step):
         self.optimizer.step()
         self.schedule.step()
         with tg.no_grad():
-            return {"loss": loss.detach(), "accuracy": share_right(logits, labels)}
+            return {
+                "loss": loss.detach(),
+                "accuracy": share_right(logits, labels),
+            }
 
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """loss in nats and accuracy."""
         x, labels = batch
         logits = self.classifier(x)
-        return {"loss": F.cross_entropy(logits, labels), "accuracy": share_right(logits, labels)}
+        return {
+            "loss": F.cross_entropy(logits, labels),
+            "accuracy": share_right(logits, labels),
+        }
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """The images of the batch with the largest loss, the hardest first, with true and predicted class."""
         x, labels = batch
         logits = self.classifier(x)
-        order = F.cross_entropy(logits, labels, reduction="none").argsort(descending=True)[:32]
+        order = F.cross_entropy(logits, labels, reduction="none").argsort(
+            descending=True
+        )[:32]
         pairs = zip(labels[order].tolist(), logits.argmax(1)[order].tolist())
-        return {"hardest": Captioned(x[order], [f"{self.names[a]}, not {self.names[b]}" if a != b else
-                                                f"{self.names[a]}, right" for a, b in pairs])}  # fmt: skip
+        return {
+            "hardest": Captioned(
+                x[order],
+                [
+                    f"{self.names[a]}, not {self.names[b]}"
+                    if a != b
+                    else f"{self.names[a]}, right"
+                    for a, b in pairs
+                ],
+            )
+        }
 
 
 def share_right(logits: tg.Tensor, labels: tg.Tensor) -> tg.Tensor:

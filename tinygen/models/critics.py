@@ -26,12 +26,16 @@ def clipped(limit: float = 0.01) -> Callable:
 
 def gradient_penalty(weight: float = 10.0) -> Callable:
     """A function of (critic, real, fake): weight * mean (slope - 1)^2, to be differentiated again."""
-    return lambda critic, real, fake: weight * (slopes(critic, real, fake) - 1).square().mean()
+    return lambda critic, real, fake: (
+        weight * (slopes(critic, real, fake) - 1).square().mean()
+    )
 
 
 def slopes(critic: nn.Module, real: tg.Tensor, fake: tg.Tensor) -> tg.Tensor:
     """|grad critic| at one point between each real and its fake, (N,); the weight of the mixture is uniform."""
-    share = tg.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device)
+    share = tg.rand(
+        len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device
+    )
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
     gradient = tg.grad(critic(between).sum(), between, create_graph=True)[0]
     return gradient.flatten(1).norm(2, 1)  # type: ignore[union-attr]

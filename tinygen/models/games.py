@@ -25,26 +25,41 @@ class Game(NamedTuple):
 
     discriminator: Callable  # (D on real, D on fake) -> loss
     generator: Callable  # (D on fake) -> loss
-    judge: Callable  # (D on real, D on fake) -> metrics of the game, 0-d tensors
+    judge: Callable  # (D on real, D on fake) -> metrics of the game
     floor: float = 0.0  # the least that D's loss can be: there D has won
 
 
 def minimax(smoothing: float = 0.0) -> Game:
     """The game of the first paper. `smoothing`: real labels are 1 - smoothing (one-sided, Salimans 2016)."""
-    real_loss = lambda a: (1 - smoothing) * F.softplus(-a) + smoothing * F.softplus(a)
-    discriminator = lambda real, fake: real_loss(real).mean() + F.softplus(fake).mean()
-    return Game(discriminator, lambda fake: -F.softplus(fake).mean(), _as_logits, _entropy(smoothing))
+    real_loss = lambda a: (
+        (1 - smoothing) * F.softplus(-a) + smoothing * F.softplus(a)
+    )
+    discriminator = lambda real, fake: (
+        real_loss(real).mean() + F.softplus(fake).mean()
+    )
+    return Game(
+        discriminator,
+        lambda fake: -F.softplus(fake).mean(),
+        _as_logits,
+        _entropy(smoothing),
+    )
 
 
 def non_saturating(smoothing: float = 0.0) -> Game:
     """minimax for D; G maximises E log D(G(z))."""
-    return minimax(smoothing)._replace(generator=lambda fake: F.softplus(-fake).mean())
+    return minimax(smoothing)._replace(
+        generator=lambda fake: F.softplus(-fake).mean()
+    )
 
 
 def least_squares() -> Game:
     """Labels 0 and 1; the optimum of D is p / (p + q)."""
-    discriminator = lambda real, fake: (real - 1).square().mean() + fake.square().mean()
-    return Game(discriminator, lambda fake: (fake - 1).square().mean(), _as_labels)
+    discriminator = lambda real, fake: (
+        (real - 1).square().mean() + fake.square().mean()
+    )
+    return Game(
+        discriminator, lambda fake: (fake - 1).square().mean(), _as_labels
+    )
 
 
 def wasserstein() -> Game:
@@ -59,7 +74,9 @@ def wasserstein() -> Game:
 
 def hinge() -> Game:
     """D cares only for images within its margin."""
-    discriminator = lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    discriminator = lambda real, fake: (
+        F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    )
     return Game(discriminator, lambda fake: -fake.mean(), _as_margins)
 
 
@@ -75,9 +92,15 @@ def _as_margins(real: tg.Tensor, fake: tg.Tensor) -> dict[str, tg.Tensor]:
     return _reading(real, fake, real > 0, fake < 0)
 
 
-def _reading(real: tg.Tensor, fake: tg.Tensor, right: tg.Tensor, rejected: tg.Tensor) -> dict[str, tg.Tensor]:
+def _reading(
+    real: tg.Tensor, fake: tg.Tensor, right: tg.Tensor, rejected: tg.Tensor
+) -> dict[str, tg.Tensor]:
     accuracy = 0.5 * (right.float().mean() + rejected.float().mean())
-    return {"d_real": real.mean(), "d_fake": fake.mean(), "d_accuracy": accuracy}
+    return {
+        "d_real": real.mean(),
+        "d_fake": fake.mean(),
+        "d_accuracy": accuracy,
+    }
 
 
 def _entropy(p: float) -> float:

@@ -24,30 +24,46 @@ from .critics import slopes
 from .games import Game
 from .health import of_a_game
 
-ADAM = partial(optim.Adam, betas=(0.5, 0.999))  # with the usual .9 the game circles (Radford 2016)
+ADAM = partial(
+    optim.Adam, betas=(0.5, 0.999)
+)  # with the usual .9 the game circles (Radford 2016)
 
 
 class GANStep(Step):
     """One round of the game. `optimizer(parameters, lr=)` makes each player's; `d_lr` is D's, where it differs."""
 
     def __init__(
-        self, generator: nn.Module, discriminator: nn.Module, game: Game, penalty: Callable | None = None,
-        constrain: Callable | None = None, *, latent: int, rounds: int = 1, lr: float = 2e-4,
-        d_lr: float | None = None, optimizer: Callable = ADAM,
-    ) -> None:  # fmt: skip
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        game: Game,
+        penalty: Callable | None = None,
+        constrain: Callable | None = None,
+        *,
+        latent: int,
+        rounds: int = 1,
+        lr: float = 2e-4,
+        d_lr: float | None = None,
+        optimizer: Callable = ADAM,
+    ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.game, self.penalty, self.constrain = game, penalty, constrain
         self.latent, self.rounds = latent, rounds
         self.generator_optimizer = optimizer(generator.parameters(), lr=lr)
-        self.discriminator_optimizer = optimizer(discriminator.parameters(), lr=lr if d_lr is None else d_lr)
+        self.discriminator_optimizer = optimizer(
+            discriminator.parameters(), lr=lr if d_lr is None else d_lr
+        )
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
-        for real in batch[0].chunk(self.rounds):  # each update of D has its own share of the batch
+        # Each update of D has its own share of the batch.
+        for real in batch[0].chunk(self.rounds):
             fake = self.generator(self.noise(len(real)))
             metrics = self.update_discriminator(real, fake.detach())
         return metrics | self.update_generator(fake)
 
-    def update_discriminator(self, real: tg.Tensor, fake: tg.Tensor) -> dict[str, tg.Tensor]:
+    def update_discriminator(
+        self, real: tg.Tensor, fake: tg.Tensor
+    ) -> dict[str, tg.Tensor]:
         """One step of D."""
         on_real, on_fake = self.discriminator(real), self.discriminator(fake)
         loss = self.game.discriminator(on_real, on_fake)
@@ -72,7 +88,10 @@ class GANStep(Step):
         self.generator_optimizer.zero_grad()
         loss.backward()
         self.generator_optimizer.step()
-        return {"g_loss": loss.detach(), "g_grad": gradient_norm(self.generator)}
+        return {
+            "g_loss": loss.detach(),
+            "g_grad": gradient_norm(self.generator),
+        }
 
     def noise(self, n: int) -> tg.Tensor:
         """z ~ N(0, I), (n, latent)."""
@@ -87,9 +106,15 @@ class GANStep(Step):
         if not self.penalty:
             return {}
         with tg.enable_grad():
-            norms = [slopes(self.discriminator, x, self.sample(len(x))).detach() for x, *_ in batches]
+            norms = [
+                slopes(self.discriminator, x, self.sample(len(x))).detach()
+                for x, *_ in batches
+            ]
         norm = tg.cat(norms)
-        return {"gradient_norm": norm.mean().item(), "gradient_norm_sd": norm.std().item()}
+        return {
+            "gradient_norm": norm.mean().item(),
+            "gradient_norm_sd": norm.std().item(),
+        }
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Samples; points beside the real ones."""
@@ -105,4 +130,14 @@ class GANStep(Step):
 def gradient_norm(network: nn.Module) -> tg.Tensor:
     """The Euclidean norm of all gradients of a network, 0-d."""
     with tg.no_grad():
-        return tg.stack([p.grad.square().sum() for p in network.parameters() if p.grad is not None]).sum().sqrt()
+        return (
+            tg.stack(
+                [
+                    p.grad.square().sum()
+                    for p in network.parameters()
+                    if p.grad is not None
+                ]
+            )
+            .sum()
+            .sqrt()
+        )

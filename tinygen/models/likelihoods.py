@@ -19,7 +19,9 @@ class Bernoulli(nn.Module):
     """A pixel in [0, 1] is its probability to be on: -sum x log y + (1 - x) log(1 - y), y = sigmoid(logits)."""
 
     def forward(self, logits: tg.Tensor, x: tg.Tensor) -> tg.Tensor:
-        return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+        return F.binary_cross_entropy_with_logits(
+            logits, x, reduction="sum"
+        ) / len(x)
 
     def mean(self, logits: tg.Tensor) -> tg.Tensor:
         return logits.sigmoid()

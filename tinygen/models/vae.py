@@ -29,12 +29,24 @@ class VAEStep(Step):
     """One update. `encoder(x)` gives (mean, log variance), each (N, latent); `decoder(z)` gives logits."""
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module, *, latent: int,
-        beta: float = 1.0, lr: float = 1e-3,
-    ) -> None:  # fmt: skip
-        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: nn.Module,
+        *,
+        latent: int,
+        beta: float = 1.0,
+        lr: float = 1e-3,
+    ) -> None:
+        self.encoder, self.decoder, self.likelihood = (
+            encoder,
+            decoder,
+            likelihood,
+        )
         self.latent, self.beta = latent, beta
-        weights = chain(encoder.parameters(), decoder.parameters(), likelihood.parameters())
+        weights = chain(
+            encoder.parameters(), decoder.parameters(), likelihood.parameters()
+        )
         self.optimizer = optim.Adam(weights, lr=lr)
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
@@ -43,13 +55,19 @@ class VAEStep(Step):
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return {"loss": loss.detach(), "recon": recon.detach(), "kl": kl.detach()}
+        return {
+            "loss": loss.detach(),
+            "recon": recon.detach(),
+            "kl": kl.detach(),
+        }
 
     def terms(self, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
         """(reconstruction term, KL) with one draw of z for each image."""
         mean, log_variance = self.encoder(x)
         z = F.reparameterize(mean, log_variance, tg.randn_like(mean))
-        return self.likelihood(self.decoder(z), x), F.gaussian_kl(mean, log_variance).mean()
+        return self.likelihood(self.decoder(z), x), F.gaussian_kl(
+            mean, log_variance
+        ).mean()
 
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """loss (-ELBO: beta is 1 here, whatever was trained) and its two terms."""
@@ -59,7 +77,9 @@ class VAEStep(Step):
     def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
         """active: latent dimensions whose mean varies over the images."""
         means = tg.cat([self.encode(batch[0]) for batch in batches])
-        return {"active": float((means.var(0, correction=0) > ACTIVE).sum().item())}
+        return {
+            "active": float((means.var(0, correction=0) > ACTIVE).sum().item())
+        }
 
     def encode(self, x: tg.Tensor) -> tg.Tensor:
         """The mean of q(z|x), (N, latent)."""
@@ -80,4 +100,7 @@ class VAEStep(Step):
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Samples, and test images beside their reconstructions."""
         x = batch[0]
-        return {"samples": self.sample(len(x)), "reconstructions": (x, self.apply(x))}
+        return {
+            "samples": self.sample(len(x)),
+            "reconstructions": (x, self.apply(x)),
+        }

@@ -21,22 +21,36 @@ from .mlp import linear_layers
 def halved(shape: Sequence[int], times: int) -> list[tuple[int, int]]:
     """(height, width) of the image and after each of `times` convolutions of kernel 4, stride 2, padding 1."""
     if len(shape) != 3:
-        raise ValueError(f"a convolution needs images (channels, height, width), the data's shape is {tuple(shape)}")
+        raise ValueError(
+            f"a convolution needs images (channels, height, width), the data's shape is {tuple(shape)}"
+        )
     _, h, w = shape
     if min(h, w) >> times < 1:
-        raise ValueError(f"an image of {h}x{w} pixels cannot be halved {times} times; use fewer channels=(...) entries")
+        raise ValueError(
+            f"an image of {h}x{w} pixels cannot be halved {times} times; use fewer channels=(...) entries"
+        )
     return [(h >> i, w >> i) for i in range(times + 1)]
 
 
 class ConvEncoder(nn.Sequential):
     """Images (N, C, H, W) to (N, outputs): k4 s2 p1 convolutions with ReLU, then linear layers `hidden` with ReLU."""
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], hidden: Sequence[int], outputs: int) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        outputs: int,
+    ) -> None:
         h, w = halved(shape, len(channels))[-1]
         layers: list[nn.Module] = []
         for a, b in pairwise((shape[0], *channels)):
             layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.ReLU()]
-        super().__init__(*layers, nn.Flatten(), *linear_layers((channels[-1] * h * w, *hidden, outputs)))
+        super().__init__(
+            *layers,
+            nn.Flatten(),
+            *linear_layers((channels[-1] * h * w, *hidden, outputs)),
+        )
 
 
 class ConvDecoder(nn.Module):
@@ -45,13 +59,26 @@ class ConvDecoder(nn.Module):
     `channels` are those of the encoder, in its order.
     """
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], hidden: Sequence[int], inputs: int) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        inputs: int,
+    ) -> None:
         super().__init__()
         *self.sizes, (h, w) = halved(shape, len(channels))
         layers = linear_layers((inputs, *hidden, channels[-1] * h * w))
-        self.project = nn.Sequential(*layers, nn.ReLU(), nn.Unflatten(1, (channels[-1], h, w)))
+        self.project = nn.Sequential(
+            *layers, nn.ReLU(), nn.Unflatten(1, (channels[-1], h, w))
+        )
         widths = (shape[0], *channels)[::-1]
-        self.up = nn.ModuleList([nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)])
+        self.up = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(a, b, 4, stride=2, padding=1)
+                for a, b in pairwise(widths)
+            ]
+        )
 
     def forward(self, z: tg.Tensor) -> tg.Tensor:
         y = self.project(z)

@@ -33,18 +33,26 @@ def dcgan_weights(module: nn.Module) -> None:
 class DCGenerator(nn.Module):
     """Noise (N, latent) to images in [0, 1]: project to channels[-1] planes, double their size layer by layer."""
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], latent: int) -> None:
+    def __init__(
+        self, shape: Sequence[int], channels: Sequence[int], latent: int
+    ) -> None:
         super().__init__()
         *self.sizes, (h, w) = halved(shape, len(channels))
         planes = (channels[-1], h, w)
         self.project = nn.Sequential(
-            nn.Linear(latent, channels[-1] * h * w, bias=False), nn.Unflatten(1, planes)
+            nn.Linear(latent, channels[-1] * h * w, bias=False),
+            nn.Unflatten(1, planes),
         )
         widths = (shape[0], *channels)[::-1]
         self.norms = nn.ModuleList([nn.BatchNorm2d(a) for a in widths[:-1]])
         # Batch norm subtracts the mean, so only the last layer needs a bias.
-        layers = [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths[:-1])]
-        self.up = nn.ModuleList([*layers, nn.ConvTranspose2d(channels[0], shape[0], 4, 2, 1)])
+        layers = [
+            nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False)
+            for a, b in pairwise(widths[:-1])
+        ]
+        self.up = nn.ModuleList(
+            [*layers, nn.ConvTranspose2d(channels[0], shape[0], 4, 2, 1)]
+        )
         self.range = FromTanh()
         self.apply(dcgan_weights)
 
@@ -60,10 +68,19 @@ class DCDiscriminator(nn.Sequential):
 
     def __init__(self, shape: Sequence[int], channels: Sequence[int]) -> None:
         h, w = halved(shape, len(channels))[-1]
-        layers: list[nn.Module] = [nn.Conv2d(shape[0], channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(shape[0], channels[0], 4, 2, 1),
+            nn.LeakyReLU(0.2),
+        ]
         for a, b in pairwise(channels):
-            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2)]
-        super().__init__(ToTanh(), *layers, nn.Flatten(), nn.Linear(channels[-1] * h * w, 1))
+            layers += [
+                nn.Conv2d(a, b, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(b),
+                nn.LeakyReLU(0.2),
+            ]
+        super().__init__(
+            ToTanh(), *layers, nn.Flatten(), nn.Linear(channels[-1] * h * w, 1)
+        )
         self.apply(dcgan_weights)
 
 
@@ -75,4 +92,6 @@ class DCCritic(nn.Sequential):
         layers: list[nn.Module] = []
         for a, b in pairwise((shape[0], *channels)):
             layers += [nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
-        super().__init__(ToTanh(), *layers, nn.Flatten(), nn.Linear(channels[-1] * h * w, 1))
+        super().__init__(
+            ToTanh(), *layers, nn.Flatten(), nn.Linear(channels[-1] * h * w, 1)
+        )

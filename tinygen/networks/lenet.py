@@ -21,7 +21,9 @@ class LeNet5(nn.Sequential):
 
     def __init__(self, shape: Sequence[int], classes: int = 10) -> None:
         if len(shape) != 3 or min(shape[1:]) < 8:
-            raise ValueError(f"LeNet5 needs images (channels, height, width) of at least 8 pixels, not {tuple(shape)}")
+            raise ValueError(
+                f"LeNet5 needs images (channels, height, width) of at least 8 pixels, not {tuple(shape)}"
+            )
         channels, *sides = shape
         padding = 0 if min(sides) >= 12 else 2
         h, w = ((side // 2 - 4 + 2 * padding) // 2 for side in sides)

@@ -27,15 +27,24 @@ def linear_layers(sizes: Sequence[int]) -> list[nn.Module]:
 class MLPEncoder(nn.Sequential):
     """(N, *shape) to (N, outputs) through layers of `hidden` values."""
 
-    def __init__(self, shape: Sequence[int], hidden: Sequence[int], outputs: int) -> None:
-        super().__init__(nn.Flatten(), *linear_layers((math.prod(shape), *hidden, outputs)))
+    def __init__(
+        self, shape: Sequence[int], hidden: Sequence[int], outputs: int
+    ) -> None:
+        super().__init__(
+            nn.Flatten(), *linear_layers((math.prod(shape), *hidden, outputs))
+        )
 
 
 class MLPDecoder(nn.Sequential):
     """(N, inputs) to logits (N, *shape) through layers of `hidden` values."""
 
-    def __init__(self, shape: Sequence[int], hidden: Sequence[int], inputs: int) -> None:
-        super().__init__(*linear_layers((inputs, *hidden, math.prod(shape))), nn.Unflatten(1, tuple(shape)))
+    def __init__(
+        self, shape: Sequence[int], hidden: Sequence[int], inputs: int
+    ) -> None:
+        super().__init__(
+            *linear_layers((inputs, *hidden, math.prod(shape))),
+            nn.Unflatten(1, tuple(shape)),
+        )
 
 
 class GaussianHead(nn.Module):
@@ -43,7 +52,10 @@ class GaussianHead(nn.Module):
 
     def __init__(self, inputs: int, latent: int) -> None:
         super().__init__()
-        self.mean, self.log_variance = nn.Linear(inputs, latent), nn.Linear(inputs, latent)
+        self.mean, self.log_variance = (
+            nn.Linear(inputs, latent),
+            nn.Linear(inputs, latent),
+        )
 
     def forward(self, h: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
         return self.mean(h), self.log_variance(h)
@@ -57,22 +69,42 @@ def gaussian(encoder: nn.Module, width: int, latent: int) -> nn.Sequential:
 class MLPGenerator(nn.Sequential):
     """Noise (N, latent) to images in [0, 1] through linear layers with batch norm and ReLU."""
 
-    def __init__(self, shape: Sequence[int], hidden: Sequence[int], latent: int) -> None:
+    def __init__(
+        self, shape: Sequence[int], hidden: Sequence[int], latent: int
+    ) -> None:
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise((latent, *hidden)):
-            layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+            layers += [
+                nn.Linear(inputs, outputs),
+                nn.BatchNorm1d(outputs),
+                nn.ReLU(),
+            ]
         values = math.prod(shape)
-        super().__init__(*layers, nn.Linear(hidden[-1], values), nn.Tanh(), FromTanh(), nn.Unflatten(1, tuple(shape)))
+        super().__init__(
+            *layers,
+            nn.Linear(hidden[-1], values),
+            nn.Tanh(),
+            FromTanh(),
+            nn.Unflatten(1, tuple(shape)),
+        )
 
 
 class MLPDiscriminator(nn.Sequential):
     """Images in [0, 1] to one logit each through linear layers with LeakyReLU 0.2 and dropout."""
 
-    def __init__(self, shape: Sequence[int], hidden: Sequence[int], dropout: float = 0.3) -> None:
+    def __init__(
+        self, shape: Sequence[int], hidden: Sequence[int], dropout: float = 0.3
+    ) -> None:
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise((math.prod(shape), *hidden)):
-            layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2), nn.Dropout(dropout)]
-        super().__init__(ToTanh(), nn.Flatten(), *layers, nn.Linear(hidden[-1], 1))
+            layers += [
+                nn.Linear(inputs, outputs),
+                nn.LeakyReLU(0.2),
+                nn.Dropout(dropout),
+            ]
+        super().__init__(
+            ToTanh(), nn.Flatten(), *layers, nn.Linear(hidden[-1], 1)
+        )
 
 
 class ToTanh(nn.Module):

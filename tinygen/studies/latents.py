@@ -16,10 +16,16 @@ import numpy as np
 import tinygen as tg
 
 
-def encoded(encode: Callable, images: np.ndarray, size: int = 1000) -> np.ndarray:
+def encoded(
+    encode: Callable, images: np.ndarray, size: int = 1000
+) -> np.ndarray:
     """(N, D): the codes of images (N, C, H, W), computed in pieces."""
-    pieces = [images[start : start + size] for start in range(0, len(images), size)]
-    return np.concatenate([encode(tg.tensor(piece)).numpy() for piece in pieces])
+    pieces = [
+        images[start : start + size] for start in range(0, len(images), size)
+    ]
+    return np.concatenate(
+        [encode(tg.tensor(piece)).numpy() for piece in pieces]
+    )
 
 
 def line(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:
@@ -38,7 +44,12 @@ def great_circle(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:
     if np.sin(angle) < 1e-6:
         return line(first, last, steps)
     share = np.linspace(0, 1, steps)
-    return _mixed(np.sin((1 - share) * angle) / np.sin(angle), first, np.sin(share * angle) / np.sin(angle), last)
+    return _mixed(
+        np.sin((1 - share) * angle) / np.sin(angle),
+        first,
+        np.sin(share * angle) / np.sin(angle),
+        last,
+    )
 
 
 def in_the_plane(codes: np.ndarray) -> np.ndarray:
@@ -49,7 +60,12 @@ def in_the_plane(codes: np.ndarray) -> np.ndarray:
     return centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
 
 
-def one_nearest_neighbour(codes: np.ndarray, labels: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> float:
+def one_nearest_neighbour(
+    codes: np.ndarray,
+    labels: np.ndarray,
+    queries: np.ndarray,
+    answers: np.ndarray,
+) -> float:
     """The share of `queries` (M, D) whose nearest of `codes` (N, D) has their label."""
     right = 0
     centre = codes.mean(0)  # |x|^2 - 2xy loses digits far from the origin
@@ -62,7 +78,11 @@ def one_nearest_neighbour(codes: np.ndarray, labels: np.ndarray, queries: np.nda
     return right / len(queries)
 
 
-def _mixed(a: np.ndarray, first: tg.Tensor, b: np.ndarray, last: tg.Tensor) -> tg.Tensor:
+def _mixed(
+    a: np.ndarray, first: tg.Tensor, b: np.ndarray, last: tg.Tensor
+) -> tg.Tensor:
     """(steps, D): a_t first + b_t last, in the codes' dtype and on their device."""
-    column = lambda weights: tg.tensor(weights[:, None], dtype=first.dtype, device=first.device)
+    column = lambda weights: tg.tensor(
+        weights[:, None], dtype=first.dtype, device=first.device
+    )
     return column(a) * first + column(b) * last
