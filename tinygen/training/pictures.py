@@ -115,6 +115,7 @@ def save_picture(content: Any, path: str | os.PathLike, nrow: int = 8, most: int
 
 def _beside(batches: list[np.ndarray], columns: int, rows: int = 4) -> np.ndarray:
     """Images for a grid of `columns`: a row of the first batch, the same row of the second, ..., the next row."""
+    columns = min(columns, len(batches[0]))
     rows = min(rows, len(batches[0]) // columns)
     side = max(b.shape[2] for b in batches)  # a small image beside its large version is enlarged
     batches = [b.repeat(side // b.shape[2], 2).repeat(side // b.shape[2], 3) for b in batches]
