@@ -520,7 +520,7 @@ def test_what_is_known_of_one(capsys):
     assert tinygen("list", "codes") == 0
     assert "stands on autoencoder" in capsys.readouterr().out
     assert tinygen("list", "--table") == 0
-    assert capsys.readouterr().out.startswith("| recipe | data | measure |")
+    assert capsys.readouterr().out.startswith("| recipe | data | reached on the test set |")
 
 
 def test_a_study_prints_its_numbers_and_where_its_pictures_are(capsys):

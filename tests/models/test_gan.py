@@ -244,7 +244,11 @@ def test_d_is_updated_k_times_on_its_shares_of_the_batch():
     metrics = step((x, None))
     assert [kind for kind, *_ in seen] == ["d", "d", "d", "g"]
     assert [(len(real), len(fake), recorded) for _, real, fake, recorded in seen[:3]] == [(4, 4, False)] * 3
-    assert np.array_equal(np.concatenate([real for _, real, _, _ in seen[:3]]), x.numpy())
+    for i, (_, real, _, _) in enumerate(seen[:3]):
+        assert np.array_equal(real, x.numpy()[i::3])  # every image in one of them
+    seen.clear()
+    step((x[:10], None))  # 10 images in 3 shares: still three updates
+    assert [len(real) for _, real, _, _ in seen[:3]] == [4, 3, 3]
     assert {"d_loss", "g_loss", "d_accuracy", "d_real", "d_fake", "d_grad", "g_grad"} == set(metrics)
     assert all(v.shape == () and not v.requires_grad for v in metrics.values())
 

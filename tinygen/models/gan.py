@@ -55,8 +55,8 @@ class GANStep(Step):
         )
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
-        # Each update of D has its own share of the batch.
-        for real in batch[0].chunk(self.rounds):
+        for i in range(self.rounds):
+            real = batch[0][i :: self.rounds]  # each update has its own share
             fake = self.generator(self.noise(len(real)))
             metrics = self.update_discriminator(real, fake.detach())
         return metrics | self.update_generator(fake)
