@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import tinygen as tg
 from tinygen import nn
@@ -15,7 +16,7 @@ from tinygen.models import AutoencoderStep
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
 from tinygen.networks.mlp import MLPDecoder, MLPEncoder
 from tinygen.studies import latents
-from tinygen.training import aside, scatter
+from tinygen.training import aside, scatter, track
 
 from . import baselines
 from .recipe import Given, recipe
@@ -68,14 +69,16 @@ def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8) 
     step, dataset = trained.step, trained.dataset
     order = subset(dataset.count("test"), points)
     images, labels = dataset.floats("test")[order], dataset.test_labels
+    encode = lambda x: step.encode(x.to(step.device)).cpu()
     with aside(step, 0):
-        found = latents.encoded(step.encode, images)
+        found = latents.encoded(encode, images)
         ends = tg.tensor(found[: 2 * pairs])
         lines = [latents.line(ends[2 * i], ends[2 * i + 1], steps) for i in range(len(ends) // 2)]
-        pictures = {"interpolations": Sheet(step.decode(tg.cat(lines)), steps)}
+        pictures = {"interpolations": Sheet(step.decode(tg.cat(lines).to(step.device)), steps)}
         numbers = {}
         if labels is not None and dataset.train_labels is not None:
-            known = latents.encoded(step.encode, dataset.floats("train"))
+            watch = partial(track, what="codes of training images")
+            known = latents.encoded(encode, dataset.floats("train"), watch=watch)
             right = latents.one_nearest_neighbour(known, dataset.train_labels, found, labels[order])
             numbers = {"nearest_neighbour": right, "codes": float(len(known)), "queries": float(len(found))}
     drawn = scatter(latents.in_the_plane(found), labels if labels is None else labels[order], dataset.classes,

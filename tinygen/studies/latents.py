@@ -17,15 +17,21 @@ import tinygen as tg
 
 
 def encoded(
-    encode: Callable, images: np.ndarray, size: int = 1000
+    encode: Callable,
+    images: np.ndarray,
+    size: int = 1000,
+    watch: Callable = iter,
 ) -> np.ndarray:
-    """(N, D): the codes of images (N, C, H, W), computed in pieces."""
-    pieces = [
-        images[start : start + size] for start in range(0, len(images), size)
+    """(N, D): the codes of images (N, C, H, W), computed in pieces.
+
+    `watch` goes through the pieces, such as `training.track`, which shows a bar.
+    """
+    starts = range(0, len(images), size)
+    codes = [
+        encode(tg.tensor(images[start : start + size])).numpy()
+        for start in watch(starts)
     ]
-    return np.concatenate(
-        [encode(tg.tensor(piece)).numpy() for piece in pieces]
-    )
+    return np.concatenate(codes)
 
 
 def line(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:
