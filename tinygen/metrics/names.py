@@ -45,16 +45,16 @@ _TABLE = [
     # classification
     Metric("accuracy", "accuracy", "share of images", "high"),
     # games
-    Metric("d_loss", "loss of D", "nats", None),
-    Metric("g_loss", "loss of G", "nats", None),
-    Metric("d_real", "D on real images", "D(x), probability", None),
-    Metric("d_fake", "D on samples", "D(G(z)), probability", None),
+    Metric("d_loss", "loss of D", "as the game has it", None),
+    Metric("g_loss", "loss of G", "as the game has it", None),
+    Metric("d_real", "D on real images", "D(x)", None),
+    Metric("d_fake", "D on samples", "D(G(z))", None),
     Metric("d_accuracy", "accuracy of D", "share judged right", None),
     Metric("d_grad", "gradient of D", "gradient norm", None),
     Metric("g_grad", "gradient of G", "gradient norm", None),
     Metric("critic_estimate", "Wasserstein estimate", "mean f(x) - mean f(G(z))", None),
     Metric("gradient_norm", "gradient of the critic", "mean norm in x", None),
-    Metric("gradient_norm_sd", "spread of the critic's gradient", "standard deviation of the norm in x", None),
+    Metric("gradient_norm_sd", "spread of the critic's gradient", "deviation of the norm in x", None),
     # samples
     Metric("cfid", "C-FID", "Fréchet distance of samples and test", "low"),
     Metric("conf95", "confident samples", "share (real: .97 MNIST, .96 digits)", "high"),
