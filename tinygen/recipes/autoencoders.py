@@ -36,8 +36,8 @@ def autoencoder(
     latent: numbers in a code
     lr: learning rate of Adam
     """
-    encoder = MLPEncoder(given.shape, hidden, latent)
-    decoder = nn.Sequential(MLPDecoder(given.shape, hidden[::-1], latent), nn.Sigmoid())
+    encoder = MLPEncoder(given.pixels, hidden, latent)
+    decoder = nn.Sequential(MLPDecoder(given.pixels, hidden[::-1], latent), nn.Sigmoid())
     return AutoencoderStep(encoder, decoder, lr=lr)
 
 

@@ -42,8 +42,8 @@ def gan(
     d_lr: learning rate of the discriminator, where it differs
     betas: of Adam, for the mean of gradients and of their squares
     """
-    generator = MLPGenerator(given.shape, hidden, latent)
-    discriminator = MLPDiscriminator(given.shape, hidden[::-1])
+    generator = MLPGenerator(given.pixels, hidden, latent)
+    discriminator = MLPDiscriminator(given.pixels, hidden[::-1])
     game = nearest(objective, OBJECTIVES, "objective")(smoothing)
     adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
     return GANStep(generator, discriminator, game, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, optimizer=adam)

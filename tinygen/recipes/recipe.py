@@ -33,6 +33,13 @@ class Given(NamedTuple):
     classes: tuple[str, ...]  # their names; () where there are no labels
     steps: int  # updates in the whole training
 
+    @property
+    def pixels(self) -> tuple[int, ...]:
+        """The shape of images, for networks whose values end in [0, 1]; other data raise ValueError."""
+        if len(self.shape) != 3:
+            raise ValueError("this model makes values in [0, 1], and points have others; give images")
+        return self.shape
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -50,8 +50,8 @@ def vae(
     beta: weight of the KL term; its honest value is 1
     lr: learning rate of Adam
     """
-    encoder = gaussian(MLPEncoder(given.shape, hidden[:-1], hidden[-1]), hidden[-1], latent)
-    decoder = MLPDecoder(given.shape, hidden[::-1], latent)
+    encoder = gaussian(MLPEncoder(given.pixels, hidden[:-1], hidden[-1]), hidden[-1], latent)
+    decoder = MLPDecoder(given.pixels, hidden[::-1], latent)
     rule = nearest(likelihood, LIKELIHOODS, "likelihood")()
     return VAEStep(encoder, decoder, rule, latent=latent, beta=beta, lr=lr)
 
