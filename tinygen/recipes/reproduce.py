@@ -25,7 +25,7 @@ from tinygen.training import Display, new_folder, read_log
 from .recipe import RECIPES, find
 from .run import OPTIONS, start
 from .scores import score
-from .settings import TINY_LIMIT, Settings, prepare
+from .settings import TINY_LIMIT, RunError, Settings, prepare
 from .study import STUDIES, find_study, run_study
 
 FILE = Path(__file__).with_name("expected.json")
@@ -97,7 +97,9 @@ def reproduce(
 ) -> Reproduced:  # fmt: skip
     """Trains a recipe with each seed, or runs a study, and compares its figures with the kept ones."""
     if name in STUDIES and name not in RECIPES:
-        return _study(name, save, say, file)
+        if save and preset == "tiny":
+            raise RunError(f"study {name}: figures of the tiny preset are not kept; leave out --save or --preset tiny")
+        return _study(name, preset == "tiny", save, say, file)
     recipe = find(name)
     data = data or recipe.data
     before = kept_of(name, data, preset, file).get("metrics", {})
@@ -128,10 +130,10 @@ def reproduce(
     return _told(result, say)
 
 
-def _study(name: str, save: bool, say: Callable[[str], None], file: Path) -> Reproduced:
+def _study(name: str, tiny: bool, save: bool, say: Callable[[str], None], file: Path) -> Reproduced:
     find_study(name)
-    before = kept(file)["studies"].get(name, {}).get("metrics", {})
-    findings, folder = run_study(name, display=Display())
+    before = {} if tiny else kept(file)["studies"].get(name, {}).get("metrics", {})
+    findings, folder = run_study(name, tiny=tiny, display=Display())
     say(f"study {name}: {folder}")
     ranges = {metric: range_of([value]) for metric, value in before.items()}
     result = [Figure(metric, [float(v)], ranges.get(metric), None) for metric, v in findings.metrics.items()]
@@ -158,7 +160,10 @@ def _told(figures: list[Figure], say: Callable[[str], None]) -> Reproduced:
             line += f"   kept {figure.range[0]:.5g} to {figure.range[1]:.5g}: {'PASS' if figure.passes else 'OUTSIDE'}"
         say(line)
     passes = all(figure.passes for figure in figures)
-    say("PASS" if passes else "OUTSIDE: " + ", ".join(f.name for f in figures if not f.passes))
+    if all(figure.range is None for figure in figures):
+        say("NOTHING TO COMPARE WITH: no figure is kept")
+    else:
+        say("PASS" if passes else "OUTSIDE: " + ", ".join(f.name for f in figures if not f.passes))
     return Reproduced(figures, passes)
 
 
