@@ -25,7 +25,7 @@ def test_a_d_that_is_never_wrong_has_won_only_where_its_loss_is_at_its_floor():
     sure = FINE | {"d_accuracy": 1.0, "d_loss": 0.34}
     assert "well ahead" in of_a_game(sure)
     assert "D has won" in of_a_game(sure, games.minimax(0.1).floor)  # -0.1 log 0.1 - 0.9 log 0.9 = 0.325
-    assert "lower D's learning rate (--set d_lr=...)" in of_a_game(sure, 0.325)
+    assert "lower D's learning rate, or smooth its labels" in of_a_game(sure, 0.325)
 
 
 def test_gradient_norms_are_told():

@@ -94,6 +94,7 @@ def test_what_is_watched_are_classes_or_modes():
     test = digits.floats("test")
     zeros = test[metrics.features(test)[1].argmax(1) == 0]
     assert watch(Returning(np.resize(zeros, (500, 1, 8, 8))), digits, 0) == {"classes_covered": 1}
+    assert watch(Returning(np.resize(zeros, (500, 1, 8, 8))), digits.only("0"), 0) == {}  # all there is: no collapse
     assert watch(Returning(ring.floats("test")[:500]), ring, 0) == {"modes": 8}
     assert watch(Returning(data.load("moons").floats("test")), data.load("moons"), 0) == {}
 

@@ -31,6 +31,10 @@ class Game(NamedTuple):
 
 def minimax(smoothing: float = 0.0) -> Game:
     """The game of the first paper. `smoothing`: real labels are 1 - smoothing (one-sided, Salimans 2016)."""
+    if not 0 <= smoothing <= 1:
+        raise ValueError(
+            f"smoothing must lie in [0, 1], it is {smoothing}; 0.1 is usual"
+        )
     real_loss = lambda a: (
         (1 - smoothing) * F.softplus(-a) + smoothing * F.softplus(a)
     )

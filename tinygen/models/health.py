@@ -21,7 +21,7 @@ def of_a_game(metrics: Mapping[str, float], floor: float = 0.0) -> str:
     elif accuracy is None:
         verdict = f"the critic tells {metrics['critic_estimate']:.3g} between real and fake"
     elif accuracy > 0.99 and metrics["d_loss"] < floor + 0.05:
-        verdict = "D has won: it is never wrong, so G learns little; lower D's learning rate (--set d_lr=...)"
+        verdict = "D has won: it is never wrong, so G learns little; lower D's learning rate, or smooth its labels"
     elif accuracy < 0.52:
         verdict = "D is guessing: G fools it, or D has stopped learning"
     elif accuracy > 0.95:

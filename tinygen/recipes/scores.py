@@ -81,7 +81,9 @@ def watch(step: Step, dataset: Dataset, seed: int) -> dict[str, float]:
     if len(dataset.shape) == 1:
         modes = _modes(dataset)
         return {"modes": metrics.modes_covered(draw(), modes.centres, modes.sd)} if modes else {}
-    digits = metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS
+    labels = dataset.train_labels
+    every = labels is not None and set(range(len(DIGITS))) <= set(np.unique(labels))  # one class alone is no collapse
+    digits = metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS and every
     return {"classes_covered": metrics.classes_covered(draw())} if digits else {}
 
 
