@@ -102,6 +102,16 @@ def test_options_reach_the_run():
     assert '"seed": 7' in Path("here/config.json").read_text()
 
 
+def test_points_are_looked_at(capsys):
+    from PIL import Image
+
+    assert tinygen("check-data", "ring") == 0
+    out = capsys.readouterr().out
+    assert "values -2." in out and "pixels" not in out and "look at ring-sheet.png" in out
+    with Image.open("ring-sheet.png") as picture:
+        assert min(picture.size) >= 300 and np.asarray(picture.convert("L")).min() < 200
+
+
 def test_own_pictures():
     from PIL import Image
 
@@ -225,13 +235,13 @@ def test_doctor_says_when_something_is_wrong(capsys, monkeypatch):
         (["train", "vae", "--set", "latent=two"], ["latent", "whole number", '"two"']),
         (["train", "vae", "--set", "latent=true"], ["latent", "whole number", "true"]),
         (["train", "vae", "--set", "hidden=64"], ["hidden", "a list", "64"]),
-        (["train", "vae", "--set", "hidden=[]"], ["hidden"]),
+        (["train", "vae", "--set", "hidden=[]"], ["hidden", "too short"]),
         (["train", "vae", "--set", "beta=[1]"], ["beta", "a number"]),
         (["train", "vae", "--set", "conv=1"], ["no argument 'conv'", "hidden"]),
         (["train", "vae", "--set", "likelihood=3"], ["likelihood", "3"]),
         (["train", "dcgan", "--set", "betas=[0.5]"], ["betas", "two numbers"]),
         (["train", "dcgan", "--set", "channels=[0]"], ["channels", "at least 1"]),
-        (["train", "dcgan", "--set", "channels=[]"], ["channels"]),
+        (["train", "dcgan", "--set", "channels=[]"], ["channels", "too short"]),
         (["train", "dcgan", "--set", "rounds=x"], ["rounds", "whole number"]),
         (["train", "dcgan", "--set", "objective=hinge"], ["no objective is called 'hinge'", "minimax"]),
         (["train", "dcgan", "--set", "d_lr=fast"], ["d_lr", "a number"]),
@@ -243,7 +253,14 @@ def test_doctor_says_when_something_is_wrong(capsys, monkeypatch):
         (["train", "conv-vae", "--data", "ring"], ["shape"]),
         (["study", "cods"], ["no study is called 'cods'. Did you mean codes?"]),
         (["study", "codes", "runs/nothing"], ["runs/nothing is no run"]),
-        (["reproduce", "vea"], ["no recipe is called 'vea'. Did you mean vae?"]),
+        (["reproduce", "vea"], ["no recipe or study is called 'vea'. Did you mean vae?"]),
+        (["reproduce", "cods"], ["Did you mean codes?"]),
+        (["list", "cods"], ["Did you mean codes?"]),
+        (["train", "vae", "--data", "ring"], ["shape 2", "points", "give images"]),
+        (["train", "autoencoder", "--data", "moons"], ["points", "give images"]),
+        (["train", "gan", "--data", "ring"], ["points", "give images"]),
+        (["train", "dcgan", "--set", "smoothing=2"], ["smoothing must lie in [0, 1], it is 2"]),
+        (["reproduce", "codes", "--preset", "tiny", "--save"], ["tiny preset are not kept"]),
         (["reproduce", "vae", "--seeds", "0,x"], ["--seeds", "whole number"]),
         (["list", "vea"], ["Did you mean vae?"]),
         (["apply", "runs/nothing", "a.png"], ["runs/nothing is no run"]),
@@ -445,7 +462,7 @@ def test_a_models_own_options_reach_its_samples(labelled, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--labl", "7"], ["no argument --'labl'", "Did you mean --label?", "--size, --prompt"]),
+        (["--labl", "7"], ["no argument --labl", "Did you mean --label?", "--size, --prompt"]),
         (["--label", "seven"], ["--label", "a whole number of at least 1", '"seven"']),
         (["--size", "12"], ["--size", "two whole numbers, such as 512x768", "12"]),
         (["--label"], ["--label: give a value, such as --label 7"]),

@@ -278,7 +278,8 @@ def _go(run: Any) -> int:
     print(f"parameters: {counts}; {place}, seed {settings.seed}; run in {run.folder}")
     at = f" from epoch {run.position.epoch + 1}" if run.position.epoch or run.position.index else ""
     print(
-        f"{settings.epochs} epochs of {len(run.batches)} steps with {settings.batch_size} images{at}; Ctrl-C saves",
+        f"{_count(settings.epochs)} of {len(run.batches)} steps with {settings.batch_size} {run.dataset.items}{at}; "
+        "Ctrl-C saves",
         flush=True,
     )
     try:
@@ -406,7 +407,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     try:
         found = score(step, dataset, arguments.seed, arguments.n)
     except ValueError as error:  # too few samples
-        raise RunError(str(error)) from error
+        raise RunError(f"{error}; give a larger -n") from error
     reason = unscored(dataset) if step.offers("sample") else None
     if reason:
         print(f"  samples are not scored: {reason}; look at the pictures" if found else
@@ -464,10 +465,11 @@ def _print_table(rows: Sequence[Any]) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from tinygen.recipes import STUDIES, find, reproduce
+    from tinygen.recipes import RECIPES, STUDIES, reproduce
+    from tinygen.recipes.recipe import nearest
 
     if arguments.name not in STUDIES:
-        find(arguments.name)
+        nearest(arguments.name, {**RECIPES, **STUDIES}, "recipe or study")
     result = reproduce(
         arguments.name, arguments.data, arguments.seeds, preset=arguments.preset, save=arguments.save,
         threads=arguments.threads,
@@ -479,14 +481,16 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from tinygen.recipes import STUDIES
+    from tinygen.recipes import RECIPES, STUDIES
     from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
+    from tinygen.recipes.recipe import nearest
 
     if arguments.table:
         print(table())
     elif arguments.name in STUDIES:
         print(describe_study(arguments.name))
     elif arguments.name:
+        nearest(arguments.name, {**RECIPES, **STUDIES}, "recipe or study")
         print(describe_recipe(arguments.name))
     else:
         print(overview())
@@ -510,7 +514,11 @@ def _list_runs() -> None:
 
 
 def _epochs(done: int, planned: int) -> str:
-    return f"{done} epochs" if done == planned else f"{done} of {planned} epochs"
+    return _count(done) if done == planned else f"{done} of {_count(planned)}"
+
+
+def _count(epochs: int) -> str:
+    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
 
 
 def _check_data(arguments: argparse.Namespace) -> None:
@@ -523,7 +531,8 @@ def _check_data(arguments: argparse.Namespace) -> None:
     dataset = load(arguments.data, **{key: value for key, value in options.items() if value is not None})
     figures = summary(dataset)
     print(f"{dataset!r}\n  from {dataset.source}" if dataset.source else repr(dataset))
-    print("  pixels {min:.3f} to {max:.3f}, mean {mean:.4f}, standard deviation {std:.4f}".format(**figures))
+    values = "pixels" if len(dataset.shape) == 3 else "values"
+    print("  {} {min:.3f} to {max:.3f}, mean {mean:.4f}, standard deviation {std:.4f}".format(values, **figures))
     for split in ("train", "test"):
         histogram = figures[f"{split}_histogram"]
         if histogram:
@@ -531,16 +540,24 @@ def _check_data(arguments: argparse.Namespace) -> None:
             print(f"  {split}: " + ", ".join(f"{k} {v:,}" for k, v in shown[:20]) + (" ..." if len(shown) > 20 else ""))
     for warning in figures["warnings"]:
         print(f"  note: {warning}")
-    import numpy as np
-    from PIL import Image
-
-    sheet = contact_sheet(dataset)
-    factor = max(1, 480 // max(sheet.shape[:2]))
     target = arguments.out or Path(f"{Path(dataset.name).stem or 'data'}-sheet.png")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.asarray(sheet).repeat(factor, 0).repeat(factor, 1)).save(target)
+        _sheet(dataset, contact_sheet).save(target)
     print(f"  look at {target}")
+
+
+def _sheet(dataset: Any, contact_sheet: Callable) -> Any:
+    """A Pillow image of what a data set holds, large enough to look at."""
+    if len(dataset.shape) != 3:
+        from tinygen.training.plots import draw_points
+
+        return draw_points([dataset.floats("train")])
+    from PIL import Image
+
+    sheet = contact_sheet(dataset)
+    factor = max(1, 720 // max(sheet.shape[:2]))
+    return Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -129,10 +129,11 @@ def build(settings: Settings, bases: Sequence[Step] | None = None) -> Step:
     except UserError:
         raise
     except (TypeError, ValueError, IndexError) as error:
+        reason = "a list of sizes is too short" if isinstance(error, IndexError) else error
         changed = {k: v for k, v in settings.arguments.items() if v != recipe.defaults().get(k)}
         raise RunError(
             f"{settings.recipe} cannot be built for data of shape {'x'.join(map(str, settings.given['shape']))}"
-            f"{f' with {changed}' if changed else ''}: {error}"
+            f"{f' with {changed}' if changed else ''}: {reason}"
         ) from error
     return step if settings.device == "cpu" else step.to(settings.device)
 

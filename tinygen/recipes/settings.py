@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -141,10 +141,10 @@ def check_arguments(
     """Raises RunError for an argument that is not among the parameters, or that is of another kind."""
     for name, value in values.items():
         if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, n=1)
+            near, shown = difflib.get_close_matches(name, parameters, n=1), dash + name if dash else repr(name)
             guess = f" Did you mean {dash}{near[0]}?" if near else ""
             known = ", ".join(dash + p for p in parameters) or "none"
-            raise RunError(f"{owner} has no argument {dash}{name!r}.{guess} It has: {known}")
+            raise RunError(f"{owner} has no argument {shown}.{guess} It has: {known}")
         kind, _, optional = annotation(parameters[name]).partition(" | ")
         words, check = KINDS.get(kind, ("", lambda value: True))
         if not (check(value) or (optional and value is None)):
@@ -204,6 +204,9 @@ def read_settings(folder: Path) -> Settings:
         if isinstance(content, dict) and "model" in content and "given" not in content:
             raise RunError(f"{folder} was made by an older tinygen, whose runs this one cannot read; train it anew: "
                            f"tinygen train {content.get('recipe')}")  # fmt: skip
+        missing = [f.name for f in fields(Settings) if f.default is MISSING and f.name not in content]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
         settings = Settings(**content)
         for key in ("name", "sha"):
             settings.data[key]
@@ -212,4 +215,4 @@ def read_settings(folder: Path) -> Settings:
     except RunError:
         raise
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise RunError(f"{path} cannot be read: {error!r}; restore the file, or start anew") from error
+        raise RunError(f"{path} cannot be read: {error}; restore the file, or train anew") from error
