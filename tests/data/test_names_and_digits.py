@@ -128,3 +128,10 @@ def test_importing_data_loads_nothing_heavy():
                "print([m for m in ('sklearn', 'PIL', 'scipy', 'matplotlib', 'urllib.request') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_warning_names_twenty_classes_at_most():
+    names = tuple(f"c{i}" for i in range(30))
+    images, labels = np.zeros((4, 1, 8, 8), np.float32), np.zeros(4, np.int64)
+    found = data.summary(data.Dataset("mine", images, labels, images, labels, names))["warnings"]
+    assert any(w.endswith("c19, c20 and 9 more") for w in found), found

@@ -10,6 +10,8 @@ import numpy as np
 from .dataset import Dataset
 from .pixels import DataError, as_float
 
+NAMED = 20  # classes in a warning
+
 
 def summary(dataset: Dataset) -> dict[str, Any]:
     """Figures of a data set, all plain Python values:
@@ -99,5 +101,6 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         found.append(f"{figures['test_in_train']} of {figures['test']} test images are training images too")
     empty = [name for name, n in (figures["train_histogram"] or {}).items() if n == 0]
     if empty:
-        found.append(f"no training image of class {', '.join(empty)}")
+        more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
+        found.append(f"no training image of class {', '.join(empty[:NAMED])}{more}")
     return found
