@@ -64,7 +64,8 @@ RULES = {  # room: the rooms it may know (and itself)
     "training": TRAINING,
     "recipes": RECIPES,
     "doctor": CORE | {"testing"},
-    "cli": RECIPES | {"recipes", "doctor"},
+    "options": set(),
+    "cli": RECIPES | {"recipes", "doctor", "options"},
     "__main__": {"cli"},
     "errors": set(),
 }

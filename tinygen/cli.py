@@ -21,21 +21,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from . import options
 from .errors import UserError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        _fail(f"{message} (see: {self.prog} --help)")
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"tinygen: {message}", file=sys.stderr)
-    raise SystemExit(2)
+from .options import fail, parser_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
         near = difflib.get_close_matches(argv[0], COMMANDS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
-        _fail(f"there is no command {argv[0]!r}.{guess} Commands: {', '.join(COMMANDS)}")
-    parser = _parser()
+        fail(f"there is no command {argv[0]!r}.{guess} Commands: {', '.join(COMMANDS)}")
+    parser = parser_of(COMMANDS)
     arguments, further = parser.parse_known_args(argv)
     if arguments.command is None:
         parser.print_help()
@@ -62,7 +52,7 @@ def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
 
         return command(arguments) or 0
     except (UserError, FileNotFoundError, PermissionError) as error:
-        _fail(str(error))
+        fail(str(error))
     except Interrupted as error:
         print(f"\n{error}")
         return 130
@@ -74,137 +64,6 @@ def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
         return 141
 
 
-# ---------------------------------------------------------------------------------- options
-
-
-def _parser() -> _Parser:
-    about = "Generative models, from the equation to the kernel."
-    parser = _Parser(prog="tinygen", description=about, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    for name, command in COMMANDS.items():
-        one = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
-        command.options(one)
-    return parser
-
-
-def _train_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="its name; see: tinygen list")
-    _data_options(parser)
-    parser.add_argument("--epochs", type=_positive(int), help="passes over the training images")
-    parser.add_argument("--batch-size", type=_positive(int), help="images per step")
-    parser.add_argument("--lr", type=_positive(float), help="learning rate")
-    parser.add_argument("--seed", type=_seed, default=0, help="same seed and threads, same run (default 0)")
-    parser.add_argument("--preset", default="cpu", help="sizes and device: cpu (default), gpu, or tiny (seconds)")
-    parser.add_argument("--device", help="cpu, cuda or cuda-emulated (default: the preset's)")
-    parser.add_argument(
-        "--threads", type=_positive(int), help="CPU threads (default: all cores; 1 for images below 16 pixels)"
-    )
-    parser.add_argument("--keep", help="last (default), best or best:METRIC, judged on a tenth of the training images")
-    _set_option(parser, "an argument of the recipe, such as latent=2; see: tinygen list NAME")
-    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/<recipe>-<next number>)")
-
-
-def _resume_options(parser: argparse.ArgumentParser) -> None:
-    _run_options(parser)
-    parser.add_argument("--epochs", type=_positive(int), help="train until so many epochs are done in total")
-
-
-def _sample_options(parser: argparse.ArgumentParser) -> None:
-    _run_options(parser)
-    parser.add_argument("-n", type=_positive(int), default=64, help="how many (default 64)")
-    parser.add_argument("--seed", type=_seed, default=1, help="same seed, same samples (default 1)")
-    parser.add_argument(
-        "--out", type=Path, help="picture file, or .npy for the numbers (default: <run>/sample-<seed>.png)"
-    )
-    parser.epilog = "A model may take further options, such as --label 7: an unknown one lists them."
-
-
-def _apply_options(parser: argparse.ArgumentParser) -> None:
-    _run_options(parser)
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures")
-    parser.add_argument("--out", type=Path, help=".png or .npy file, or folder for several (default: <file>-<run>.png)")
-
-
-def _evaluate_options(parser: argparse.ArgumentParser) -> None:
-    _run_options(parser)
-    parser.add_argument("-n", type=_positive(int), default=10_000, help="samples that are scored (default 10,000)")
-    parser.add_argument("--seed", type=_seed, default=0)
-
-
-def _study_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="its name (default: list them)")
-    parser.add_argument("run", type=Path, nargs="?", help="the run to look at (default: the newest that fits)")
-    parser.add_argument("--tiny", action="store_true", help="small, in seconds")
-    parser.add_argument("--seed", type=_seed, default=0)
-    _set_option(parser, "an argument of the study")
-
-
-def _reproduce_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="a recipe or a study")
-    parser.add_argument("--data", help="default: the recipe's")
-    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="such as 0,1,2 (default)")
-    parser.add_argument("--preset", default="cpu", help="cpu (default), gpu or tiny")
-    parser.add_argument("--threads", type=_positive(int), help="CPU threads (default: as in train)")
-    parser.add_argument("--save", action="store_true", help="keep the figures in expected.json")
-
-
-def _list_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="a recipe or a study: all that is known of it")
-    parser.add_argument("--table", action="store_true", help="what is kept of every recipe, as a Markdown table")
-
-
-def _doctor_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="what to check (default: cpu, and cuda where there is a GPU)")
-
-
-def _check_data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", help="a name, or the path of an image folder, .npz or .zip file, or idx folder")
-    _data_options(parser, data=False)
-    parser.add_argument("--out", type=Path, help="also write a sheet of images there (default: <name>-sheet.png)")
-
-
-def _run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("--device", help="cpu, cuda or cuda-emulated (default: the run's)")
-
-
-def _data_options(parser: argparse.ArgumentParser, data: bool = True) -> None:
-    if data:
-        text = "a name (see: tinygen list), or a path to your images (default: the recipe's)"
-        parser.add_argument("--data", help=text)
-    parser.add_argument("--size", type=_positive(int), help="pixels a side, at least 8 (default: as in the data)")
-    parser.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: as in the data)")
-    parser.add_argument("--limit", type=_positive(int), help="use at most so many images")
-    parser.add_argument("--only", help="train on this class alone")
-    parser.add_argument("--without", help="train without this class")
-    parser.add_argument("--labels", type=_positive(int), help="keep the labels of so many training images")
-
-
-def _set_option(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^63 - 1, it is {text}")
-    return int(text)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    return tuple(_seed(part) for part in text.split(","))
-
-
-def _positive(kind: type) -> Any:
-    def convert(text: str) -> Any:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"must be {'at least 1' if kind is int else 'above 0'}, it is {text}")
-        return value
-
-    convert.__name__ = f"positive {'whole number' if kind is int else 'number'}"  # argparse says: invalid ... value
-    return convert
-
-
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     """{"latent": 2} of ["latent=2"]; values are JSON, or else text."""
     from .recipes.settings import value_of
@@ -213,7 +72,7 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            _fail(f"--set {pair}: write NAME=VALUE, such as latent=2")
+            fail(f"--set {pair}: write NAME=VALUE, such as latent=2")
         found[name] = value_of(text)
     return found
 
@@ -336,7 +195,7 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 def _check_suffix(target: Path) -> None:
     if target.suffix.lower() not in (".png", ".npy"):
-        _fail(f"--out {target}: the file must end in .png or .npy")
+        fail(f"--out {target}: the file must end in .png or .npy")
 
 
 def _save(images: Any, target: Path, columns: int) -> None:
@@ -358,9 +217,9 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     for name, value in zip(words[::2], words[1::2] + [""] * (len(words) % 2)):
         if not name.startswith("--"):
-            _fail(f"unrecognized argument: {name}")
+            fail(f"unrecognized argument: {name}")
         if not value or value.startswith("--"):
-            _fail(f"{name}: give a value, such as {name} 7")
+            fail(f"{name}: give a value, such as {name} 7")
         found.append((name[2:].replace("-", "_"), value))
     return found
 
@@ -574,16 +433,16 @@ class Command:
 
 
 COMMANDS = {
-    "train": Command("train a recipe", _train_options, _train),
-    "resume": Command("go on with a run that was stopped, or train it longer", _resume_options, _resume),
-    "sample": Command("draw pictures from a trained run", _sample_options, _sample),
-    "apply": Command("send your pictures through a trained run", _apply_options, _apply),
-    "evaluate": Command("print the test figures of a run", _evaluate_options, _evaluate),
-    "study": Command("look at trained runs: a table and pictures", _study_options, _study),
-    "reproduce": Command("train anew and compare with the kept figures", _reproduce_options, _reproduce),
-    "list": Command("list recipes and studies, the runs here, or all that is known of one", _list_options, _list),
-    "doctor": Command("say what is installed and whether it works", _doctor_options, _doctor),
-    "check-data": Command("look at a data set before training on it", _check_data_options, _check_data),
+    "train": Command("train a recipe", options.train, _train),
+    "resume": Command("go on with a run that was stopped, or train it longer", options.resume, _resume),
+    "sample": Command("draw pictures from a trained run", options.sample, _sample),
+    "apply": Command("send your pictures through a trained run", options.apply, _apply),
+    "evaluate": Command("print the test figures of a run", options.evaluate, _evaluate),
+    "study": Command("look at trained runs: a table and pictures", options.study, _study),
+    "reproduce": Command("train anew and compare with the kept figures", options.reproduce, _reproduce),
+    "list": Command("list recipes and studies, the runs here, or all that is known of one", options.list, _list),
+    "doctor": Command("say what is installed and whether it works", options.doctor, _doctor),
+    "check-data": Command("look at a data set before training on it", options.check_data, _check_data),
 }
 
 
