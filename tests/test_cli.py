@@ -381,6 +381,7 @@ def test_a_picture_goes_through_an_autoencoder(capsys):
     assert tinygen("apply", "runs/ae", "mine/a.png") == 0
     assert capsys.readouterr().out == "mine/a.png at 8x8 pixels, and what becomes of it: mine/a-ae.png\n"
     assert opened("mine/a-ae.png")[1] == (56, 56)  # large enough to be seen
+    assert refused(capsys, "apply", "runs/ae", "no.png") == "tinygen: no.png: No such file or directory\n"
     assert tinygen("apply", "runs/ae", "mine/a.png", "--out", "new/b.npy") == 0
     from tinygen.data.folder import read_picture
 

@@ -238,7 +238,7 @@ def _reasons(path: Picture) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, DecompressionBombError and others
-        reason = str(error) or type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if "cannot identify image file" in reason:
             reason = "not a picture in any known format"
         raise DataError(f"{path}: {reason}") from error
