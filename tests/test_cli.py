@@ -404,6 +404,18 @@ def test_several_pictures_go_into_a_folder(capsys):
     assert not (opened("there/a-vae.png")[0] == opened("there/b-vae.png")[0]).all()
 
 
+def test_two_pictures_of_one_name_do_not_overwrite_each_other(capsys):
+    from PIL import Image
+
+    tinygen("train", "autoencoder", "--preset", "tiny", "--out", "run")
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Image.new("L", (8, 8), 100).save(f"{folder}/x.png")
+    assert "two pictures are called x" in refused(capsys, "apply", "run", "a/x.png", "b/x.png", "--out", "here")
+    assert tinygen("apply", "run", "a/x.png", "b/x.png") == 0
+    assert Path("a/x-run.png").exists() and Path("b/x-run.png").exists()
+
+
 def test_what_cannot_be_applied_is_said_in_one_line(capsys):
     tinygen("train", "autoencoder", *TINY, "--out", "ae")
     tinygen("train", "gan", *TINY, "--out", "gan")

@@ -2,7 +2,6 @@
 
 `import tinygen as tg` gives the tensor library under torch's names; `tg.nn`, `tg.optim` build and train models on it;
 `tg.data`, `tg.networks`, `tg.models`, `tg.training` and `tg.recipes` are loaded when first used.
-
 From `tinygen train dcgan` to the kernel, door by door:
     cli.py                 reads the options and calls recipes.start
     recipes/gans.py        the recipe dcgan builds two networks and hands them, with a game, to a Step

@@ -238,6 +238,10 @@ def _apply(arguments: argparse.Namespace) -> None:
     folder = out if out and (len(arguments.files) > 1 or out.is_dir()) else None
     if out and not folder:
         _check_suffix(out)
+    names = [file.stem for file in arguments.files]
+    if folder and len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RunError(f"two pictures are called {twice}: in {folder} one would overwrite the other; send them apart")
     for file in track(arguments.files, "pictures"):
         picture = read_picture(file, shape)
         with aside(step, 0):

@@ -137,9 +137,11 @@ def run_study(
 
 
 def _save(content: Any, path: Path) -> None:
+    from PIL import Image
+
     if isinstance(content, Sheet):
         save_picture(content.images, path, nrow=content.columns, most=len(content.images))
-    elif hasattr(content, "save"):
+    elif isinstance(content, Image.Image):
         content.save(path)
     else:
         save_picture(content, path)

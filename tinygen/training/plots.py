@@ -1,7 +1,7 @@
 """What is drawn with axes: the log of a run, and points.
 
     curves.png      one panel a metric; training means as a line, test values as points; an arrow says which way is good
-    points          a scatter for each set, all on the same axes
+    points          scatter and density of each set, all on the same axes
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names: Sequence[str],
     colours = colormaps["tab10" if len(names) <= 10 else "tab20"]
     for k, name in enumerate(names if labels is not None else [""]):
         chosen = points[labels == k] if labels is not None else points
-        axes.scatter(*chosen.T, s=6, alpha=0.6, linewidths=0, color=colours(k % colours.N), label=name)
+        axes.scatter(*chosen.T, s=14, alpha=0.6, linewidths=0, color=colours(k % colours.N), label=name)
     if labels is not None and len(names) <= 20:
         axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_title(title)
@@ -54,18 +54,29 @@ def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
     return figure, finish
 
 
-def draw_points(sets: Sequence[np.ndarray], most: int = 2000) -> Any:
-    """A Pillow image of sets of points (N, 2), side by side with the axes of the first; at most `most` of each."""
-    figure, finish = _figure((4.2 * len(sets), 4.2))
+def draw_points(sets: Sequence[np.ndarray], titles: Sequence[str] = ("real", "samples"), most: int = 2000) -> Any:
+    """A Pillow image of sets of points (N, 2): a scatter of at most `most`, and below it the density of all.
+
+    All axes are those of the first set. A pixel of the density is as dark as its share of the points, on a root scale.
+    """
+    figure, finish = _figure((4.2 * len(sets), 8.2))
     low, high = sets[0].min(0), sets[0].max(0)
     margin = 0.15 * (high - low).max()
+    ranges = [(a - margin, b + margin) for a, b in zip(low, high)]
     for i, points in enumerate(sets):
-        axes = figure.add_subplot(1, len(sets), i + 1)
-        axes.scatter(*points[:most].T, s=10, alpha=0.4, linewidths=0, color="tab:blue" if i else "tab:orange")
-        axes.set_xlim(low[0] - margin, high[0] + margin)
-        axes.set_ylim(low[1] - margin, high[1] + margin)
-        axes.set_aspect("equal")
-        axes.spines[["top", "right"]].set_visible(False)
+        scattered = figure.add_subplot(2, len(sets), i + 1)
+        colour = "tab:blue" if i else "tab:orange"
+        scattered.scatter(*points[:most].T, s=10, alpha=0.4, linewidths=0, color=colour)
+        scattered.set_title(titles[i] if len(sets) > 1 else "")
+        dense = figure.add_subplot(2, len(sets), len(sets) + i + 1)
+        shares, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=80, range=ranges)
+        dense.imshow(np.sqrt(shares.T), origin="lower", extent=[*ranges[0], *ranges[1]], cmap="Greys", aspect="equal")
+        dense.set_title(f"density of {len(points):,}")
+        for axes in (scattered, dense):
+            axes.set_xlim(*ranges[0])
+            axes.set_ylim(*ranges[1])
+            axes.set_aspect("equal")
+            axes.spines[["top", "right"]].set_visible(False)
     return finish()
 
 
