@@ -52,6 +52,18 @@ def test_state_alone_decides_the_numbers(name):
     assert draw(None).tolist() == first
 
 
+def test_a_seed_decides_all_whatever_state_was_set_before():
+    tg.manual_seed(3)
+    first = tg.rand(5).tolist()
+    tg.set_rng_state((9, 1, 40))  # another stream
+    tg.manual_seed(3)
+    assert tg.rand(5).tolist() == first and tg.get_rng_state()[1] == 0
+    own = tg.Generator(seed=3, stream=7)
+    mine = tg.rand(5, generator=own).tolist()
+    own.set_state((3, 0, 0))
+    assert tg.rand(5, generator=own.manual_seed(3)).tolist() == mine != first
+
+
 def test_generator_state():
     g = tg.Generator()
     assert g.get_state() == (0, 0, 0)

@@ -41,14 +41,18 @@ class Generator:
     `device` is accepted because torch has it; a generator serves every device.
     """
 
-    __slots__ = ("_offset", "_seed", "_stream")
+    __slots__ = ("_home", "_offset", "_seed", "_stream")
 
     def __init__(self, device: Any = "cpu", *, seed: int = 0, stream: int = 0) -> None:
-        self._seed, self._stream, self._offset = operator.index(seed) % 2**64, operator.index(stream) % 2**32, 0
+        self._home = operator.index(stream) % 2**32  # the stream that manual_seed returns to
+        self._seed, self._stream, self._offset = operator.index(seed) % 2**64, self._home, 0
 
     def manual_seed(self, seed: int) -> Generator:
-        """Go to the start of the sequence that belongs to `seed` (any integer, modulo 2^64); returns the generator."""
-        self._seed, self._offset = operator.index(seed) % 2**64, 0
+        """Go to the start of the sequence that belongs to `seed` (any integer, modulo 2^64); returns the generator.
+
+        That is in the generator's own stream, whatever state it was set to since.
+        """
+        self._seed, self._stream, self._offset = operator.index(seed) % 2**64, self._home, 0
         return self
 
     def seed(self) -> int:
