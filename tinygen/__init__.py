@@ -79,15 +79,11 @@ def get_num_threads() -> _Any:
 def set_winograd(enabled: _Any) -> None:
     """Whether the CPU kernels may compute float32 convolutions by Winograd's F(4x4, 3x3) and F(4x4, 2x2).
 
-    3x3 at stride 1 take a quarter of the multiplications (two to three times as fast), 5x5 and 6x6 at stride 2 a third
-    and a quarter, 4x4 at stride 2 and 2x2 0.4 (up to twice as fast). All round about twice as coarsely: with 16 to 512
-    channels of normal data the root mean square of the error is 0.5e-6 to 2.5e-6 of the results' (5x5: 3.7e-6), where
-    the definition reaches 0.2e-6 to 1.6e-6 (1.9e-6), and the largest error 1e-6 to 5e-6 of the largest result (0.5e-6
-    to 4e-6). It is relative to everything that a tile of 4x4 results reads: a zero among large values may come out as a
-    small number, a number beside an infinity as NaN. Weight gradients of 3x3 kernels at stride 1 and 4x4 at stride 2
-    are 1.2 to 3 times as fast: with 64 to 512 images of normal data the root mean square of their error is 0.5e-6 to
-    14e-6 of the gradient's, 0.9 to 1.5 times that of the definition. On by default, for layers where it is faster; off
-    also by the environment variable TINYGEN_WINOGRAD=0. float64 never uses it. Lavin and Gray, 2015.
+    3x3 kernels at stride 1, 2x2, and 4x4 to 6x6 at stride 2 then take fewer multiplications, and round about twice as
+    coarsely (csrc/cpu/TUNING.md has both figures). The error is relative to everything that a tile of 4x4 results
+    reads: a zero among large values may come out as a small number, a number beside an infinity as NaN. On by default,
+    for layers where it is faster; off also by the environment variable TINYGEN_WINOGRAD=0. float64 never uses it.
+    Lavin and Gray, 2015.
     """
     device("cpu").kernels.set_winograd(enabled)
 
