@@ -83,7 +83,7 @@ def lsgan(given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, l
 
 @recipe(
     "Wasserstein GAN with clipped weights (Arjovsky et al. 2017)", like=dcgan, lectures=(0, 2, 4),
-    epochs=50, batch_size=320,
+    epochs=25, batch_size=320,
     small={"epochs": 300, "batch_size": 160, "channels": (32, 64), "latent": 16},
 )  # fmt: skip
 def wgan(
@@ -101,7 +101,7 @@ def wgan(
 
 
 @recipe(
-    "Wasserstein GAN with gradient penalty (Gulrajani et al. 2017)", like=wgan, lectures=(0, 2), epochs=25,
+    "Wasserstein GAN with gradient penalty (Gulrajani et al. 2017)", like=wgan, lectures=(0, 2), epochs=15,
 )  # fmt: skip
 def wgan_gp(
     given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, penalty: float = 10.0, rounds: int = 5,
