@@ -14,6 +14,7 @@ from tinygen import data, metrics
 from tinygen.data import Dataset
 from tinygen.recipes import find, samples, score
 from tinygen.recipes import scores as module
+from tinygen.recipes.baselines import Baseline
 from tinygen.recipes.scores import baselines, unscored, watch
 from tinygen.step import Step
 
@@ -124,14 +125,15 @@ def test_baselines_are_fitted_on_training_images_and_judged_on_test_images():
     directions = np.linalg.svd(centred, full_matrices=False)[2][:5]
     rows = (test - train.mean(0)).reshape(100, 64)
     pca = ((rows - rows @ directions.T @ directions) ** 2).mean()
-    assert found == {"mse": [("the mean image", pytest.approx(mean, rel=1e-4)),
-                             ("PCA of 5 numbers", pytest.approx(pca, rel=1e-3))]}  # fmt: skip
+    assert found == {"mse": [("mse", "the mean image", pytest.approx(mean, rel=1e-4), False),
+                             ("mse", "PCA of 5 numbers", pytest.approx(pca, rel=1e-3), False)]}  # fmt: skip
 
 
 def test_a_baseline_that_the_data_do_not_have_is_left_out():
     digits = data.load("digits", limit=20)  # too few for a distance of features
-    assert set(baselines(find("vae"), digits, {"likelihood": "bernoulli"})) == {"loss"}
-    assert [what for what, _ in baselines(find("autoencoder"), digits, {"latent": 100})["mse"]] == ["the mean image"]
+    vae = baselines(find("vae"), digits, {"likelihood": "bernoulli"})
+    assert {name: [b.floor for b in found] for name, found in vae.items()} == {"loss": [False, True]}
+    assert [b.what for b in baselines(find("autoencoder"), digits, {"latent": 100})["mse"]] == ["the mean image"]
     assert baselines(find("dcgan"), digits, {}) == {}
 
 
@@ -140,19 +142,19 @@ def test_a_baseline_is_computed_once_for_the_same_data_and_arguments(monkeypatch
 
     def counted(dataset, arguments):
         calls.append(dataset.sha)
-        return "mse", "counted", float(len(calls))
+        return Baseline("mse", "counted", float(len(calls)), floor=True)
 
     recipe = find("autoencoder")
     monkeypatch.setitem(vars(recipe), "baselines", (counted,))
     few, more = data.load("digits", limit=20), data.load("digits", limit=30)
     for dataset, arguments, value in ((few, {"a": 1}, 1), (few, {"a": 1}, 1), (more, {"a": 1}, 2), (few, {"a": 2}, 3)):
-        assert baselines(recipe, dataset, arguments) == {"mse": [("counted", value)]}
+        assert baselines(recipe, dataset, arguments) == {"mse": [("mse", "counted", value, True)]}
     kept = Path(tmp_path / "cache" / "tinygen" / "baselines.json")
     assert len(json.loads(kept.read_text())) == 3
     kept.write_text("{")  # a damaged cache costs time, nothing else
-    assert baselines(recipe, few, {"a": 1}) == {"mse": [("counted", 4)]}
+    assert baselines(recipe, few, {"a": 1}) == {"mse": [("mse", "counted", 4, True)]}
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
-    assert baselines(recipe, few, {"a": 1}) == {"mse": [("counted", 5)]}
+    assert baselines(recipe, few, {"a": 1}) == {"mse": [("mse", "counted", 5, True)]}
 
 
 def test_every_recipes_baselines_are_of_known_figures():
@@ -163,5 +165,5 @@ def test_every_recipes_baselines_are_of_known_figures():
         if data.load(recipe.data).items != "images":
             continue
         for name, found in baselines(recipe, digits, recipe.defaults()).items():
-            assert name in metrics.NAMES and all(np.isfinite(value) for _, value in found), recipe.name
+            assert name in metrics.NAMES and all(np.isfinite(b.value) for b in found), recipe.name
     assert module.SAMPLES == 10_000

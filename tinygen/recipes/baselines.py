@@ -1,6 +1,6 @@
 """What is reached without a network: a baseline is a function of (data set, the recipe's arguments).
 
-    pca(dataset, {"latent": 32})      # ("mse", "PCA of 32 numbers", 0.0168)
+    pca(dataset, {"latent": 32})      # Baseline("mse", "PCA of 32 numbers", 0.0168)
 
 Each is fitted on the training images and judged on the test images; a recipe names those of its kind.
 """
@@ -8,45 +8,54 @@ Each is fitted on the training images and judged on the test images; a recipe na
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinygen.data import Dataset
 from tinygen.metrics import baselines as trivial
 from tinygen.metrics import scorable
 
-Baseline = tuple[str, str, float]  # metric, what it is, value
+
+class Baseline(NamedTuple):
+    """A figure without a network. `floor`: the best that any model reaches; every other one is there to be beaten."""
+
+    metric: str
+    what: str
+    value: float
+    floor: bool = False
 
 
 def mean_image(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
     """The error of the mean training image."""
-    return "mse", "the mean image", trivial.mean_image_mse(dataset.floats("train"), dataset.floats("test"))
+    return Baseline("mse", "the mean image", trivial.mean_image_mse(dataset.floats("train"), dataset.floats("test")))
 
 
 def pca(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
     """The error of the best linear autoencoder with as many numbers."""
     d = arguments["latent"]
-    return "mse", f"PCA of {d} numbers", trivial.pca_mse(dataset.floats("train"), dataset.floats("test"), d)
+    return Baseline("mse", f"PCA of {d} numbers", trivial.pca_mse(dataset.floats("train"), dataset.floats("test"), d))
 
 
 def bernoulli_mean(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
     """Nats of a Bernoulli likelihood with the mean image's probabilities."""
-    return "loss", "the mean image", trivial.mean_image_bernoulli(dataset.floats("train"), dataset.floats("test"))
+    nats = trivial.mean_image_bernoulli(dataset.floats("train"), dataset.floats("test"))
+    return Baseline("loss", "the mean image", nats)
 
 
 def bernoulli_floor(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
     """Nats that no model of grey images goes below: each against itself."""
-    return "loss", "floor of grey images", trivial.bernoulli_floor(dataset.floats("test"))
+    return Baseline("loss", "floor of grey images", trivial.bernoulli_floor(dataset.floats("test")), floor=True)
 
 
 def gaussian_mean(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
     """Nats of a Gaussian around the mean image."""
-    return "loss", "the mean image", trivial.gaussian_mean_image(dataset.floats("train"), dataset.floats("test"))
+    nats = trivial.gaussian_mean_image(dataset.floats("train"), dataset.floats("test"))
+    return Baseline("loss", "the mean image", nats)
 
 
 def largest_class(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
     """The accuracy of always naming the most frequent class."""
     assert dataset.train_labels is not None and dataset.test_labels is not None
-    return "accuracy", "the largest class", trivial.largest_class(dataset.train_labels, dataset.test_labels)
+    return Baseline("accuracy", "the largest class", trivial.largest_class(dataset.train_labels, dataset.test_labels))
 
 
 def real_images(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | None:
@@ -57,4 +66,5 @@ def real_images(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | No
     if not scorable(dataset.shape):
         return None
     n = min(10_000, dataset.count("train"))
-    return "cfid", "real training images", trivial.real_against_real(dataset.floats("train"), dataset.floats("test"), n)
+    distance = trivial.real_against_real(dataset.floats("train"), dataset.floats("test"), n)
+    return Baseline("cfid", "real training images", distance, floor=True)

@@ -1,7 +1,7 @@
 """The test figures of a trained run: what its Step measures, how good its samples are, and what is trivial.
 
     score(step, dataset)         # {"mse": (0.0047, 10000), "cfid": (90.3, 10000), ...}: value, and over how many
-    baselines(recipe, ...)       # {"mse": ("PCA of 32 numbers", 0.0168)}: what anybody reaches without a network
+    baselines(recipe, ...)       # {"mse": [Baseline(...), ...]}: what anybody reaches without a network
 
 Samples are scored by a frozen network (tinygen.metrics) where the data look like what it was trained on; samples of
 points by the modes they cover. Baselines are computed from the data at hand and kept in the user's cache.
@@ -25,6 +25,7 @@ from tinygen.data.points import Points
 from tinygen.step import Step
 from tinygen.training import Tensors, aside, evaluate, track
 
+from .baselines import Baseline
 from .recipe import Recipe
 
 SAMPLES = 10_000
@@ -101,17 +102,17 @@ def _score_points(drawn: np.ndarray, dataset: Dataset) -> dict[str, float]:
     return found
 
 
-def baselines(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any]) -> dict[str, list[tuple[str, float]]]:
-    """{metric: [(what, value), ...]} of the recipe's baselines (baselines.py), those that the data have."""
-    found: dict[str, list[tuple[str, float]]] = {}
+def baselines(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any]) -> dict[str, list[Baseline]]:
+    """{metric: [Baseline, ...]} of the recipe's baselines (baselines.py), those that the data have."""
+    found: dict[str, list[Baseline]] = {}
     for function in recipe.baselines:
         key = f"{dataset.sha[:16]} {function.__module__}.{function.__name__} {json.dumps(arguments, sort_keys=True)}"
         try:
-            baseline = _cached(key, lambda f=function: f(dataset, arguments))  # type: ignore[misc]
+            figure = _cached(key, lambda f=function: f(dataset, arguments))  # type: ignore[misc]
         except ValueError:  # too few images, or a code that is longer than the image
             continue
-        if baseline:
-            found.setdefault(baseline[0], []).append((baseline[1], baseline[2]))
+        if figure:
+            found.setdefault(figure[0], []).append(Baseline(*figure))
     return found
 
 
