@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
-import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,12 +103,10 @@ class _Anomaly(Observer):
 
 def _call_site() -> Site | None:
     """The nearest caller outside the engine: a model's line rather than a layer's."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
+    for frame, line in traceback.walk_stack(inspect.currentframe()):
         path = Path(frame.f_code.co_filename)
         if not path.is_relative_to(_PACKAGE) or path.relative_to(_PACKAGE).parts[0] not in _ENGINE:
-            return Site(str(path), frame.f_lineno, frame.f_code.co_name)
-        frame = frame.f_back
+            return Site(str(path), line, frame.f_code.co_name)
     return None
 
 

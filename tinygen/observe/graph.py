@@ -157,12 +157,11 @@ def _source(node: Node) -> tuple[str, str]:
 
 def _kernels_of(function: Callable, depth: int = 3) -> list[str]:
     """The kernels that a forward names, itself or in the plain functions that it calls."""
-    found: list[str] = []
-    for name in function.__code__.co_names:
-        called = function.__globals__.get(name)  # type: ignore[attr-defined]
-        if name in KERNEL_NAMES:
-            found.append(name)
-        elif inspect.isfunction(called) and depth:
+    names = inspect.getclosurevars(function)
+    read = {*names.unbound, *names.globals, *names.builtins}  # k.sum is read as the name sum
+    found = [kernel for kernel in KERNEL_NAMES if kernel in read]
+    for name, called in names.globals.items():
+        if inspect.isfunction(called) and name not in KERNEL_NAMES and depth:
             found += _kernels_of(called, depth - 1)
     return list(dict.fromkeys(found))
 
