@@ -90,8 +90,8 @@ def study(parser: argparse.ArgumentParser) -> None:
 
 def reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="a recipe or a study")
-    parser.add_argument("--data", help="default: the recipe's")
-    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="such as 0,1,2 (default)")
+    parser.add_argument("--data", help="default: the recipe's; of a study, the data of the runs it looks at")
+    parser.add_argument("--seeds", type=_seeds, help="such as 0,1,2 (the default; of a study: 0)")
     parser.add_argument("--preset", default="cpu", help="cpu (default), gpu or tiny")
     parser.add_argument("--threads", type=_positive(int), help="CPU threads (default: as in train)")
     parser.add_argument("--save", action="store_true", help="keep the figures in expected.json")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from toys import Toy
 
+import tinygen as tg
 from tinygen import data
 from tinygen.recipes import Findings, RunError, find, prepare, recipe, reproduce, study
 from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
@@ -106,11 +107,32 @@ def test_a_study_has_one_value(file):
 
     assert told("numbers", save=True, file=file)[0].passes
     entry = kept(file)["studies"]["numbers"]
-    assert entry["metrics"] == {"loss": 1.0} and entry["command"] == "tinygen reproduce numbers"
+    assert entry["metrics"] == {"loss": [1.0]} and entry["command"] == "tinygen reproduce numbers"
     level[0] = 1.04
     assert told("numbers", file=file)[1][-1] == "PASS"
     level[0] = 1.06
     assert told("numbers", file=file)[1][-1] == "OUTSIDE: loss"
+
+
+def test_a_study_takes_seeds_and_data(file):
+    @study("draws", lectures=(1,))
+    def draws():
+        return Findings({"drawn": float(tg.rand(()))}, {})
+
+    found, _ = told("draws", seeds=(3, 4), save=True, file=file)
+    assert found.figures[0].values == [told("draws", seeds=(s,), file=file)[0].figures[0].values[0] for s in (3, 4)]
+    assert len(set(found.figures[0].values)) == 2
+    entry = kept(file)["studies"]["draws"]
+    assert entry["metrics"] == {"drawn": found.figures[0].values}
+    assert entry["command"] == "tinygen reproduce draws --seeds 3,4"
+    with pytest.raises(RunError, match="reads no data; leave out --data digits"):
+        told("draws", data="digits", file=file)
+
+    @study("looks", on=("toy",), lectures=(1,))
+    def looks(trained):
+        return Findings({"gratings": trained.dataset.name == "gratings"}, {})
+
+    assert told("looks", data="gratings", preset="tiny", file=file)[0].figures[0].values == [1.0]
 
 
 def test_what_a_run_is_expected_to_reach_is_for_the_recipe_as_it_is(file, monkeypatch):

@@ -180,3 +180,23 @@ def test_codes_of_images_without_labels():
     findings, folder, _ = told("codes", "run", arguments={"pairs": 2, "steps": 5})
     assert findings.metrics == {} and (folder / "codes.png").exists()
     assert size_of(folder / "interpolations.png") == (5 * 62 + 6, 2 * 62 + 6)
+
+
+def test_a_run_of_the_same_kind_of_step_fits_unnamed_too():
+    registered()
+
+    @recipe("typed")
+    def typed_toy(given) -> Toy:
+        return Toy(0.1, given.shape)
+
+    @recipe("typed as well, of another family")
+    def typed_too(given) -> Toy:
+        return Toy(0.1, given.shape)
+
+    @study("of a kind", on=("typed-toy",))
+    def of_a_kind(trained):
+        return Findings({"typed_too": trained.settings.recipe == "typed-too"}, {})
+
+    start("typed-too", folder="runs/other", **TINY).fit()
+    findings, _, said = told("of-a-kind", tiny=True)
+    assert findings.metrics["typed_too"] and said == "stands on runs/other (typed-too, seed 0)\n"

@@ -103,7 +103,8 @@ def describe_study(name: str) -> str:
     found = kept()["studies"].get(name)
     if found:
         lines.append(f"found ({found['machine']}, commit {found['commit']}):")
-        lines += [f"  {metric:<24} {value:>10.5g}" for metric, value in found["metrics"].items()]
+        means = {metric: sum(values) / len(values) for metric, values in found["metrics"].items()}
+        lines += [f"  {metric:<24} {mean:>10.5g}" for metric, mean in means.items()]
     return "\n".join([*lines, "then:", f"  tinygen study {name}", f"  tinygen reproduce {name}"])
 
 

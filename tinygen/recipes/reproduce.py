@@ -91,20 +91,20 @@ def _plain(value: Any) -> Any:
 
 
 def reproduce(
-    name: str, data: str | None = None, seeds: Sequence[int] = (0, 1, 2), *, preset: str = "cpu", save: bool = False,
+    name: str, data: str | None = None, seeds: Sequence[int] | None = None, *, preset: str = "cpu", save: bool = False,
     parent: str | os.PathLike = "runs", threads: int | None = None, say: Callable[[str], None] = print,
     file: Path = FILE,
 ) -> Reproduced:  # fmt: skip
-    """Trains a recipe with each seed, or runs a study, and compares its figures with the kept ones."""
+    """Trains a recipe with each seed (0, 1, 2), or runs a study with each (0), and compares with the kept figures."""
     if name in STUDIES and name not in RECIPES:
         if save and preset == "tiny":
             raise RunError(f"study {name}: figures of the tiny preset are not kept; leave out --save or --preset tiny")
-        return _study(name, preset == "tiny", save, say, file)
+        return _study(name, data, (0,) if seeds is None else seeds, preset == "tiny", save, say, file)
     recipe = find(name)
     data = data or recipe.data
     before = kept_of(name, data, preset, file).get("metrics", {})
     found: dict[str, list[tuple[float, int]]] = {}
-    for seed in seeds:
+    for seed in (0, 1, 2) if seeds is None else seeds:
         folder = new_folder(Path(parent), f"reproduce-{name}-{Path(data).name}-{preset}-{seed}")
         say(f"{name} on {data}, preset {preset}, seed {seed}: {folder}")
         run = start(name, data, folder=folder, preset=preset, seed=seed, threads=threads, display=Display())
@@ -130,17 +130,26 @@ def reproduce(
     return _told(result, say)
 
 
-def _study(name: str, tiny: bool, save: bool, say: Callable[[str], None], file: Path) -> Reproduced:
+def _study(
+    name: str, data: str | None, seeds: Sequence[int], tiny: bool, save: bool, say: Callable[[str], None], file: Path
+) -> Reproduced:
     find_study(name)
     before = {} if tiny else kept(file)["studies"].get(name, {}).get("metrics", {})
-    findings, folder = run_study(name, tiny=tiny, display=Display())
-    say(f"study {name}: {folder}")
-    ranges = {metric: range_of([value]) for metric, value in before.items()}
-    result = [Figure(metric, [float(v)], ranges.get(metric), None) for metric, v in findings.metrics.items()]
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        findings, folder = run_study(name, tiny=tiny, display=Display(), seed=seed, data=data)
+        say(f"study {name}, seed {seed}: {folder}")
+        for metric, value in findings.metrics.items():
+            found.setdefault(metric, []).append(float(value))
     if save:
+        options = ("" if data is None else f" --data {shlex.quote(data)}") + (
+            "" if tuple(seeds) == (0,) else f" --seeds {','.join(map(str, seeds))}"
+        )
         with _changing(file) as content:
-            content["studies"][name] = {"metrics": {m: float(v) for m, v in findings.metrics.items()},
-                                        "command": f"tinygen reproduce {name}", **_made_by()}  # fmt: skip
+            content["studies"][name] = {"metrics": found, "command": f"tinygen reproduce {name}{options}",
+                                        **_made_by()}  # fmt: skip
+    ranges = {metric: range_of(values) for metric, values in before.items()}
+    result = [Figure(metric, values, ranges.get(metric), None) for metric, values in found.items()]
     return _told(result, say)
 
 

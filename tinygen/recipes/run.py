@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -39,7 +39,7 @@ from tinygen.training import (
 )
 from tinygen.training.run import BEST, CHECKPOINT
 
-from .recipe import RECIPES, find
+from .recipe import RECIPES, Recipe, find
 from .scores import watch
 from .settings import (
     TINY_LIMIT,
@@ -214,9 +214,13 @@ def runs(parent: str | os.PathLike = "runs") -> Iterator[Path]:
     yield from sorted(found, key=lambda folder: (folder / CHECKPOINT).stat().st_mtime, reverse=True)
 
 
-def stand_on(base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None) -> Path:
+def stand_on(
+    base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None,
+    fits: Callable[[Recipe, Recipe], bool] = lambda one, other: one.family == other.family,
+) -> Path:  # fmt: skip
     """The folder of the newest finished run that fits: of that recipe or its family, on those data, at that preset.
 
+    `fits(recipe of the run, recipe named)`: where more than the family will do.
     `source`: name and options of the data, as config.json holds them; None: any. Where there is no such run, one is
     trained, and that is said.
     """
@@ -226,9 +230,9 @@ def stand_on(base: str, source: Mapping[str, Any] | None, preset: str, display: 
             settings = read_settings(folder)
         except RunError:
             continue
-        fits = settings.recipe in RECIPES and find(settings.recipe).family == recipe.family
+        fitting = settings.recipe in RECIPES and fits(find(settings.recipe), recipe)
         same = source is None or all(settings.data.get(key) == source.get(key) for key in ("name", *OPTIONS))
-        if fits and same and settings.preset == preset and epochs_done(folder) == settings.epochs:
+        if fitting and same and settings.preset == preset and epochs_done(folder) == settings.epochs:
             (display or Display()).say(f"stands on {folder} ({settings.recipe}, seed {settings.seed})")
             return folder
     (display or Display()).say(f"needs a trained {base}, and there is none here: training one first")

@@ -23,7 +23,7 @@ import tinygen as tg
 from tinygen.data import Dataset
 from tinygen.training import Display, save_picture
 
-from .recipe import find, meanings, nearest
+from .recipe import Recipe, find, meanings, nearest
 from .run import data_of, load_run, stand_on
 from .settings import RunError, Settings, check_arguments, read_settings, writing
 
@@ -100,20 +100,25 @@ def find_study(name: str) -> Study:
 
 def run_study(
     name: str, folder: str | os.PathLike | None = None, *, arguments: Mapping[str, Any] | None = None,
-    tiny: bool = False, display: Display | None = None, seed: int = 0,
+    tiny: bool = False, display: Display | None = None, seed: int = 0, data: str | None = None,
 ) -> tuple[Findings, Path]:  # fmt: skip
-    """(findings, the folder they lie in) of a study. `folder`: the run to look at, for the first recipe of `on`."""
+    """(findings, the folder they lie in) of a study.
+
+    `folder`: the run to look at, for the first recipe of `on`; else `data` name what that run is trained on.
+    """
     chosen = find_study(name)
     check_arguments(f"study {name}", chosen.arguments(), arguments or {})
     preset = "tiny" if tiny else "cpu"
     folders = [Path(folder)] if folder is not None else []
     if len(folders) > len(chosen.on):
         raise RunError(f"study {name} stands on no run; leave {folder} out")
+    if data is not None and not chosen.on:
+        raise RunError(f"study {name} stands on no run and reads no data; leave out --data {data}")
     if folders:
         _check_fits(chosen, folders[0])
-    source = read_settings(folders[0]).data if folders else None
+    source = read_settings(folders[0]).data if folders else {"name": data} if data is not None else None
     for base in chosen.on[len(folders) :]:
-        folders.append(stand_on(base, source, preset, display))
+        folders.append(stand_on(base, source, preset, display, _fits))
         source = source or read_settings(folders[0]).data  # all of them on the same data
     trained = []
     for one in folders:
@@ -149,11 +154,11 @@ def _save(content: Any, path: Path) -> None:
 
 def _check_fits(chosen: Study, folder: Path) -> None:
     recipe = read_settings(folder).recipe
-    if find(recipe).family != find(chosen.on[0]).family and not _offers_the_same(recipe, chosen.on[0]):
+    if not _fits(find(recipe), find(chosen.on[0])):
         raise RunError(f"study {chosen.name} looks at a run of {chosen.on[0]}; {folder} is one of {recipe}")
 
 
-def _offers_the_same(one: str, other: str) -> bool:
-    """Whether two recipes build the same kind of Step, as their functions' annotations say."""
-    kinds = [inspect.signature(find(name).build).return_annotation for name in (one, other)]
-    return kinds[0] == kinds[1] is not inspect.Signature.empty
+def _fits(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes are of one family, or build the same kind of Step, as their functions' annotations say."""
+    kinds = [inspect.signature(recipe.build).return_annotation for recipe in (one, other)]
+    return one.family == other.family or kinds[0] == kinds[1] is not inspect.Signature.empty
