@@ -9,10 +9,8 @@ into fixed inputs, results lie in fixed memory that the graph owns. What changes
 learning rate, count of steps, place in the random sequence. A batch of another shape gets a graph of its own. Calls 1
 (warm-up) and 2 run eagerly; call 2 also records, and compares what the graph computes with what the eager step did.
 
-A GAN whose players take turns is one step, one graph. Players at different rates (five updates of a critic for one of
-the generator) are a Step and a graph each: capture both and call them as often as the algorithm says; they share
-parameters by address. A step's parts are all that it changes: a generator whose batch norm counts along while the
-critic learns is a part of the critic's Step too.
+Players at different rates are a Step and a graph each; they share parameters by address. A step's parts are all that it
+changes: a generator whose batch norm counts along while the critic learns is a part of the critic's Step too.
 
 Not captured, and refused by name: whatever looks at a value (`.item()`, `if loss > 0`), generators other than the
 default one. On the CPU there is nothing to gain, and capture(step) is the step.
