@@ -25,6 +25,10 @@ from . import tensor as _tensor
 from .backends import KERNEL_NAMES, Device, device
 from .backends import float32_matmul_precision as _get_precision
 from .backends import set_float32_matmul_precision as _set_precision
+from .ops.activation import *
+from .ops.arithmetic import *
+from .ops.choosing import *
+from .ops.comparison import *
 from .ops.conv import *
 from .ops.creation import *
 from .ops.diagonals import *

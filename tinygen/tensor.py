@@ -21,17 +21,19 @@ import numpy as np
 from . import tape
 from .backends import DEVICE_NAMES, Device
 from .backends import device as get_device
-from .ops import (
-    creation, diagonals, gathering, indexing, joining, masking, matmul,
-    pointwise, random, rearranging, reduce, sorting, view,
-)  # fmt: skip
+from .ops import activation, arithmetic, choosing, comparison, creation, diagonals, gathering
+from .ops import indexing, joining, masking, matmul, pointwise, random, rearranging, reduce
+from .ops import sorting, view
 from .tape import Tensor, leaf
 
 for _module, _names in {
-    pointwise: "add sub mul div pow neg exp log log1p expm1 sqrt rsqrt reciprocal square abs sign "
-    "maximum minimum clamp sin cos erf tanh sigmoid relu eq ne lt le gt ge logical_not logical_and "
-    "logical_or logical_xor isnan isinf isfinite floor ceil round trunc cast lerp remainder fmod "
-    "floor_divide addcmul addcdiv",
+    arithmetic: "add sub mul div pow neg lerp remainder fmod floor_divide addcmul addcdiv",
+    pointwise: "square reciprocal exp log log1p expm1 sqrt rsqrt abs sign sin cos erf floor ceil "
+    "round trunc cast",
+    choosing: "maximum minimum clamp",
+    comparison: "eq ne lt le gt ge logical_not logical_and logical_or logical_xor isnan isinf "
+    "isfinite",
+    activation: "tanh sigmoid relu",
     reduce: "sum mean var std max min amax amin logsumexp softmax log_softmax cumsum cumprod prod "
     "norm argmax argmin any all",
     view: "reshape view transpose permute flatten unflatten squeeze unsqueeze expand clone "
@@ -84,7 +86,7 @@ for _name in ("add", "sub", "mul", "div", "pow", "matmul", "remainder", "floor_d
     setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
     setattr(Tensor, f"__i{_dunder}__", _augmented(_name, _function))
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Tensor, f"__{_name}__", _operator(getattr(pointwise, _name)))
+    setattr(Tensor, f"__{_name}__", _operator(getattr(comparison, _name)))
 
 
 def _write(self: Tensor, name: str, value: Any, at: Any = None, others: Iterable = ()) -> Tensor:
@@ -126,8 +128,8 @@ for _name in (
 class Methods(Tensor):
     """Everything else, attached to Tensor below."""
 
-    __neg__, __abs__, __invert__ = pointwise.neg, pointwise.abs, pointwise.logical_not
-    __and__, __or__ = _operator(pointwise.logical_and), _operator(pointwise.logical_or)
+    __neg__, __abs__, __invert__ = arithmetic.neg, pointwise.abs, comparison.logical_not
+    __and__, __or__ = _operator(comparison.logical_and), _operator(comparison.logical_or)
     __getitem__ = indexing.getitem
     backward = tape.backward
     normal_ = _in_place("normal_", random.normal_like)
@@ -136,7 +138,7 @@ class Methods(Tensor):
     copy_ = _in_place("copy_", lambda self, s: s.to(self.device) if isinstance(s, Tensor) else s)
     fill_ = _in_place("fill_", lambda self, value: value)
     zero_ = _in_place("zero_", lambda self: 0)
-    where = lambda self, condition, other: pointwise.where(condition, self, other)
+    where = lambda self, condition, other: choosing.where(condition, self, other)
     shape = property(lambda self: self.array.shape, doc="The lengths of all dimensions, a tuple.")
     ndim = property(lambda self: self.array.ndim)
     dtype = property(lambda self: self.array.dtype)

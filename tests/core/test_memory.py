@@ -7,7 +7,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import memory, nn
-from tinygen.ops import pointwise
+from tinygen.ops import activation
 
 
 def leaf(*shape, seed=0):
@@ -43,7 +43,7 @@ def test_counts_of_references():
 def overwritten(monkeypatch):
     """The answers that derivatives of ReLUs got."""
     answers = []
-    monkeypatch.setattr(pointwise, "may_overwrite", lambda g: answers.append(memory.may_overwrite(g)) or answers[-1])
+    monkeypatch.setattr(activation, "may_overwrite", lambda g: answers.append(memory.may_overwrite(g)) or answers[-1])
     return answers
 
 

@@ -282,7 +282,8 @@ def test_device_arrays_refuse_what_cupy_refuses():
 
 # ---------------------------------------------------------------- the test suite itself, on these kernels
 
-SUITE = ["tape", "fused", "pointwise", "pool_resize", "matmul", "reduce", "random", "losses", "functional", "testing",
+SUITE = ["tape", "fused", "arithmetic", "pointwise", "comparison", "choosing", "activation", "pool_resize", "matmul",
+         "reduce", "random", "losses", "functional", "testing",
          "conv", "models", "ported_from_torch", "view", "joining", "indexing", "masking", "gathering", "embedding",
          "padding", "rearranging", "diagonals", "sorting", "optimizer", "algorithms", "lr_scheduler", "ema", "lbfgs",
          "clipping", "module", "nn", "layers", "normalization"]  # fmt: skip

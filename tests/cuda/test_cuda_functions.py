@@ -95,7 +95,8 @@ normal(0.0, 1.0, (3,), device=D)
 """
 EXPRESSIONS = [call.strip() for line in CALLS.strip().splitlines() for call in line.split("|")]
 MODULES = (
-    "pointwise", "creation", "matmul", "pool", "random", "reduce", "resize", "fused", "conv",
+    "arithmetic", "pointwise", "comparison", "choosing", "activation",
+    "creation", "matmul", "pool", "random", "reduce", "resize", "fused", "conv",
     "view", "joining", "indexing", "masking", "gathering", "embedding", "padding", "rearranging", "diagonals",
     "sorting",
 )  # fmt: skip

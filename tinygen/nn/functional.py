@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops import fused, pointwise, reduce
+from ..ops import activation, choosing, comparison, fused, pointwise, reduce
+from ..ops.activation import log_sigmoid, sigmoid, tanh
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.embedding import embedding, one_hot
 from ..ops.fused import gaussian_kl, group_norm, layer_norm, reparameterize
 from ..ops.matmul import linear
 from ..ops.padding import pad
-from ..ops.pointwise import log_sigmoid, sigmoid, tanh
 from ..ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -72,7 +72,7 @@ logsigmoid = log_sigmoid
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
-    return pointwise.relu(input)
+    return activation.relu(input)
 
 
 relu_ = relu
@@ -80,39 +80,39 @@ relu_ = relu
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope * x."""
-    return pointwise.leaky_relu(input, negative_slope)
+    return activation.leaky_relu(input, negative_slope)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha (e^x - 1)."""
-    return pointwise.elu(input, alpha)
+    return activation.elu(input, alpha)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """1.0507 * (x if x > 0 else 1.6733 (e^x - 1))."""
-    return pointwise.selu(input)
+    return activation.selu(input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x * Phi(x), Phi the normal distribution function; 'tanh' for its approximation."""
-    return pointwise.gelu(input, approximate)
+    return activation.gelu(input, approximate)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x)."""
-    return pointwise.silu(input)
+    return activation.silu(input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x))."""
-    return input * pointwise.tanh(pointwise.softplus(input))
+    return input * activation.tanh(activation.softplus(input))
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + e^(beta x)) / beta; x itself where beta x > threshold, as in torch."""
     scaled = input if beta == 1 else input * beta
-    y = pointwise.softplus(scaled)
-    return pointwise.where(scaled > threshold, input, y if beta == 1 else y / beta)
+    y = activation.softplus(scaled)
+    return choosing.where(scaled > threshold, input, y if beta == 1 else y / beta)
 
 
 def softsign(input: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ def softsign(input: Tensor) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x moved into [min_val, max_val]; on the bounds the derivative is 0, as in torch, where that of clamp is 1."""
-    moved = pointwise.logical_or(input <= min_val, input >= max_val)
-    return pointwise.where(moved, pointwise.clamp(input.detach(), min_val, max_val), input)
+    moved = comparison.logical_or(input <= min_val, input >= max_val)
+    return choosing.where(moved, choosing.clamp(input.detach(), min_val, max_val), input)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -133,7 +133,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
-    return pointwise.where(input > threshold, input, float(value))
+    return choosing.where(input > threshold, input, float(value))
 
 
 def _dim(name: str, dim: int | None) -> int:
@@ -159,7 +159,7 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Ten
 
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, *, dim: int = -1) -> Tensor:
     """softmax((logits + Gumbel noise) / tau): a relaxed sample; `hard` makes it one-hot, its gradient not."""
-    uniform = pointwise.clamp(rand_like(logits.detach()), 1e-7, 1 - 1e-7)
+    uniform = choosing.clamp(rand_like(logits.detach()), 1e-7, 1 - 1e-7)
     soft = reduce.softmax((logits - (-uniform.log()).log()) / tau, dim)
     if not hard:
         return soft
@@ -243,4 +243,4 @@ def instance_norm(
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(|x|_p, eps) along `dim`."""
-    return input / pointwise.clamp(reduce.norm(input, p, dim, keepdim=True), min=eps)
+    return input / choosing.clamp(reduce.norm(input, p, dim, keepdim=True), min=eps)

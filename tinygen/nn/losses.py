@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops import fused, pointwise, reduce
+from ..ops import activation, choosing, fused, reduce
 from ..ops.gathering import gather
 from ..tape import Tensor, op
 
@@ -76,7 +76,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta={beta} should not be negative")
     d = (input - target).abs()
-    losses = d if beta == 0 else pointwise.where(d < beta, d.square() * (0.5 / beta), d - 0.5 * beta)
+    losses = d if beta == 0 else choosing.where(d < beta, d.square() * (0.5 / beta), d - 0.5 * beta)
     return _reduced("smooth_l1_loss", losses, reduction)
 
 
@@ -86,7 +86,7 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
     if delta <= 0:
         raise ValueError(f"huber_loss: delta={delta} should be positive")
     d = (input - target).abs()
-    return _reduced("huber_loss", pointwise.where(d < delta, d.square() * 0.5, (d - 0.5 * delta) * delta), reduction)
+    return _reduced("huber_loss", choosing.where(d < delta, d.square() * 0.5, (d - 0.5 * delta) * delta), reduction)
 
 
 def gaussian_nll_loss(
@@ -127,7 +127,7 @@ def _(g, p):
 def _clamped_log(p: Tensor) -> Tensor:
     """max(log p, -100), with derivative 0 where it is clamped."""
     tiny = p <= 3.8e-44  # exp(-100)
-    return pointwise.where(tiny, -100.0, pointwise.where(tiny, 1.0, p).log())
+    return choosing.where(tiny, -100.0, choosing.where(tiny, 1.0, p).log())
 
 
 def binary_cross_entropy(
@@ -167,7 +167,7 @@ def binary_cross_entropy_with_logits(
     if pos_weight is None:
         losses = fused.bce_with_logits(input, target)
     else:
-        losses = (1 - target) * input + ((pos_weight - 1) * target + 1) * pointwise.softplus(-input)
+        losses = (1 - target) * input + ((pos_weight - 1) * target + 1) * activation.softplus(-input)
     return _reduced(name, losses if weight is None else losses * weight, reduction)
 
 
@@ -182,7 +182,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
         losses = target.exp() * (target - input)
     else:
         positive = target > 0
-        losses = target * (pointwise.where(positive, target, 1.0).log() - input)
+        losses = target * (choosing.where(positive, target, 1.0).log() - input)
     if reduction == "batchmean":
         return losses.sum() / input.shape[0]
     return _reduced("kl_div", losses, reduction)
@@ -232,7 +232,7 @@ def nll_loss(
     if factor is None:
         return _reduced(name, losses, reduction)
     if counted is not None:  # an ignored loss of infinity must not become NaN
-        losses = pointwise.where(counted, losses, 0.0)
+        losses = choosing.where(counted, losses, 0.0)
     losses = losses * factor
     return losses.sum() / factor.sum() if reduction == "mean" else _reduced(name, losses, reduction)
 
@@ -286,7 +286,7 @@ def cross_entropy(
     labels, counted = _classes(name, input, target, ignore_index)
     spread = -(log_p if per_class is None else log_p * per_class).sum(dim)
     if counted is not None:
-        spread = pointwise.where(counted, spread, 0.0)
+        spread = choosing.where(counted, spread, 0.0)
     if reduction == "mean":
         factor = Tensor(input.device.kernels.xp.ones(spread.shape, input.dtype), None, input.device)
         factor = factor if weight is None else weight[labels].squeeze(dim)
@@ -309,14 +309,14 @@ def _plain(input: Tensor, target: Tensor, ignore_index: int) -> bool:
 def hinge_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """max(0, margin - target input) for scores and targets of -1 or 1, reduced: the hinge of SVMs and GAN critics."""
     _same_shape("hinge_loss", input, target)
-    return _reduced("hinge_loss", pointwise.relu(margin - target * input), reduction)
+    return _reduced("hinge_loss", activation.relu(margin - target * input), reduction)
 
 
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     """input where target is 1, max(0, margin - input) where it is -1; reduced."""
     _same_shape("hinge_embedding_loss", input, target)
-    losses = pointwise.where(target == 1, input, 0.0) + pointwise.where(
-        target == -1, pointwise.relu(margin - input), 0.0
+    losses = choosing.where(target == 1, input, 0.0) + choosing.where(
+        target == -1, activation.relu(margin - input), 0.0
     )
     return _reduced("hinge_embedding_loss", losses, reduction)
 
@@ -330,7 +330,7 @@ def margin_ranking_loss(
     """max(0, margin - target (input1 - input2)): with target 1 the first should be larger, with -1 the second."""
     _same_shape("margin_ranking_loss", input1, input2, "input2")
     _same_shape("margin_ranking_loss", input1, target)
-    return _reduced("margin_ranking_loss", pointwise.relu(margin - target * (input1 - input2)), reduction)
+    return _reduced("margin_ranking_loss", activation.relu(margin - target * (input1 - input2)), reduction)
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -360,8 +360,8 @@ def triplet_margin_loss(
         raise ValueError(f"{name}: margin={margin} should be positive")
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
-        far = pointwise.minimum(far, pairwise_distance(positive, negative, p, eps))
-    return _reduced(name, pointwise.relu(pairwise_distance(anchor, positive, p, eps) - far + margin), reduction)
+        far = choosing.minimum(far, pairwise_distance(positive, negative, p, eps))
+    return _reduced(name, activation.relu(pairwise_distance(anchor, positive, p, eps) - far + margin), reduction)
 
 
 def cosine_embedding_loss(
@@ -380,7 +380,7 @@ def cosine_embedding_loss(
         )
     eps = 1e-12
     cos = (input1 * input2).sum(-1) / ((input1.square().sum(-1) + eps) * (input2.square().sum(-1) + eps)).sqrt()
-    losses = pointwise.where(target == 1, 1 - cos, 0.0) + pointwise.where(
-        target == -1, pointwise.relu(cos - margin), 0.0
+    losses = choosing.where(target == 1, 1 - cos, 0.0) + choosing.where(
+        target == -1, activation.relu(cos - margin), 0.0
     )
     return _reduced(name, losses, reduction)

@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..tape import Tensor, expand, identity, op
+from .choosing import maximum, minimum, where
+from .comparison import eq
 from .joining import cat, narrow
-from .pointwise import _real, cast, eq, exp, maximum, minimum, where
+from .pointwise import _real, cast, exp
 from .view import dim_of
 
 __all__ = [

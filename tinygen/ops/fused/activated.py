@@ -12,9 +12,9 @@ from typing import Any
 
 from ...memory import may_overwrite
 from ...tape import Op, Tensor, op
+from ..activation import _leaky_relu_backward, leaky_relu
 from ..conv import arranged, contract, conv, conv_transpose, restored
 from ..matmul import linear, linear_forward, rows_of
-from ..pointwise import _leaky_relu_backward, leaky_relu
 
 __all__ = ["conv_layer", "conv_moments", "linear_leaky_relu"]
 

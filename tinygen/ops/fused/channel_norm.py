@@ -14,7 +14,8 @@ from typing import Any
 from ...backends.geometry import by
 from ...memory import may_overwrite
 from ...tape import Tensor, op
-from ..pointwise import leaky_relu, rsqrt
+from ..activation import leaky_relu
+from ..pointwise import rsqrt
 
 __all__ = ["batch_norm"]
 

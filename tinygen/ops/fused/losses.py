@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ...tape import Tensor, is_grad_enabled, op
+from ..activation import _sigmoid_backward, sigmoid
 from ..gathering import gather
-from ..pointwise import _real, _sigmoid_backward, sigmoid
+from ..pointwise import _real
 from ..reduce import log_softmax
 
 __all__ = ["bce_with_logits", "bernoulli_loss", "class_loss", "squared_error"]
