@@ -170,7 +170,8 @@ def test_dtypes_are_refused_by_name():
     with pytest.raises(TypeError, match="conv: arrays of float32 and float64"):
         cpu.conv(x, w.astype(np.float64), GEOMETRY)
     with pytest.raises(TypeError, match="expected dtype float32, got float64"):
-        _cpu.conv(cpu._geometry(GEOMETRY), x, w.astype(np.float64), None, np.empty(GEOMETRY.y_shape, np.float32))
+        prepared = cpu.contraction._geometry(GEOMETRY)
+        _cpu.conv(prepared, x, w.astype(np.float64), None, np.empty(GEOMETRY.y_shape, np.float32))
 
 
 def test_any_layout_is_accepted():

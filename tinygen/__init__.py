@@ -11,7 +11,7 @@ From `tinygen train dcgan` to the kernel, door by door:
     nn/conv.py             the layer holds the weight and calls conv_transpose2d
     ops/conv.py            one trilinear form, three operations, six one-line derivatives
     tape.py                records the operation, and walks back when loss.backward() asks
-    backends/cpu.py        the table of kernels hands arrays to C++
+    backends/cpu/          the table of kernels hands arrays to C++
     csrc/cpu/              the kernel; csrc/cpu/tour explains it from seven loops on
 """
 

@@ -1,4 +1,4 @@
-// Optimizer steps, in place on flat arrays (formulas: tinygen/backends/reference.py). The learning rate and the count of
+// Optimizer steps, in place on flat arrays (formulas: tinygen/backends/reference/optimizer.py). The learning rate and the count of
 // steps are read from the device, so that a captured training step can change them.
 #include "device.h"
 

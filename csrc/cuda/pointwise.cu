@@ -1,5 +1,5 @@
 // Functions of one element, and their derivatives times the incoming gradient g. The formulas are those of
-// tinygen/backends/reference.py. Each reads its inputs and writes its result once; g_step is 0 where one g serves all.
+// tinygen/backends/reference/. Each reads its inputs and writes its result once; g_step is 0 where one g serves all.
 #include "device.h"
 
 const double kInverseSqrt2 = 0.70710678118654752440, kInverseSqrt2Pi = 0.39894228040143267794;

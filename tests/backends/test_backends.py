@@ -63,7 +63,7 @@ def rng():
 # ---------------------------------------------------------------- the table itself
 
 
-BACKENDS_DIR = Path(reference.__file__).parent
+BACKENDS_DIR = Path(reference.__file__).parents[1]
 NO_TABLES = ("__init__", "__pycache__", "arrays", "geometry")
 TABLES = sorted(p.stem for p in BACKENDS_DIR.iterdir() if p.stem not in NO_TABLES)
 
@@ -687,7 +687,7 @@ def test_philox_gives_the_published_numbers():
         ((ones, ones), (ones,) * 4, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
         ((0xA4093822, 0x299F31D0), pi, (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
     ]:
-        words = reference._philox(key, [np.array([c], np.uint64) for c in counter])
+        words = reference.random._philox(key, [np.array([c], np.uint64) for c in counter])
         assert tuple(int(w[0]) for w in words) == answer
     assert [hex(w) for w in reference.random_bits(0, 0, 0, 2)] == ["0x6627e8d5", "0xe169c58d"]
 

@@ -52,7 +52,7 @@ def contraction(geo, transposed, dtype, rng, biased=True):
     w = rng.standard_normal(geo.w_shape).astype(dtype)
     bias = rng.standard_normal(geo.w_shape[1 if transposed else 0]).astype(dtype) if biased else None
     result = np.full(geo.x_shape if transposed else geo.y_shape, np.nan, dtype)
-    _cpu.conv_winograd(cpu._geometry(geo), source, w, bias, transposed, result)
+    _cpu.conv_winograd(cpu.contraction._geometry(geo), source, w, bias, transposed, result)
     exact = reference.conv_transpose if transposed else reference.conv
     wide = [None if a is None else a.astype(np.float64) for a in (source, w, bias)]
     return result, exact(wide[0], wide[1], geo, wide[2])
@@ -91,7 +91,7 @@ def test_does_not_depend_on_the_threads(two_threads, kernel, stride, x_shape, re
     got = [np.full(out_shape, np.nan, np.float32) for _ in range(3)]
     for threads, result in zip((1, 2, 5), got, strict=True):
         _cpu.set_num_threads(threads)
-        _cpu.conv_winograd(cpu._geometry(geo), source, w, None, transposed, result)
+        _cpu.conv_winograd(cpu.contraction._geometry(geo), source, w, None, transposed, result)
     assert np.array_equal(got[0], got[1]) and np.array_equal(got[0], got[2])
     exact = (cpu.conv_transpose if transposed else cpu.conv)(source.astype(np.float64), w.astype(np.float64), geo)
     assert np.abs(got[0] - exact).max() <= 2e-5 * np.abs(exact).max()
@@ -125,7 +125,7 @@ def test_rounding_error_is_what_the_docstring_says(kernel, stride, transposed):
 
 
 def is_chosen(geo, transposed):
-    return _cpu.conv_plan(cpu._geometry(geo), transposed) == "winograd"
+    return _cpu.conv_plan(cpu.contraction._geometry(geo), transposed) == "winograd"
 
 
 def test_is_chosen_where_it_wins():
@@ -204,7 +204,8 @@ MEASURED = {
 
 
 def chosen(geo):
-    return is_chosen(geo, False), is_chosen(geo, True), _cpu.conv_weight_plan(cpu._geometry(geo)) == "winograd"
+    weight = _cpu.conv_weight_plan(cpu.contraction._geometry(geo)) == "winograd"
+    return is_chosen(geo, False), is_chosen(geo, True), weight
 
 
 def test_the_choice_for_measured_layers(isa):
@@ -225,9 +226,9 @@ def test_what_is_chosen_runs(isa, transposed):
     geo, rng, before = layer((4, 32, 16, 16), (32, 32, 3, 3)), np.random.default_rng(0), tg.get_winograd()
     x, w = (rng.standard_normal(shape, dtype=np.float32) for shape in (geo.x_shape, geo.w_shape))
     expected = np.empty_like(x)  # y has the shape of x
-    _cpu.conv_winograd(cpu._geometry(geo), x, w, None, transposed, expected)
+    _cpu.conv_winograd(cpu.contraction._geometry(geo), x, w, None, transposed, expected)
     compute = cpu.conv_transpose if transposed else cpu.conv
-    assert "winograd" not in _cpu.conv_plan(cpu._geometry(geo), transposed, itemsize=8)
+    assert "winograd" not in _cpu.conv_plan(cpu.contraction._geometry(geo), transposed, itemsize=8)
     try:
         for enabled in (False, True):
             cpu.set_winograd(enabled)

@@ -59,7 +59,7 @@ def both(geo, dtype, seed=0):
     rng = np.random.default_rng(seed)
     x, y = (rng.standard_normal(shape).astype(dtype) for shape in (geo.x_shape, geo.y_shape))
     w = np.full(geo.w_shape, np.nan, dtype)
-    _cpu.conv_weight_winograd(cpu._geometry(geo), x, y, w)
+    _cpu.conv_weight_winograd(cpu.contraction._geometry(geo), x, y, w)
     return w, reference.conv_weight(x.astype(np.float64), y.astype(np.float64), geo)
 
 
@@ -91,7 +91,7 @@ def test_large_problems_in_every_division_of_the_work(threads, x_shape, k, strid
     results = []
     for kernel in (_cpu.conv_weight_winograd, _cpu.conv_weight_winograd, by_definition):
         results.append(np.full(geo.w_shape, np.nan, np.float32))
-        kernel(cpu._geometry(geo), x, y, results[-1])
+        kernel(cpu.contraction._geometry(geo), x, y, results[-1])
     first, again, direct = results
     assert not np.array_equal(first, direct)
     assert np.array_equal(first, again)
@@ -125,7 +125,7 @@ def test_rounding_error_is_what_the_docstring_says(threads, count, factor):
 
 
 def is_chosen(geo):
-    return _cpu.conv_weight_plan(cpu._geometry(geo)) == "winograd"
+    return _cpu.conv_weight_plan(cpu.contraction._geometry(geo)) == "winograd"
 
 
 def test_is_chosen_where_it_wins():
@@ -178,11 +178,11 @@ def test_switch_turns_it_on_and_off(stride):
     geo = layer((16, 16, 32 * stride, 32 * stride), 16, stride)
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal(shape, dtype=np.float32) for shape in (geo.x_shape, geo.y_shape))
-    assert is_chosen(geo) and _cpu.conv_weight_plan(cpu._geometry(geo), itemsize=8) != "winograd"
+    assert is_chosen(geo) and _cpu.conv_weight_plan(cpu.contraction._geometry(geo), itemsize=8) != "winograd"
     expected = {}
     for enabled, kernel in ((False, by_definition), (True, _cpu.conv_weight_winograd)):
         expected[enabled] = np.empty(geo.w_shape, np.float32)
-        kernel(cpu._geometry(geo), x, y, expected[enabled])
+        kernel(cpu.contraction._geometry(geo), x, y, expected[enabled])
     assert not np.array_equal(expected[False], expected[True])
     before = tg.get_winograd()
     try:

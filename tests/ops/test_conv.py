@@ -441,10 +441,10 @@ def test_every_way_of_the_cpu_kernels(isa, dtype):
                 geo, arrays, biases, want = ragged_example(case, n)
                 x, w, y, by, bx = (a.astype(dtype) for a in (*arrays, *biases))
                 _cpu.select(isa)
-                plans = {_cpu.conv_plan(cpu._geometry(geo), back, x.itemsize) for back in (False, True)}
+                plans = {_cpu.conv_plan(cpu.contraction._geometry(geo), back, x.itemsize) for back in (False, True)}
                 for allowed in (True, False) if "winograd" in plans else (True,):
                     cpu.set_winograd(allowed)
-                    seen |= {_cpu.conv_plan(cpu._geometry(geo), back, x.itemsize) for back in (False, True)}
+                    seen |= {_cpu.conv_plan(cpu.contraction._geometry(geo), back, x.itemsize) for back in (False, True)}
                     for count in (1, 2, 3, 5):
                         cpu.set_num_threads(count)
                         got = k.conv(x, w, geo, by), k.conv_transpose(y, w, geo, bx)

@@ -2,7 +2,7 @@
 //
 // Contract: p and the buffers are flat arrays, updated in place; buffers that an optimizer does not have are null. g comes in
 // pieces, the parameters' gradients where backward left them, and what lies between two pieces is not touched. Formulas as in
-// torch.optim, written out in backends/reference.py. Elementwise, so the result does not depend on the number of threads.
+// torch.optim, written out in backends/reference/. Elementwise, so the result does not depend on the number of threads.
 #include "cpu/parallel.h"
 #include "cpu/table.h"
 #include "cpu/vectormath.h"

@@ -1,0 +1,68 @@
+"""Normalisation per channel (batch norm) and per row (layer norm), with their gradients; softmax along rows.
+
+    y = (x - mean) / sqrt(variance + eps)
+
+Absent: running statistics, which are the layer's; gradients of softmax, which ops write.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray as Array
+
+from .pointwise import into, leaky_relu, leaky_relu_backward
+
+
+def channel_norm(
+    x: Array, weight: Array, bias: Array, eps: float, slope: float = 1.0, moments: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """(y, mean, rstd) of x (N, C, S): y = (x - mean) * rstd * weight + bias, statistics per channel c over n and s.
+
+    Behind it comes leaky_relu with this slope (1: nothing, 0: ReLU).
+    """
+    mean = x.mean((0, 2))
+    centred = x - mean[:, None]
+    rstd = 1 / np.sqrt((centred * centred).mean((0, 2)) + eps)
+    y = centred * (rstd * weight)[:, None] + bias[:, None]
+    return y if slope == 1 else leaky_relu(y, slope), mean, rstd
+
+
+def channel_norm_backward(
+    g: Array, x: Array, weight: Array, bias: Array, mean: Array, rstd: Array, slope: float = 1.0,
+    out: Array | None = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """(gx, gweight, gbias): with h = (x - mean) * rstd, gx = weight * rstd * (g - avg(g) - h * avg(g * h)).
+
+    With a slope other than 1, g has first passed leaky_relu_backward at h * weight + bias.
+    """
+    h = (x - mean[:, None]) * rstd[:, None]
+    if slope != 1:
+        g = leaky_relu_backward(g, h * weight[:, None] + bias[:, None], slope)
+    gweight, gbias = (g * h).sum((0, 2)), g.sum((0, 2))
+    count = max(1, x.shape[0] * x.shape[2])
+    gx = (g - (gbias[:, None] + h * gweight[:, None]) / count) * (weight * rstd)[:, None]
+    return into(out, gx), gweight, gbias
+
+
+def row_norm(x: Array, eps: float) -> tuple[Array, Array]:
+    """(y, rstd) of x (M, D): y = (x - mean) * rstd with statistics per row; rstd (M,)."""
+    centred = x - x.mean(1, keepdims=True)
+    rstd = 1 / np.sqrt((centred * centred).mean(1) + eps)
+    return centred * rstd[:, None], rstd
+
+
+def row_norm_backward(g: Array, y: Array, rstd: Array) -> Array:
+    """gx = rstd * (g - avg(g) - y * avg(g * y)), averages per row."""
+    return (g - g.mean(1, keepdims=True) - y * (g * y).mean(1, keepdims=True)) * rstd[:, None]
+
+
+def softmax(x: Array) -> Array:
+    """exp(x) / sum(exp(x)) along the last axis."""
+    e = np.exp(x - x.max(-1, keepdims=True, initial=-np.inf))
+    return e / e.sum(-1, keepdims=True)
+
+
+def log_softmax(x: Array) -> Array:
+    """x - log(sum(exp(x))) along the last axis."""
+    centred = x - x.max(-1, keepdims=True, initial=-np.inf)
+    return centred - np.log(np.exp(centred).sum(-1, keepdims=True))
