@@ -1,0 +1,152 @@
+"""Arithmetic: derivatives of both orders, values and gradients as in torch, also at infinities, NaN and 0 ** 0."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pointwise_cases import (  # noqa: F401
+    PAIRS,
+    POSITIVE,
+    ROW,
+    X,
+    Y,
+    beside,
+    broadcasts,
+    integers_fit_float64,
+    keeps,
+    numbers_keep_the_dtype,
+    pairs_as_torch,
+    pytest_generate_tests,
+    pytestmark,
+    same_in_every_layout,
+    t,
+    test_docstrings_say_what_is_returned,
+    test_every_op_has_a_case,
+    test_float32_stays_float32,
+    test_gradient,
+    test_integers_stay,
+    test_second_derivative,
+    test_third_derivative,
+    test_unary_as_torch_at_the_edges,
+    test_without_gradient,
+    torchs,
+)
+
+import tinygen as tg
+from tinygen.ops import arithmetic as MODULE  # noqa: F401
+
+DIFFERENTIABLE = {
+    "add": [(tg.add, [X, ROW]), (lambda x: x + 2, [X]), (lambda x: 2 + x, [X])],
+    "sub": [(tg.sub, [X, ROW]), (lambda x: x - 2, [X]), (lambda x: 2 - x, [X])],
+    "mul": [(tg.mul, [X, ROW]), (lambda x: x * 3, [X]), (lambda x: x * x, [X])],
+    "div": [(tg.div, [X, POSITIVE]), (tg.div, [ROW, X]), (lambda x: x / 3, [X]), (lambda x: 3 / x, [X])],
+    "neg": [(tg.neg, [X])],
+    "pow": [
+        (tg.pow, [POSITIVE, Y]), (tg.pow, [POSITIVE, ROW]), (lambda y: 2 ** y, [Y]), (lambda x: x ** -1.5, [POSITIVE]),
+        *[(lambda x, p=p: x ** p, [X]) for p in (0, 1, 2, 3, 4, 5, -1, -2, 2.0)],
+        *[(lambda x, p=p: x ** p, [POSITIVE]) for p in (0.5, 2.5)],
+    ],
+    "fmod": [(lambda x: tg.fmod(x, 0.7), [X])],
+    "remainder": [(lambda x: x % 0.7, [X])],
+    "lerp": [(tg.lerp, [X, ROW, POSITIVE]), (lambda a, b: tg.lerp(a, b, 0.3), [X, Y])],
+    "addcmul": [(lambda a, b, c: tg.addcmul(a, b, c, value=0.5), [X, Y, ROW])],
+    "addcdiv": [(lambda a, b, c: tg.addcdiv(a, b, c, value=0.5), [X, Y, POSITIVE])],
+}  # fmt: skip
+CONSTANT = {"floor_divide": [X, Y]}
+THIRD = ["div", "pow"]
+UNARY = {"neg": "neg"}
+INTEGERS = {"neg": [2, 0, -3]}
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow"])
+def test_binary_as_torch_at_the_edges(name):
+    x, y = PAIRS
+    if name == "pow":  # the derivative of NaN ** 0 is NaN here and 0 in torch
+        x, y = PAIRS[:, ~(np.isnan(PAIRS[0]) & (PAIRS[1] == 0))]
+    beside(getattr(tg, name), torchs(name), x, y, dtype="float64")
+
+
+@pytest.mark.parametrize("name", ["fmod", "remainder", "floor_divide"])
+def test_remainders_as_torch(name):
+    pairs_as_torch(name)
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 4, -1, -2, 0.5, 1.5, -0.5, 2.0])
+def test_number_exponents_as_torch(exponent):
+    beside(lambda x: x**exponent, lambda x: x**exponent, np.array([-2.0, -1.0, 0.0, 0.5, 3.0]), dtype="float64")
+
+
+def test_zero_to_the_power_of_numbers_has_finite_derivatives():
+    x = t([0.0, 0.0, 2.0], grad=True)
+    derivatives = {0: ([0] * 3, [0] * 3), 1: ([1] * 3, [0] * 3), 2: ([0, 0, 4], [2, 2, 2]), 3: ([0, 0, 12], [0, 0, 12])}
+    for p, (first, second) in derivatives.items():
+        (g,) = tg.grad((x**p).sum(), x, create_graph=True)
+        np.testing.assert_array_equal(g.detach().numpy(), first)
+        if g.requires_grad:
+            found = tg.grad(g.sum(), x, allow_unused=True)[0]
+            np.testing.assert_array_equal(np.zeros(3) if found is None else found.numpy(), second)
+
+
+def test_zero_to_the_power_of_a_tensor():
+    x, y = t([0.0, 0.0, 0.0], grad=True), t([0.0, 1.0, 2.0], grad=True)
+    gx, gy = tg.grad((x**y).sum(), [x, y])
+    np.testing.assert_array_equal(gx.numpy(), [0, 1, 0])
+    np.testing.assert_array_equal(gy.numpy(), [0, 0, 0])
+
+
+def test_division_of_integers():
+    a, b = t([7, -7, 8], np.int64), t([2, 2, 4], np.int64)
+    assert (a / b).dtype == np.float32 and (a / 2).dtype == np.float32 and (1 / a).dtype == np.float32
+    np.testing.assert_array_equal((a / b).numpy(), [3.5, -3.5, 2])
+    for mode, expected in (("floor", [3, -4, 2]), ("trunc", [3, -3, 2])):
+        got = tg.div(a, b, rounding_mode=mode)
+        assert got.dtype == np.int64
+        np.testing.assert_array_equal(got.numpy(), expected)
+        np.testing.assert_array_equal(tg.div(a.double(), b, rounding_mode=mode).numpy(), expected)
+    x = t([7.0], grad=True)
+    assert tg.grad(tg.div(x, 2.0, rounding_mode="floor").sum(), x)[0].item() == 0
+    with pytest.raises(ValueError, match="rounding_mode='up'"):
+        tg.div(a, b, rounding_mode="up")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("number", [2, 0.3, True, np.float64(0.3)])
+def test_numbers_do_not_change_the_dtype(dtype, number):
+    functions = [
+        lambda x, n: x + n, lambda x, n: n * x, lambda x, n: x - n, lambda x, n: n / x,
+        lambda x, n: x**n, lambda x, n: n**x,
+    ]  # fmt: skip
+    numbers_keep_the_dtype(functions, dtype, number)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x, n: x * n, lambda x, n: x / n, lambda x, n: n / x, lambda x, n: x**n, lambda x, n: n**x,
+    lambda x, n: tg.lerp(x, n, 0.5),
+])  # fmt: skip
+def test_integers_beside_float64(f):
+    integers_fit_float64(f)
+
+
+@given(st.data())
+def test_broadcasting(data):
+    broadcasts(data, [(tg.mul, np.multiply), (tg.div, np.divide), (tg.pow, np.power)])
+
+
+def test_layouts():
+    same_in_every_layout(UNARY)
+
+
+def test_memory_kept():
+    """add, sub and neg keep nothing; a product with a number keeps the number."""
+    for f, saved in ((tg.neg, []), (lambda x: x + x, []), (lambda x: x - 1, []), (lambda x: x * 2, ["y"])):
+        keeps(f, saved, False)
+
+
+def test_errors():
+    x = t([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"shape|broadcast"):
+        x + t([1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match="mul: mixed dtypes float32 and float64"):
+        x * t([1.0, 2.0], np.float32)
