@@ -37,7 +37,7 @@ HEAVY = [
 
 # ---------------------------------------------------------------------------------- who may import whom
 
-CORE = {"tinygen", "backends", "tape", "ops", "tensor"}  # "tinygen" is the package itself: the public names of the core
+CORE = {"tinygen", "backends", "recording", "tape", "ops", "tensor"}  # "tinygen" is the package itself: the public names of the core
 BUILDING = {"nn", "optim", "graph", "observe", "testing", "serialization"}
 TRAINING = CORE | BUILDING | {"data", "metrics", "step"}
 RECIPES = TRAINING | {"networks", "models", "studies", "training"}
@@ -46,9 +46,10 @@ RULES = {  # room: the rooms it may know (and itself)
     "backends": set(),
     "surface": set(),  # an empty base class with a stub for type checkers
     "memory": set(),
-    "tape": {"backends", "memory", "surface"},
-    "ops": {"backends", "memory", "tape"},
-    "tensor": {"backends", "tape", "ops"},
+    "recording": set(),
+    "tape": {"backends", "memory", "recording", "surface"},
+    "ops": {"backends", "memory", "recording", "tape"},
+    "tensor": {"backends", "recording", "tape", "ops"},
     "nn": CORE,
     "optim": CORE | {"nn"},
     "graph": CORE | {"nn", "optim"},

@@ -48,7 +48,8 @@ from .ops.reduce import *
 from .ops.resize import *
 from .ops.sorting import *
 from .ops.view import *
-from .tape import Tensor, backward, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from .recording import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .tape import Tensor, backward, grad
 from .tensor import frozen
 
 __version__ = "0.1.0"

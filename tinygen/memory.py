@@ -12,17 +12,23 @@ expected mean "shared", which is always safe.
 
 from __future__ import annotations
 
+import threading
 from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
-spare: Any = None  # the array of the gradient that the tape is calling a VJP with, if it is unshared
+
+class _Scratch(threading.local):
+    spare: Any = None  # the array of the gradient that this thread's tape calls a VJP with, if it is unshared
+
+
+scratch = _Scratch()
 
 
 def may_overwrite(gradient: Any) -> bool:
     """Whether a VJP may write over the array `gradient`. Only for an op with one VJP: another would read it later."""
-    return gradient is spare
+    return gradient is scratch.spare
 
 
 def _holders(t: Any) -> tuple[int, int, int]:

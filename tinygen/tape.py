@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 import inspect
 import itertools
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,11 +30,10 @@ import numpy as np
 from . import memory
 from .backends import Device
 from .backends import device as get_device
+from .recording import enable_grad, thread
 from .surface import Surface
 
-_recording = True
-observers: list[Any] = []  # each is told of every Call: before(call), after(call)
-_within: Any = None  # the node whose VJPs are running
+observers: list[tuple[int, Any]] = []  # (thread, told of each of its Calls: before(call), after(call))
 
 
 class Tensor(Surface):
@@ -52,32 +52,6 @@ class Tensor(Surface):
         self._version = [0]  # one cell for all views of the memory, counted up by in-place changes
 
 
-@contextmanager
-def set_grad_enabled(mode: bool) -> Iterator[None]:
-    """Context manager or decorator that switches recording on or off; nests."""
-    global _recording
-    previous, _recording = _recording, mode
-    try:
-        yield
-    finally:
-        _recording = previous
-
-
-def no_grad() -> Any:
-    """Context manager or decorator: operations inside are not recorded."""
-    return set_grad_enabled(False)
-
-
-def enable_grad() -> Any:
-    """Context manager or decorator: operations inside are recorded, also within `no_grad`."""
-    return set_grad_enabled(True)
-
-
-def is_grad_enabled() -> bool:
-    """True where operations are being recorded."""
-    return _recording
-
-
 class Call:
     """What observers see: an op applied to `inputs`, or a node's fused VJP applied to its g.
 
@@ -92,15 +66,21 @@ class Call:
         self.op, self.inputs, self.attributes = op, inputs, attributes
         self.node, self.derivative = node, node is not None
         self.output: Any = None
-        self.within = _within
-        for observer in observers:
+        self.within = thread.within
+        for observer in _observing():
             observer.before(self)
 
     def done(self, output: Any, node: Any) -> None:
         """Tells the observers what came of it."""
         self.output, self.node = output, node
-        for observer in observers:
+        for observer in _observing():
             observer.after(self)
+
+
+def _observing() -> list:
+    """This thread's observers."""
+    thread = threading.get_ident()
+    return [observer for owner, observer in tuple(observers) if owner == thread]
 
 
 class Op:
@@ -208,7 +188,7 @@ class Op:
         residuals = None
         if self.residuals:
             out, residuals = out
-        plan = _plan(self, linked) if linked and _recording else None
+        plan = _plan(self, linked) if linked and thread.recording else None
         node = Node(self, plan, inputs, attributes, out, residuals, device) if plan else None
         if type(out) is tuple:
             result: Any = _tensors(out, node, device)
@@ -362,7 +342,7 @@ class Node:
 
     def _pull_fused(self, g: Any, needed: Any) -> Any:
         """A fused op's gradients: by its fast VJP or, if backward is recorded, its composite."""
-        op, create_graph = self.op, _recording
+        op, create_graph = self.op, thread.recording
         wanted = [i for i, p in zip(self.wanted, self.parents) if needed is None or p in needed]
         if op.fast and not create_graph:
             rule, reads = op.fast
@@ -425,13 +405,13 @@ def _leading_to(targets: set, roots: Iterable) -> set:
 
 @contextmanager
 def _differentiation(recorded: bool) -> Iterator[None]:
-    """Recording or not, as in `set_grad_enabled`; and afterwards the node as it was before."""
-    global _recording, _within
-    previous, _recording = (_recording, _within), recorded
+    """Recording or not, as in `set_grad_enabled`; and afterwards all as it was before."""
+    previous, thread.recording = (thread.recording, thread.within), recorded
     try:
         yield
     finally:
-        _recording, _within = previous
+        thread.recording, thread.within = previous
+        memory.scratch.spare = None
 
 
 def _propagate(roots: list, targets: set | None, create_graph: bool, retain: bool | None) -> dict:
@@ -439,7 +419,6 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
 
     `owned` says that the array was allocated here and nothing else refers to it.
     """
-    global _within
     gradients: dict[Any, Any] = {}
     heap: list[tuple[int, int, Any]] = []  # (-rank, arrival, node): sums in a reproducible order
     needed = None if targets is None else _leading_to(targets, {node for node, _ in roots})
@@ -472,11 +451,11 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
                 continue
             first = g[0] if node.count else g
             sole = first is not None and not create_graph and memory.is_unshared(first)
-            memory.spare = first.array if sole else None
-            _within = node
+            memory.scratch.spare = first.array if sole else None
+            thread.within = node
             for parent, h in node.pull(tuple(g) if node.count else g, needed):
                 receive(parent, h)
-            h = memory.spare = None
+            h = memory.scratch.spare = None
             if free and (node.saved or node.out is not None):  # one that kept nothing stays usable
                 node.saved = node.out = None
     return gradients

@@ -24,6 +24,7 @@ from .backends import device as get_device
 from .ops import activation, arithmetic, choosing, comparison, creation, diagonals, gathering
 from .ops import indexing, joining, masking, matmul, pointwise, random, rearranging, reduce
 from .ops import sorting, view
+from .recording import is_grad_enabled
 from .tape import Tensor, leaf
 
 for _module, _names in {
@@ -71,7 +72,7 @@ def _augmented(name: str, function: Callable) -> Callable:
     """x += y: in place where that is legal (data, parameters under no_grad), else x = x + y."""
 
     def apply(self: Tensor, other: Any) -> Any:
-        joins = isinstance(other, Tensor) and other.requires_grad and tape.is_grad_enabled()
+        joins = isinstance(other, Tensor) and other.requires_grad and is_grad_enabled()
         in_place: Any = getattr(self, f"{name}_", None)
         plain = joins or in_place is None or not self.is_leaf or self.dtype.kind != "f"
         return _operator(function)(self, other) if plain else in_place(other)
@@ -91,7 +92,7 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
 
 def _write(self: Tensor, name: str, value: Any, at: Any = None, others: Iterable = ()) -> Tensor:
     """Writes into this tensor's memory and counts its version; raises if it could be recorded."""
-    recording = tape.is_grad_enabled()
+    recording = is_grad_enabled()
     if not self.is_leaf:
         why = f"this tensor {self.shape} was computed by a recorded operation that may need it"
         raise RuntimeError(f"{name}: {why}; compute a new one (x = x.add(y), not x.add_(y))")

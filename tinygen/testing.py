@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from .backends import Device
-from .tape import Op, Tensor, enable_grad, grad, leaf, no_grad
+from .recording import enable_grad, no_grad
+from .tape import Op, Tensor, grad, leaf
 
 __all__ = ["adjoint_check", "composite_check", "gradcheck", "gradgradcheck"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import nn, observe, tape
+from tinygen import nn, observe, recording, tape
 from tinygen.tape import Op, op
 from tinygen.testing import gradcheck, gradgradcheck
 
@@ -845,7 +845,7 @@ def test_observers_are_told_before_and_after_each_op_and_each_fused_vjp():
     assert [e[1:] for e in backward[::2] if e[1] == "times"] == [("times", False, "times")] * 2
     (derivative,) = [e for e in diary.entries[forward:] if e[2] and e[0] == "after"]
     assert derivative[1] == derivative[3] == "fused" and [g.tolist() for g in derivative[4]] == [[4.0, 9.0]] * 2
-    assert tape._within is None
+    assert recording.thread.within is None
 
 
 def test_observers_see_a_fused_vjp_that_declines_and_what_runs_instead():
@@ -871,7 +871,7 @@ def test_the_node_being_differentiated_is_known_again_after_an_error():
     broken.vjp("x")(lambda g: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         broken(x).backward()
-    assert tape._within is None
+    assert recording.thread.within is None
 
 
 def test_an_op_assigned_to_a_class_is_a_method():

@@ -27,7 +27,8 @@ import numpy as np
 
 from ..ops.conv import conv2d
 from ..ops.pool import max_pool2d
-from ..tape import Tensor, no_grad
+from ..recording import no_grad
+from ..tape import Tensor
 from .frechet import frechet_from_features
 
 __all__ = [

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tape import Tensor, no_grad
+from ..recording import no_grad
+from ..tape import Tensor
 from . import functional as F
 from . import init
 from .arguments import refuse

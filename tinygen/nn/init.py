@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Tensor, no_grad
+from ..recording import no_grad
+from ..tape import Tensor
 
 __all__ = [
     "calculate_gain", "uniform_", "normal_", "trunc_normal_", "constant_", "zeros_", "ones_", "eye_", "dirac_",

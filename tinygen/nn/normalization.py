@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..ops.random import randn
-from ..tape import Tensor, no_grad
+from ..recording import no_grad
+from ..tape import Tensor
 from . import functional as F
 from . import init
 from .arguments import refuse

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,12 +30,13 @@ class Observer:
 
 @contextmanager
 def attached(observer: Any) -> Iterator[Any]:
-    """Context manager: the observer is told of all that happens inside; gives the observer."""
-    tape.observers.append(observer)
+    """Context manager: the observer is told of all that this thread does inside; gives the observer."""
+    entry = (threading.get_ident(), observer)
+    tape.observers.append(entry)
     try:
         yield observer
     finally:
-        tape.observers[:] = [other for other in tape.observers if other is not observer]
+        tape.observers.remove(entry)
 
 
 class _Function(Observer):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ __all__ = [
     "rand_like", "randn_like", "randint_like",
     "dropout", "dropout1d", "dropout2d",
 ]  # fmt: skip
+
+
+_advancing = threading.Lock()
 
 
 class Generator:
@@ -85,8 +89,9 @@ class Generator:
 
     def advance(self, words: int) -> int:
         """The offset of the next block; the ceil(words / 4) blocks from there on are spoken for."""
-        offset = self._offset
-        self._offset = (offset + -(-words // 4)) % 2**64
+        with _advancing:  # two threads never receive the same block
+            offset = self._offset
+            self._offset = (offset + -(-words // 4)) % 2**64
         return offset
 
     def __repr__(self) -> str:

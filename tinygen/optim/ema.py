@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..tape import Tensor, no_grad
+from ..recording import no_grad
+from ..tape import Tensor
 
 __all__ = ["EMA"]
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Tensor, enable_grad
+from ..recording import enable_grad
+from ..tape import Tensor
 from .optimizer import Optimizer
 
 __all__ = ["LBFGS"]

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from ..backends.geometry import Pieces
-from ..tape import Leaf, Tensor, enable_grad
+from ..recording import enable_grad
+from ..tape import Leaf, Tensor
 
 __all__ = ["Optimizer"]
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...tape import Tensor, is_grad_enabled, op
+from ...recording import is_grad_enabled
+from ...tape import Tensor, op
 from ..activation import _sigmoid_backward, sigmoid
 from ..gathering import gather
 from ..pointwise import _real
