@@ -2,6 +2,7 @@
 
     is_unshared(t)          nobody but the caller can reach the tensor t or the memory of its array
     may_overwrite(g)        a VJP that is called with the gradient g may write its result there
+    share(t, v)             v is a view of t: a change of either is a change of both
 
 CPython counts references, and frees an array the moment nobody refers to it; NumPy uses the same counts to reuse the
 memory of temporaries. Here the tape asks for them between two VJPs. A gradient of 3 MB that is written over stays in
@@ -13,6 +14,7 @@ expected mean "shared", which is always safe.
 from __future__ import annotations
 
 import threading
+import weakref
 from sys import getrefcount
 from typing import Any
 
@@ -20,7 +22,8 @@ import numpy as np
 
 
 class _Scratch(threading.local):
-    spare: Any = None  # the array of the gradient that this thread's tape calls a VJP with, if it is unshared
+    def __init__(self) -> None:  # in each thread
+        self.spare: list[Any] = [None]  # the array of the gradient that the tape calls a VJP with, if it is unshared
 
 
 scratch = _Scratch()
@@ -28,7 +31,23 @@ scratch = _Scratch()
 
 def may_overwrite(gradient: Any) -> bool:
     """Whether a VJP may write over the array `gradient`. Only for an op with one VJP: another would read it later."""
-    return gradient is scratch.spare
+    return gradient is scratch.spare[0]
+
+
+def share(tensor: Any, view: Any) -> None:
+    """Notes that `view` shows the memory of `tensor`: one version cell, which knows both.
+
+    It refers to them weakly. Leaves live long and are viewed in every step: of those it knows
+    only that there was a view (None).
+    """
+    cell = view._version = tensor._version
+    if tensor.node is not None and not tensor.node.parents:  # a leaf
+        cell[1:] = [None]
+    elif cell[-1] is not None:
+        cell += [weakref.ref(tensor), weakref.ref(view)] if len(cell) == 1 else [weakref.ref(view)]
+        if len(cell) > 9:  # those that are gone go; of very many it is enough to know that much
+            cell[1:] = [r for r in cell[1:] if r() is not None]
+            cell[1:] = [None] if len(cell) > 9 else cell[1:]
 
 
 def _holders(t: Any) -> tuple[int, int, int]:

@@ -49,7 +49,8 @@ class Tensor(Surface):
     def __init__(self, array: Any, node: Any = None, device: Device | None = None) -> None:
         self.array, self.node, self.device = array, node, device or get_device("cpu")
         self.grad = self.name = None
-        self._version = [0]  # one cell for all views of the memory, counted up by in-place changes
+        # One cell for all views of the memory: how often it was changed in place, then the views.
+        self._version: list[Any] = [0]
 
 
 class Call:
@@ -119,7 +120,8 @@ class Op:
 
         def register(rule: Callable) -> Callable:
             reads = list(inspect.signature(rule).parameters)[1:]
-            legal = {"out", *self.args, *(a + "_shape" for a in self.args), *self.attributes}
+            shapes = {f"{a}_shape" for a in self.args}
+            legal = {"out", *self.args, *shapes, *self.attributes}
             if arg not in self.args or not legal.issuperset(reads):
                 raise TypeError(f"{self.name}: VJP of {arg} reads {reads}; it may {sorted(legal)}")
             self.rules[arg] = (rule, reads)
@@ -196,7 +198,7 @@ class Op:
             out = np.asarray(out) if isinstance(out, np.generic) else out
             result = Tensor(out, node, device)
             if self.view:
-                result._version = inputs[0]._version
+                memory.share(inputs[0], result)
         if call is not None:
             call.done(result, node)
         return (result, residuals) if self.residuals else result
@@ -207,12 +209,14 @@ class Op:
         if len({t.device.name for t in tensors}) > 1:
             places = ", ".join(f"{t.array.shape} on {t.device}" for t in tensors)
             raise RuntimeError(f"{self.name}: mixed devices ({places}); move one with .to(...)")
-        floats = sorted({t.array.dtype.name for t in tensors if t.array.dtype.kind == "f"})
+        dtypes = {t.array.dtype for t in tensors}
+        floats = sorted(d.name for d in dtypes if d.kind == "f")
         if len(floats) > 1:
             raise TypeError(f"{self.name}: mixed dtypes {' and '.join(floats)}; use .float()")
         if floats or float in map(type, arrays):
             dtype = floats[0] if floats else "float32"
-            arrays[:] = [a.astype(dtype, copy=False) if hasattr(a, "dtype") else a for a in arrays]
+            for i, a in enumerate(arrays):
+                arrays[i] = a.astype(dtype, copy=False) if hasattr(a, "dtype") else a
 
 
 def op(forward: Callable | None = None, **options: Any) -> Any:
@@ -241,14 +245,16 @@ def _plan(op: Op, linked: tuple[int, ...]) -> tuple[list[int], list, list, set[s
 
 def _tensors(arrays: tuple, node: Node | None, device: Device) -> tuple[Tensor, ...]:
     """The results of an op with several outputs."""
-    return tuple([Tensor(a, node and Output(node, i), device) for i, a in enumerate(arrays)])  # type: ignore
+    nodes = [node and Output(node, i) for i in range(len(arrays))]  # type: ignore
+    return tuple([Tensor(a, n, device) for a, n in zip(arrays, nodes, strict=True)])
 
 
-def _version(value: Any) -> int:
-    """How often a tensor, or any tensor of a tuple, was changed in place."""
+def _kept(value: Any) -> tuple[Any, Any]:
+    """A value that a node keeps, and of a tensor its state now: it may be changed or rebound."""
     if isinstance(value, Tensor):
-        return value._version[0]
-    return sum([_version(v) for v in value]) if type(value) is tuple else 0
+        cell = value._version
+        return value, (value.array, value.node, cell, cell[0])
+    return (value, tuple(map(_kept, value))) if type(value) is tuple else (value, None)
 
 
 class Leaf:
@@ -284,35 +290,49 @@ class Node:
     ) -> None:  # fmt: skip
         self.op, self.attributes, self.device = op, attributes, device
         self.wanted, self.rules, keeps, keeps_of_results = plan
-        self.parents, self.shapes, self.rank = [], [], 1
+        self.parents, self.shapes, rank = [], [], 0
         for i in self.wanted:
-            self.parents.append(inputs[i].node)
+            node = inputs[i].node
+            self.parents.append(node)
             self.shapes.append(inputs[i].array.shape)
-            self.rank = max(self.rank, inputs[i].node.rank + 1)
+            if node.rank > rank:  # max() takes three times as long
+                rank = node.rank
+        self.rank = rank + 1
         self.count = len(out) if type(out) is tuple else 0
         self.out: Any = out if "out" in keeps_of_results else None
-        self.saved: Any = {}  # name: (value, its version now)
+        self.saved: Any = {}  # name: (value, its state now)
         for name, index, shape_only in keeps:
             value = inputs if op.variadic else inputs[index] if index < len(inputs) else None
             if shape_only:
                 value = tuple(map(_shape, inputs)) if op.variadic else _shape(value)
-            self.saved[name] = (value, _version(value))
+            self.saved[name] = _kept(value)
         if "residuals" in keeps_of_results:
-            self.saved["residuals"] = (residuals, 0)
+            self.saved["residuals"] = (residuals, None)
 
     def _value(self, name: str) -> Any:
         """What a VJP's parameter `name` stands for; raises if it was changed since the forward."""
         if name in self.saved:
-            value, version = self.saved[name]
-            if _version(value) != version:
-                name = getattr(value, "name", None) or name
-                why = f"its input '{name}' {_shape(value) or ''} was changed in place since"
-                remedy = "call backward() before optimizer.step(), or compute the loss again"
-                raise RuntimeError(f"{self.op.name}: {why} the forward pass; {remedy}")
-            return value
+            value, state = self.saved[name]
+            return value if state is None else self._as_it_was(name, value, state)
         if name == "out":
             return (_tensors if self.count else Tensor)(self.out, self, self.device)
         return self.attributes.get(name, self.op.attributes[name])
+
+    def _as_it_was(self, name: str, value: Any, state: Any) -> Any:
+        if type(value) is tuple:
+            every = [v if s is None else self._as_it_was(name, v, s) for v, s in state]
+            return tuple(every)
+        array, node, cell, version = state
+        if cell[0] != version:
+            name = getattr(value, "name", None) or name
+            why = f"its input '{name}' {_shape(value) or ''} was changed in place since"
+            remedy = "call backward() before optimizer.step(), or compute the loss again"
+            raise RuntimeError(f"{self.op.name}: {why} the forward pass; {remedy}")
+        if value._version is cell:
+            return value
+        value = Tensor(array, node, self.device)  # the tensor stands for another result by now
+        value._version = cell
+        return value
 
     def _call(self, vjp: tuple[Callable, list[str]], g: Any) -> Any:
         rule, reads = vjp
@@ -336,14 +356,16 @@ class Node:
         for i, parent in enumerate(self.parents):
             if needed is None or parent in needed:
                 h = self._call(self.rules[i], g) if whole is None else whole[self.wanted[i]]
-                if h is not None:
-                    shape = self.shapes[i]
-                    yield parent, h if h.array.shape == shape else sum_to(h, shape=shape)
+                if h is None:
+                    continue
+                shape = self.shapes[i]
+                yield parent, h if h.array.shape == shape else sum_to(h, shape=shape)
 
     def _pull_fused(self, g: Any, needed: Any) -> Any:
         """A fused op's gradients: by its fast VJP or, if backward is recorded, its composite."""
         op, create_graph = self.op, thread.recording
-        wanted = [i for i, p in zip(self.wanted, self.parents) if needed is None or p in needed]
+        pairs = zip(self.wanted, self.parents, strict=True)
+        wanted = [i for i, parent in pairs if needed is None or parent in needed]
         if op.fast and not create_graph:
             rule, reads = op.fast
             call = Call(op, _as_tuple(g), self.attributes, self) if observers else None
@@ -363,7 +385,8 @@ class Node:
                 recorded = create_graph and inputs[i].node  # None: frozen since the forward pass
                 inputs[i] = identity(inputs[i]) if recorded else leaf(constant)
             outputs = _as_tuple(op.composite(*inputs, **self.attributes))
-        used = [pair for pair in zip(outputs, _as_tuple(g), strict=True) if pair[1] is not None]
+        pairs = zip(outputs, _as_tuple(g), strict=True)
+        used = [pair for pair in pairs if pair[1] is not None]
         ends, seeds = zip(*used, strict=True)
         every = grad(ends, [inputs[i] for i in wanted], seeds, create_graph, None, True)
         return dict(zip(wanted, every, strict=True))
@@ -411,7 +434,7 @@ def _differentiation(recorded: bool) -> Iterator[None]:
         yield
     finally:
         thread.recording, thread.within = previous
-        memory.scratch.spare = None
+        memory.scratch.spare[0] = None
 
 
 def _propagate(roots: list, targets: set | None, create_graph: bool, retain: bool | None) -> dict:
@@ -422,7 +445,7 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
     gradients: dict[Any, Any] = {}
     heap: list[tuple[int, int, Any]] = []  # (-rank, arrival, node): sums in a reproducible order
     needed = None if targets is None else _leading_to(targets, {node for node, _ in roots})
-    arrival = itertools.count()
+    arrival, spare = itertools.count(), memory.scratch.spare
     free = not (create_graph if retain is None else retain)
 
     def receive(node: Any, g: Any) -> None:
@@ -442,7 +465,8 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
                 receive(node, g)
         while heap:
             node = heapq.heappop(heap)[2]
-            g = (gradients[node] if targets and node in targets else gradients.pop(node))[0]
+            keep = targets and node in targets
+            g = (gradients[node] if keep else gradients.pop(node))[0]
             if type(node) is Output:
                 producer = node.parents[0]
                 if producer not in gradients:
@@ -451,11 +475,12 @@ def _propagate(roots: list, targets: set | None, create_graph: bool, retain: boo
                 continue
             first = g[0] if node.count else g
             sole = first is not None and not create_graph and memory.is_unshared(first)
-            memory.scratch.spare = first.array if sole else None
-            thread.within = node
+            spare[0] = first.array if sole else None
+            if observers:
+                thread.within = node
             for parent, h in node.pull(tuple(g) if node.count else g, needed):
                 receive(parent, h)
-            h = memory.scratch.spare = None
+            h = spare[0] = None
             if free and (node.saved or node.out is not None):  # one that kept nothing stays usable
                 node.saved = node.out = None
     return gradients
@@ -548,7 +573,8 @@ def identity(k, x):
 def sum_to(k, x, *, shape):
     """The sum of x over all axes along which `shape` was broadcast: the adjoint of `expand`."""
     lead = x.ndim - len(shape)
-    axes = tuple([i for i, n in enumerate(x.shape) if i < lead or n != shape[i - lead]])
+    repeated = [i for i, n in enumerate(x.shape[lead:], lead) if n != shape[i - lead]]
+    axes = (*range(lead), *repeated)
     return k.sum(x, axes).reshape(shape)
 
 

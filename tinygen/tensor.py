@@ -1,9 +1,8 @@
 """What users touch: operators, methods and in-place changes, attached to the one Tensor class.
 
 Every differentiable operation is a function of tinygen.ops whose first argument is the tensor, so
-a method is that same function assigned to the class. In-place methods (`add_`, `normal_`, ...) are
-for constants, and for parameters under `no_grad` or through `.data`; anywhere else they raise and
-say what to write instead.
+a method is that same function assigned to the class. What in-place methods (`add_`, `normal_`,
+...) do says ops/in_place.py.
 """
 
 # ruff: noqa: I001 # a line for each import of ops would fill the page
@@ -11,7 +10,7 @@ say what to write instead.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -21,10 +20,11 @@ import numpy as np
 from . import tape
 from .backends import DEVICE_NAMES, Device
 from .backends import device as get_device
+from .memory import share
 from .ops import activation, arithmetic, choosing, comparison, creation, diagonals, gathering
 from .ops import indexing, joining, masking, matmul, pointwise, random, rearranging, reduce
 from .ops import sorting, view
-from .recording import is_grad_enabled
+from .ops.in_place import in_place, put, setting
 from .tape import Tensor, leaf
 
 for _module, _names in {
@@ -68,62 +68,22 @@ def _operator(function: Callable, reflected: bool = False) -> Callable:
     return apply
 
 
-def _augmented(name: str, function: Callable) -> Callable:
-    """x += y: in place where that is legal (data, parameters under no_grad), else x = x + y."""
-
-    def apply(self: Tensor, other: Any) -> Any:
-        joins = isinstance(other, Tensor) and other.requires_grad and is_grad_enabled()
-        in_place: Any = getattr(self, f"{name}_", None)
-        plain = joins or in_place is None or not self.is_leaf or self.dtype.kind != "f"
-        return _operator(function)(self, other) if plain else in_place(other)
-
-    return apply
-
-
 for _name in ("add", "sub", "mul", "div", "pow", "matmul", "remainder", "floor_divide"):
     _function = getattr(Tensor, _name)
     _dunder = {"div": "truediv", "remainder": "mod", "floor_divide": "floordiv"}.get(_name, _name)
     setattr(Tensor, f"__{_dunder}__", _operator(_function))
     setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
-    setattr(Tensor, f"__i{_dunder}__", _augmented(_name, _function))
+    _changing = _function if _name == "matmul" else in_place(f"{_name}_", _function)
+    setattr(Tensor, f"__i{_dunder}__", _operator(_changing))  # x @= y is x = x @ y: another shape
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Tensor, f"__{_name}__", _operator(getattr(comparison, _name)))
 
 
-def _write(self: Tensor, name: str, value: Any, at: Any = None, others: Iterable = ()) -> Tensor:
-    """Writes into this tensor's memory and counts its version; raises if it could be recorded."""
-    recording = is_grad_enabled()
-    if not self.is_leaf:
-        why = f"this tensor {self.shape} was computed by a recorded operation that may need it"
-        raise RuntimeError(f"{name}: {why}; compute a new one (x = x.add(y), not x.add_(y))")
-    if self.node is not None and recording:
-        why = f"a leaf that requires grad {self.shape} cannot change while operations are recorded"
-        raise RuntimeError(f"{name}: {why}; use `with tinygen.no_grad():`, or change its .data")
-    if recording and any(isinstance(t, Tensor) and t.requires_grad for t in (value, *others)):
-        raise RuntimeError(f"{name}: the other operand requires grad; compute a new tensor instead")
-    value = value() if callable(value) else value
-    array = getattr(value, "array", value)
-    target, where = at(self.array) if at else (self.array, ...)
-    if target is self.array and np.broadcast_shapes(np.shape(array), self.shape) != self.shape:
-        raise ValueError(f"{name}: a value {np.shape(array)} does not fit into {self.shape}")
-    target[where] = array
-    self._version[0] += 1
-    return self
-
-
-def _in_place(name: str, function: Callable) -> Callable:
-    def apply(self: Tensor, *args: Any, **options: Any) -> Tensor:
-        return _write(self, name, lambda: function(self.detach(), *args, **options), None, args)
-
-    apply.__name__, apply.__doc__ = name, f"`{name[:-1]}`, written into this tensor; returns it."
-    return apply
-
-
 for _name in (
     "add sub mul div pow neg exp log sqrt abs clamp tanh sigmoid relu floor ceil round lerp "
-    "masked_fill"
+    "masked_fill remainder floor_divide"
 ).split():
-    setattr(Tensor, f"{_name}_", _in_place(f"{_name}_", getattr(Tensor, _name)))
+    setattr(Tensor, f"{_name}_", in_place(f"{_name}_", getattr(Tensor, _name)))
 
 
 class Methods(Tensor):
@@ -133,12 +93,12 @@ class Methods(Tensor):
     __and__, __or__ = _operator(comparison.logical_and), _operator(comparison.logical_or)
     __getitem__ = indexing.getitem
     backward = tape.backward
-    normal_ = _in_place("normal_", random.normal_like)
-    uniform_ = _in_place("uniform_", random.uniform_like)
-    bernoulli_ = _in_place("bernoulli_", random.bernoulli_like)
-    copy_ = _in_place("copy_", lambda self, s: s.to(self.device) if isinstance(s, Tensor) else s)
-    fill_ = _in_place("fill_", lambda self, value: value)
-    zero_ = _in_place("zero_", lambda self: 0)
+    normal_ = setting("normal_", random.normal_like)
+    uniform_ = setting("uniform_", random.uniform_like)
+    bernoulli_ = setting("bernoulli_", random.bernoulli_like)
+    copy_ = setting("copy_", lambda self, s: s.to(self.device) if isinstance(s, Tensor) else s)
+    fill_ = setting("fill_", lambda self, value: value)
+    zero_ = setting("zero_", lambda self: 0)
     where = lambda self, condition, other: choosing.where(condition, self, other)
     shape = property(lambda self: self.array.shape, doc="The lengths of all dimensions, a tuple.")
     ndim = property(lambda self: self.array.ndim)
@@ -174,13 +134,12 @@ class Methods(Tensor):
     __dlpack_device__ = lambda self: self.array.__dlpack_device__()
 
     def __setitem__(self: Tensor, index: Any, value: Any) -> None:
-        basic, advanced = indexing.separate(indexing.raw_index(self, index), self.ndim)
-        _write(self, "x[...] = y", value, lambda array: (array[basic + (...,)], advanced))
+        put("x[...] = y", self, indexing.raw_index(self, index), value)
 
     def detach(self: Tensor) -> Tensor:
         """The same memory as a constant."""
         alias = Tensor(self.array, None, self.device)
-        alias._version = self._version
+        share(self, alias)
         return alias
 
     def _set_data(self: Tensor, value: Tensor) -> None:

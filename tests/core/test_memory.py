@@ -52,7 +52,7 @@ def test_a_gradient_between_two_ops_is_written_over(overwritten):
     h = (x @ w).relu()
     (h @ w).sum().backward()
     assert overwritten == [True]
-    assert memory.scratch.spare is None
+    assert memory.scratch.spare == [None]
 
 
 def test_what_somebody_else_holds_is_not_written_over(overwritten):

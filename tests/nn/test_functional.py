@@ -54,8 +54,8 @@ CASES = {  # name: (function, tensors, further arguments, options), called the s
     "normalize eps": ("normalize", [SHORT], (), {"eps": 0.5}),
     "relu": ("relu", [ROWS], (True,), {}),
     "relu_": ("relu_", [ROWS], (), {}),
-    "leaky_relu": ("leaky_relu", [ROWS], (0.2, False), {}),
-    "elu": ("elu", [ROWS], (0.5,), {}),
+    "leaky_relu": ("leaky_relu", [ROWS], (0.2, True), {}),
+    "elu": ("elu", [ROWS], (0.5, True), {}),
     "selu": ("selu", [ROWS], (), {}),
     "gelu": ("gelu", [ROWS], (), {"approximate": "tanh"}),
     "silu": ("silu", [ROWS], (), {"inplace": False}),
@@ -65,6 +65,12 @@ CASES = {  # name: (function, tensors, further arguments, options), called the s
     "softplus": ("softplus", [ROWS * 3], (2.0, 3.0), {}),
     "softsign": ("softsign", [ROWS], (), {}),
     "hardtanh": ("hardtanh", [ROWS], (-0.5, 0.8), {}),
+    "hardtanh_": ("hardtanh", [ROWS], (-0.5, 0.8, True), {}),
+    "selu_": ("selu", [ROWS], (True,), {}),
+    "silu_": ("silu", [ROWS], (True,), {}),
+    "mish_": ("mish", [ROWS], (True,), {}),
+    "relu6_": ("relu6", [ROWS * 6], (True,), {}),
+    "threshold_": ("threshold", [ROWS], (0.1, 20, True), {}),
     "relu6": ("relu6", [ROWS * 6], (), {}),
     "threshold": ("threshold", [ROWS], (0.1, 20), {}),
     "logsigmoid": ("logsigmoid", [ROWS], (), {}),
@@ -98,8 +104,9 @@ def test_equals_torch(case):
     leaves = 1 if name.startswith(("batch_norm", "instance_norm")) else len(values)
     xs = [tg.tensor(v).requires_grad_(i < leaves) for i, v in enumerate(values)]
     hs = [torch.tensor(v, requires_grad=i < leaves) for i, v in enumerate(values)]
-    y = call(F, name, xs, arguments, options)
-    h = call(TF, name, [t.clone() if name == "relu_" or True in arguments else t for t in hs], arguments, options)
+    in_place = name == "relu_" or True in arguments
+    y = call(F, name, [t.clone() if in_place else t for t in xs], arguments, options)
+    h = call(TF, name, [t.clone() if in_place else t for t in hs], arguments, options)
     np.testing.assert_allclose(y.detach().numpy(), h.detach().numpy(), rtol=1e-9, atol=1e-11)
     g = np.random.default_rng(0).standard_normal(tuple(h.shape))
     y.backward(tg.tensor(g))

@@ -19,6 +19,14 @@ import tinygen as tg
 from tinygen.ops import indexing as MODULE
 from tinygen.testing import adjoint_check
 
+
+def assigned(x, index, value):
+    """A copy of x with value at an index."""
+    y = x * 1
+    y[index] = value
+    return y
+
+
 MASK = [[True, False, True], [False, False, True]]
 CASES = {
     "getitem": [
@@ -51,6 +59,14 @@ CASES = {
         (lambda L, x: x[L.tensor(True)], [(2, 3)]),
         (lambda L, x: x[x > 0] * 2, [(3, 4)]),
         (lambda L, x: x[np.array([1, 0])], [(3, 4)]),
+        # x[index] = value
+        (lambda L, x, v: assigned(x, 1, v), [(3, 4), (4,)]),
+        (lambda L, x, v: assigned(x, (slice(None), 2), v), [(3, 4), (1,)]),
+        (lambda L, x, v: assigned(x, (L.tensor([2, 0]), slice(1, 3)), v), [(3, 4), (2, 2)]),
+        (lambda L, x, v: assigned(x, L.tensor([[True, False], [True, True]]), v), [(2, 2), (3,)]),
+        (lambda L, x, v: assigned(x, ..., v), [(2, 3), ()]),
+        (lambda L, x: assigned(x, 0, 2.5), [(2, 3)]),
+        (lambda L, x: assigned(x * 1, (0, 1), x[1, 1]), [(2, 3)]),
     ],
     "select": [(lambda L, x: L.select(x, 1, -1), [(2, 4)])],
     "index_select": [

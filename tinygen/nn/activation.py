@@ -1,9 +1,10 @@
-"""Activations as modules. `inplace` is accepted, as in torch, and ignored: backward needs what it would overwrite."""
+"""Activations as modules. `inplace` changes the input, which is returned; how says ops/in_place.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..ops.in_place import changed
 from ..tape import Tensor
 from . import functional as F
 from .module import Module, Parameter, empty
@@ -18,6 +19,7 @@ class _Activation(Module):
     """A function of x and of the options in `_options`."""
 
     _function: Any
+    inplace = False
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -26,7 +28,8 @@ class _Activation(Module):
             setattr(self, name, value)
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._function(input, *[getattr(self, name) for name in self._options])
+        options = [getattr(self, name) for name in self._options]
+        return changed(self._function, input, *options) if self.inplace else self._function(input, *options)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._options)

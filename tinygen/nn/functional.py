@@ -1,7 +1,7 @@
 """Layers as functions, under torch's names and argument orders: `import tinygen.nn.functional as F`.
 
 Most are the ops themselves. What is added here is torch's calling convention: `training` flags, running statistics, and
-`inplace`, which is accepted and ignored (an in-place activation would overwrite what backward needs).
+`inplace` (what that does says ops/in_place.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ..ops.activation import log_sigmoid, sigmoid, tanh
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.embedding import embedding, one_hot
 from ..ops.fused import gaussian_kl, group_norm, layer_norm, reparameterize
+from ..ops.in_place import changed
 from ..ops.matmul import linear
 from ..ops.padding import pad
 from ..ops.pool import (
@@ -72,25 +73,27 @@ logsigmoid = log_sigmoid
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
-    return activation.relu(input)
+    return changed(relu, input) if inplace else activation.relu(input)
 
 
-relu_ = relu
+def relu_(input: Tensor) -> Tensor:
+    """`relu`, in place."""
+    return relu(input, inplace=True)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope * x."""
-    return activation.leaky_relu(input, negative_slope)
+    return changed(leaky_relu, input, negative_slope) if inplace else activation.leaky_relu(input, negative_slope)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha (e^x - 1)."""
-    return activation.elu(input, alpha)
+    return changed(elu, input, alpha) if inplace else activation.elu(input, alpha)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """1.0507 * (x if x > 0 else 1.6733 (e^x - 1))."""
-    return activation.selu(input)
+    return changed(selu, input) if inplace else activation.selu(input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -100,12 +103,12 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x)."""
-    return activation.silu(input)
+    return changed(silu, input) if inplace else activation.silu(input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x))."""
-    return input * activation.tanh(activation.softplus(input))
+    return changed(mish, input) if inplace else input * activation.tanh(activation.softplus(input))
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -122,17 +125,21 @@ def softsign(input: Tensor) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x moved into [min_val, max_val]; on the bounds the derivative is 0, as in torch, where that of clamp is 1."""
+    if inplace:
+        return changed(hardtanh, input, min_val, max_val)
     moved = comparison.logical_or(input <= min_val, input >= max_val)
     return choosing.where(moved, choosing.clamp(input.detach(), min_val, max_val), input)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """x moved into [0, 6]."""
-    return hardtanh(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0, inplace)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
+    if inplace:
+        return changed(globals()["threshold"], input, threshold, value)
     return choosing.where(input > threshold, input, float(value))
 
 

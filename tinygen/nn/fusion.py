@@ -50,11 +50,18 @@ def _normalized(convolution: Module, slope: float, norm: Module, slope_behind: f
 
 
 def _pooled_first(modules: list[Any]) -> list[Any]:
-    """The modules with each ReLU behind the MaxPool2d that follows it: max(relu(x)) = relu(max(x))."""
+    """The modules with each ReLU behind the MaxPool2d that follows it: max(relu(x)) = relu(max(x)).
+
+    A ReLU in place stays where its input may be somebody else's, so that they see the change.
+    """
     for i in range(len(modules) - 1):
-        if _slope(modules[i]) == 0 and _pools_values(modules[i + 1]):
+        if _slope(modules[i]) == 0 and _pools_values(modules[i + 1]) and _may_move(modules, i):
             modules[i : i + 2] = modules[i + 1], modules[i]
     return modules
+
+
+def _may_move(modules: list[Any], i: int) -> bool:
+    return not modules[i].inplace or (i > 0 and _is_plain(modules[i - 1], (*_CONVOLUTIONS, *_SLOPED)))
 
 
 def _take_slope(rest: list[Any]) -> float:

@@ -24,6 +24,7 @@ import numpy as np
 
 from ..backends import DEVICE_NAMES, Device
 from ..backends.geometry import by
+from ..memory import share
 from ..ops import creation
 from ..tape import Tensor
 
@@ -38,7 +39,7 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         source = data if isinstance(data, Tensor) else creation.tensor(data)
         super().__init__(source.array, None, source.device)
-        self._version = source._version
+        share(source, self)
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
@@ -336,7 +337,8 @@ class Module:
                 moved = held.detach().to(dtype=dtype if held.dtype.kind == "f" else None, device=device)
                 if moved.array is not held.array:
                     held.array, held.device = moved.array, moved.device
-                    held._version = [held._version[0] + 1]  # other memory; graphs that kept the old values must not run
+                    held._version[0] += 1  # graphs that kept the old values must not run
+                    held._version = [held._version[0]]  # other memory
         return self
 
     def float(self) -> Module:

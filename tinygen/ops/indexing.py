@@ -77,6 +77,21 @@ _index.vjp("x")(lambda g, x_shape, index: _unindex(g, shape=x_shape, index=index
 _unindex.vjp("y")(lambda g, index: _index(g, index=index))
 
 
+@op
+def _put(k, x, value, *, index):
+    """x with `value`, broadcast, at [index]; where a place is named twice, one of the values."""
+    out = x.copy()
+    basic, advanced = separate(index, x.ndim)
+    basic = (*basic, ...)
+    target = out[basic]
+    target[advanced] = value
+    return out
+
+
+_put.vjp("x")(lambda g, index: _put(g, 0, index=index))
+_put.vjp("value")(lambda g, index: getitem(g, index))
+
+
 _BASIC = frozenset({int, slice, NoneType, EllipsisType})
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..memory import share
 from ..tape import Tensor, op
 from .view import _reshape, dim_of, sizes_of
 
@@ -81,7 +82,7 @@ def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int =
             )
     pieces = _split(input, ends=ends, dim=dim)
     for piece in pieces:
-        piece._version = input._version  # a piece is a view: changing it in place changes input
+        share(input, piece)
     return pieces
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from ..backends import Device
 from ..backends import device as get_device
 from ..tape import Tensor, leaf, op
+from .in_place import changed
 from .view import sizes_of
 
 __all__ = [
@@ -379,6 +380,8 @@ def dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """input / (1 - p) where a uniform number is >= p, else 0; without training, input (Srivastava et al. 2014)."""
+    if inplace:
+        return changed(dropout, input, p, training, False, generator=generator)
     return _dropped("dropout", input, p, training, tuple(input.shape), generator)
 
 
@@ -388,6 +391,8 @@ def dropout2d(
     """`dropout` of whole channels: input (N, C, ...), one number per (n, c)."""
     if input.ndim < 3:
         raise ValueError(f"dropout2d: input should be (N, C, H, W), got {tuple(input.shape)}")
+    if inplace:
+        return changed(dropout2d, input, p, training, False, generator=generator)
     shape = tuple(input.shape[:2]) + (1,) * (input.ndim - 2)
     return _dropped("dropout2d", input, p, training, shape, generator)
 
