@@ -33,12 +33,9 @@ def clip_grad_norm_(
     xp = device.kernels.xp
     if math.isinf(norm_type):
         total = functools.reduce(xp.maximum, [abs(g).max() for g in arrays])
-    elif norm_type == 2:
-        # xp.vdot reads g once and needs no memory; on a GPU it is cuBLAS, which cannot be captured into a graph
-        square = np.vdot if xp is np else lambda g, _: (g * g).sum()
-        total = xp.sqrt(sum(square(g, g) for g in [a.reshape(-1) for a in arrays]))
-    else:
-        total = sum((abs(g) ** norm_type).sum() for g in arrays) ** (1 / norm_type)
+    else:  # not xp.vdot, which adds up in single precision
+        power = (lambda g: g * g) if norm_type == 2 else lambda g: abs(g) ** norm_type
+        total = sum(device.kernels.sum(power(g).reshape(-1), (0,)) for g in arrays) ** (1 / norm_type)
     total = xp.asarray(total)
     if error_if_nonfinite and not bool(xp.isfinite(total)):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {float(total)}")

@@ -30,6 +30,7 @@ from ..ops.pool import (
 from ..ops.random import dropout, dropout1d, dropout2d, rand_like
 from ..ops.rearranging import pixel_shuffle, pixel_unshuffle
 from ..ops.resize import interpolate, upsample
+from ..recording import no_grad
 from ..tape import Tensor
 from .losses import (
     binary_cross_entropy,
@@ -243,8 +244,9 @@ def instance_norm(
         )
     if running_mean is not None or running_var is not None:
         axes = tuple(range(2, input.ndim))
-        _move(running_mean, input.array.mean(axes).mean(0), momentum)
-        _move(running_var, input.array.var(axes, ddof=1).mean(0), momentum)
+        with no_grad():
+            _move(running_mean, reduce.mean(input, axes).mean(0).array, momentum)
+            _move(running_var, reduce.var(input, axes).mean(0).array, momentum)
     return fused.instance_norm(input, weight, bias, eps)
 
 

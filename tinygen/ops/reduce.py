@@ -57,17 +57,25 @@ def _restore(t: Tensor, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: 
 
 
 def _wide(x: Any) -> Any:
-    """The dtype in which to add or multiply entries of the array x: its own, but int64 for integers and booleans."""
-    return x.dtype if x.dtype.kind == "f" else np.int64
+    """The dtype in which to add or multiply entries of the array x one after another."""
+    return np.float64 if x.dtype.kind == "f" else np.int64
+
+
+def _result(x: Any, y: Any) -> Any:
+    """y, which was added up in `_wide(x)`, in the dtype of the result."""
+    return y.astype(x.dtype) if x.dtype.kind == "f" else y
+
+
+def _at_least_single(x: Any) -> Any:
+    """x, of half precision in single: squares and exponentials of it have a wider range than it has."""
+    return x if x.dtype.itemsize >= 4 else x.astype(np.float32)
 
 
 # ---------------------------------------------------------------- sums and moments
 
 
 def _total(k: Any, x: Any, axes: tuple[int, ...], keepdim: bool, scale: float = 1.0) -> Any:
-    """scale * the sum of an array of floats over `axes`."""
-    if x.dtype.itemsize < 4:  # half precision has no kernel
-        return x.sum(axes, keepdims=keepdim) * x.dtype.type(scale)
+    """scale * the sum of an array of floats over `axes`, added up in double (half precision in single)."""
     y = k.sum(x, axes, scale)
     return y.reshape(_kept(x.shape, axes)) if keepdim else y
 
@@ -88,11 +96,13 @@ def _mean(k, x, *, axes, keepdim):
 @op
 def _var(k, x, *, axes, keepdim, correction):
     """sum of (x - mean)^2 / (n - correction) over `axes`."""
-    x = _real(x)
+    dtype, x = _real(x).dtype, _at_least_single(_real(x))
     n = _count(x.shape, axes)
-    centred = x - x.sum(axes, keepdims=True) / n if n else x
-    total = (centred * centred).sum(axes, keepdims=keepdim)
-    return total / (n - correction) if n > correction else k.xp.where(total > 0, math.inf, math.nan).astype(x.dtype)
+    centred = x - _total(k, x, axes, True, 1 / n) if n else x
+    total = _total(k, centred * centred, axes, keepdim, 1 / (n - correction) if n > correction else 1.0)
+    result = total if n > correction else k.xp.where(total > 0, math.inf, math.nan)
+    with np.errstate(over="ignore"):  # half precision ends at 65504
+        return result.astype(dtype, copy=False)
 
 
 def _var_vjp(g: Tensor, x: Tensor, axes: tuple, keepdim: bool, correction: float) -> Tensor:
@@ -139,7 +149,9 @@ def std(
     input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
     """sqrt(var(...)), the standard deviation over `dim`; derivative 0 where it is 0."""
-    return _root(var(input, dim, unbiased, keepdim, correction=correction))
+    x = cast(input, "float32") if input.array.dtype == np.float16 else input  # the squares may be beyond half precision
+    root = _root(var(x, dim, unbiased, keepdim, correction=correction))
+    return root if x is input else cast(root, input.dtype)
 
 
 def _root(x: Tensor, power: float = 0.5) -> Tensor:
@@ -170,7 +182,7 @@ def _prod_composite(x: Tensor, axes: tuple, keepdim: bool) -> Tensor:
 @op(composite=_prod_composite)
 def _prod(k, x, *, axes, keepdim):
     """The product over `axes`."""
-    return x.prod(axes, _wide(x), keepdims=keepdim)
+    return _result(x, x.prod(axes, _wide(x), keepdims=keepdim))
 
 
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
@@ -190,7 +202,7 @@ def _cumprod_composite(x: Tensor, dim: int) -> Tensor:
 @op(composite=_cumprod_composite)
 def _cumprod(k, x, *, dim):
     """y[i] = x[0] * ... * x[i] along `dim`."""
-    return k.xp.cumprod(x, dim, _wide(x))
+    return _result(x, k.xp.cumprod(x, dim, _wide(x)))
 
 
 def cumprod(input: Tensor, dim: int) -> Tensor:
@@ -203,8 +215,8 @@ def cumprod(input: Tensor, dim: int) -> Tensor:
 def _cumsum(k, x, *, dim, reverse):
     """y[i] = the sum of x[j] over j <= i, or, reversed, over j >= i: each is the adjoint of the other."""
     if reverse:
-        return k.xp.flip(k.xp.cumsum(k.xp.flip(x, dim), dim), dim)
-    return k.xp.cumsum(x, dim, _wide(x))
+        return k.xp.flip(_result(x, k.xp.cumsum(k.xp.flip(x, dim), dim, _wide(x))), dim)
+    return _result(x, k.xp.cumsum(x, dim, _wide(x)))
 
 
 _cumsum.vjp("x")(lambda g, dim, reverse: _cumsum(g, dim=dim, reverse=not reverse))
@@ -222,8 +234,8 @@ def cumsum(input: Tensor, dim: int) -> Tensor:
 @op
 def _norm(k, x, *, axes, keepdim):
     """sqrt(sum of x^2) over `axes`."""
-    x = _real(x)
-    return k.xp.sqrt((x * x).sum(axes, keepdims=keepdim))
+    dtype, x = _real(x).dtype, _at_least_single(_real(x))
+    return k.xp.sqrt(_total(k, x * x, axes, keepdim)).astype(dtype, copy=False)
 
 
 def _norm_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple, keepdim: bool) -> Tensor:
@@ -410,7 +422,8 @@ def _logsumexp(k, x, *, axes, keepdim):
     top = x.max(axes, keepdims=True)
     top = k.xp.where(k.xp.isinf(top), 0, top).astype(x.dtype)  # x - top is NaN at an infinite top
     with np.errstate(divide="ignore"):  # log(0) = -inf is the right answer where every entry is -inf
-        out = k.xp.log(k.xp.exp(x - top).sum(axes, keepdims=True)) + top
+        total = _total(k, k.xp.exp(_at_least_single(x - top)), axes, True)
+        out = (k.xp.log(total) + top).astype(x.dtype, copy=False)
     return out if keepdim else out.squeeze(axes)
 
 

@@ -15,6 +15,8 @@ from .arrays import as_index, empty, inputs
 
 
 def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+    if x.dtype.itemsize < 4:  # half precision is added up in single
+        return sum(x.astype(np.float32), axes, scale).astype(x.dtype)
     (x,) = inputs("sum", x)
     lengths, shape = extents(x.shape, axes)
     if x.size == 0:

@@ -20,6 +20,8 @@ class Sums(Table):
         return y
 
     def sum(self, x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+        if x.dtype.itemsize < 4:  # half precision is added up in single
+            return self.sum(x.astype(np.float32), axes, scale).astype(x.dtype)
         (x,) = self._inputs("sum", x)
         lengths, shape = extents(x.shape, axes)
         if x.size == 0:

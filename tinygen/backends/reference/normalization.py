@@ -7,10 +7,18 @@ Absent: running statistics, which are the layer's; gradients of softmax, which o
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy import ndarray as Array
 
+from .adding import sum
 from .pointwise import into, leaky_relu, leaky_relu_backward
+
+
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    count = math.prod(x.shape[a] for a in axes)
+    return sum(x, axes, 1 / count if count else math.nan)
 
 
 def channel_norm(
@@ -20,9 +28,9 @@ def channel_norm(
 
     Behind it comes leaky_relu with this slope (1: nothing, 0: ReLU).
     """
-    mean = x.mean((0, 2))
+    mean = _mean(x, (0, 2))
     centred = x - mean[:, None]
-    rstd = 1 / np.sqrt((centred * centred).mean((0, 2)) + eps)
+    rstd = 1 / np.sqrt(_mean(centred * centred, (0, 2)) + x.dtype.type(eps))
     y = centred * (rstd * weight)[:, None] + bias[:, None]
     return y if slope == 1 else leaky_relu(y, slope), mean, rstd
 
@@ -38,7 +46,7 @@ def channel_norm_backward(
     h = (x - mean[:, None]) * rstd[:, None]
     if slope != 1:
         g = leaky_relu_backward(g, h * weight[:, None] + bias[:, None], slope)
-    gweight, gbias = (g * h).sum((0, 2)), g.sum((0, 2))
+    gweight, gbias = sum(g * h, (0, 2)), sum(g, (0, 2))
     count = max(1, x.shape[0] * x.shape[2])
     gx = (g - (gbias[:, None] + h * gweight[:, None]) / count) * (weight * rstd)[:, None]
     return into(out, gx), gweight, gbias
@@ -46,23 +54,23 @@ def channel_norm_backward(
 
 def row_norm(x: Array, eps: float) -> tuple[Array, Array]:
     """(y, rstd) of x (M, D): y = (x - mean) * rstd with statistics per row; rstd (M,)."""
-    centred = x - x.mean(1, keepdims=True)
-    rstd = 1 / np.sqrt((centred * centred).mean(1) + eps)
+    centred = x - _mean(x, (1,))[:, None]
+    rstd = 1 / np.sqrt(_mean(centred * centred, (1,)) + x.dtype.type(eps))
     return centred * rstd[:, None], rstd
 
 
 def row_norm_backward(g: Array, y: Array, rstd: Array) -> Array:
     """gx = rstd * (g - avg(g) - y * avg(g * y)), averages per row."""
-    return (g - g.mean(1, keepdims=True) - y * (g * y).mean(1, keepdims=True)) * rstd[:, None]
+    return (g - _mean(g, (1,))[:, None] - y * _mean(g * y, (1,))[:, None]) * rstd[:, None]
 
 
 def softmax(x: Array) -> Array:
     """exp(x) / sum(exp(x)) along the last axis."""
     e = np.exp(x - x.max(-1, keepdims=True, initial=-np.inf))
-    return e / e.sum(-1, keepdims=True)
+    return e / sum(e, (e.ndim - 1,))[..., None]
 
 
 def log_softmax(x: Array) -> Array:
     """x - log(sum(exp(x))) along the last axis."""
     centred = x - x.max(-1, keepdims=True, initial=-np.inf)
-    return centred - np.log(np.exp(centred).sum(-1, keepdims=True))
+    return centred - np.log(sum(np.exp(centred), (x.ndim - 1,)))[..., None]

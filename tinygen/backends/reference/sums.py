@@ -1,4 +1,4 @@
-"""Sums, added up in float64, and the losses that are one sum over a batch with its derivative.
+"""Losses that are one sum over a batch, with its derivative.
 
 Absent: means and variances, which ops compose of sums; softmax is in normalization.py.
 """
@@ -8,13 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray as Array
 
+from .adding import sum
 from .normalization import log_softmax, softmax
 from .pointwise import bce_with_logits, sigmoid
-
-
-def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
-    """scale * the sum of x over `axes`, added up in float64."""
-    return np.asarray(scale * x.sum(axes, np.float64), x.dtype)
 
 
 def squared_error(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:

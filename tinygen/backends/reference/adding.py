@@ -1,0 +1,11 @@
+"""Sums over axes, added up in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray as Array
+
+
+def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+    """scale * the sum of x over `axes`, added up in float64."""
+    return np.asarray(scale * x.sum(axes, np.float64), x.dtype)
