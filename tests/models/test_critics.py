@@ -122,3 +122,14 @@ def test_clipping_cuts_every_parameter_and_leaves_the_small_ones():
     assert any((abs(old) > 0.3).any() for old in before)
     clipped()(network)
     assert max(abs(p).max() for p in by_hand.arrays(network)) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan")])
+def test_a_senseless_weight_is_refused(value):
+    with pytest.raises(ValueError, match=f"weight must be at least 0, it is {value}; 10 is usual"):
+        gradient_penalty(value)
+    with pytest.raises(ValueError, match=f"clip must be above 0, it is {value}; 0.01 is usual"):
+        clipped(value)
+    with pytest.raises(ValueError, match="clip must be above 0"):
+        clipped(0.0)  # would set every weight to 0
+    gradient_penalty(0.0)  # no penalty: the plain game

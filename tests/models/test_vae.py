@@ -234,3 +234,10 @@ def test_one_optimizer_moves_encoder_decoder_and_likelihood_at_the_rate_given():
     before = [by_hand.learned(network) for network in step.networks().values()]
     step(by_hand.images(40))
     assert all(by_hand.all_moved(a, by_hand.learned(b)) for a, b in zip(before, step.networks().values()))
+
+
+@pytest.mark.parametrize("beta", [-1.0, float("nan")])
+def test_a_senseless_beta_is_refused(beta):
+    with pytest.raises(ValueError, match=f"beta weighs the KL term: it must be at least 0, it is {beta}"):
+        made(beta=beta)
+    made(beta=0.0)  # an autoencoder with noise in its codes

@@ -15,7 +15,14 @@ from tinygen import nn
 
 
 def clipped(limit: float = 0.01) -> Callable:
-    """A function of the critic: cuts each of its parameters to [-limit, limit]."""
+    """A function of the critic: cuts each of its parameters to [-limit, limit].
+
+    Raises ValueError where limit is not above 0.
+    """
+    if not limit > 0:
+        raise ValueError(
+            f"weights are cut to [-clip, clip]: clip must be above 0, it is {limit}; 0.01 is usual"
+        )
 
     def constrain(critic: nn.Module) -> None:
         for p in critic.parameters():
@@ -25,7 +32,14 @@ def clipped(limit: float = 0.01) -> Callable:
 
 
 def gradient_penalty(weight: float = 10.0) -> Callable:
-    """A function of (critic, real, fake): weight * mean (slope - 1)^2, to be differentiated again."""
+    """A function of (critic, real, fake): weight * mean (slope - 1)^2, to be differentiated again.
+
+    Raises ValueError where weight is below 0: such a term rewards steep slopes.
+    """
+    if not weight >= 0:
+        raise ValueError(
+            f"the penalty's weight must be at least 0, it is {weight}; 10 is usual"
+        )
     return lambda critic, real, fake: (
         weight * (slopes(critic, real, fake) - 1).square().mean()
     )

@@ -26,7 +26,10 @@ ACTIVE = 0.01  # variance of a latent's mean over the images, above which it is 
 
 
 class VAEStep(Step):
-    """One update. `encoder(x)` gives (mean, log variance), each (N, latent); `decoder(z)` gives logits."""
+    """One update. `encoder(x)` gives (mean, log variance), each (N, latent); `decoder(z)` gives logits.
+
+    Raises ValueError where beta is below 0.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,10 @@ class VAEStep(Step):
             decoder,
             likelihood,
         )
+        if not beta >= 0:
+            raise ValueError(
+                f"beta weighs the KL term: it must be at least 0, it is {beta}; its honest value is 1"
+            )
         self.latent, self.beta = latent, beta
         weights = chain(
             encoder.parameters(), decoder.parameters(), likelihood.parameters()
