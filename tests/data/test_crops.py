@@ -104,6 +104,7 @@ def fake_skimage(tmp_path, monkeypatch):
 def test_a_named_picture_comes_from_scikit_image(fake_skimage):
     brick = data.load("brick", size=16)
     assert brick.name == "brick" and brick.shape == (1, 16, 16) and (brick.train_images == 77).all()
+    assert brick.source.startswith("crops of skimage.data.brick(), one half to train")
     assert (data.load("Hubble_Deep_Field", size=8).train_images == 9).all()
     assert data.load("brick", channels=3, size=16).shape == (3, 16, 16)
     with pytest.raises(DataError, match=r"coins: not found in scikit-image \(ModuleNotFoundError: pooch\).*coins\.png"):
@@ -117,6 +118,7 @@ def test_local_files_come_first(fake_skimage, tmp_path, monkeypatch, file):
     monkeypatch.setenv("TINYGEN_DATA", str(tmp_path))
     brick = data.load("brick")
     assert brick.shape == (1, 64, 64) and (brick.train_images == 50).all()
+    assert f"crops of {tmp_path / file}, " in brick.source
 
 
 def test_without_scikit_image_the_error_says_what_to_install(tmp_path, monkeypatch):
@@ -138,3 +140,5 @@ def test_scikit_learns_photographs_need_nothing_more(monkeypatch):
     monkeypatch.delenv("TINYGEN_DATA", raising=False)
     flower = data.load("flower", size=32)
     assert flower.sha == crops(load_sample_image("flower.jpg"), 32).sha and flower.shape == (3, 32, 32)
+    assert "sklearn" in flower.source and "flower.jpg, one half" in flower.source
+    assert crops(numbered(64, 64), 16).source.startswith("crops of an array, ")

@@ -31,17 +31,17 @@ FOLDERS = ("textures", "photos")
 
 
 def crops(picture: str | os.PathLike[str] | np.ndarray, size: int = DEFAULT_SIZE, count: int = COUNT, seed: int = 0,
-          name: str | None = None) -> Dataset:
+          name: str | None = None, source: str = "an array") -> Dataset:
     """`count` training crops and a fifth as many test crops: uint8 (N, 1 or 3, size, size), a pure function of `seed`.
 
-    picture: a path, or uint8 (H, W) or (H, W, 3). Positions are uniform. Raises DataError where a half is smaller than
-    a crop, or the picture cannot be read.
+    picture: a path, or uint8 (H, W) or (H, W, 3), which is from `source`. Positions are uniform. Raises DataError where
+    a half is smaller than a crop, or the picture cannot be read.
     """
     check_size(size)
     if count < 1:
         raise DataError(f"crops: count must be at least 1; it is {count!r}")
     if isinstance(picture, np.ndarray):
-        pixels, source = picture, "an array"
+        pixels = picture
     else:
         path = Path(picture).expanduser()
         pixels, source = read_whole(path), str(path)
@@ -74,11 +74,15 @@ def _cut(planes: np.ndarray, size: int, count: int, draws: Draws) -> np.ndarray:
 
 def load_picture(name: str, size: int | None = None) -> Dataset:
     """Crops of a picture of NAMES, at `size` (64) pixels a side."""
-    return crops(named_picture(name), size or DEFAULT_SIZE, name=name)
+    pixels, source = named_picture(name)
+    return crops(pixels, size or DEFAULT_SIZE, name=name, source=source)
 
 
-def named_picture(name: str) -> np.ndarray:
-    """A picture of NAMES as uint8 (H, W) or (H, W, 3). DataError says every place that was looked at."""
+def named_picture(name: str) -> tuple[np.ndarray, str]:
+    """(pixels, source) of a picture of NAMES: uint8 (H, W) or (H, W, 3), and its path, or the package that ships it.
+
+    DataError says every place that was looked at.
+    """
     plain = name.replace("-", "_")
     looked = []
     root = os.environ.get("TINYGEN_DATA", "")
@@ -86,17 +90,18 @@ def named_picture(name: str) -> np.ndarray:
         for extension in EXTENSIONS:
             path = folder / f"{plain}{extension}"
             if path.is_file():
-                return read_whole(path)
+                return read_whole(path), str(path)
         looked.append(str(folder))
     if name in SCIKIT_LEARN:
-        return read_whole(_inside("sklearn", f"datasets/images/{plain}.jpg"))
+        path = _inside("sklearn", f"datasets/images/{plain}.jpg")
+        return read_whole(path), str(path)
     if find_spec("skimage") is None:
         raise DataError(f"{name}: not found in {', '.join(looked) or '$TINYGEN_DATA (not set)'}, and scikit-image, "
                         f"which ships it, is not installed: pip install 'tinygen[images]'")
     import skimage.data
 
     try:
-        return np.asarray(getattr(skimage.data, plain)())
+        return np.asarray(getattr(skimage.data, plain)()), f"skimage.data.{plain}()"
     except Exception as error:  # an older scikit-image lacks some, and fetches others: no network, no pooch
         places = ", ".join([*looked, "scikit-image"])
         raise DataError(f"{name}: not found in {places} ({type(error).__name__}: {error}); put {plain}.png into "
