@@ -107,7 +107,7 @@ def doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def check_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", help="a name, or the path of an image folder, .npz or .zip file, or idx folder")
+    parser.add_argument("data", help="a name, or a path: image folder, .npz or .zip file, idx folder, or one picture")
     _data_options(parser, data=False)
     parser.add_argument("--out", type=Path, help="also write a sheet of images there (default: <name>-sheet.png)")
 

@@ -65,6 +65,17 @@ def test_a_picture_from_a_file(tmp_path):
         crops(tmp_path / "none.png")
 
 
+def test_the_path_of_a_picture_is_a_data_set_of_crops(tmp_path):
+    Image.fromarray(numbered(200, 140)).save(tmp_path / "wall.PNG")
+    made = data.load(str(tmp_path / "wall.PNG"))
+    assert made.sha == crops(numbered(200, 140), 64).sha and made.name == "wall"
+    few = data.load(tmp_path / "wall.PNG", size=16, channels=1, limit=30)
+    assert few.shape == (1, 16, 16) and few.count() == 30
+    Image.fromarray(numbered(28, 28)).save(tmp_path / "digit.png")
+    with pytest.raises(DataError, match=r"28x28 pixels.*for a set of pictures, give the folder that holds them"):
+        data.load(tmp_path / "digit.png")
+
+
 def test_what_cannot_be_cut():
     with pytest.raises(DataError, match=r"40x100 pixels.*crops of 64x64; choose a size of at most 40"):
         crops(numbered(40, 100))

@@ -4,6 +4,7 @@
     data = load("mnist")                      # or "fashion-mnist"; found, or downloaded and verified
     data = load("~/pictures", size=32)        # a folder of images, any sizes, grey or colour
     data = load("mine.npz", channels=1)       # arrays; a folder of idx files; a .zip of images
+    data = load("wall.jpg", size=64)          # crops of one picture
     data = load("ring")                       # points; "gratings", "omniglot", "brick", ...: see KNOWN
     for x, y in data.batches(64, seed=0).epoch(0): ...
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from . import corruptions, crops, drawn, points, unpaired, varied
 from .batches import Batches
 from .dataset import Dataset, check_size
+from .folder import EXTENSIONS
 from .overview import contact_sheet, summary
 from .pixels import DataError, as_float, check_channels
 
@@ -37,11 +39,12 @@ _ALIASES = {"fashion": "fashion-mnist", "fashionmnist": "fashion-mnist"}
 def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, channels: int | None = None,
          limit: int | None = None, only: str | None = None, without: str | None = None,
          labels: int | None = None) -> Dataset:
-    """The data set of a name (`KNOWN`) or a path: image folder, .zip of images, .npz, folder of idx files.
+    """The data set of a name (`KNOWN`) or a path: image folder, .zip of images, .npz, idx files, or one picture.
 
     size: pixels a side, at least 8 (shorter side to size, then the centre); channels: 1 grey, 3 colour; limit: at most
     so many training and so many test images, always the same ones. Each is as in the source when None, but for a
-    folder of images, whose default `size` folder.py tells, and sets that are drawn or cut out, which come at that size.
+    folder of images, whose default `size` folder.py tells, and sets that are drawn or cut out (crops.py), which come at
+    that size.
 
     only, without: the training images of one class alone, or of all others; labels: keep those of so many training
     images, the others become -1 (see `Dataset`). In this order: only, without, limit, labels.
@@ -122,7 +125,7 @@ def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, chan
         guess = f" Did you mean {_ALIASES.get(near[0], near[0])!r}?" if near else ""
         raise DataError(f"no data set named {text!r}, and no file or folder at {path.absolute()}.{guess} "
                         f"Known: {', '.join(KNOWN)}; or give the path of an image folder, a .zip of images, an .npz "
-                        f"file, or a folder of idx files")
+                        f"file, a folder of idx files, or a picture to cut crops from")
     if path.suffix.lower() == ".npz":
         from .npz import load_npz
 
@@ -131,8 +134,14 @@ def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, chan
         from .archive import load_zip
 
         return load_zip(path, size=size, channels=channels, limit=limit)
+    if path.suffix.lower() in EXTENSIONS:
+        try:
+            return crops.crops(path, size or crops.DEFAULT_SIZE)
+        except DataError as error:
+            raise DataError(f"{error}; of one picture, crops are the data: for a set of pictures, give the folder that "
+                            f"holds them") from error
     remedy = {".npy": "np.savez('data.npz', images=array) and give that",
               ".gz": "give the folder that holds it", ".tgz": "unpack it and give the folder",
               ".tar": "unpack it and give the folder"}.get(path.suffix.lower(), "give the folder that holds the images")
-    raise DataError(f"{path}: data is an image folder, a .zip of images, an .npz file, or a folder of idx files, not a "
-                    f"{path.suffix or 'plain'} file; {remedy}")
+    raise DataError(f"{path}: data is an image folder, a .zip of images, an .npz file, a folder of idx files, or one "
+                    f"picture, not a {path.suffix or 'plain'} file; {remedy}")

@@ -32,7 +32,7 @@ def overview() -> str:
         lines += [f"  {r.name:<{width}}  {r.summary}" for r in recipes]
         lines += [f"  {s.name:<{width}}  study: {s.summary}" for s in studies]
     lines.append("train: tinygen train NAME    study: tinygen study NAME    all of one: tinygen list NAME")
-    lines.append(f"data (--data): {', '.join(KNOWN)}, or a path: image folder, .npz, .zip, idx files")
+    lines.append(f"data (--data): {', '.join(KNOWN)}, or a path: image folder, .npz, .zip, idx files, one picture")
     return "\n".join(lines)
 
 
