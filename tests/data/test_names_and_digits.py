@@ -123,6 +123,11 @@ def test_other_files_are_refused_with_a_remedy(tmp_path, name, remedy):
         data.load(tmp_path / name)
 
 
+def test_an_empty_name_is_not_the_present_folder():
+    with pytest.raises(DataError, match=r"the name of the data is empty; give .* such as digits"):
+        data.load("")
+
+
 def test_importing_data_loads_nothing_heavy():
     program = ("import sys, tinygen.data; tinygen.data.load('digits');"
                "print([m for m in ('sklearn', 'PIL', 'scipy', 'matplotlib', 'urllib.request') if m in sys.modules])")

@@ -14,7 +14,8 @@ from toys import Pressing, Toy, assert_equal, contents
 
 import tinygen as tg
 from tinygen import nn, optim, training
-from tinygen.recipes import RunError, load_run, open_run, recipe, samples, start
+from tinygen.errors import UserError
+from tinygen.recipes import RunError, load_run, open_run, recipe, reproduce, samples, start
 from tinygen.recipes.run import data_of, epochs_done, runs
 from tinygen.step import Step
 from tinygen.training import Display
@@ -154,6 +155,13 @@ def test_a_checkpoint_that_does_not_fit_is_said_in_one_line(use):
     with pytest.raises(RunError, match=r"run/checkpoint.safetensors: .*0\.weight") as error:
         use("run")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("use", [start, reproduce])
+def test_empty_data_are_not_the_recipe_s_own(use):
+    with pytest.raises(UserError, match="the name of the data is empty"):
+        use("vae", "", preset="tiny")
+    assert not Path("runs").exists()
 
 
 def test_data_that_changed_are_noticed(tmp_path):

@@ -51,6 +51,8 @@ def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, chann
 
     A name wins over a folder of that name: write ./mnist for the folder. Raises DataError.
     """
+    if name_or_path == "":  # which would be the present folder
+        raise DataError("the name of the data is empty; give one of data.KNOWN or a path, such as digits or ./pictures")
     if size is not None:
         check_size(size)
     if channels is not None:

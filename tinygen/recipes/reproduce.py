@@ -101,7 +101,7 @@ def reproduce(
             raise RunError(f"study {name}: figures of the tiny preset are not kept; leave out --save or --preset tiny")
         return _study(name, data, (0,) if seeds is None else seeds, preset == "tiny", save, say, file)
     recipe = find(name)
-    data = data or recipe.data
+    data = recipe.data if data is None else data
     before = kept_of(name, data, preset, file).get("metrics", {})
     found: dict[str, list[tuple[float, int]]] = {}
     for seed in (0, 1, 2) if seeds is None else seeds:

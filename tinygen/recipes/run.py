@@ -87,7 +87,7 @@ def start(
     not learned from.
     """
     recipe = find(name)
-    data = data or recipe.data
+    data = recipe.data if data is None else data
     if folder is not None and (Path(folder) / CHECKPOINT).exists():  # settings alone: a start that came to nothing
         command = f"tinygen resume {shlex.quote(str(folder))}"
         raise RunError(f"{folder} holds a run already; choose another --out, or go on with: {command}")
