@@ -11,6 +11,7 @@ from toys import Toy
 
 import tinygen as tg
 from tinygen import data
+from tinygen.errors import UserError
 from tinygen.recipes import Findings, RunError, find, prepare, recipe, reproduce, study
 from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
 from tinygen.recipes.reproduce import curve, expected, kept, kept_of, range_of
@@ -67,6 +68,14 @@ def test_what_is_kept(file):
     assert "cores" in entry["machine"] and entry["commit"]
     assert kept_of("toy", "digits", "cpu", file) == kept_of("toy", "mnist", "tiny", file) == {}
     assert not list(file.parent.glob("expected.*k"))  # the lock is gone
+
+
+def test_data_that_are_not_there_leave_no_folder(file, tmp_path):
+    with pytest.raises(UserError, match="no data set named 'nodata'"):
+        told("toy", "nodata", seeds=(0,), parent=tmp_path / "kept", file=file)
+    assert not (tmp_path / "kept").exists() and not (tmp_path / "runs").exists()
+    told("toy", seeds=(3,), preset="tiny", parent=tmp_path / "kept", file=file)
+    assert [p.name for p in (tmp_path / "kept").iterdir()] == ["reproduce-toy-digits-tiny-3-001"]
 
 
 def test_seeds_of_several_calls_stand_together(file):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinygen.data import Dataset
-from tinygen.training import Display, new_folder, read_log
+from tinygen.training import Display, read_log
 
 from .recipe import RECIPES, find
 from .run import OPTIONS, start
@@ -105,9 +105,11 @@ def reproduce(
     before = kept_of(name, data, preset, file).get("metrics", {})
     found: dict[str, list[tuple[float, int]]] = {}
     for seed in (0, 1, 2) if seeds is None else seeds:
-        folder = new_folder(Path(parent), f"reproduce-{name}-{Path(data).name}-{preset}-{seed}")
-        say(f"{name} on {data}, preset {preset}, seed {seed}: {folder}")
-        run = start(name, data, folder=folder, preset=preset, seed=seed, threads=threads, display=Display())
+        title = f"reproduce-{name}-{Path(data).name}-{preset}-{seed}"
+        run = start(
+            name, data, title=title, parent=parent, preset=preset, seed=seed, threads=threads, display=Display()
+        )  # fmt: skip
+        say(f"{name} on {data}, preset {preset}, seed {seed}: {run.folder}")
         began = time.process_time()
         run.fit()
         busy = time.process_time() - began

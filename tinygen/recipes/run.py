@@ -78,10 +78,12 @@ class RecipeRun(Run):
 
 def start(
     name: str, data: str | os.PathLike | None = None, *, folder: str | os.PathLike | None = None,
-    display: Display | None = None, preset: str = "cpu", keep: str | None = None, **options: Any,
+    title: str | None = None, parent: str | os.PathLike = "runs", display: Display | None = None, preset: str = "cpu",
+    keep: str | None = None, **options: Any,
 ) -> RecipeRun:  # fmt: skip
-    """A new run of a recipe, not yet trained, in runs/<name>-NNN or `folder`.
+    """A new run of a recipe, not yet trained, in <parent>/<title>-NNN or `folder`; the title is the recipe's name.
 
+    The folder is made last: what cannot be trained leaves none.
     `data`: a name or path (default: the recipe's); its options are those of `data.load`, further ones those of
     `prepare`. `keep`: "best", or "best:metric", keeps the best epoch on a tenth of the training images, which are then
     not learned from.
@@ -107,9 +109,9 @@ def start(
     batches = _batches(settings, dataset)  # the last that may fail: what fails leaves no folder
     if settings.keep is not None:
         settings.keep = _measured(settings.keep, step, Tensors(batches[2], settings.device))
-    with writing(folder or "runs"):
+    with writing(folder or parent):
         if folder is None:
-            folder = new_folder(Path("runs"), name)
+            folder = new_folder(Path(parent), title or name)
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_settings(Path(folder), settings)
         return _run(Path(folder), settings, step, dataset, batches, display, resume=False)
