@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import tinygen as tg
 from tinygen import nn, optim, training
 from tinygen.errors import UserError
 from tinygen.recipes import RunError, load_run, open_run, recipe, reproduce, samples, start
-from tinygen.recipes.run import data_of, epochs_done, runs
+from tinygen.recipes.run import data_of, epochs_done, runs, stand_on
+from tinygen.recipes.settings import read_settings
 from tinygen.step import Step
 from tinygen.training import Display
 from tinygen.training.log import read_log
@@ -210,6 +212,43 @@ def test_the_folder_of_the_data_is_remembered(tmp_path, monkeypatch):
     data_of(run.settings)
     assert looked == ["here", str(tmp_path / "here"), str(tmp_path / "here"), "there"]
     assert __import__("os").environ["TINYGEN_DATA"] == "there"
+
+
+@pytest.mark.parametrize("now", ["without", "of another", None])
+def test_data_are_found_where_they_were_though_another_folder_is_named_now(now, tmp_path, monkeypatch):
+    """A named picture lies in $TINYGEN_DATA/textures. So for a run that goes on, and for what is trained beside it."""
+    from PIL import Image
+
+    registered()
+    draw = np.random.default_rng(0)
+    for folder in ("then", "of another", "without"):
+        (tmp_path / folder / "textures").mkdir(parents=True)
+        if folder != "without":
+            picture = Image.fromarray(draw.integers(0, 256, (150, 150), np.uint8))
+            picture.save(tmp_path / folder / "textures" / "coins.png")
+    monkeypatch.setattr("tinygen.data.crops.find_spec", lambda name: None)  # no package ships it
+    monkeypatch.setenv("TINYGEN_DATA", str(tmp_path / "then"))
+    run = run_of("toy-base", "run", data="coins", size=8)
+    run.fit()
+    if now:
+        monkeypatch.setenv("TINYGEN_DATA", str(tmp_path / now))
+    else:
+        monkeypatch.delenv("TINYGEN_DATA")
+    assert data_of(run.settings).sha == run.dataset.sha
+    open_run("run", epochs=3).fit()
+    folder = stand_on("toy-base", run.settings.data, "tiny", None)
+    beside = read_settings(folder)
+    assert beside.data["folder"] == str(tmp_path / "then") == run.settings.data["folder"]
+    assert os.environ.get("TINYGEN_DATA") == (now and str(tmp_path / now))
+
+
+def test_data_that_are_in_neither_folder_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinygen.data.crops.find_spec", lambda name: None)
+    settings = run_of("vae", "run").settings
+    settings.data |= {"name": "coins", "folder": str(tmp_path / "then")}
+    monkeypatch.setenv("TINYGEN_DATA", str(tmp_path / "now"))
+    with pytest.raises(UserError, match=r"coins: not found in .*/now/textures"):
+        data_of(settings)
 
 
 @pytest.mark.parametrize("recipe", ["conv-vae", "dcgan"])

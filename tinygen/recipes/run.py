@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import tinygen as tg
-from tinygen.data import KNOWN, Dataset, load
+from tinygen.data import KNOWN, DataError, Dataset, load
 from tinygen.errors import UserError
 from tinygen.metrics.names import NAMES
 from tinygen.step import Step
@@ -197,11 +197,27 @@ def _weights(folder: Path, settings: Settings) -> str:
 
 
 def data_of(settings: Settings) -> Dataset:
-    """The data set of a run. The folder that $TINYGEN_DATA named then is looked into where none is named now."""
-    source = settings.data
+    """The data set of a run, from the folder that $TINYGEN_DATA names now, or else from the one that it named then."""
+    return _remembered(settings.data)[0]
+
+
+def _remembered(source: Mapping[str, Any]) -> tuple[Dataset, str | None]:
+    """(data set, its $TINYGEN_DATA) of what config.json holds: the first folder whose data are those of the run."""
     options = {option: source[option] for option in OPTIONS if source.get(option) is not None}
-    with _environment("TINYGEN_DATA", os.environ.get("TINYGEN_DATA") or source.get("folder")):
-        return load(source["name"], **options)
+    folders = [folder for folder in (os.environ.get("TINYGEN_DATA"), source.get("folder")) if folder]
+    found, errors = [], []
+    for folder in dict.fromkeys(folders or [None]):
+        try:
+            with _environment("TINYGEN_DATA", folder):
+                found.append((load(source["name"], **options), folder))
+        except DataError as error:
+            errors.append(error)
+        else:
+            if found[-1][0].sha == source["sha"]:
+                return found[-1]
+    if not found:
+        raise errors[0]
+    return found[0]  # others: whoever goes on with them says so
 
 
 def epochs_done(folder: str | os.PathLike) -> int:
@@ -238,8 +254,10 @@ def stand_on(
             (display or Display()).say(f"stands on {folder} ({settings.recipe}, seed {settings.seed})")
             return folder
     (display or Display()).say(f"needs a trained {base}, and there is none here: training one first")
-    options = {option: source.get(option) for option in OPTIONS} if source else {}
-    run = start(base, source["name"] if source else None, display=display, preset=preset, **options)
+    options: dict[str, Any] = {option: source.get(option) for option in OPTIONS} if source else {}
+    of_a_run = source is not None and "sha" in source  # whose data need not be where $TINYGEN_DATA says now
+    with _environment("TINYGEN_DATA", _remembered(source)[1] if source and of_a_run else None):
+        run = start(base, source["name"] if source else None, display=display, preset=preset, **options)
     try:
         run.fit()
     except Interrupted as error:
