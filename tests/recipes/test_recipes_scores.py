@@ -14,7 +14,7 @@ from tinygen import data, metrics
 from tinygen.data import Dataset
 from tinygen.recipes import find, samples, score
 from tinygen.recipes import scores as module
-from tinygen.recipes.baselines import Baseline
+from tinygen.recipes.baselines import Baseline, pca
 from tinygen.recipes.scores import baselines, unscored, watch
 from tinygen.step import Step
 
@@ -127,6 +127,14 @@ def test_baselines_are_fitted_on_training_images_and_judged_on_test_images():
     pca = ((rows - rows @ directions.T @ directions) ** 2).mean()
     assert found == {"mse": [("mse", "the mean image", pytest.approx(mean, rel=1e-4), False),
                              ("mse", "PCA of 5 numbers", pytest.approx(pca, rel=1e-3), False)]}  # fmt: skip
+
+
+def test_pca_has_as_many_numbers_as_the_argument_that_the_chapter_names(monkeypatch):
+    digits = data.load("digits", limit=50)
+    recipe = find("autoencoder")
+    monkeypatch.setitem(vars(recipe), "baselines", (pca("width"), pca("depth")))
+    found = baselines(recipe, digits, {"width": 3, "depth": 7, "latent": 5})["mse"]
+    assert [b.what for b in found] == ["PCA of 3 numbers", "PCA of 7 numbers"] and found[0].value > found[1].value
 
 
 def test_a_baseline_that_the_data_do_not_have_is_left_out():

@@ -22,7 +22,7 @@ from . import baselines
 from .recipe import Given, recipe
 from .study import Findings, Sheet, Trained, study
 
-TRIVIAL = (baselines.mean_image, baselines.pca)
+TRIVIAL = (baselines.mean_image, baselines.pca("latent"))
 
 
 @recipe(
