@@ -298,6 +298,7 @@ def _not_beaten(value: float, baseline: Any) -> str:
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    from tinygen.metrics.names import NAMES
     from tinygen.recipes import STUDIES, run_study
     from tinygen.training import Display
 
@@ -311,7 +312,8 @@ def _study(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     _print_table(findings.table)
     for name, value in findings.metrics.items():
-        print(f"  {name:<24} {value:>10.5g}")
+        unit = NAMES[name].unit if name in NAMES else ""
+        print(f"  {name:<24} {value:>10.5g}  {unit}".rstrip())
     print("look at:")
     for path in sorted(folder.iterdir()):
         print(f"  {path}")

@@ -13,6 +13,7 @@ from toys import Toy
 
 import tinygen as tg
 from tinygen.errors import SettingError
+from tinygen.metrics import NAMES
 from tinygen.recipes import STUDIES, Findings, RunError, find_study, recipe, run_study, start, study
 from tinygen.recipes.study import Sheet
 from tinygen.training import Display
@@ -171,6 +172,7 @@ def test_every_study_runs_from_nothing(name):
     assert findings.metrics and all(np.isfinite(v) for v in findings.metrics.values())
     assert all((folder / f"{title}.png").stat().st_size > 100 for title in findings.pictures)
     chosen = find_study(name)
+    assert set(findings.metrics) <= set(NAMES)  # so each has a title and a unit
     assert chosen.summary and chosen.lectures and set(chosen.arguments()) <= set(chosen.meanings)
 
 
@@ -180,6 +182,27 @@ def test_codes_of_images_without_labels():
     findings, folder, _ = told("codes", "run", arguments={"pairs": 2, "steps": 5})
     assert findings.metrics == {} and (folder / "codes.png").exists()
     assert size_of(folder / "interpolations.png") == (5 * 62 + 6, 2 * 62 + 6)
+
+
+@pytest.mark.parametrize("unseen", [0, 1, 10])
+def test_codes_have_no_neighbours_of_a_class_that_training_lacks(unseen):
+    """Ten classes to learn and ten to test; `unseen` of these are new, as all of Omniglot's are."""
+    images = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8)
+    labels = np.arange(40) % 10, np.arange(20) % 10 + unseen
+    np.savez("mine.npz", x_train=images[:40], y_train=labels[0], x_test=images[40:], y_test=labels[1])
+    start("autoencoder", "mine.npz", folder="run", preset="tiny").fit()
+    findings, _, _ = told("codes", "run")
+    assert set(findings.metrics) == (set() if unseen else {"nearest_neighbour", "codes", "queries"})
+    assert set(findings.pictures) == {"codes", "interpolations"}
+
+
+def test_codes_have_as_many_lines_as_were_asked_for_or_none():
+    start("autoencoder", folder="run", **TINY).fit()
+    findings, _, _ = told("codes", "run", arguments={"pairs": 5, "points": 10, "steps": 3})
+    assert len(findings.pictures["interpolations"].images) == 5 * 3
+    for pairs, points, most in ((500, 3, 1), (33, 2000, 32)):
+        with pytest.raises(RunError, match=f"{pairs} lines need .* {2 * pairs} test images.*at most pairs={most}"):
+            told("codes", "run", arguments={"pairs": pairs, "points": points})
 
 
 def test_a_run_of_the_same_kind_of_step_fits_unnamed_too():

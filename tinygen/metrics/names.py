@@ -73,6 +73,9 @@ _TABLE = [
     Metric("auroc", "AUROC", "area under the ROC curve", "high"),
     Metric("auprc", "AUPRC", "average precision", "high"),
     Metric("P@1", "precision at 1", "share of queries", "high"),
+    Metric("nearest_neighbour", "1-NN on codes", "share of queries", "high"),
+    Metric("codes", "codes to choose from", "training images", None),
+    Metric("queries", "queries", "test images", None),
     Metric("R@10", "recall at 10", "share of queries", "high"),
     Metric("MAP@R", "mean average precision at R", "mean over queries", "high"),
 ]
