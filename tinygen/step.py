@@ -36,7 +36,9 @@ class Captioned(NamedTuple):
 
 
 class Step:
-    """Base class of all updates; see the module."""
+    """Base class of all updates; see the module. `least_batch`: examples that one update needs."""
+
+    least_batch: int = 1
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
         """One update; its metrics as 0-d tensors, so that nothing waits for a GPU."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 
 import numpy as np
 import pytest
@@ -327,7 +328,7 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 33, 47)]
 def works_or_refuses(recipe, place, folder, limit=None):
     """Trains, samples and resumes on any data; or says in one line what does not fit."""
     try:
-        run = tiny(recipe, folder, place, limit=limit, batch_size=8)
+        run = tiny(recipe, folder, place, limit=limit, batch_size=12)
     except UserError as error:
         text = str(error)
         assert "\n" not in text and ("labels" in text or "shape" in text or "pixels" in text), text
@@ -351,6 +352,28 @@ def test_any_images_train_or_are_refused(recipe, shape, labels, tmp_path):
         content["labels"] = np.arange(24) % 3
     np.savez(tmp_path / "mine.npz", **content)
     works_or_refuses(recipe, tmp_path / "mine.npz", tmp_path / "run")
+
+
+FEW = [(name, batch, rounds) for name in RECIPES for batch in (1, 2, 3)
+       for rounds in (None, 1, 2, 32) if rounds is None or "rounds" in find(name).arguments()]  # fmt: skip
+
+
+@pytest.mark.parametrize(("recipe", "batch", "rounds"), FEW)
+def test_any_batch_trains_or_is_refused(recipe, batch, rounds, tmp_path):
+    """Few examples a step, or few in all; a batch is shared by the rounds of a game."""
+    for few in ({"batch_size": batch, "limit": 6}, {"limit": batch}):
+        folder = tmp_path / f"{len(few)}"
+        try:
+            run = tiny(recipe, folder, arguments={"rounds": rounds} if rounds else {}, **few)
+        except UserError as error:
+            asked = few.get("batch_size", BATCH)
+            needed = 2 * (rounds or find(recipe).defaults().get("rounds", 1))
+            assert re.search(f"batch of {min(asked, few['limit'])}, .*needs {needed} .* at least {needed}", str(error))
+            assert "\n" not in str(error) and not folder.exists() and needed > batch
+            continue
+        run.fit(1)
+        line = next(line for line in read_log(folder / "log.jsonl") if "test" in line)
+        assert np.isfinite(list(line["train"].values())).all()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -49,6 +49,7 @@ class GANStep(Step):
         self.generator, self.discriminator = generator, discriminator
         self.game, self.penalty, self.constrain = game, penalty, constrain
         self.latent, self.rounds = latent, rounds
+        self.least_batch = 2 * rounds  # one alone has no statistics to normalise by
         self.generator_optimizer = optimizer(generator.parameters(), lr=lr)
         self.discriminator_optimizer = optimizer(
             discriminator.parameters(), lr=lr if d_lr is None else d_lr

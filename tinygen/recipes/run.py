@@ -109,6 +109,7 @@ def start(
     batches = _batches(settings, dataset)  # the last that may fail: what fails leaves no folder
     if settings.keep is not None:
         settings.keep = _measured(settings.keep, step, Tensors(batches[2], settings.device))
+    _check_batch(settings, step, batches[0])
     with writing(folder or parent):
         if folder is None:
             folder = new_folder(Path(parent), title or name)
@@ -308,6 +309,20 @@ def _batches(settings: Settings, dataset: Dataset) -> tuple[Any, Any, Any]:
     size = TEST_BATCH[len(dataset.shape)]
     test = dataset.batches(min(size, dataset.count("test")), split="test")  # shuffled: files come in an order
     return train, test, held and held.batches(min(size, held.count("train")), shuffle=False)
+
+
+def _check_batch(settings: Settings, step: Step, batches: Any) -> None:
+    """Raises RunError where the smallest batch of an epoch has too few examples for one update."""
+    least, rest = step.least_batch, 0 if settings.drop_last else batches.count % batches.batch_size
+    smallest = rest or batches.batch_size
+    if smallest >= least:
+        return
+    remedy = f"give --batch-size of at least {least}"
+    if batches.count < least:
+        remedy = f"there are {batches.count} to learn from, give at least {least} (--limit, --data)"
+    elif rest:
+        remedy = f"the last batch is the rest of {batches.count}, give another --batch-size"
+    raise RunError(f"{settings.recipe}: batch of {smallest}, and one update needs {least} examples: {remedy}")
 
 
 def _run(
