@@ -185,6 +185,11 @@ def test_what_is_known_of_a_recipe(file, monkeypatch):
     text = describe_recipe("toy")
     assert "reached on digits, preset tiny, in " in text and " of processor time (seeds 0, 1; 1 thread," in text
     assert "mse over the training: " in text and "passes from" in text
+    content = json.loads(file.read_text())
+    content["recipes"]["toy"]["digits"]["tiny"]["metrics"]["mse"]["values"] = [2.0, 2.5]
+    file.write_text(json.dumps(content))
+    mse = next(line for line in describe_recipe("toy").splitlines() if line.startswith("  mse  "))
+    assert mse.split()[1] == "2.25" and mse.endswith("passes from 1.5 to 3")
     rows = table().splitlines()
     assert rows[0].startswith("| recipe | data |") and rows[2].startswith("| `toy` (tiny) | digits | squared error ")
     assert len(rows) == 3 and all(row.count("|") == 6 for row in rows)

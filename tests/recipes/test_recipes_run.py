@@ -273,6 +273,18 @@ def test_test_figures_are_of_the_test_images():
     assert np.array_equal(order(np.concatenate(shown)), order(run.dataset.floats("test")))
 
 
+def test_the_first_test_batch_is_of_all_classes_though_files_come_in_order(monkeypatch):
+    """Pictures are of the first test batch, and files are sorted by class."""
+    monkeypatch.setattr("tinygen.recipes.run.TEST_BATCH", {3: 20})
+    draw, labels = np.random.default_rng(0), np.repeat(np.arange(10), 20)
+    images = draw.integers(0, 256, (200, 1, 8, 8), np.uint8)
+    np.savez("sorted.npz", images=images, labels=labels, test_images=images, test_labels=labels)
+    run = run_of("lenet", "run", data="sorted.npz", limit=200)
+    assert len(set(run.test.batches.at(0, 0)[1])) > 5
+    run.save()
+    assert np.array_equal(run.test.batches.at(0, 0)[0], open_run("run").test.batches.at(0, 0)[0])
+
+
 # ---------------------------------------------------------------------------------- standing on another run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,54 @@ def test_baselines_are_fitted_on_training_images_and_judged_on_test_images():
     pca = ((rows - rows @ directions.T @ directions) ** 2).mean()
     assert found == {"mse": [("mse", "the mean image", pytest.approx(mean, rel=1e-4), False),
                              ("mse", "PCA of 5 numbers", pytest.approx(pca, rel=1e-3), False)]}  # fmt: skip
+
+
+LEVELS = (0.2, 0.6)  # of the training images, half of them each: mean 0.4, variance 0.04
+CHECKERS = np.where(np.indices((8, 8)).sum(0) % 2, 0.1, 0.7)  # 0.4 and 0.3 beside it, orthogonal to what training has
+TRAIN = np.repeat(LEVELS, 20)[:, None, None, None] * np.ones((1, 8, 8))
+TEST = np.concatenate([np.full((10, 1, 8, 8), 0.9), np.tile(CHECKERS, (10, 1, 1, 1))])
+TOY = Dataset("toy", TRAIN.astype("f4"), np.repeat([0, 1, 1, 2], 10), TEST.astype("f4"), np.repeat([0, 1], [15, 5]),
+              ("a", "b", "c"))  # fmt: skip
+MSE = (0.5**2 + 0.3**2) / 2  # of the mean training image
+MEAN = TEST.mean()
+
+
+def entropy(p):
+    return -p * math.log(p) - (1 - p) * math.log(1 - p)
+
+
+KNOWN = [
+    ("autoencoder", {"latent": 1}, "mse", "the mean image", MSE),
+    ("autoencoder", {"latent": 1}, "mse", "PCA of 1 numbers", 0.3**2 / 2),
+    ("vae", {"likelihood": "bernoulli"}, "loss", "the mean image",
+     -64 * (MEAN * math.log(0.4) + (1 - MEAN) * math.log(0.6))),
+    ("vae", {"likelihood": "bernoulli"}, "loss", "floor of grey images",
+     64 * (entropy(0.9) / 2 + entropy(0.1) / 4 + entropy(0.7) / 4)),
+    ("conv-vae", {"likelihood": "gaussian"}, "loss", "the mean image",
+     32 * (math.log(2 * math.pi * 0.04) + MSE / 0.04)),
+    ("lenet", {}, "accuracy", "the largest class", 5 / 20),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arguments", "metric", "what", "value"), KNOWN)
+def test_a_baseline_of_known_data_is_what_it_is_by_hand(name, arguments, metric, what, value):
+    """Every figure would be another one, were it fitted on the test images or judged on the training images."""
+    found = {b.what: b for b in baselines(find(name), TOY, arguments)[metric]}
+    assert found[what].metric == metric and found[what].value == pytest.approx(value, rel=1e-4)
+    assert found[what].floor is what.startswith("floor")
+
+
+def test_the_floor_of_samples_is_the_distance_of_training_images_from_test_images():
+    digits = data.load("digits", limit=200)
+    (found,) = baselines(find("dcgan"), digits, {})["cfid"]
+    moments = [
+        (rows.mean(0), np.cov(rows, rowvar=False))
+        for rows in (metrics.features(digits.floats(split))[0].astype(float) for split in ("train", "test"))
+    ]
+    assert found.value == pytest.approx(metrics.frechet_distance(*moments[0], *moments[1]), rel=1e-3)
+    assert found.floor and found.value > 5
+    one = Dataset("one", digits.train_images, None, digits.train_images, None)
+    assert baselines(find("dcgan"), one, {})["cfid"][0].value == pytest.approx(0, abs=1e-3)
 
 
 def test_pca_has_as_many_numbers_as_the_argument_that_the_chapter_names(monkeypatch):

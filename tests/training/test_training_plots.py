@@ -30,6 +30,7 @@ def test_curves_have_titles_units_and_the_way_that_is_good(tmp_path, monkeypatch
     loss = axes["loss ↓"]
     assert loss.get_ylabel() == "nats per image" and loss.get_xlabel() == "epochs"
     curves = {line.get_label(): line for line in loss.get_lines()}
+    assert curves["train"].get_color() == "tab:blue" and curves["test"].get_color() == "tab:orange"
     assert list(curves["train"].get_ydata()) == [2 / e for e in range(1, 6)]  # the epoch's mean is not drawn again
     assert list(curves["test"].get_ydata()) == [3 / e for e in range(1, 6)]
     assert list(curves["test"].get_xdata()) == [1, 2, 3, 4, 5]
