@@ -8,7 +8,7 @@ import pytest
 import tinygen as tg
 from tinygen import optim
 from tinygen.models import Bernoulli, Gaussian
-from tinygen.recipes import autoencoders, gans, vaes
+from tinygen.recipes import autoencoders, classifiers, gans, vaes
 from tinygen.recipes.recipe import Given
 
 GIVEN = Given((1, 8, 8), tuple("0123456789"), 10)
@@ -63,6 +63,15 @@ def test_a_game_is_that_of_its_paper(recipe, given, options, losses, optimizer, 
         assert type(player) is optimizer and (betas is None or player.param_groups[0]["betas"] == betas)
     assert bool(step.constrain) is (recipe is gans.wgan)
     assert bool(step.penalty) is (recipe in (gans.wgan_gp, gans.wgan_gp_ring))
+
+
+def test_the_learning_rate_of_lenet_falls_to_0():
+    step = classifiers.lenet(GIVEN, lr=0.5)
+    rates = []
+    for _ in range(GIVEN.steps + 1):
+        rates.append(step.optimizer.param_groups[0]["lr"])
+        step.schedule.step()
+    assert rates == pytest.approx([0.5 * (1 - t / 10) for t in range(11)])
 
 
 def test_the_default_likelihood_is_bernoulli():

@@ -18,6 +18,7 @@ from tinygen.errors import UserError
 from tinygen.metrics import NAMES
 from tinygen.recipes import RECIPES, RunError, find, load_run, open_run, samples, score, start
 from tinygen.recipes import run as runs
+from tinygen.recipes.settings import annotation
 from tinygen.step import Captioned
 from tinygen.training import Tensors, aside, evaluate
 from tinygen.training.log import read_log
@@ -277,6 +278,50 @@ def test_options_reach_the_optimizers(recipe, tmp_path):
     assert rates == sorted([0.0123] * (len(groups) - ("d_lr" in given)) + [0.0321] * ("d_lr" in given))
     if "betas" in given:
         assert all(tuple(group["betas"]) == (0.25, 0.75) for group in groups)
+
+
+def others(name, argument, value):
+    """Other values of an argument: a sequence with one number changed, each in its turn; every other known word."""
+    kind = annotation(find(name).arguments()[argument])
+    if kind.startswith(("Sequence", "tuple")):
+        changed = [v + 1 if isinstance(v, int) else v / 2 for v in value]
+        return [[*value[:i], changed[i], *value[i + 1 :]] for i in range(len(value))]
+    if kind.startswith("str"):
+        with pytest.raises(UserError, match="Known: ") as refused:
+            tiny(name, "refused", arguments={argument: "nothing of that name"})
+        return [word for word in str(refused.value).partition("Known: ")[2].split(", ") if word != value]
+    return [value + 1] if kind == "int" else [0.25 if not value else value / 2]
+
+
+def after_two_updates(name, folder, arguments):
+    """(shapes of each network's weights, everything that two updates leave in metrics and weights)."""
+    run = tiny(name, folder, arguments=arguments)
+    tg.manual_seed(0)
+    batch = training.to_tensors(run.batches.at(0, 0))
+    metrics = [v for _ in range(2) for v in run.step(batch).values()]
+    shapes = {key: [p.shape for p in network.parameters()] for key, network in run.step.networks().items()}
+    return shapes, [v.numpy().tobytes() for v in values([*metrics, *parameters(run.step)])]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_argument_reaches_what_it_names(recipe, tmp_path, monkeypatch):
+    """Another value gives other weights; another width gives another shape to every network that has layers."""
+    monkeypatch.chdir(tmp_path)
+    used = tiny(recipe, "used").settings.arguments
+    two = {name: [3, 5] for name in used if annotation(find(recipe).arguments()[name]).startswith("Sequence")}
+    used |= two  # a preset may have one width alone
+    shapes, results = after_two_updates(recipe, "as it is", used)
+    assert (shapes, results) == after_two_updates(recipe, "again", used)
+    layered = {key for key, found in shapes.items() if any(len(shape) > 1 for shape in found)}
+    assert layered
+    for name, value in used.items():
+        alternatives = others(recipe, name, value)
+        assert alternatives
+        for i, other in enumerate(alternatives):
+            new_shapes, new_results = after_two_updates(recipe, f"{name} {i}", used | {name: other})
+            assert new_results != results, f"{name}={other} changes nothing"
+            same = {key for key in layered if new_shapes[key] == shapes[key]} if name in two else set()
+            assert not same, f"{name}={other} does not reach {same}"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
