@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from toys import Toy
 
 import tinygen as tg
 from tinygen import data
+from tinygen.data import Dataset
 from tinygen.errors import UserError
-from tinygen.recipes import Findings, RunError, find, prepare, recipe, reproduce, study
+from tinygen.recipes import RECIPES, Findings, RunError, find, prepare, recipe, reproduce, study
 from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
 from tinygen.recipes.reproduce import curve, expected, kept, kept_of, range_of
 
@@ -193,6 +195,24 @@ def test_what_is_known_of_a_recipe(file, monkeypatch):
     rows = table().splitlines()
     assert rows[0].startswith("| recipe | data |") and rows[2].startswith("| `toy` (tiny) | digits | squared error ")
     assert len(rows) == 3 and all(row.count("|") == 6 for row in rows)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_preset_is_said_to_change_is_what_it_changes(name):
+    """Against the settings of a run: every value that is listed holds there, and none that holds is left out."""
+    chosen = find(name)
+    digits = data.load("digits", limit=700)
+    large = Dataset("large", *(np.zeros((700, 1, 28, 28), "f4"), np.zeros(700, int)) * 2, ("one",))
+    plain = {"epochs": chosen.epochs, "batch_size": chosen.batch_size} | chosen.defaults()
+    titles = {"images below 16 pixels": (digits, "cpu"), "--preset gpu": (large, "gpu")}
+    for title, (dataset, preset) in (titles | {"--preset tiny": (large, "tiny")}).items():
+        line = next((x for x in describe_recipe(name).splitlines() if x.startswith(f"  {title}: ")), "")
+        said = {key: json.loads(value) for key, value in re.findall(r"(\w+) (\[.*?\]|[^,]+)", line.partition(": ")[2])}
+        limit = said.pop("limit", None)
+        assert limit == (64 if preset == "tiny" else None)
+        settings = prepare(chosen, dataset, {"name": "digits", "limit": 700}, preset=preset, device="cpu")
+        found = {"epochs": settings.epochs, "batch_size": settings.batch_size} | settings.arguments
+        assert json.loads(json.dumps(found)) == json.loads(json.dumps(plain)) | said, title
 
 
 def test_what_there_is_is_listed_by_chapter(file):

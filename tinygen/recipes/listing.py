@@ -15,7 +15,7 @@ from tinygen.training import duration
 
 from .recipe import RECIPES, Recipe, find
 from .reproduce import kept, range_of
-from .settings import annotation
+from .settings import SMALL, TINY, TINY_LIMIT, annotation
 from .study import STUDIES, find_study
 
 
@@ -43,7 +43,7 @@ def describe_recipe(name: str) -> str:
     lectures = ", ".join(map(str, recipe.lectures))
     lines = [f"{name}: {recipe.summary}", f"  lectures {lectures}; built in {where}; data {recipe.data}"]
     lines.append(f"  {recipe.epochs} epochs, {recipe.batch_size} examples a step")
-    lines += [f"  {title}: {_words(values)}" for title, values in _presets(recipe) if values]
+    lines += [f"  {title}: {_words(values)}" for title, values in presets(recipe).items() if values]
     lines.append("arguments (--set NAME=VALUE):")
     for argument, parameter in recipe.arguments().items():
         default = json.dumps(parameter.default)
@@ -60,8 +60,13 @@ def _ordered(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return sorted(metrics.items(), key=lambda item: order.index(item[0]) if item[0] in NAMES else len(order))
 
 
-def _presets(recipe: Recipe) -> list[tuple[str, Mapping[str, Any]]]:
-    return [("images below 16 pixels", recipe.small), ("--preset gpu", recipe.gpu), ("--preset tiny", recipe.tiny)]
+def presets(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """{title: what differs there}: only what the recipe has, and of tiny also what is tiny for every recipe."""
+    small, gpu, tiny = ({**plan, **values} for plan, values in map(recipe.preset, ("small", "gpu", "tiny")))
+    return {
+        f"images below {SMALL} pixels": small, "--preset gpu": gpu,
+        "--preset tiny": {**TINY, "limit": TINY_LIMIT, **tiny},
+    }  # fmt: skip
 
 
 def _words(values: Mapping[str, Any]) -> str:
