@@ -126,6 +126,8 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _go(run: Any) -> int:
     """Trains, with a head that says what and a foot that says where everything is."""
+    from tinygen.recipes import find
+    from tinygen.recipes.listing import further
     from tinygen.training import Interrupted, duration
 
     settings, step, folder = run.settings, run.step, _quoted(run.folder)
@@ -151,16 +153,9 @@ def _go(run: Any) -> int:
     for picture in pictures:
         print(f"  {picture}")
     print("and go on with:")
-    for command in _further(run.step, folder, settings.epochs):
+    for command in [*further(find(settings.recipe), folder), f"tinygen resume {folder} --epochs {2 * settings.epochs}"]:
         print(f"  {command}")
     return 0
-
-
-def _further(step: Any, folder: str, epochs: int) -> list[str]:
-    """The commands that make sense for a trained run."""
-    commands = [f"tinygen sample {folder} -n 64 --seed 1"] if step.offers("sample") else []
-    commands += [f"tinygen apply {folder} picture.png"] if step.offers("apply") else []
-    return [*commands, f"tinygen evaluate {folder}", f"tinygen resume {folder} --epochs {2 * epochs}"]
 
 
 # ---------------------------------------------------------------------------------- what was trained

@@ -68,9 +68,10 @@ class Step:
         """What the means over an epoch say about the training, in plain words."""
         return None
 
-    def offers(self, name: str) -> bool:
+    @classmethod
+    def offers(cls, name: str) -> bool:
         """Whether the Step itself answers `name`, and not this base class."""
-        return getattr(type(self), name) is not getattr(Step, name)
+        return getattr(cls, name) is not getattr(Step, name)
 
     def parts(self) -> dict[str, Any]:
         """What is saved with the Step: every attribute that has a state, under its name."""

@@ -7,8 +7,10 @@ from toys import Toy
 
 from tinygen import data
 from tinygen.errors import SettingError
+from tinygen.models import VAEStep
 from tinygen.recipes import RECIPES, find, prepare, recipe
 from tinygen.recipes.recipe import meanings
+from tinygen.step import Step
 
 
 def build_toy_base(given, width: int = 3, lr: float = 0.1):
@@ -104,3 +106,17 @@ def test_presets_come_over_each_other(preset, size, expected):
     settings = prepare(find("build-toy-base"), dataset, {"name": "digits", "limit": 50}, preset=preset, device="cpu")
     found = settings.arguments | {"epochs": settings.epochs, "batch_size": settings.batch_size}
     assert found == expected
+
+
+def test_the_kind_of_a_recipe_is_what_its_function_returns():
+    @recipe("annotated")
+    def annotated(given) -> Toy: ...
+
+    @recipe("of a name that is not there")
+    def unknown(given) -> Missing: ...  # noqa: F821
+
+    @recipe("says nothing")
+    def silent(given): ...
+
+    assert [find(name).kind for name in ("annotated", "unknown", "silent")] == [Toy, Step, Step]
+    assert find("vae").kind is VAEStep

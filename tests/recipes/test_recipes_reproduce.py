@@ -14,9 +14,10 @@ import tinygen as tg
 from tinygen import data
 from tinygen.data import Dataset
 from tinygen.errors import UserError
-from tinygen.recipes import RECIPES, Findings, RunError, find, prepare, recipe, reproduce, study
+from tinygen.recipes import RECIPES, STUDIES, Findings, RunError, find, prepare, recipe, reproduce, study
 from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
 from tinygen.recipes.reproduce import curve, expected, kept, kept_of, range_of
+from tinygen.recipes.run import build
 
 
 @pytest.fixture
@@ -213,6 +214,23 @@ def test_what_a_preset_is_said_to_change_is_what_it_changes(name):
         settings = prepare(chosen, dataset, {"name": "digits", "limit": 700}, preset=preset, device="cpu")
         found = {"epochs": settings.epochs, "batch_size": settings.batch_size} | settings.arguments
         assert json.loads(json.dumps(found)) == json.loads(json.dumps(plain)) | said, title
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_can_be_done_with_a_run_is_listed(name):
+    """As the Step that is built offers it, and as the studies take it."""
+    chosen = find(name)
+    dataset = data.load(chosen.data, limit=64)
+    step = build(prepare(chosen, dataset, {"name": chosen.data, "limit": 64}, preset="tiny"))
+    lines = describe_recipe(name).partition("then:\n")[2].splitlines()
+    assert type(step) is chosen.kind
+    for option, command in (("sample", "sample RUN -n 64 --seed 1"), ("apply", "apply RUN picture.png")):
+        line = f"  tinygen {command}".replace("RUN", f"runs/{name}-001")
+        assert (line in lines) == step.offers(option), option
+    assert f"  tinygen evaluate runs/{name}-001" in lines and f"  tinygen train {name}" in lines[0]
+    same = [other.name for other in RECIPES.values() if other.kind is chosen.kind or other.family == chosen.family]
+    looks = [one.name for one in STUDIES.values() if one.on and one.on[0] in same]
+    assert [x for x in lines if " study " in x] == [f"  tinygen study {one} runs/{name}-001" for one in looks]
 
 
 def test_what_there_is_is_listed_by_chapter(file):

@@ -16,7 +16,7 @@ from tinygen.training import duration
 from .recipe import RECIPES, Recipe, find
 from .reproduce import kept, range_of
 from .settings import SMALL, TINY, TINY_LIMIT, annotation
-from .study import STUDIES, find_study
+from .study import STUDIES, find_study, fits
 
 
 def overview() -> str:
@@ -50,8 +50,17 @@ def describe_recipe(name: str) -> str:
         lines.append(f"  {argument + '=' + default:<28} {recipe.meanings.get(argument, '')} ({annotation(parameter)})")
     lines += _reached(kept()["recipes"].get(name, {}))
     data = "" if recipe.data == "digits" else f"    # on {recipe.data}"
-    lines += ["then:", f"  tinygen train {name}{data}", f"  tinygen reproduce {name}"]
-    return "\n".join(lines)
+    lines += ["then:", f"  tinygen train {name}{data}"]
+    lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001")]
+    return "\n".join([*lines, f"  tinygen reproduce {name}"])
+
+
+def further(recipe: Recipe, folder: str) -> list[str]:
+    """The commands that look at a run of a recipe: what its Step offers, its figures, the studies that it fits."""
+    commands = [f"tinygen sample {folder} -n 64 --seed 1"] if recipe.kind.offers("sample") else []
+    commands += [f"tinygen apply {folder} picture.png"] if recipe.kind.offers("apply") else []
+    studies = [one.name for one in STUDIES.values() if one.on and fits(recipe, find(one.on[0]))]
+    return [*commands, f"tinygen evaluate {folder}", *(f"tinygen study {name} {folder}" for name in studies)]
 
 
 def _ordered(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:

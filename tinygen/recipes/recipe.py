@@ -18,7 +18,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from tinygen.errors import SettingError
 from tinygen.step import Step
@@ -72,6 +72,14 @@ class Recipe:
     def defaults(self) -> dict[str, Any]:
         """The arguments' values where nothing is set."""
         return {name: p.default for name, p in self.arguments().items()}
+
+    @property
+    def kind(self) -> type[Step]:
+        """The class of the Step, as the function's annotation says; Step where it says nothing."""
+        try:
+            return get_type_hints(self.build).get("return", Step)
+        except NameError:  # a name that is imported for the type checker alone
+            return Step
 
     def preset(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """(plan, arguments) of the preset "small", "gpu" or "tiny"."""

@@ -118,7 +118,7 @@ def run_study(
         _check_fits(chosen, folders[0])
     source = read_settings(folders[0]).data if folders else {"name": data} if data is not None else None
     for base in chosen.on[len(folders) :]:
-        folders.append(stand_on(base, source, preset, display, _fits))
+        folders.append(stand_on(base, source, preset, display, fits))
         source = source or read_settings(folders[0]).data  # all of them on the same data
     trained = []
     for one in folders:
@@ -154,11 +154,11 @@ def _save(content: Any, path: Path) -> None:
 
 def _check_fits(chosen: Study, folder: Path) -> None:
     recipe = read_settings(folder).recipe
-    if not _fits(find(recipe), find(chosen.on[0])):
+    if not fits(find(recipe), find(chosen.on[0])):
         raise RunError(f"study {chosen.name} looks at a run of {chosen.on[0]}; {folder} is one of {recipe}")
 
 
-def _fits(one: Recipe, other: Recipe) -> bool:
+def fits(one: Recipe, other: Recipe) -> bool:
     """Whether two recipes are of one family, or build the same kind of Step, as their functions' annotations say."""
     kinds = [inspect.signature(recipe.build).return_annotation for recipe in (one, other)]
     return one.family == other.family or kinds[0] == kinds[1] is not inspect.Signature.empty
