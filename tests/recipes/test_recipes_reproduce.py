@@ -45,7 +45,7 @@ def test_the_range_of_kept_values():
 def test_what_is_saved_is_reached_again_and_what_is_changed_is_not(file):
     first, lines = told("toy", seeds=(0, 1), preset="tiny", save=True, file=file)
     assert first.passes and any("nothing kept" in line for line in lines)
-    assert lines[-1].startswith("NOTHING TO COMPARE WITH")  # what is compared with nothing is no PASS
+    assert lines[-1] == "NOTHING TO COMPARE WITH: no figure of toy is kept for digits, preset tiny"  # no PASS
     again, lines = told("toy", seeds=(0, 1), preset="tiny", file=file)
     assert again.passes and lines[-1] == "PASS" and any(line.endswith(": PASS") for line in lines)
     assert [f.values for f in again.figures] == [f.values for f in first.figures]
@@ -92,11 +92,17 @@ def test_seeds_of_several_calls_stand_together(file):
     assert again["seeds"] == [0, 7] and again["metrics"] == entry["metrics"] and len(again["seconds"]) == 2
 
 
-def test_own_data_are_kept_under_their_path(file, tmp_path):
+def test_own_data_are_kept_under_their_path(file, tmp_path, monkeypatch):
     np.savez(tmp_path / "my data.npz", images=np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), np.uint8))
     place = str(tmp_path / "my data.npz")
     told("toy", place, seeds=(0,), preset="tiny", save=True, file=file)
-    assert kept_of("toy", place, "tiny", file)["command"] == f"tinygen reproduce toy --data '{place}' --preset tiny"
+    command = f"tinygen reproduce toy --data '{place}' --preset tiny"
+    assert kept_of("toy", place, "tiny", file)["command"] == command
+    result, lines = told("toy", seeds=(0,), preset="tiny", file=file)  # on other data
+    missing = f"no figure of toy is kept for digits, preset tiny; figures are kept for: {command}"
+    assert result.passes and lines[0] == f"note: {missing}" and lines[-1] == f"NOTHING TO COMPARE WITH: {missing}"
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: kept(file))
+    assert describe_recipe("toy").endswith(f"  {command}")  # and no command that compares with nothing
 
 
 def test_a_tiny_study_is_tiny(file):
@@ -110,7 +116,7 @@ def test_a_tiny_study_is_tiny(file):
         told("tiny-or-not", preset="tiny", save=True, file=file)
 
 
-def test_a_study_has_one_value(file):
+def test_a_study_has_one_value(file, monkeypatch):
     level = [1.0]
 
     @study("numbers", lectures=(1,))
@@ -124,6 +130,9 @@ def test_a_study_has_one_value(file):
     assert told("numbers", file=file)[1][-1] == "PASS"
     level[0] = 1.06
     assert told("numbers", file=file)[1][-1] == "OUTSIDE: loss"
+    told("numbers", seeds=(0, 1), save=True, file=file)
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: kept(file))
+    assert describe_study("numbers").endswith("  tinygen reproduce numbers --seeds 0,1")
 
 
 def test_a_study_takes_seeds_and_data(file):

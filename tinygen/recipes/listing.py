@@ -48,11 +48,13 @@ def describe_recipe(name: str) -> str:
     for argument, parameter in recipe.arguments().items():
         default = json.dumps(parameter.default)
         lines.append(f"  {argument + '=' + default:<28} {recipe.meanings.get(argument, '')} ({annotation(parameter)})")
-    lines += _reached(kept()["recipes"].get(name, {}))
+    reached = kept()["recipes"].get(name, {})
+    lines += _reached(reached)
     data = "" if recipe.data == "digits" else f"    # on {recipe.data}"
     lines += ["then:", f"  tinygen train {name}{data}"]
     lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001")]
-    return "\n".join([*lines, f"  tinygen reproduce {name}"])
+    commands = [entry["command"] for presets in reached.values() for entry in presets.values()]
+    return "\n".join(lines + [f"  {command}" for command in commands or [f"tinygen reproduce {name}"]])
 
 
 def further(recipe: Recipe, folder: str) -> list[str]:
@@ -119,7 +121,8 @@ def describe_study(name: str) -> str:
         lines.append(f"found ({found['machine']}, commit {found['commit']}):")
         means = {metric: sum(values) / len(values) for metric, values in found["metrics"].items()}
         lines += [f"  {metric:<24} {mean:>10.5g}" for metric, mean in means.items()]
-    return "\n".join([*lines, "then:", f"  tinygen study {name}", f"  tinygen reproduce {name}"])
+    again = found["command"] if found else f"tinygen reproduce {name}"
+    return "\n".join([*lines, "then:", f"  tinygen study {name}", f"  {again}"])
 
 
 HEADLINES = ("mse", "loss", "accuracy", "cfid", "conf95", "modes", "energy_distance")  # of a row of the table

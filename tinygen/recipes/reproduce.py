@@ -103,6 +103,9 @@ def reproduce(
     recipe = find(name)
     data = recipe.data if data is None else data
     before = kept_of(name, data, preset, file).get("metrics", {})
+    missing = "" if before else _missing(name, data, preset, file)
+    if missing and not save:  # before the training, which may take minutes
+        say(f"note: {missing}")
     found: dict[str, list[tuple[float, int]]] = {}
     for seed in (0, 1, 2) if seeds is None else seeds:
         title = f"reproduce-{name}-{Path(data).name}-{preset}-{seed}"
@@ -118,18 +121,29 @@ def reproduce(
             found.setdefault(metric, []).append(value)
         say(f"  seed {seed}, {run.seconds:.0f} s: " + "  ".join(f"{m} {v:.5g}" for m, (v, _) in figures.items()))
         if save:
-            options = ("" if data == recipe.data else f" --data {shlex.quote(data)}") + (
-                "" if preset == "cpu" else f" --preset {preset}"
-            )
             entry = {
                 "seconds": round(run.seconds, 1), "cpu_seconds": round(busy, 1),
                 "steps": len(run.batches) * run.settings.epochs, "curve": curve(run.folder / "log.jsonl"),
-                "command": f"tinygen reproduce {name}{options}", "threads": run.settings.threads,
+                "command": f"tinygen reproduce {name}{_options(name, data, preset)}", "threads": run.settings.threads,
             }  # fmt: skip
             _keep(name, data, preset, seed, figures, entry, file)
     result = [Figure(metric, [v for v, _ in values], _range(before, metric), values[0][1])
               for metric, values in found.items()]  # fmt: skip
-    return _told(result, say)
+    return _told(result, say, missing)
+
+
+def _missing(name: str, data: str, preset: str, file: Path) -> str:
+    """That no figure is kept for these data and this preset, and for which ones there are figures."""
+    there = [_options(name, other, of) for other, presets in kept(file)["recipes"].get(name, {}).items()
+             for of in presets]  # fmt: skip
+    others = "; figures are kept for: " + ", ".join(f"tinygen reproduce {name}{one}" for one in there) if there else ""
+    return f"no figure of {name} is kept for {data}, preset {preset}{others}"
+
+
+def _options(name: str, data: str, preset: str) -> str:
+    """The options of `tinygen reproduce NAME` for these data and this preset."""
+    own = data == find(name).data
+    return ("" if own else f" --data {shlex.quote(data)}") + ("" if preset == "cpu" else f" --preset {preset}")
 
 
 def _study(
@@ -152,14 +166,14 @@ def _study(
                                         **_made_by()}  # fmt: skip
     ranges = {metric: range_of(values) for metric, values in before.items()}
     result = [Figure(metric, values, ranges.get(metric), None) for metric, values in found.items()]
-    return _told(result, say)
+    return _told(result, say, "figures of the tiny preset are not kept" if tiny else f"no figure of {name} is kept")
 
 
 def _range(before: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
     return range_of(before[metric]["values"]) if metric in before else None
 
 
-def _told(figures: list[Figure], say: Callable[[str], None]) -> Reproduced:
+def _told(figures: list[Figure], say: Callable[[str], None], missing: str) -> Reproduced:
     for figure in figures:
         mean = sum(figure.values) / len(figure.values)
         line = f"  {figure.name:<16} {mean:>10.5g}"
@@ -172,7 +186,7 @@ def _told(figures: list[Figure], say: Callable[[str], None]) -> Reproduced:
         say(line)
     passes = all(figure.passes for figure in figures)
     if all(figure.range is None for figure in figures):
-        say("NOTHING TO COMPARE WITH: no figure is kept")
+        say(f"NOTHING TO COMPARE WITH: {missing or 'no such figure is kept'}")
     else:
         say("PASS" if passes else "OUTSIDE: " + ", ".join(f.name for f in figures if not f.passes))
     return Reproduced(figures, passes)
