@@ -594,6 +594,26 @@ def test_the_best_epoch_is_kept_and_used(capsys):
     assert tinygen("evaluate", "run") == tinygen("resume", "run", "--epochs", 3) == 0
 
 
+def test_the_epoch_that_is_kept_is_named(capsys, monkeypatch):
+    """The validation split's figures are given here: the second of three epochs is the best."""
+    given = iter([5.0, 3.0, 4.0])
+    real = sys.modules["tinygen.training.run"].evaluate
+    is_validation = lambda batches: batches.batches.count == 6  # a tenth of 60
+
+    def evaluated(step, batches):
+        found = real(step, batches)
+        return found | {"loss": next(given)} if is_validation(batches) else found
+
+    monkeypatch.setattr("tinygen.training.run.evaluate", evaluated)
+    assert tinygen("train", "vae", *TINY, "--epochs", 3, "--keep", "best", "--out", "run") == 0
+    assert "\nkept: epoch 2, validation loss 3\n" in capsys.readouterr().out
+    assert tinygen("evaluate", "run") == 0
+    assert capsys.readouterr().out.startswith("run: vae on digits, best epoch 2 of 3, seed 0\n")
+    assert tinygen("train", "vae", *TINY, "--out", "last") == tinygen("evaluate", "last") == 0
+    out = capsys.readouterr().out
+    assert "kept: " not in out and "last: vae on digits, 2 epochs, seed 0" in out
+
+
 def test_ctrl_c_in_a_run_that_another_needs_is_no_traceback(capsys, monkeypatch):
     from tinygen.training import Interrupted
 

@@ -148,6 +148,9 @@ def _go(run: Any) -> int:
     except Interrupted as error:
         print(f"\n{error}; everything is saved. Go on with:\n  tinygen resume {folder}")
         return 130
+    if run.kept:
+        value, epoch = run.kept
+        print(f"\nkept: epoch {epoch}, validation {run.keep.metric} {value:.4g}")
     pictures = sorted(p for p in run.folder.iterdir() if p.suffix in (".png", ".gif"))
     print(f"\ndone in {duration(run.seconds)}. Look at:")
     for picture in pictures:
@@ -252,14 +255,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tinygen.metrics.names import NAMES
     from tinygen.recipes import find, load_run, read_settings, score
     from tinygen.recipes.reproduce import expected
-    from tinygen.recipes.run import data_of, epochs_done
+    from tinygen.recipes.run import best_epoch, data_of, epochs_done
     from tinygen.recipes.scores import baselines, unscored
     from tinygen.recipes.settings import RunError
 
     settings = read_settings(arguments.run)
     step, dataset = load_run(arguments.run, arguments.device), data_of(settings)
     done = epochs_done(arguments.run)
-    epochs = _epochs(done, settings.epochs)
+    epochs, best = _epochs(done, settings.epochs), best_epoch(arguments.run)
+    if best is not None:
+        epochs = f"best epoch {best} of {done}" + ("" if done == settings.epochs else f" ({settings.epochs} planned)")
     print(f"{arguments.run}: {settings.recipe} on {settings.data['name']}, {epochs}, seed {settings.seed}", flush=True)
     began = time.perf_counter()
     try:

@@ -227,6 +227,14 @@ def epochs_done(folder: str | os.PathLike) -> int:
     return _checkpoint(folder)["run"]["position"]["epoch"] if (folder / CHECKPOINT).exists() else 0
 
 
+def best_epoch(folder: str | os.PathLike) -> int | None:
+    """The epoch whose weights are a run's result, where the run keeps its best; None where that is the last one."""
+    folder = Path(folder)
+    if _weights(folder, read_settings(folder)) != BEST:
+        return None
+    return _checkpoint(folder, BEST)["run"]["position"]["epoch"]
+
+
 def runs(parent: str | os.PathLike = "runs") -> Iterator[Path]:
     """The folders of runs, the newest checkpoint first."""
     found = [path.parent for path in Path(parent).glob("*/config.json") if (path.parent / CHECKPOINT).exists()]

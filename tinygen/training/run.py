@@ -147,6 +147,12 @@ class Run(Callback):
         save_film(sorted((self.folder / "frames").glob("*.png")), self.folder / "progress.gif")
         draw_curves(self.folder / "log.jsonl", self.folder / "curves.png")
 
+    @property
+    def kept(self) -> tuple[float, int] | None:
+        """(the best value of `keep`'s metric on its validation split, the epoch of it); None where none is kept."""
+        best = self.keep and self.best.get(f"validation {self.keep.metric}")
+        return (best[0], best[1]) if best else None
+
     def _state(self) -> dict[str, Any]:
         log = self.folder / "log.jsonl"
         state = {"position": vars(self.position), "log": log.stat().st_size if log.exists() else 0}
