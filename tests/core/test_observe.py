@@ -12,6 +12,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import nn, observe, tape
+from tinygen.nn import functional as F
 from tinygen.observe import anomaly
 from tinygen.ops.fused import linear_leaky_relu
 
@@ -119,6 +120,26 @@ def test_explain_shows_what_the_user_wrote_and_the_fused_kernel_beside_it():
     assert not any("leaky_relu_over" in name or "moments" in name for name in ops)
     rows = [line.split()[0] for line in explained(tg.leaky_relu(leaf([1.0]), 0.0).sum())]
     assert rows[-3:] == ["relu", "sum", "2"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "kernel"),
+    [("mse_loss", "squared_error"), ("binary_cross_entropy_with_logits", "bernoulli_loss"),
+     ("cross_entropy", "class_loss"), ("binary_cross_entropy", None)],
+)  # fmt: skip
+def test_explain_names_a_loss_as_it_was_called(loss, kernel):
+    """The last line but one; its columns stand under the head's, and a place is named once."""
+    x = leaf(np.full((2, 3), 0.5))
+    target = tg.tensor([0, 2]) if loss == "cross_entropy" else tg.zeros(2, 3, dtype=np.float64)
+    head, *rows = explained(getattr(F, loss)(F.linear(x, leaf(np.full((3, 3), 0.1))), target))[2:-1]
+    row = next(row for row in rows if row.startswith(loss))
+    assert row.split()[0] == loss and (kernel is None or row.split()[-2] == kernel)
+    assert kernel is None or row.index(kernel, len(loss)) == head.index("kernel")
+    places = re.findall(r"\S+:\d+", next(row for row in rows if row.startswith("linear")))
+    assert len(places) == len(set(places)) >= 1
+    if loss.endswith("logits"):  # elementwise, by another kernel
+        single = explained(F.binary_cross_entropy_with_logits(x, target, reduction="none"))[-2].split()
+        assert single[0] == loss and single[-2] == "bce_with_logits"
 
 
 # ---------------------------------------------------------------------------------- NaN

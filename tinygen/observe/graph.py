@@ -21,7 +21,7 @@ from .observer import written
 
 _ROOT = Path(__file__).parent.parent.parent
 _HEAD = ("op", "output <- inputs that want gradients", "keeps", "bytes", "kernel", "source")
-_WIDEST = (24, 60, 60, 10, 24, 80)
+_WIDEST = (34, 60, 60, 10, 24, 80)
 
 
 def explain(loss: Tensor, file: TextIO | None = None, max_nodes: int = 80) -> None:
@@ -152,7 +152,7 @@ def _source(node: Node) -> tuple[str, str]:
         return "", _location(node.op.forward)
     places = table.sources() if hasattr(table, "sources") else {}
     where = [places.get(name) or _location(getattr(table, name)) for name in kernels]
-    return ", ".join(kernels), ", ".join(where)
+    return ", ".join(kernels), ", ".join(dict.fromkeys(where))  # two kernels may lie in one function
 
 
 def _kernels_of(function: Callable, depth: int = 3) -> list[str]:

@@ -61,9 +61,17 @@ def tensors(value: Any) -> tuple[Tensor, ...]:
     return tuple(t for t in every if isinstance(t, Tensor))
 
 
+LOSSES = {  # a fused loss: the function that calls it
+    "squared_error": "mse_loss", "class_loss": "cross_entropy", "bernoulli_loss": "binary_cross_entropy_with_logits",
+    "bce_with_logits": "binary_cross_entropy_with_logits",
+}  # fmt: skip
+
+
 def written(op: Op, attributes: dict) -> str:
-    """The name of an op in the user's words: conv+relu for one kernel that computes both, relu for a slope of 0."""
+    """The name of an op in the user's words: conv+relu for one kernel that computes both, relu for a slope of 0,
+    mse_loss for squared_error."""
     name, slope = op.name.removesuffix("_over"), attributes.get("slope")
+    name = LOSSES.get(name, name)
     layer = name.removesuffix("_moments").removesuffix("leaky_relu").rstrip("_")
     if slope is None or name == "leaky_relu_backward":
         return name
