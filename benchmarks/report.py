@@ -27,6 +27,7 @@ from .tour import heading, staircase, tables
 
 MARKS = {part: (f"<!-- {part}: begin -->", f"<!-- {part}: end -->") for part in ("recipes", "benchmarks")}
 COLORS = {"forward": "#2f6fb0", "input_grad": "#d1762b", "weight_grad": "#3a8a54", "step": "#2f6fb0"}
+MEMORY = "peak memory / PyTorch's least"  # the heading of a share
 INK, PALE = "#333333", "#b9c4cf"
 
 
@@ -66,7 +67,7 @@ def short(found: dict[str, list[rec.Record]], folder: Path, beside: Path) -> str
     rest = f"[All results]({link}): convolutions cell by cell, single operations, growth, the tour."
     if not found.get("step"):
         return rest
-    rows = [["training step", "images/s", "PyTorch as it comes / tinygen", "PyTorch's best / tinygen", "memory"]]
+    rows = [["training step", "images/s", "PyTorch as it comes / tinygen", "PyTorch's best / tinygen", MEMORY]]
     means: list[tuple[float, float]] = []
     for (case, _, threads), cell in rec.cells(found["step"]).items():
         one, default, best = next(iter(cell.values())), cell.get("nchw-default"), rec.best(cell)
@@ -129,14 +130,18 @@ def provenance(records: list[rec.Record]) -> str:
     warning += " **Made with --quick: these times mean nothing.**" if any(r.get("quick") for r in records) else ""
     counts = list(dict.fromkeys(r["threads"] for r in records))
     threads = " and ".join(map(str, counts)) + (" thread" if counts == [1] else " threads")
-    if any((r["percent_of_peak"] or 0) > 100 for r in records):
-        warning = f" % of peak: {rec.NOMINAL}." + warning
     return (
         f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, {one['isa']}, {threads}; "
         f"tinygen {versions['tinygen']} "
         f"(commit {one['commit']}), PyTorch {versions['torch']}, NumPy {versions['numpy']}, {one['time'][:10]}. "
-        f"`{one['command'] or 'python -m benchmarks.' + one['benchmark']}`{warning}"
+        f"`{one['command'] or 'python -m benchmarks.' + one['benchmark']}`.{warning}"
     )
+
+
+def about_peak(records: list[rec.Record], table: str) -> str:
+    """What a share above 100 means, for a table that has such a column; "" for others."""
+    above = any((r["percent_of_peak"] or 0) > 100 for r in records)
+    return f" % of peak: {rec.NOMINAL}." if above and "% of peak" in table else ""
 
 
 def conv_summary(records: list[rec.Record]) -> str:
@@ -272,7 +277,9 @@ def markdown(
     for name, records in found.items():
         title, table = TABLES[records[0]["benchmark"]]
         suffix = name.partition("-")[2]
-        parts += [f"**{title}{f' ({suffix})' if suffix else ''}.** {provenance(records)}", table(records)]
+        text = table(records)
+        head = f"**{title}{f' ({suffix})' if suffix else ''}.** {provenance(records)}{about_peak(records, text)}"
+        parts += [head, text]
     for path in pictures:
         parts.append(f"![{path.stem}]({link(path)})")
     if others:
@@ -287,7 +294,8 @@ def details(found: dict[str, list[rec.Record]]) -> str:
         parts += [f"## {name}", provenance(records)]
         if records[0]["benchmark"] == "tour":
             for mine in tables(records):
-                parts += [heading(mine[0]) + ":", f"```\n{rec.columns(staircase(mine))}\n```"]
+                text = rec.columns(staircase(mine))
+                parts += [f"{heading(mine[0])}:{about_peak(mine, text)}", f"```\n{text}\n```"]
             continue
         for threads in dict.fromkeys(r["threads"] for r in records):
             mine = [r for r in records if r["threads"] == threads]

@@ -544,6 +544,7 @@ def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
     assert report.recipes_table() in written and "\nold\n" not in written
     assert "| dcgan28, 2 threads | 3200 | 2.50 | 1.50 | 25 % |\n| geometric mean |  | 2.50 | 1.50 |  |" in written
     assert "[All results](results/some-machine/README.md)" in written
+    assert "| PyTorch's best / tinygen | peak memory / PyTorch's least |\n" in written  # what 25 % is a share of
     assert text in (folder / "README.md").read_text()
     assert "| all, 1 thread | 2 | 4.00 | 3.46 | 1.41 | 1.41 | 1.41 | 0.500 | 80 | 80 |" in text
     assert "| dcgan28 | 2 | 20.0 | 3200 | 50.0 | 30.0 (nchw-tuned-fused) | 2.50 | 1.50 | 100 | 400 |" in text
@@ -556,6 +557,23 @@ def test_report_writes_table_and_pictures(tmp_path, conv_run, capsys):
         assert f"]({picture})" in text
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     assert "dc64_d2" in (folder / "README.md").read_text()
+
+
+def test_a_share_of_the_peak_is_explained_where_it_is_shown():
+    """Convolutions have such a column, training steps have none; the command before it ends with a full stop."""
+    above = {"percent_of_peak": 150.0, "command": "python -m benchmarks.x --save"}
+    steps = made("lenet", "step", benchmark="step", images_per_second=1.0, tinygen_peak_rss_mb=1.0,
+                 torch_peak_rss_mb=4.0, **above)  # fmt: skip
+    found = {"conv": made(**above), "step": steps}
+    conv, step = (report.markdown({name: rows}, [], Path()) for name, rows in found.items())
+    assert f"`python -m benchmarks.x --save`. % of peak: {records.NOMINAL}.\n\n| torch's time" in conv
+    assert "`python -m benchmarks.x --save`.\n\n| training step" in step and "of peak" not in step
+    short = report.short(found, Path("there"), Path())
+    assert "`python -m benchmarks.x --save`.\n\n| training step" in short and "of peak" not in short
+    stairs = made("dc64_d2", "1_naive", own_threads=1, title="1", gain=None, shape="64,1", **above)
+    details = report.details({"tour": [{**r, "benchmark": "tour"} for r in stairs]})
+    assert f": % of peak: {records.NOMINAL}.\n\n```" in details
+    assert records.NOMINAL not in report.markdown({"conv": made()}, [], Path())  # none above 100
 
 
 def test_report_says_what_is_missing(tmp_path):
