@@ -27,6 +27,11 @@ def test_directions():
     assert good == ["low", "low", "low", "high", "high", "high", None, None]
 
 
+def test_a_headline_tells_which_way_is_good():
+    headlines = [metric for metric in metrics.NAMES.values() if metric.headline]
+    assert headlines and all(metric.good for metric in headlines)
+
+
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(KeyError) as caught:
         metrics.describe("aurok")

@@ -14,6 +14,7 @@ import tinygen as tg
 from tinygen import data
 from tinygen.data import Dataset
 from tinygen.errors import UserError
+from tinygen.metrics.names import NAMES, Metric
 from tinygen.recipes import RECIPES, STUDIES, Findings, RunError, find, prepare, recipe, reproduce, study
 from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
 from tinygen.recipes.reproduce import curve, expected, kept, kept_of, range_of
@@ -240,6 +241,22 @@ def test_what_can_be_done_with_a_run_is_listed(name):
     same = [other.name for other in RECIPES.values() if other.kind is chosen.kind or other.family == chosen.family]
     looks = [one.name for one in STUDIES.values() if one.on and one.on[0] in same]
     assert [x for x in lines if " study " in x] == [f"  tinygen study {one} runs/{name}-001" for one in looks]
+
+
+def test_the_table_shows_the_headlines_of_the_names_in_their_order(monkeypatch):
+    """A new figure of a new family needs a line among the names, and none among the recipes."""
+    entry = {"metrics": {m: {"values": [v], "n": 1} for m, v in (("sharpness", 7.0), ("mse", 2.0), ("kl", 3.0))},
+             "cpu_seconds": [1.0]}  # fmt: skip
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: {"recipes": {"one": {"digits": {"cpu": entry}}}})
+    assert table().splitlines()[2] == "| `one` | digits | squared error 2 |  | 1 |"
+    monkeypatch.setitem(NAMES, "sharpness", Metric("sharpness", "sharpness", "of edges", "high", headline=True))
+    assert table().splitlines()[2] == "| `one` | digits | squared error 2; sharpness 7 |  | 1 |"
+
+
+def test_every_recipe_has_a_headline_in_the_table():
+    for name, by_data in kept()["recipes"].items():
+        for presets in by_data.values():
+            assert all(any(NAMES[m].headline for m in entry["metrics"]) for entry in presets.values()), name
 
 
 def test_what_there_is_is_listed_by_chapter(file):

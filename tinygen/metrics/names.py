@@ -17,12 +17,16 @@ Good = Literal["low", "high"] | None
 
 
 class Metric(NamedTuple):
-    """What a figure is called: key, title for people, unit, and the better direction (None: neither)."""
+    """What a figure is called: key, title for people, unit, and the better direction (None: neither).
+
+    `headline`: whether a table of all recipes shows it.
+    """
 
     name: str
     title: str
     unit: str
     good: Good
+    headline: bool = False
 
 
 class UnknownMetric(KeyError):
@@ -34,8 +38,8 @@ class UnknownMetric(KeyError):
 
 _TABLE = [
     # reconstruction and likelihood
-    Metric("mse", "squared error", "squared error per pixel", "low"),
-    Metric("loss", "loss", "nats per image", "low"),
+    Metric("mse", "squared error", "squared error per pixel", "low", headline=True),
+    Metric("loss", "loss", "nats per image", "low", headline=True),
     Metric("recon", "reconstruction", "nats per image", "low"),
     Metric("kl", "KL divergence", "nats per image", None),
     Metric("active", "active units", "latent dimensions in use", None),
@@ -43,7 +47,7 @@ _TABLE = [
     Metric("bits_per_dim", "bits per dimension", "bits per dimension", "low"),
     Metric("penalty", "penalty", "as added to the loss", None),
     # classification
-    Metric("accuracy", "accuracy", "share of images", "high"),
+    Metric("accuracy", "accuracy", "share of images", "high", headline=True),
     # games
     Metric("d_loss", "loss of D", "as the game has it", None),
     Metric("g_loss", "loss of G", "as the game has it", None),
@@ -56,16 +60,16 @@ _TABLE = [
     Metric("gradient_norm", "gradient of the critic", "mean norm in x", None),
     Metric("gradient_norm_sd", "spread of the critic's gradient", "deviation of the norm in x", None),
     # samples
-    Metric("cfid", "C-FID", "Fréchet distance of samples and test", "low"),
-    Metric("conf95", "confident samples", "share (real: .97 MNIST, .96 digits)", "high"),
+    Metric("cfid", "C-FID", "Fréchet distance of samples and test", "low", headline=True),
+    Metric("conf95", "confident samples", "share (real: .97 MNIST, .96 digits)", "high", headline=True),
     Metric("class_kl", "class KL", "nats, of class frequencies", "low"),
     Metric("digits", "digits present", "of 10 classes present", "high"),
     Metric("classes_covered", "classes covered", "classes with 1 % of the samples", "high"),
     Metric("precision", "precision", "share of samples among real ones", "high"),
     Metric("recall", "recall", "share of real ones among samples", "high"),
-    Metric("modes", "modes covered", "modes", "high"),
+    Metric("modes", "modes covered", "modes", "high", headline=True),
     Metric("within_3_sigma", "within 3 sigma of a mode", "share of samples", "high"),
-    Metric("energy_distance", "energy distance", "in the points' unit", "low"),
+    Metric("energy_distance", "energy distance", "in the points' unit", "low", headline=True),
     # pairs of images
     Metric("psnr", "PSNR", "dB", "high"),
     Metric("ssim", "SSIM", "similarity, at most 1", "high"),

@@ -125,9 +125,6 @@ def describe_study(name: str) -> str:
     return "\n".join([*lines, "then:", f"  tinygen study {name}", f"  {again}"])
 
 
-HEADLINES = ("mse", "loss", "accuracy", "cfid", "conf95", "modes", "energy_distance")  # of a row of the table
-
-
 def table() -> str:
     """A Markdown table of what is kept: a row for each recipe, data set and preset, PyTorch's figures beside."""
     lines = ["| recipe | data | reached on the test set | PyTorch | CPU s |", "|---|---|---|---|--:|"]
@@ -135,7 +132,8 @@ def table() -> str:
         for data, presets in by_data.items():
             for preset, entry in presets.items():
                 shown = f"`{name}`" if preset == "cpu" else f"`{name}` ({preset})"
-                metrics = {m: entry["metrics"][m]["values"] for m in HEADLINES if m in entry["metrics"]}
+                headlines = [m for m, metric in NAMES.items() if metric.headline and m in entry["metrics"]]
+                metrics = {m: entry["metrics"][m]["values"] for m in headlines}
                 others = entry.get("torch", {}).get("metrics", {})
                 ours = "; ".join(f"{NAMES[m].title} {_spread(values)}" for m, values in metrics.items())
                 theirs = "; ".join(f"{others[m]:.4g}" for m in metrics if m in others)
