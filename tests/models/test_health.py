@@ -1,4 +1,4 @@
-"""What the numbers of a game mean, in plain words."""
+"""What the numbers of a game and of codes mean, in plain words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tinygen.models import games
-from tinygen.models.health import of_a_game
+from tinygen.models.health import coverage, of_a_game, of_codes
 
 FINE = {"d_loss": 1.0, "d_accuracy": 0.8, "d_grad": 1.0, "g_grad": 1.0}
 
@@ -39,5 +39,30 @@ def test_a_critic_has_no_accuracy():
 
 @pytest.mark.parametrize(("covered", "told"), [(3, True), (7, True), (8, False), (10, False)])
 def test_a_collapse_is_named(covered, told):
-    found = of_a_game(FINE | {"classes_covered": float(covered)})
-    assert (f"G makes {covered} of 10 digits" in found) is told
+    found = of_a_game(FINE | {"classes_covered": float(covered), "classes_there": 10})
+    assert (f"; G makes {covered} of 10 classes" in found) is told
+    assert "of 10 digits" not in found
+
+
+def test_a_share_of_the_classes_that_are_there_is_a_collapse_and_modes_are_always_told():
+    assert coverage({"classes_covered": 3, "classes_there": 4}, "G") == "; G makes 3 of 4 classes"
+    assert coverage({"classes_covered": 4, "classes_there": 5}, "G") == coverage({}, "G") == ""
+    for found in (1, 8):
+        assert of_a_game(FINE | {"modes": found, "modes_there": 8}).endswith(f"; G finds {found} of 8 modes")
+
+
+@pytest.mark.parametrize(
+    ("kl", "active", "verdict"),
+    [(0.09, 20, "the KL is near 0"), (5.0, 0, "the KL is near 0"), (5.0, 9, "few latent dimensions are in use"),
+     (5.0, 10, "the codes are in use"), (0.11, 20, "the codes are in use")],
+)  # fmt: skip
+def test_codes_in_plain_words(kl, active, verdict):
+    found = of_codes({"kl": kl, "active": active}, 20)
+    assert found.startswith(verdict) and found.endswith(f"(KL {kl:.3g} nats, {active} of 20 dimensions active)")
+    assert ("lower beta" in found) == (verdict != "the codes are in use")
+    covered = {"kl": kl, "active": active, "classes_covered": 1, "classes_there": 10}
+    assert of_codes(covered, 20) == found + "; the decoder makes 1 of 10 classes"
+
+
+def test_codes_without_a_count_of_the_active_dimensions():
+    assert of_codes({"kl": 5.0}, 20) == "the codes are in use (KL 5 nats)"

@@ -191,6 +191,21 @@ def test_a_path_is_remembered_whole_and_so_are_its_options(tmp_path, monkeypatch
     again.fit()
 
 
+@pytest.mark.parametrize(
+    ("recipe", "words", "figure"),
+    [("gan-ring", "; G finds {:.0f} of 8 modes", "modes"), ("wgan-gp-ring", "; G finds {:.0f} of 8 modes", "modes"),
+     ("vae", "; the decoder makes {:.0f} of 10 classes", "classes_covered"), ("vae", " of 3 dimensions active", None),
+     ("conv-vae", " of 3 dimensions active", None), ("gan", "; G makes {:.0f} of 10 classes", "classes_covered")],
+)  # fmt: skip
+def test_what_is_counted_on_samples_is_told_and_logged(recipe, words, figure):
+    """After two epochs of 200 examples: nothing is learned, so few modes and classes are found."""
+    run_of(recipe, "run", limit=200).fit()
+    lines = [line for line in read_log(Path("run/log.jsonl")) if "test" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert words.format(line["samples"][figure] if figure else 0) in line["health"]
+
+
 def test_the_folder_of_the_data_is_remembered(tmp_path, monkeypatch):
     """A run that was trained with $TINYGEN_DATA goes on in a shell where it is not set."""
     looked = []

@@ -37,6 +37,14 @@ def test_curves_have_titles_units_and_the_way_that_is_good(tmp_path, monkeypatch
     assert all(tick == int(tick) for tick in loss.get_xticks())
 
 
+def test_what_is_counted_on_samples_is_drawn_with_its_own_colour(tmp_path, monkeypatch):
+    lines = [{"epoch": e, "train": {"g_loss": 1.0}, "test": {}, "samples": {"modes": e}} for e in range(1, 6)]
+    axes = {a.get_title(): a for a in drawn_axes(tmp_path, monkeypatch, lines)}
+    (curve,) = axes["modes covered ↑"].get_lines()
+    assert curve.get_label() == "samples" and list(curve.get_ydata()) == [1, 2, 3, 4, 5]
+    assert curve.get_color() == "tab:green" and curve.get_marker() == "o"
+
+
 def test_a_start_far_away_does_not_flatten_the_curves(tmp_path, monkeypatch):
     values = [1e6, *np.linspace(2, 1, 99)]
     lines = [{"epoch": i + 1, "train": {}, "test": {"loss": v}} for i, v in enumerate(values)]

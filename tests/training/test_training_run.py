@@ -186,11 +186,27 @@ def test_what_is_watched_reaches_the_health_line(tmp_path):
             return f"{metrics['modes']:.0f} modes at an error of {metrics['mse']:.3f}"
 
     stream = io.StringIO()
-    run = toy_run(tmp_path / "run", Anxious(), watch=lambda step: {"modes": 3.0}, display=Display(stream, live=False))
+    watched = lambda step: {"modes": 3.0, "modes_there": 8}
+    run = toy_run(tmp_path / "run", Anxious(), watch=watched, display=Display(stream, live=False))
     run.fit(1)
     line = read_log(tmp_path / "run" / "log.jsonl")[-1]
     assert line["health"] == f"3 modes at an error of {line['train']['mse']:.3f}"
     assert line["health"] in stream.getvalue()
+    assert line["samples"] == {"modes": 3.0}  # a figure is logged, what it is compared with is not
+    assert "modes" not in line["train"] | line["test"]
+
+
+def test_test_figures_reach_the_health_line_too(tmp_path):
+    class Counted(Toy):
+        def summary(self, batches):
+            return {"active": 2.0, "mse": 9.0}
+
+        def health(self, metrics):
+            return f"{metrics['active']:.0f} at {metrics['mse']:.6f}"
+
+    toy_run(tmp_path / "run", Counted()).fit(1)
+    line = read_log(tmp_path / "run" / "log.jsonl")[-1]
+    assert line["health"] == f"2 at {line['train']['mse']:.6f}" and "samples" not in line
 
 
 def test_the_best_epoch_of_a_validation_split_is_kept(tmp_path):

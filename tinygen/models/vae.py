@@ -13,7 +13,7 @@ Absent on purpose: tighter bounds, learned priors, KL annealing. `beta` multipli
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -21,6 +21,8 @@ import tinygen as tg
 from tinygen import nn, optim
 from tinygen.nn import functional as F
 from tinygen.step import Step
+
+from .health import of_codes
 
 ACTIVE = 0.01  # variance of a latent's mean over the images, above which it is in use (Burda et al. 2016)
 
@@ -87,6 +89,10 @@ class VAEStep(Step):
         return {
             "active": float((means.var(0, correction=0) > ACTIVE).sum().item())
         }
+
+    def health(self, metrics: Mapping[str, float]) -> str | None:
+        """What the KL and the latent dimensions in use say about the codes."""
+        return of_codes(metrics, self.latent)
 
     def encode(self, x: tg.Tensor) -> tg.Tensor:
         """The mean of q(z|x), (N, latent)."""

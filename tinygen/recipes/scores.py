@@ -75,17 +75,19 @@ def score_samples(step: Step, dataset: Dataset, seed: int, n: int) -> dict[str, 
 
 
 def watch(step: Step, dataset: Dataset, seed: int) -> dict[str, float]:
-    """What `health` reads besides the Step's own metrics: the classes that samples cover, or the modes."""
+    """What `health` reads besides the Step's own metrics: the classes or modes that samples cover, of how many."""
     if not step.offers("sample"):
         return {}
     draw = lambda: samples(step, WATCHED, seed, quiet=math.inf).numpy()
     if len(dataset.shape) == 1:
         modes = _modes(dataset)
-        return {"modes": metrics.modes_covered(draw(), modes.centres, modes.sd)} if modes else {}
+        if not modes:
+            return {}
+        return {"modes": metrics.modes_covered(draw(), modes.centres, modes.sd), "modes_there": len(modes.centres)}
     labels = dataset.train_labels
     every = labels is not None and set(range(len(DIGITS))) <= set(np.unique(labels))  # one class alone is no collapse
     digits = metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS and every
-    return {"classes_covered": metrics.classes_covered(draw())} if digits else {}
+    return {"classes_covered": metrics.classes_covered(draw()), "classes_there": len(DIGITS)} if digits else {}
 
 
 def _modes(dataset: Dataset) -> Any:

@@ -1,7 +1,8 @@
 """log.jsonl: the metrics of a run, one JSON object a line.
 
     {"epoch": 0.1, "train": {...}}                            means over the last tenth of an epoch
-    {"epoch": 1, "train": {...}, "test": {...}, "health": ""} an epoch: its means, the test figures, a remark
+    {"epoch": 1, "train": {...}, "test": {...}, "health": ""} an epoch: its means, the test figures, a remark, and
+                                                              under "samples" what was counted on a few samples
 
 Values are read when a line is due, since reading one waits for a GPU. A checkpoint remembers how long the log was:
 after a crash it is cut there, and the resumed run writes the same lines again.

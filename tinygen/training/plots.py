@@ -1,6 +1,7 @@
 """What is drawn with axes: the log of a run, and points.
 
-    curves.png      one panel a metric; training means as a line, test values as points; an arrow says which way is good
+    curves.png      one panel a metric; training means as a line, test values and those of samples as points; an arrow
+                    says which way is good
     points          scatter and density of each set, all on the same axes
 """
 
@@ -18,6 +19,7 @@ from tinygen.metrics.names import NAMES
 from .log import read_log
 
 PANELS = 12
+COLOURS = {"train": "tab:blue", "test": "tab:orange", "samples": "tab:green"}  # of what a line of the log holds
 GOOD = {"low": " ↓", "high": " ↑", None: ""}  # behind a title: which way is good
 
 
@@ -86,7 +88,7 @@ def draw_curves(log: Path, target: Path) -> None:
         return
     curves: dict[str, dict[str, tuple[list, list]]] = {}
     for line in read_log(log):
-        for split in ("train", "test"):
+        for split in COLOURS:
             if split == "train" and "test" in line:
                 continue  # the mean of the epoch, which the finer lines show already
             for name, value in line.get(split, {}).items():
@@ -104,10 +106,10 @@ def draw_curves(log: Path, target: Path) -> None:
     for i, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, i + 1)
         for split, (x, y) in curves[name].items():
-            test = split == "test"
+            test = split != "train"
             marker = ("o" if len(x) <= 30 else None) if test or len(x) < 3 else None
             axes.plot(x, y, marker=marker, markersize=3.5, linewidth=1.6 if test else 1.2, label=split,
-                      color="tab:orange" if test else "tab:blue")  # fmt: skip
+                      color=COLOURS[split])  # fmt: skip
         known = NAMES.get(name)
         axes.set_title(f"{known.title}{GOOD[known.good]}" if known else name.replace("_", " "))
         axes.set_xlabel("epochs")

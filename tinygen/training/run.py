@@ -130,7 +130,9 @@ class Run(Callback):
             test = evaluate(step, self.test)
             seen = self.watch(step) if self.watch else {}
         health = self._health(train, test, seen)
-        self._write({"epoch": position.epoch, "train": train, "test": test} | ({"health": health} if health else {}))
+        figures = {name: value for name, value in seen.items() if name in NAMES}  # and not what they are compared with
+        line = {"epoch": position.epoch, "train": train, "test": test}
+        self._write(line | ({"samples": figures} if figures else {}) | ({"health": health} if health else {}))
         self._write_time(position.epoch)
         self._take_pictures()
         if self.keep:
@@ -174,7 +176,7 @@ class Run(Callback):
 
     def _health(self, train: Mapping[str, float], test: Mapping[str, float], seen: Mapping[str, float]) -> str | None:
         """The Step's remark, and one on a test figure that no longer improves."""
-        remarks = [self.step.health({**train, **seen})]
+        remarks = [self.step.health({**test, **train, **seen})]
         name = next((n for n in test if n in NAMES and NAMES[n].good), None)
         if name:
             since = self._improved(f"test {name}", test[name], NAMES[name].good == "low")
