@@ -64,7 +64,7 @@ def test_what_is_kept(file):
     entry = kept_of("toy", "digits", "tiny", file)
     assert entry["seeds"] == [3, 5] and entry["command"] == "tinygen reproduce toy --preset tiny"
     lists = {"seeds", "seconds", "cpu_seconds", "metrics", "curve"}
-    assert set(entry) == lists | {"steps", "command", "machine", "commit", "threads"}
+    assert set(entry) == lists | {"steps", "command", "machine", "commit", "threads", "timed"}
     assert entry["steps"] == 2 * 4 and len(entry["seconds"]) == 2 and entry["threads"] == 1
     assert entry["metrics"]["mse"]["n"] == 64 and len(entry["metrics"]["mse"]["values"]) == 2
     assert entry["metrics"]["cfid"]["n"] == 10_000
@@ -196,7 +196,8 @@ def test_what_is_known_of_a_recipe(file, monkeypatch):
     told("toy", seeds=(0, 1), preset="tiny", save=True, file=file)
     monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: kept(file))
     text = describe_recipe("toy")
-    assert "reached on digits, preset tiny, in " in text and " of processor time (seeds 0, 1; 1 thread," in text
+    assert "reached on digits, preset tiny, in " in text
+    assert " of processor time in its updates (seeds 0, 1; 1 thread," in text
     assert "mse over the training: " in text and "passes from" in text
     content = json.loads(file.read_text())
     content["recipes"]["toy"]["digits"]["tiny"]["metrics"]["mse"]["values"] = [2.0, 2.5]

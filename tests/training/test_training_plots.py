@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
-from tinygen.training.plots import draw_curves, scatter
+from tinygen.training.pictures import picture_of
+from tinygen.training.plots import draw_curves, draw_points, scatter
 
 
 def drawn_axes(tmp_path, monkeypatch, lines):
@@ -50,6 +52,52 @@ def test_a_start_far_away_does_not_flatten_the_curves(tmp_path, monkeypatch):
     lines = [{"epoch": i + 1, "train": {}, "test": {"loss": v}} for i, v in enumerate(values)]
     (axes,) = drawn_axes(tmp_path, monkeypatch, lines)
     assert axes.get_ylim()[1] < 3 and "not shown: 1e+06" in axes.texts[0].get_text()
+
+
+def drawn_points(monkeypatch, *given, **options):
+    """(the axes of each scatter, the image)."""
+    from matplotlib.figure import Figure
+
+    made, real = [], Figure.add_axes
+    monkeypatch.setattr(Figure, "add_axes", lambda self, *a, **k: made.append(real(self, *a, **k)) or made[-1])
+    return made, draw_points(*given, **options)
+
+
+def test_points_outside_the_axes_are_counted(monkeypatch):
+    """Two of five samples lie outside the square around the real ones; the scatter shows the first four of them."""
+    real = np.array([[0.0, 0.0], [1.0, 1.0]])
+    samples = np.array([[0.5, 0.5], [9.0, 0.5], [0.5, 0.6], [0.1, -0.1], [0.5, -9.0]])
+    (left, right), image = drawn_points(monkeypatch, [real, samples], most=4)
+    texts = lambda axes: [text.get_text() for text in axes.texts]
+    assert texts(left) == ["density of 2"] and left.get_title() == "real"
+    assert texts(right) == ["not shown: 1 of 4", "density of 3 of 5"] and right.get_title() == "samples (the first 4)"
+    assert left.get_xlim() == right.get_xlim() == pytest.approx((-0.15, 1.15)) == left.get_ylim()
+    assert len(right.collections[0].get_offsets()) == 4 and image.size == (820, 752)
+
+
+def test_a_density_is_dark_where_points_are(monkeypatch):
+    """Four points lie high on the left, one low on the right: its square has half the darkness, sqrt(1/4)."""
+    points = np.array([[0.0, 1.0]] * 4 + [[1.0, 0.0]])
+    _, image = drawn_points(monkeypatch, [points])
+    pixels = np.asarray(image.convert("L"))[-336:-16, 50:370]
+    at = lambda x, y: pixels[round(320 * (1.15 - y) / 1.3), round(320 * (x + 0.15) / 1.3)]
+    assert at(0, 1) == 0 and abs(int(at(1, 0)) - 127) <= 1 and at(0.5, 0.5) == 255 and at(0, 0) == 255
+    assert (pixels[[0, -1]] <= 160).all()  # the frame
+
+
+def test_real_points_are_orange_and_samples_blue(monkeypatch):
+    points = np.random.default_rng(0).normal(size=(9, 2))
+    colours = lambda made: [axes.collections[0].get_facecolor()[0][:3].tolist() for axes in made]
+    orange, blue = pytest.approx([1, 0.498, 0.055], abs=1e-3), pytest.approx([0.122, 0.467, 0.706], abs=1e-3)
+    assert colours(drawn_points(monkeypatch, [points, points])[0]) == [orange, blue]
+    made, _ = drawn_points(monkeypatch, [points])  # a data set
+    assert colours(made) == [orange] and made[0].get_title() == "real"
+    assert colours(drawn_points(monkeypatch, [points], ("samples",))[0]) == [blue]
+    given_to = []
+    monkeypatch.setattr("tinygen.training.pictures.draw_points", lambda *given: given_to.append(given))
+    picture_of(points)
+    picture_of((points, points))
+    assert [titles for _, titles in given_to] == [("samples",), ("real", "samples")]
 
 
 def test_no_log_no_curves(tmp_path):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import signal
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from toys import Counting, Pressing, Toy, assert_equal, contents
+from toys import Counting, Pressing, Toy, Watched, assert_equal, contents
 
 import tinygen as tg
 from tinygen import data, training
@@ -178,6 +180,40 @@ def test_a_figure_that_stopped_improving_is_said_with_the_epoch_of_its_best(tmp_
     again = toy_run(tmp_path / "run", resume=True)
     again.fit(9)  # the best is remembered
     assert read_log(tmp_path / "run" / "log.jsonl")[-1]["health"] == "the test mse has not improved since epoch 1"
+
+
+def test_pictures_are_drawn_in_the_first_epoch_and_where_the_film_takes_one(tmp_path, monkeypatch):
+    """Ten epochs and about three frames: of epochs 4, 8 and 10."""
+    monkeypatch.setattr("tinygen.training.run.FRAMES", 3)
+    step = Watched(Toy())
+    toy_run(tmp_path / "run", step).fit(10)
+    assert len(step.seen["pictures"]) == 4
+    assert [p.stem for p in sorted((tmp_path / "run" / "frames").glob("*"))] == ["00004", "00008", "00010"]
+
+
+def test_processor_time_is_that_of_the_updates(tmp_path, monkeypatch):
+    """A clock that is moved by hand: an update takes 2, a picture 100, what is watched 1000."""
+    clock = [0.0]
+
+    class Slow(Toy):
+        def __call__(self, batch):
+            clock[0] += 2
+            return super().__call__(batch)
+
+        def pictures(self, batch):
+            clock[0] += 100
+            return super().pictures(batch)
+
+    def watched(step):
+        clock[0] += 1000
+        return {}
+
+    monkeypatch.setattr("tinygen.training.run.time", SimpleNamespace(perf_counter=time.perf_counter,
+                                                                     process_time=lambda: clock[0]))  # fmt: skip
+    run = toy_run(tmp_path / "run", Slow(), watch=watched)
+    run.fit(2)
+    run.fit(3)
+    assert run.cpu_seconds == 3 * len(run.batches) * 2
 
 
 def test_what_is_watched_reaches_the_health_line(tmp_path):

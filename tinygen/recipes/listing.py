@@ -92,7 +92,8 @@ def _reached(by_data: Mapping[str, Any]) -> list[str]:
             seeds = ", ".join(map(str, entry["seeds"]))
             threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
             where = f"{threads}, {entry['machine']}, commit {entry['commit']}"
-            took = f"{seconds} of processor time (seeds {seeds}; {where})"
+            timed = "in its updates" if entry.get("timed") == "updates" else "with its pictures"
+            took = f"{seconds} of processor time {timed} (seeds {seeds}; {where})"
             lines.append(f"reached on {data}, preset {preset}, in {took}:")
             for metric, found in _ordered(entry["metrics"]):
                 low, high = range_of(found["values"])

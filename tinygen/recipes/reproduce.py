@@ -113,18 +113,17 @@ def reproduce(
             name, data, title=title, parent=parent, preset=preset, seed=seed, threads=threads, display=Display()
         )  # fmt: skip
         say(f"{name} on {data}, preset {preset}, seed {seed}: {run.folder}")
-        began = time.process_time()
         run.fit()
-        busy = time.process_time() - began
         figures = score(run.step, run.dataset, 0)
         for metric, value in figures.items():
             found.setdefault(metric, []).append(value)
         say(f"  seed {seed}, {run.seconds:.0f} s: " + "  ".join(f"{m} {v:.5g}" for m, (v, _) in figures.items()))
         if save:
             entry = {
-                "seconds": round(run.seconds, 1), "cpu_seconds": round(busy, 1),
+                "seconds": round(run.seconds, 1), "cpu_seconds": round(run.cpu_seconds, 1),
                 "steps": len(run.batches) * run.settings.epochs, "curve": curve(run.folder / "log.jsonl"),
                 "command": f"tinygen reproduce {name}{_options(name, data, preset)}", "threads": run.settings.threads,
+                "timed": "updates",
             }  # fmt: skip
             _keep(name, data, preset, seed, figures, entry, file)
     result = [Figure(metric, [v for v, _ in values], _range(before, metric), values[0][1])

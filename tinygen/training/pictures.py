@@ -97,7 +97,7 @@ def picture_of(content: Any, nrow: int = 8, most: int = SHOWN) -> Any:
         return _captioned(enlarged(content.images[:most]), content.captions, nrow)
     batches = content if isinstance(content, tuple) else (content,)
     if _array(batches[0]).ndim == 2:
-        return draw_points([_array(b) for b in batches])
+        return draw_points([_array(b) for b in batches], ("real", "samples")[-len(batches) :])
     if len(batches) > 1:
         nrow = min(nrow, len(_array(batches[0])))  # else rows of two batches would run into each other
         content = _beside([_images(b) for b in batches], nrow)

@@ -19,6 +19,7 @@ from tinygen.metrics.names import NAMES
 from .log import read_log
 
 PANELS = 12
+PANEL, BINS = 320, 80  # pixels of a panel of points, squares of its density
 COLOURS = {"train": "tab:blue", "test": "tab:orange", "samples": "tab:green"}  # of what a line of the log holds
 GOOD = {"low": " ↓", "high": " ↑", None: ""}  # behind a title: which way is good
 
@@ -40,13 +41,13 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names: Sequence[str],
     return finish()
 
 
-def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
+def _figure(size: tuple[float, float], layout: Any = "constrained") -> tuple[Any, Any]:
     """(figure, a function that gives it as a Pillow image), drawn without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, dpi=100, layout=layout)
     canvas = FigureCanvasAgg(figure)
 
     def finish() -> Any:
@@ -59,27 +60,53 @@ def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
 def draw_points(sets: Sequence[np.ndarray], titles: Sequence[str] = ("real", "samples"), most: int = 2000) -> Any:
     """A Pillow image of sets of points (N, 2): a scatter of at most `most`, and below it the density of all.
 
-    All axes are those of the first set. A pixel of the density is as dark as its share of the points, on a root scale.
+    All axes are a square around the first set; how many points lie outside is said. A pixel of the density is as dark
+    as its share of the points, on a root scale. Real points are orange, all others blue.
     """
-    figure, finish = _figure((4.2 * len(sets), 8.2))
+    from PIL import Image
+
     low, high = sets[0].min(0), sets[0].max(0)
-    margin = 0.15 * (high - low).max()
-    ranges = [(a - margin, b + margin) for a, b in zip(low, high)]
+    reach = 0.65 * float((high - low).max()) or 1.0  # a margin of 15 %
+    ranges = [(c - reach, c + reach) for c in (low + high) / 2]
+    left, top, under, column = 50, 34, 62, PANEL + 90  # pixels
+    width, height = column * len(sets), top + PANEL + under + PANEL + 16
+    # Fixed places and a density without axes: a constrained layout of four axes takes four times as long.
+    figure, finish = _figure((width / 100, height / 100), layout=None)
+    densities = []
     for i, points in enumerate(sets):
-        scattered = figure.add_subplot(2, len(sets), i + 1)
-        colour = "tab:blue" if i else "tab:orange"
-        scattered.scatter(*points[:most].T, s=10, alpha=0.4, linewidths=0, color=colour)
-        scattered.set_title(titles[i] if len(sets) > 1 else "")
-        dense = figure.add_subplot(2, len(sets), len(sets) + i + 1)
-        shares, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=80, range=ranges)
-        dense.imshow(np.sqrt(shares.T), origin="lower", extent=[*ranges[0], *ranges[1]], cmap="Greys", aspect="equal")
-        dense.set_title(f"density of {len(points):,}")
-        for axes in (scattered, dense):
-            axes.set_xlim(*ranges[0])
-            axes.set_ylim(*ranges[1])
-            axes.set_aspect("equal")
-            axes.spines[["top", "right"]].set_visible(False)
-    return finish()
+        inside = np.all([(a <= x) & (x <= b) for x, (a, b) in zip(points.T, ranges)], axis=0)
+        axes = figure.add_axes((
+            (column * i + left) / width, 1 - (top + PANEL) / height, PANEL / width, PANEL / height
+        ))  # fmt: skip
+        shown = points[:most]
+        axes.scatter(*shown.T, s=10, alpha=0.4, linewidths=0, color="tab:orange" if titles[i] == "real" else "tab:blue")
+        axes.set_title(titles[i] + (f" (the first {most:,})" if len(points) > most else ""))
+        axes.set_xlim(*ranges[0])
+        axes.set_ylim(*ranges[1])
+        axes.spines[["top", "right"]].set_visible(False)
+        missing = int((~inside[:most]).sum())
+        if missing:
+            note = f"not shown: {missing:,} of {len(shown):,}"
+            axes.text(0.98, 0.98, note, transform=axes.transAxes, ha="right", va="top", fontsize=9,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})  # fmt: skip
+        counted = f"{inside.sum():,} of {len(points):,}" if not inside.all() else f"{len(points):,}"
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, (14 - under) / PANEL, f"density of {counted}", **place)
+        densities.append(_density(points[inside], ranges))
+    image = finish()
+    for i, density in enumerate(densities):
+        image.paste(Image.fromarray(density), (column * i + left, top + PANEL + under))
+    return image
+
+
+def _density(points: np.ndarray, ranges: Sequence[tuple[float, float]]) -> np.ndarray:
+    """uint8 (PANEL, PANEL), black where most points lie, with a thin frame."""
+    counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=BINS, range=ranges)
+    grey = 255 - np.rint(255 * np.sqrt(counts.T[::-1] / max(1, counts.max()))).astype(np.uint8)
+    pixels = grey.repeat(PANEL // BINS, 0).repeat(PANEL // BINS, 1)
+    pixels[[0, -1]] = np.minimum(pixels[[0, -1]], 160)
+    pixels[:, [0, -1]] = np.minimum(pixels[:, [0, -1]], 160)
+    return pixels
 
 
 def draw_curves(log: Path, target: Path) -> None:

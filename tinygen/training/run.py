@@ -84,6 +84,7 @@ class Run(Callback):
         self.images = min(len(batches) * batches.batch_size, batches.count)
         self.every = math.ceil(len(batches) / 10) if len(batches) >= 50 else len(batches)
         self.seconds = 0.0
+        self.cpu_seconds = 0.0  # of processor time in this process's updates: test figures and pictures not counted
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
@@ -96,7 +97,7 @@ class Run(Callback):
         if not (self.folder / CHECKPOINT).exists():
             self.save()  # so that a run that is killed in its first epoch can be resumed, too
         self.display.start(epochs, self.position.epoch, self.position.index, len(self.batches), self.images)
-        self.clock = time.perf_counter()
+        self.clock, self.cpu_clock = time.perf_counter(), time.process_time()
         try:
             with self.interrupts, np.errstate(all="ignore"):  # what is not finite is reported, and only once
                 fit(self.step, self.batches, epochs, [self], self.position, self.device)
@@ -125,6 +126,7 @@ class Run(Callback):
             raise Interrupted(f"stopped in epoch {position.epoch + 1}, after {batch}")
 
     def after_epoch(self, step: Any, position: Position) -> None:
+        self.cpu_seconds += time.process_time() - self.cpu_clock
         train = self.means.take_epoch()
         with aside(step, self.seed):
             test = evaluate(step, self.test)
@@ -139,6 +141,7 @@ class Run(Callback):
             self._keep_best(self.keep)
         self.save()  # it knows the best so far
         self.display.epoch(position.epoch, train, test, health)
+        self.cpu_clock = time.process_time()
 
     def save(self) -> None:
         """Writes the checkpoint: all that a resumed run needs to go on bit for bit."""
@@ -214,14 +217,16 @@ class Run(Callback):
         )
 
     def _take_pictures(self) -> None:
+        epoch = self.position.epoch
+        frame = epoch % math.ceil(self.epochs / FRAMES) == 0 or epoch == self.epochs
+        if not frame and epoch > 1:  # the first one is there to see that something happens
+            return
         with aside(self.step, self.seed):
             pictures = self.step.pictures(next(iter(self.test)))
-        frame = True
         for name, content in pictures.items():
             picture = save_picture(content, self.folder / f"{name}.png")
-            epoch = self.position.epoch
-            if frame and (epoch % math.ceil(self.epochs / FRAMES) == 0 or epoch == self.epochs):
-                picture.save(self.folder / "frames" / f"{self.position.epoch:05d}.png")
+            if frame:
+                picture.save(self.folder / "frames" / f"{epoch:05d}.png")
             frame = False
 
     def _write(self, line: Mapping[str, Any]) -> None:
