@@ -112,6 +112,22 @@ def test_points_are_looked_at(capsys):
         assert min(picture.size) >= 300 and np.asarray(picture.convert("L")).min() < 200
 
 
+def test_a_sheet_shows_test_images_of_classes_that_are_not_learned(capsys):
+    """Textures are learned without defects; digits have the same classes on both sides."""
+    from tinygen.data import contact_sheet, load
+
+    assert tinygen("check-data", "gratings", "--size", 16, "--limit", 64) == 0
+    assert "gratings-sheet.png; training images left, test images right\n" in capsys.readouterr().out
+    sheet, size = opened("gratings-sheet.png")
+    assert size == (2 * sheet.shape[0], sheet.shape[0])
+    textures = load("gratings", size=16, limit=64)
+    test = contact_sheet(textures, split="test")
+    assert np.array_equal(np.unique(sheet[:, size[0] // 2 :]), np.unique(test))
+    assert np.array_equal(np.unique(sheet[:, : size[0] // 2]), np.unique(contact_sheet(textures)))
+    assert tinygen("check-data", "digits") == 0
+    assert "test images right" not in capsys.readouterr().out and len(set(opened("digits-sheet.png")[1])) == 1
+
+
 def test_own_pictures():
     from PIL import Image
 
@@ -380,11 +396,16 @@ def test_a_picture_goes_through_an_autoencoder(capsys):
     capsys.readouterr()
     assert tinygen("apply", "runs/ae", "mine/a.png") == 0
     assert capsys.readouterr().out == "mine/a.png at 8x8 pixels, and what becomes of it: mine/a-ae.png\n"
-    assert opened("mine/a-ae.png")[1] == (56, 56)  # large enough to be seen
+    sheet, size = opened("mine/a-ae.png")
+    assert size == (658, 332)  # large enough to be seen: the picture, and beside it what becomes of it
+    from tinygen.data.folder import read_picture
+    from tinygen.training import enlarged
+
+    large = enlarged(read_picture(Path("mine/a.png"), (1, 8, 8)), 320)[0, 0]
+    assert np.abs(sheet[6:326, 6:326] / 255 - large).max() < 0.01
+    assert np.abs(sheet[6:326, 332:652] / 255 - large).max() > 0.1
     assert refused(capsys, "apply", "runs/ae", "no.png") == "tinygen: no.png: No such file or directory\n"
     assert tinygen("apply", "runs/ae", "mine/a.png", "--out", "new/b.npy") == 0
-    from tinygen.data.folder import read_picture
-
     step = load_run("runs/ae")
     import tinygen as tg
 

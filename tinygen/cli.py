@@ -27,6 +27,8 @@ from . import options
 from .errors import UserError
 from .options import fail, parser_of
 
+LARGE = 320  # pixels: a side of each of two pictures beside each other
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code (0, 1 for OUTSIDE, 2 for wrong input, 130 after Ctrl-C)."""
@@ -227,7 +229,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     from tinygen.data.folder import read_picture
     from tinygen.recipes import load_run, read_settings
     from tinygen.recipes.settings import RunError, given_of, writing
-    from tinygen.training import aside, track
+    from tinygen.training import aside, save_picture, track
 
     step, shape = load_run(arguments.run, arguments.device), given_of(read_settings(arguments.run)).shape
     if not step.offers("apply"):
@@ -247,7 +249,10 @@ def _apply(arguments: argparse.Namespace) -> None:
         target = (folder or file.parent) / f"{file.stem}-{run}.png" if folder or not out else out
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            _save(result, target, 1)
+            if target.suffix.lower() == ".npy":
+                _save(result, target, 1)
+            else:
+                save_picture((picture, result), target, side=LARGE)
         print(f"{file} at {picture.shape[3]}x{picture.shape[2]} pixels, and what becomes of it: {target}")
 
 
@@ -409,7 +414,13 @@ def _check_data(arguments: argparse.Namespace) -> None:
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _sheet(dataset, contact_sheet).save(target)
-    print(f"  look at {target}")
+    print(f"  look at {target}" + ("; training images left, test images right" if _unseen(dataset) else ""))
+
+
+def _unseen(dataset: Any) -> bool:
+    """Whether the test images have classes that the training images lack, such as defects."""
+    train, test = dataset.train_labels, dataset.test_labels
+    return train is not None and test is not None and bool(set(test.tolist()) - set(train.tolist()))
 
 
 def _sheet(dataset: Any, contact_sheet: Callable) -> Any:
@@ -418,9 +429,13 @@ def _sheet(dataset: Any, contact_sheet: Callable) -> Any:
         from tinygen.training.plots import draw_points
 
         return draw_points([dataset.floats("train")])
+    import numpy as np
     from PIL import Image
 
-    sheet = contact_sheet(dataset)
+    sheets = [contact_sheet(dataset, split=split) for split in (("train", "test") if _unseen(dataset) else ("train",))]
+    height = max(len(sheet) for sheet in sheets)
+    edges = [[(0, height - len(sheet)), (0, 0)] + [(0, 0)] * (sheet.ndim - 2) for sheet in sheets]
+    sheet = np.concatenate([np.pad(sheet, edge, constant_values=128) for sheet, edge in zip(sheets, edges)], axis=1)
     factor = max(1, 720 // max(sheet.shape[:2]))
     return Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1))
 

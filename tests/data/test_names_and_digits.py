@@ -71,6 +71,7 @@ def test_contact_sheet_shows_the_images():
     assert (sheet[:2] == 128).all()
     assert data.contact_sheet(made.in_channels(3), 100).shape == (4 * 10 + 2, 5 * 10 + 2, 3)
     assert data.contact_sheet(data.load("digits"), 4).max() == 255
+    assert (data.contact_sheet(made, 6, split="test") != data.contact_sheet(made, 6)).any()
     with pytest.raises(DataError):
         data.contact_sheet(made, 0)
 

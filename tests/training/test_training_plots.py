@@ -105,10 +105,15 @@ def test_no_log_no_curves(tmp_path):
     assert not (tmp_path / "curves.png").exists()
 
 
-def test_a_scatter_has_a_colour_for_every_class():
+def test_a_scatter_has_a_colour_for_every_class(monkeypatch):
     points = np.random.default_rng(0).normal(size=(60, 2))
     picture = scatter(points, np.arange(60) % 3, ("a", "b", "c"), "codes")
     colours = {tuple(c) for c in np.asarray(picture).reshape(-1, 3)}
     assert len(colours) > 50 and picture.width > 500
-    plain = scatter(points, None, (), "codes")
+    from matplotlib.axes import Axes
+
+    aspects, real = [], Axes.set_aspect
+    monkeypatch.setattr(Axes, "set_aspect", lambda self, *a, **k: aspects.append((a, k)) or real(self, *a, **k))
+    plain = scatter(points * [9, 1], None, (), "codes")
+    assert aspects == [(("equal",), {"adjustable": "datalim"})]  # distances are comparable, and the panel is filled
     assert plain.size == picture.size

@@ -47,8 +47,8 @@ def summary(dataset: Dataset) -> dict[str, Any]:
     return figures
 
 
-def contact_sheet(dataset: Dataset, n: int = 64) -> np.ndarray:
-    """A grid of n training images, taken at even distances: uint8 (H, W) or (H, W, 3), for PIL.Image.fromarray.
+def contact_sheet(dataset: Dataset, n: int = 64, *, split: str = "train") -> np.ndarray:
+    """A grid of n images of a split, taken at even distances: uint8 (H, W) or (H, W, 3), for PIL.Image.fromarray.
 
     Near-square, row by row, two mid-grey pixels between and around the images; n is cut to the number of images.
     """
@@ -56,9 +56,10 @@ def contact_sheet(dataset: Dataset, n: int = 64) -> np.ndarray:
         raise DataError(f"contact_sheet: n must be at least 1; it is {n}")
     if len(dataset.shape) != 3:
         raise DataError(f"contact_sheet: {dataset.name} holds {dataset.items}, which have no pixels to show")
-    count = len(dataset.train_images)
+    images = dataset.split(split)[0]
+    count = len(images)
     n = min(n, count)
-    chosen = as_float(dataset.train_images[np.arange(n) * count // n])
+    chosen = as_float(images[np.arange(n) * count // n])
     pixels = np.rint(chosen * 255).astype(np.uint8)
     channels, height, width = dataset.shape
     columns = math.ceil(math.sqrt(n))

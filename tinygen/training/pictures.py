@@ -69,8 +69,8 @@ def to_pillow(image: Any) -> Any:
     return Image.fromarray(pixels[:, :, 0] if grey else pixels)
 
 
-def enlarged(tensor: Any) -> np.ndarray:
-    """The images (N, 3, H, W), small ones enlarged so that a side has about 56 pixels.
+def enlarged(tensor: Any, side: int = SIDE) -> np.ndarray:
+    """The images (N, 3, H, W), small ones enlarged so that a side has about 56 pixels, or `side`.
 
     Each pixel becomes a square. Below 16 pixels a side the picture is smoothed (bicubic): the eye would see squares and
     not what they show.
@@ -79,7 +79,7 @@ def enlarged(tensor: Any) -> np.ndarray:
 
     images = _images(tensor)
     n, c, h, w = images.shape
-    factor = max(1, round(SIDE / min(h, w)))
+    factor = max(1, round(side / min(h, w)))
     if min(h, w) >= SMOOTH:
         return images.repeat(factor, 2).repeat(factor, 3)
     size = (w * factor, h * factor)
@@ -87,26 +87,29 @@ def enlarged(tensor: Any) -> np.ndarray:
     return np.stack([np.asarray(p) for p in planes]).reshape(n, c, h * factor, w * factor).clip(0, 1)
 
 
-def picture_of(content: Any, nrow: int = 8, most: int = SHOWN) -> Any:
+def picture_of(content: Any, nrow: int = 8, most: int = SHOWN, side: int = SIDE) -> Any:
     """A Pillow image, large enough to look at, of what a Step shows; at most `most` images, 32 of those in a tuple.
 
     `content`: images (N, C, H, W) in [0, 1] or points (N, 2); a tuple of equally many, shown beside each other; or
-    `Captioned` images.
+    `Captioned` images. `side`: to about so many pixels small images are enlarged.
     """
     if isinstance(content, Captioned):
-        return _captioned(enlarged(content.images[:most]), content.captions, nrow)
+        return _captioned(enlarged(content.images[:most], side), content.captions, nrow)
     batches = content if isinstance(content, tuple) else (content,)
     if _array(batches[0]).ndim == 2:
         return draw_points([_array(b) for b in batches], ("real", "samples")[-len(batches) :])
     if len(batches) > 1:
         nrow = min(nrow, len(_array(batches[0])))  # else rows of two batches would run into each other
         content = _beside([_images(b) for b in batches], nrow)
-    return to_pillow(make_grid(enlarged(content[: most * len(batches)]), nrow=nrow, padding=6, pad_value=GAP))
+        nrow = len(batches) if nrow == 1 else nrow  # single images stand in one row
+    return to_pillow(make_grid(enlarged(content[: most * len(batches)], side), nrow=nrow, padding=6, pad_value=GAP))
 
 
-def save_picture(content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN) -> Any:
+def save_picture(
+    content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN, side: int = SIDE
+) -> Any:
     """Writes `picture_of(content)` as a PNG file, all at once; returns the Pillow image."""
-    picture = picture_of(content, nrow, most)
+    picture = picture_of(content, nrow, most, side)
     temporary = Path(path).with_suffix(".part")
     picture.save(temporary, format="PNG")
     os.replace(temporary, path)

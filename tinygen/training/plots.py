@@ -37,6 +37,7 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names: Sequence[str],
     if labels is not None and len(names) <= 20:
         axes.legend(frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_title(title)
+    axes.set_aspect("equal", adjustable="datalim")  # distances are the same in every direction
     axes.spines[["top", "right"]].set_visible(False)
     return finish()
 
@@ -70,7 +71,7 @@ def draw_points(sets: Sequence[np.ndarray], titles: Sequence[str] = ("real", "sa
     ranges = [(c - reach, c + reach) for c in (low + high) / 2]
     left, top, under, column = 50, 34, 62, PANEL + 90  # pixels
     width, height = column * len(sets), top + PANEL + under + PANEL + 16
-    # Fixed places and a density without axes: a constrained layout of four axes takes four times as long.
+    # Fixed places and a density without axes: a constrained layout of four axes takes three times as long.
     figure, finish = _figure((width / 100, height / 100), layout=None)
     densities = []
     for i, points in enumerate(sets):
