@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +105,30 @@ def test_what_is_watched_are_classes_or_modes():
     class Nothing(Step): ...
 
     assert watch(Nothing(), digits, 0) == {}
+
+
+def test_measuring_and_baselines_say_how_long_they_take(monkeypatch, capsys):
+    """A clock that is moved by hand: each batch and each baseline takes 10 seconds."""
+    clock = [0.0]
+    monkeypatch.setattr("tinygen.training.progress.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    class Slow(Toy):
+        def measure(self, batch):
+            clock[0] += 10
+            return super().measure(batch)
+
+    def slow(dataset, arguments):
+        clock[0] += 10
+        return Baseline("mse", "slow", 1.0)
+
+    digits = data.load("digits", limit=290)
+    monkeypatch.setattr(module, "unscored", lambda dataset: "not now")
+    score(Slow(), digits)  # batches of 256 and 34
+    assert capsys.readouterr().out == "test figures: about 10 s\n"
+    recipe = find("autoencoder")
+    monkeypatch.setitem(vars(recipe), "baselines", (lambda *given: None, slow, lambda *given: None))
+    baselines(recipe, digits, {})  # the first takes no time
+    assert capsys.readouterr().out == "baselines: about 5.0 s\n"
 
 
 def test_samples_of_a_seed_are_the_same_however_many_are_drawn_before():

@@ -23,7 +23,7 @@ from tinygen import metrics
 from tinygen.data import Dataset
 from tinygen.data.points import Points
 from tinygen.step import Step
-from tinygen.training import Tensors, aside, evaluate, track
+from tinygen.training import Tensors, Tracked, aside, evaluate, track
 
 from .baselines import Baseline
 from .recipe import Recipe
@@ -48,7 +48,8 @@ def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict
     count = dataset.count("test")
     test = dataset.batches(min(256, count), split="test")
     with aside(step, seed):
-        found = {name: (value, count) for name, value in evaluate(step, Tensors(test, step.device)).items()}
+        batches = Tracked(Tensors(test, step.device), "test figures")
+        found = {name: (value, count) for name, value in evaluate(step, batches).items()}
     if step.offers("sample") and not unscored(dataset):
         found |= {name: (value, n) for name, value in score_samples(step, dataset, seed, n).items()}
     return found
@@ -107,7 +108,7 @@ def _score_points(drawn: np.ndarray, dataset: Dataset) -> dict[str, float]:
 def baselines(recipe: Recipe, dataset: Dataset, arguments: Mapping[str, Any]) -> dict[str, list[Baseline]]:
     """{metric: [Baseline, ...]} of the recipe's baselines (baselines.py), those that the data have."""
     found: dict[str, list[Baseline]] = {}
-    for function in recipe.baselines:
+    for function in track(recipe.baselines, "baselines"):
         key = f"{dataset.sha[:16]} {function.__module__}.{function.__name__} {json.dumps(arguments, sort_keys=True)}"
         try:
             figure = _cached(key, lambda f=function: f(dataset, arguments))  # type: ignore[misc]

@@ -109,31 +109,47 @@ class Silent(Display):
 
 
 def track(parts: Sequence[Any], what: str, stream: Any = None, quiet: float = 2.0) -> Iterator[Any]:
-    """The parts one by one; says how long all take after the first, where that is above `quiet` seconds.
+    """The parts one by one; says how long those that are left will take, where that is above `quiet` seconds.
 
     A bar follows on a terminal. Nothing is said of what is done sooner.
     """
     stream = stream or sys.stdout
     began = time.perf_counter()
     bar: Any = None
+    said = False
     try:
         for i, part in enumerate(parts):
             yield part
             took = time.perf_counter() - began
             if bar is not None:
                 bar.update(0, completed=i + 1)
-            elif i == 0 and took * (len(parts) - 1) > quiet:
-                print(f"{what}: about {duration(took * (len(parts) - 1))}", file=stream, flush=True)
+            elif not said and took / (i + 1) * (len(parts) - i - 1) > quiet:  # the first part may be the quickest
+                said = True
+                left = took / (i + 1) * (len(parts) - i - 1)
+                print(f"{what}: about {duration(left)}", file=stream, flush=True)
                 if getattr(stream, "isatty", bool)():
                     from rich.console import Console
                     from rich.progress import Progress
 
                     bar = Progress(console=Console(file=stream), transient=True)
-                    bar.add_task(what, total=len(parts), completed=1)
+                    bar.add_task(what, total=len(parts), completed=i + 1)
                     bar.start()
     finally:
         if bar is not None:
             bar.stop()
+
+
+class Tracked:
+    """Parts that can be iterated more than once, each time as `track` does."""
+
+    def __init__(self, parts: Any, what: str, quiet: float = 2.0) -> None:
+        self.parts, self.what, self.quiet = parts, what, quiet
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Any]:
+        return track(self.parts, self.what, quiet=self.quiet)
 
 
 def values(metrics: Mapping[str, float]) -> str:
