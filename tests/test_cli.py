@@ -529,17 +529,6 @@ def test_what_is_not_better_than_the_trivial_is_said(capsys):
     assert out.splitlines()[-1].startswith("measured in ")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "what", "reference", "beaten"),
-    [("mse", 0.1, "the mean image", 0.2, True), ("mse", 0.2, "the mean image", 0.2, False),
-     ("accuracy", 0.5, "the largest class", 0.1, True), ("accuracy", 0.1, "the largest class", 0.1, False),
-     ("loss", 90.0, "floor of grey images", 50.0, True), ("cfid", 90.0, "real training images", 1.0, True),
-     ("kl", 9.0, "anything", 1.0, True)],
-)  # fmt: skip
-def test_beaten_is_better_and_a_floor_need_not_be(name, value, what, reference, beaten):
-    assert (cli._not_beaten(name, value, what, reference) == "") == beaten
-
-
 def test_a_kept_range_is_shown_for_as_many_samples(capsys, monkeypatch):
     tinygen("train", "vae", *TINY, "--out", "run")
     ranges = {"loss": ((0.0, 1e6), 60), "recon": ((0.0, 1e-6), 60), "kl": ((0.0, 1e6), 10_000)}

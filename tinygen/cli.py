@@ -290,16 +290,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             line += f"   expected {low:.5g} to {high:.5g}" + ("" if low <= value <= high else "  OUTSIDE")
         print(line)
         for baseline in trivial.get(name, []):
-            print(f"    {baseline.what}: {baseline.value:.5g}{_not_beaten(value, baseline)}")
+            print(f"    {baseline.beside(value)}")
     print(f"measured in {time.perf_counter() - began:.1f} s")
-
-
-def _not_beaten(value: float, baseline: Any) -> str:
-    from tinygen.metrics.names import NAMES
-
-    good = NAMES[baseline.metric].good if baseline.metric in NAMES else None
-    worse = (good == "low" and value >= baseline.value) or (good == "high" and value <= baseline.value)
-    return "  NOT BEATEN" if worse and not baseline.floor else ""
 
 
 def _study(arguments: argparse.Namespace) -> int:

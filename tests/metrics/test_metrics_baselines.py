@@ -147,3 +147,33 @@ def test_real_against_real_is_of_n_training_images():
 def test_no_images_are_refused():
     with pytest.raises(ValueError, match="no images"):
         baselines.mean_image_mse(np.zeros((0, 1, 2, 2)), np.zeros((3, 1, 2, 2)))
+
+
+# ---------------------------------------------------------------------------------- samples without a network
+
+
+def test_pixel_noise_keeps_the_law_of_every_pixel_and_no_shape(monkeypatch):
+    """Features are the pixels here. Each pixel's mean and spread are those of training, two pixels are independent."""
+    module, seen = sys.modules["tinygen.metrics.baselines"], []
+    monkeypatch.setattr(module, "features", lambda x: (seen.append(x) or x.reshape(len(x), -1), None))
+    level = np.random.default_rng(0).uniform(size=(400, 1, 1, 1))
+    train = np.concatenate([level, 1 - level], 3)  # pixel 1 is 1 - pixel 0
+    distance = baselines.pixel_noise(train, train, 5000)
+    noise = seen[-1].reshape(5000, 2)
+    assert np.isin(noise[:, 0], train[:, 0, 0, 0]).all() and np.isin(noise[:, 1], train[:, 0, 0, 1]).all()
+    assert np.allclose(noise.mean(0), train.mean((0, 1, 2)), atol=0.02) and abs(np.corrcoef(noise.T)[0, 1]) < 0.05
+    # Covariances v [[1, -1], [-1, 1]] and v I: Tr(2v + 2v) - 2 sqrt(2) v
+    v = level.var()
+    assert distance == pytest.approx((4 - 2 * 2**0.5) * v, rel=0.1)
+    assert baselines.pixel_noise(train, train, 5000) == distance  # the same whenever it is asked for
+
+
+def test_points_of_one_gaussian_and_real_points():
+    draw = np.random.default_rng(0)
+    matrix = np.array([[2.0, 0.0], [1.5, 0.3]])
+    one = lambda: draw.normal(size=(1500, 2)) @ matrix.T + [3, -1]
+    assert abs(baselines.gaussian_points(one(), one())) < 0.05  # mean and covariance are those of training
+    train, test = draw.choice([-1.0, 1.0], (1000, 2)), draw.choice([-1.0, 1.0], (1000, 2))
+    assert baselines.gaussian_points(train, test) > 0.1 > 0.05 > abs(baselines.real_points(train, test))
+    assert baselines.real_points(train + 5, test) > 5  # and not test against test
+    assert baselines.gaussian_points(train + 5, test) > 5

@@ -16,6 +16,7 @@ from tinygen.data import Dataset
 from tinygen.errors import UserError
 from tinygen.metrics.names import NAMES, Metric
 from tinygen.recipes import RECIPES, STUDIES, Findings, RunError, find, prepare, recipe, reproduce, study
+from tinygen.recipes.baselines import Baseline
 from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
 from tinygen.recipes.reproduce import curve, expected, kept, kept_of, range_of
 from tinygen.recipes.run import build
@@ -57,6 +58,21 @@ def test_what_is_saved_is_reached_again_and_what_is_changed_is_not(file):
     wrong, lines = told("toy", seeds=(0,), preset="tiny", file=file)
     assert not wrong.passes and lines[-1].startswith("OUTSIDE: mse, cfid")
     assert any(line.startswith("  mse") and line.endswith(": OUTSIDE") for line in lines)
+
+
+def test_the_trivial_stands_beside_every_figure_that_has_one(file, monkeypatch):
+    """The toy is no better than the first; nothing is below a floor."""
+
+    def bar(dataset, arguments):
+        return Baseline("mse", f"{dataset.name} at lr {arguments['lr']}", 1e-9)
+
+    def floor(dataset, arguments):
+        return Baseline("mse", "a floor", 1e-9, floor=True)
+
+    monkeypatch.setitem(vars(find("toy")), "baselines", (bar, floor))
+    _, lines = told("toy", seeds=(0,), preset="tiny", file=file)
+    at = next(i for i, line in enumerate(lines) if line.startswith("  mse "))
+    assert lines[at + 1 : at + 3] == ["    digits at lr 0.1: 1e-09  NOT BEATEN", "    a floor: 1e-09"]
 
 
 def test_what_is_kept(file):

@@ -14,7 +14,7 @@ from toys import Toy, Watched
 import tinygen as tg
 from tinygen import data, metrics
 from tinygen.data import Dataset
-from tinygen.recipes import find, samples, score
+from tinygen.recipes import RECIPES, find, samples, score
 from tinygen.recipes import scores as module
 from tinygen.recipes.baselines import Baseline, pca
 from tinygen.recipes.scores import baselines, unscored, watch
@@ -193,7 +193,7 @@ def test_a_baseline_of_known_data_is_what_it_is_by_hand(name, arguments, metric,
 
 def test_the_floor_of_samples_is_the_distance_of_training_images_from_test_images():
     digits = data.load("digits", limit=200)
-    (found,) = baselines(find("dcgan"), digits, {})["cfid"]
+    found, _ = baselines(find("dcgan"), digits, {})["cfid"]
     moments = [
         (rows.mean(0), np.cov(rows, rowvar=False))
         for rows in (metrics.features(digits.floats(split))[0].astype(float) for split in ("train", "test"))
@@ -238,6 +238,31 @@ def test_a_baseline_is_computed_once_for_the_same_data_and_arguments(monkeypatch
     assert baselines(recipe, few, {"a": 1}) == {"mse": [("mse", "counted", 4, True)]}
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
     assert baselines(recipe, few, {"a": 1}) == {"mse": [("mse", "counted", 5, True)]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what", "reference", "floor", "beaten"),
+    [("mse", 0.1, "the mean image", 0.2, False, True), ("mse", 0.2, "the mean image", 0.2, False, False),
+     ("accuracy", 0.5, "largest class", 0.1, False, True), ("accuracy", 0.1, "largest class", 0.1, False, False),
+     ("loss", 90.0, "floor of grey images", 50.0, True, True), ("cfid", 90.0, "real training images", 1.0, True, True),
+     ("kl", 9.0, "anything", 1.0, False, True)],
+)  # fmt: skip
+def test_beaten_is_better_and_a_floor_need_not_be(name, value, what, reference, floor, beaten):
+    told = Baseline(name, what, reference, floor).beside(value)
+    assert told == f"{what}: {reference:.5g}" + ("" if beaten else "  NOT BEATEN")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_a_baseline_to_beat_for_a_headline(name):
+    """On its own data; a generator has the floor as well."""
+    recipe = find(name)
+    limit = 300 if recipe.data == "digits" else 2000
+    found = [b for of in baselines(recipe, data.load(recipe.data, limit=limit), recipe.defaults()).values() for b in of]
+    assert any(not b.floor and metrics.NAMES[b.metric].headline for b in found)
+    for distance in {"cfid", "energy_distance"} & {b.metric for b in found}:
+        floor, bar = sorted((b for b in found if b.metric == distance), key=lambda b: b.value)
+        assert floor.floor and not bar.floor and bar.value > 10 * abs(floor.value)
+    assert not recipe.kind.offers("sample") or {"cfid", "energy_distance"} & {b.metric for b in found}
 
 
 def test_every_recipes_baselines_are_of_known_figures():

@@ -1,6 +1,7 @@
 """What trivial models reach on the data at hand: a model that is no better has learned nothing.
 
     mean image · PCA · best linear denoiser · largest class · targets against themselves · real against real
+    pixel noise · one Gaussian
 
 All are exact and take seconds on MNIST. Images are float arrays (N, C, H, W) in [0, 1]; a fit sees `train` alone.
 """
@@ -14,10 +15,11 @@ import numpy as np
 
 from .digits import features
 from .frechet import frechet_from_features
+from .modes import energy_distance
 
 __all__ = [
-    "bernoulli_floor", "gaussian_mean_image", "largest_class", "linear_denoiser", "mean_image_bernoulli",
-    "mean_image_mse", "pca_mse", "real_against_real",
+    "bernoulli_floor", "gaussian_mean_image", "gaussian_points", "largest_class", "linear_denoiser",
+    "mean_image_bernoulli", "mean_image_mse", "pca_mse", "pixel_noise", "real_against_real", "real_points",
 ]  # fmt: skip
 
 BLOCK = 2000
@@ -115,6 +117,29 @@ def real_against_real(train: np.ndarray, test: np.ndarray, n: int, seed: int = 0
         raise ValueError(f"real_against_real: {n} of {len(train)} training images; score at most {len(train)} samples")
     chosen = np.random.default_rng(seed).choice(len(train), n, replace=False)
     return frechet_from_features(features(test)[0], features(train[chosen])[0])
+
+
+def pixel_noise(train: np.ndarray, test: np.ndarray, n: int, seed: int = 0) -> float:
+    """C-FID of n images without shapes: each pixel from a training image of its own, so every pixel's law is right.
+
+    Raises ValueError where no network knows the shape, or n is too small for a distance.
+    """
+    rows = train.reshape(len(train), -1)
+    chosen = np.random.default_rng(seed).integers(len(train), size=(n, rows.shape[1]))
+    noise = rows[chosen, np.arange(rows.shape[1])].reshape(n, *train.shape[1:])
+    return frechet_from_features(features(test)[0], features(noise)[0])
+
+
+def real_points(train: np.ndarray, test: np.ndarray) -> float:
+    """The floor of the energy distance: that of training points (N, D) and test points."""
+    return energy_distance(train, test)
+
+
+def gaussian_points(train: np.ndarray, test: np.ndarray, seed: int = 0) -> float:
+    """Energy distance of `test` and as many draws of one Gaussian with mean and covariance of the points `train`."""
+    draws = np.random.default_rng(seed)
+    drawn = draws.multivariate_normal(train.mean(0), np.atleast_2d(np.cov(train, rowvar=False)), len(test))
+    return energy_distance(drawn, test)
 
 
 def _rows(images: np.ndarray, mean: np.ndarray | float = 0.0) -> Iterator[np.ndarray]:

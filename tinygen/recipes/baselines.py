@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tinygen.data import Dataset
 from tinygen.metrics import baselines as trivial
 from tinygen.metrics import scorable
+from tinygen.metrics.names import NAMES
 
 
 class Baseline(NamedTuple):
@@ -24,6 +25,12 @@ class Baseline(NamedTuple):
     what: str
     value: float
     floor: bool = False
+
+    def beside(self, value: float) -> str:
+        """The baseline in words, and whether a model that reaches `value` is no better."""
+        good = NAMES[self.metric].good if self.metric in NAMES else None
+        worse = (good == "low" and value >= self.value) or (good == "high" and value <= self.value)
+        return f"{self.what}: {self.value:.5g}" + ("  NOT BEATEN" if worse and not self.floor else "")
 
 
 def mean_image(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
@@ -76,3 +83,24 @@ def real_images(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | No
     n = min(10_000, dataset.count("train"))
     distance = trivial.real_against_real(dataset.floats("train"), dataset.floats("test"), n)
     return Baseline("cfid", "real training images", distance, floor=True)
+
+
+def pixel_noise(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | None:
+    """The distance of features of images without shapes: each pixel from a training image of its own."""
+    if not scorable(dataset.shape):
+        return None
+    n = min(10_000, dataset.count("train"))
+    distance = trivial.pixel_noise(dataset.floats("train"), dataset.floats("test"), n)
+    return Baseline("cfid", "pixels of training images, mixed", distance)
+
+
+def real_points(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+    """The energy distance of training points: what a perfect generator reaches."""
+    distance = trivial.real_points(dataset.floats("train"), dataset.floats("test"))
+    return Baseline("energy_distance", "real training points", distance, floor=True)
+
+
+def gaussian_points(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+    """The energy distance of one Gaussian fitted to the training points."""
+    distance = trivial.gaussian_points(dataset.floats("train"), dataset.floats("test"))
+    return Baseline("energy_distance", "one Gaussian", distance)

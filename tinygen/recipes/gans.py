@@ -20,7 +20,7 @@ from . import baselines
 from .recipe import Given, nearest, recipe
 
 OBJECTIVES = {"non-saturating": games.non_saturating, "minimax": games.minimax}
-TRIVIAL = (baselines.real_images,)
+TRIVIAL = (baselines.real_images, baselines.pixel_noise)
 
 
 @recipe(
@@ -120,6 +120,7 @@ def wgan_gp(
 @recipe(
     "GAN on a ring of 8 Gaussians: which modes are found", lectures=(0, 1, 2, 4), data="ring", epochs=60,
     batch_size=128, drop_last=True, tiny={"hidden": (8,), "latent": 2},
+    baselines=(baselines.real_points, baselines.gaussian_points),
 )  # fmt: skip
 def gan_ring(
     given: Given, hidden: Sequence[int] = (128, 128), latent: int = 16, objective: str = "non-saturating",

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 from tinygen.data import Dataset
 from tinygen.training import Display, read_log
 
+from .baselines import Baseline
 from .recipe import RECIPES, find
 from .run import OPTIONS, start
-from .scores import score
+from .scores import baselines, score
 from .settings import TINY_LIMIT, RunError, Settings, prepare
 from .study import STUDIES, find_study, run_study
 
@@ -107,6 +108,7 @@ def reproduce(
     if missing and not save:  # before the training, which may take minutes
         say(f"note: {missing}")
     found: dict[str, list[tuple[float, int]]] = {}
+    trivial: dict[str, list[Baseline]] = {}
     for seed in (0, 1, 2) if seeds is None else seeds:
         title = f"reproduce-{name}-{Path(data).name}-{preset}-{seed}"
         run = start(
@@ -115,6 +117,7 @@ def reproduce(
         say(f"{name} on {data}, preset {preset}, seed {seed}: {run.folder}")
         run.fit()
         figures = score(run.step, run.dataset, 0)
+        trivial = trivial or baselines(recipe, run.dataset, run.settings.arguments)
         for metric, value in figures.items():
             found.setdefault(metric, []).append(value)
         say(f"  seed {seed}, {run.seconds:.0f} s: " + "  ".join(f"{m} {v:.5g}" for m, (v, _) in figures.items()))
@@ -128,7 +131,7 @@ def reproduce(
             _keep(name, data, preset, seed, figures, entry, file)
     result = [Figure(metric, [v for v, _ in values], _range(before, metric), values[0][1])
               for metric, values in found.items()]  # fmt: skip
-    return _told(result, say, missing)
+    return _told(result, say, missing, trivial)
 
 
 def _missing(name: str, data: str, preset: str, file: Path) -> str:
@@ -172,7 +175,9 @@ def _range(before: Mapping[str, Any], metric: str) -> tuple[float, float] | None
     return range_of(before[metric]["values"]) if metric in before else None
 
 
-def _told(figures: list[Figure], say: Callable[[str], None], missing: str) -> Reproduced:
+def _told(
+    figures: list[Figure], say: Callable[[str], None], missing: str, trivial: Mapping[str, list[Baseline]] | None = None
+) -> Reproduced:
     for figure in figures:
         mean = sum(figure.values) / len(figure.values)
         line = f"  {figure.name:<16} {mean:>10.5g}"
@@ -183,6 +188,8 @@ def _told(figures: list[Figure], say: Callable[[str], None], missing: str) -> Re
         else:
             line += f"   kept {figure.range[0]:.5g} to {figure.range[1]:.5g}: {'PASS' if figure.passes else 'OUTSIDE'}"
         say(line)
+        for baseline in (trivial or {}).get(figure.name, []):
+            say(f"    {baseline.beside(mean)}")
     passes = all(figure.passes for figure in figures)
     if all(figure.range is None for figure in figures):
         say(f"NOTHING TO COMPARE WITH: {missing or 'no such figure is kept'}")

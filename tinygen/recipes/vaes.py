@@ -31,7 +31,7 @@ def floor(dataset: Dataset, arguments: Mapping[str, Any]) -> baselines.Baseline 
     return baselines.bernoulli_floor(dataset, arguments) if arguments["likelihood"] == "bernoulli" else None
 
 
-TRIVIAL = (mean_image, floor, baselines.real_images)
+TRIVIAL = (mean_image, floor, baselines.real_images, baselines.pixel_noise)
 
 
 # The embedded digits have 64 pixels: too few for a Bernoulli likelihood to make an image of, hence the Gaussian.
