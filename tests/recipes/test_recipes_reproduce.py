@@ -290,3 +290,11 @@ def test_what_there_is_is_listed_by_chapter(file):
     text = describe_study("toy-numbers")
     assert "stands on toy" in text and "How many there are." in text and "how many are counted" in text
     assert "count=4" in text and "--tiny: count 1" in text and "tinygen study toy-numbers" in text
+
+
+def test_the_tables_rows_are_of_the_data_that_say_more(monkeypatch):
+    entry = {"metrics": {"mse": {"values": [2.0], "n": 1}}, "cpu_seconds": [1.0]}
+    recipes = {"autoencoder": {"digits": {"cpu": entry}, "mnist": {"cpu": entry}}, "vae": {"digits": {"cpu": entry}}}
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: {"recipes": recipes})
+    rows = [row.split(" | ")[:2] for row in table().splitlines()[2:]]
+    assert rows == [["| `autoencoder`", "mnist"], ["| `vae`", "digits"]]
