@@ -104,7 +104,8 @@ class _Graph:
     def _save(self) -> dict[str, Any]:
         arrays = {name: (t.array, t.array.copy()) for name, t in self._tensors()}
         for i, flat in enumerate(self._flats()):
-            for name, array in {**flat.state, "values": flat.values, "steps": flat.steps}.items():
+            params = {f"parameter {j}": p.array for j, p in enumerate(flat.params)}
+            for name, array in {**flat.state, **params, "steps": flat.steps}.items():
                 arrays[f"optimizer {i} {name}"] = (array, array.copy())
         return {
             "arrays": arrays,

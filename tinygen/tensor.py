@@ -143,8 +143,9 @@ class Methods(Tensor):
         return alias
 
     def _set_data(self: Tensor, value: Tensor) -> None:
-        self.array = value.array
-        self._version[0] += 1
+        self.array, self.device = value.array, value.device
+        self._version[0] += 1  # graphs that kept the old values must not run
+        share(value, self)
 
     data = property(detach, _set_data, doc="The same memory as a constant, free to be changed.")
 

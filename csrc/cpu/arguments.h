@@ -29,12 +29,13 @@ struct Channels {
   long long n, c, s;  // x is (n, c, s), statistics per c
 };
 
-// An array of `all` elements given in pieces: piece i stands for the elements [start[i], start[i] + size[i]), in ascending
-// order; elements in between belong to nobody.
+// What an optimizer updates: parameter i and its gradient, size[i] elements each. The state of parameter i is the elements
+// [start[i], start[i] + size[i]) of flat arrays, in ascending order; elements in between belong to nobody.
 template <class T>
 struct Pieces {
-  long long all, count;
-  const T* const* piece;
+  long long count;
+  T* const* p;
+  const T* const* g;
   const long long *start, *size;
 };
 

@@ -67,9 +67,9 @@
   KERNEL(bce_with_logits, (long long count, const T* x, const T* target, T* y))                                         \
   KERNEL(bce_with_logits_backward, (long long count, const T* g, bool one_g, const T* x, const T* target, T* gx))       \
   /* kernels/optimizer.cpp */                                                                                           \
-  KERNEL(sgd_step, (const Pieces<T>& g, T* p, T* buffer, double lr, bool first, const Sgd& how))                        \
-  KERNEL(adam_step, (const Pieces<T>& g, T* p, T* m, T* v, double lr, double step, const Adam& how))                    \
-  KERNEL(rmsprop_step, (const Pieces<T>& g, T* p, T* v, T* buffer, T* mean, double lr, const RmsProp& how))             \
+  KERNEL(sgd_step, (const Pieces<T>& all, T* buffer, double lr, bool first, const Sgd& how))                            \
+  KERNEL(adam_step, (const Pieces<T>& all, T* m, T* v, double lr, double step, const Adam& how))                        \
+  KERNEL(rmsprop_step, (const Pieces<T>& all, T* v, T* buffer, T* mean, double lr, const RmsProp& how))                 \
   /* kernels/random.cpp */                                                                                              \
   KERNEL(random_bits, (const Philox& state, long long count, std::uint32_t* out))                                       \
   KERNEL(random_uniform, (const Philox& state, long long count, T* out))                                                \

@@ -355,9 +355,9 @@ def test_every_kernel_of_the_table_launches_one_of_ours(k):
     g = Pieces([p], [0])
     calls += [("conv", (x, w, geo)), ("conv_transpose", (y, w, geo)), ("conv_moments", (x, w, geo)),
               ("conv_transpose_moments", (y, w, geo)), ("conv_weight", (x, y, geo)), ("matmul", (x, x)),
-              ("linear", (x[0, 0], x[0, 0])), ("sgd_step", (p, g, None, one, one, 0.0, 0.0, 0.0, False)),
-              ("adam_step", (p, g, p, p, one, one, 0.9, 0.9, 1e-8, 0.0, False)),
-              ("rmsprop_step", (p, g, p, None, None, one, 0.9, 1e-8, 0.0, 0.0)), ("random_bits", (0, 0, 0, 4)),
+              ("linear", (x[0, 0], x[0, 0])), ("sgd_step", (g, g, None, one, one, 0.0, 0.0, 0.0, False)),
+              ("adam_step", (g, g, p, p, one, one, 0.9, 0.9, 1e-8, 0.0, False)),
+              ("rmsprop_step", (g, g, p, None, None, one, 0.9, 1e-8, 0.0, 0.0)), ("random_bits", (0, 0, 0, 4)),
               ("random_uniform", (0, 0, 0, (4,), F32)), ("random_normal", (0, 0, 0, (4,), F32))]  # fmt: skip
     for name, args in calls:
         if name in tried or (hasattr(args[0], "size") and args[0].size == 0):

@@ -1,8 +1,10 @@
-"""What all optimizers share: groups, the flat arrays, learning rates on the device, errors."""
+"""What all optimizers share: groups, parameters that stay where they are, learning rates on the device, errors."""
 
 from __future__ import annotations
 
 import copy
+import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -69,14 +71,12 @@ def test_one_kernel_call_updates_a_group(monkeypatch):
     optimizer = optim.Adam(ours)
     kernels, calls = tg.device("cpu").kernels, []
     original = kernels.adam_step
-    monkeypatch.setattr(kernels, "adam_step", lambda p, *rest: (calls.append(p.size), original(p, *rest)))
+    monkeypatch.setattr(kernels, "adam_step", lambda p, *rest: (calls.append(len(p.arrays)), original(p, *rest)))
+    arrays = [p.array for p in ours]
     step_on(ours, optimizer)
-    assert len(calls) == 1 and calls[0] >= sum(p.numel() for p in ours)
-    bases = {id(p.array.base if p.array.base.base is None else p.array.base.base) for p in ours}
-    assert len(bases) == 1, "the parameters should be views of one array"
-    assert all(
-        (p.array.__array_interface__["data"][0] - ours[0].array.__array_interface__["data"][0]) % 64 == 0 for p in ours
-    )
+    assert calls == [len(ours)]
+    assert all(p.array is a for p, a in zip(ours, arrays, strict=True)), "the parameters should stay where they are"
+    assert all(start % 64 == 0 for start in np.multiply(optimizer._flats[0][0].starts, ours[0].array.itemsize))
     calls.clear()
     optimizer.zero_grad()
     (ours[0].sum() + ours[1].sum() + ours[3].sum()).backward()
@@ -94,6 +94,110 @@ def test_replaced_arrays_are_never_lost():
         params[1].data.fill_(3.0)  # in place, in the same memory
     run(ours, theirs, mine, his, 3)
     assert_same(ours, theirs)
+
+
+def tied(lib, values, device="cpu"):
+    """Two square weights, transposed views of one memory, with a bias between; a third weight is a part of another."""
+    of = lambda v: lib.tensor(v.copy(), device=device) if lib is tg else lib.tensor(v.copy())
+    parameter = nn.Parameter if lib is tg else torch.nn.Parameter
+    encoder, bias, decoder, part = (parameter(of(v)) for v in values)
+    decoder.data = encoder.data.transpose(0, 1)
+    part.data = encoder.data[1:3]
+    return [encoder, bias, decoder, part]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda-emulated"])
+@pytest.mark.parametrize(
+    "kind, options",
+    [("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}), ("Adam", {"lr": 0.02}), ("Adagrad", {"lr": 0.1})],
+)
+def test_weights_tied_through_data_stay_tied_as_in_torch(kind, options, device):
+    if device != "cpu" and not shutil.which("g++"):
+        pytest.skip("the emulator needs g++")
+    rng = np.random.default_rng(5)
+    values = [rng.standard_normal(s).astype(np.float32) for s in ((4, 4), (4,), (4, 4), (2, 4))]
+    x = rng.standard_normal((6, 4)).astype(np.float32)
+    histories = []
+    for lib, namespace in ((tg, optim), (torch, torch.optim)):
+        params = tied(lib, values, device)
+        encoder, bias, decoder, part = params
+        inputs = lib.tensor(x, device=device) if lib is tg else lib.tensor(x)
+        held, part_of = encoder.detach(), encoder.detach()[1:3]  # before the first step
+        optimizer, history = getattr(namespace, kind)(params, **options), []
+        for _ in range(6):
+            optimizer.zero_grad()
+            y = lib.tanh(inputs @ encoder + bias) @ decoder
+            ((y - inputs) ** 2).mean().backward()
+            part.grad = None if len(history) % 2 else lib.ones_like(part)
+            optimizer.step()
+            history += [p.detach().cpu().numpy().copy() for p in [*params, held, part_of]]
+        assert np.array_equal(history[-6], history[-4].T) and np.array_equal(history[-6][1:3], history[-3])
+        histories.append(history)
+    for a, b in zip(*histories, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+def test_who_took_the_memory_before_the_first_step_sees_every_step():
+    net = nn.Linear(3, 2)
+    held, state, row = net.weight.detach(), net.state_dict(), net.weight.detach()[1]
+    array = net.weight.detach().numpy()
+    optimizer = optim.Adam(net.parameters(), lr=0.1)
+    before = array.copy()
+    for _ in range(2):
+        step_on(list(net.parameters()), optimizer)
+        weight = net.weight.detach().numpy()
+        assert not np.array_equal(weight, before)
+        for seen in (held.numpy(), state["weight"].numpy(), array):
+            np.testing.assert_array_equal(seen, weight)
+        np.testing.assert_array_equal(row.numpy(), weight[1])
+
+
+def test_a_step_on_tied_weights_invalidates_graphs_of_both():
+    a, b = nn.Parameter(tg.ones(2, 2)), nn.Parameter(tg.ones(2, 2))
+    b.data = a.data.transpose(0, 1)
+    optimizer = optim.SGD([a], lr=0.1)
+    loss = b.square().sum()
+    a.grad = tg.ones(2, 2)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="was changed in place"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("memory", ["expanded", "read-only"])
+def test_memory_that_cannot_be_updated_is_refused_by_name(memory):
+    p = nn.Parameter(tg.ones(3, 2))
+    p.name = "layer.weight"
+    p.array = np.broadcast_to(np.float32(1), (3, 2))
+    if memory == "read-only":
+        p.array = np.ones((3, 2), np.float32)
+        p.array.flags.writeable = False
+    p.grad = tg.ones(3, 2)
+    with pytest.raises(ValueError, match=r"'layer.weight' \(3, 2\) is read-only.*clone"):
+        optim.SGD([p], lr=0.1).step()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
+@pytest.mark.parametrize(
+    "kind, options",
+    [("Adam", {"lr": 0.1}), ("SGD", {"lr": 0.1, "momentum": 0.9}), ("SGD", {"lr": 0.1}), ("Adagrad", {"lr": 0.1})],
+)
+def test_a_copy_of_model_and_optimizer_continues_bit_for_bit(kind, options, copied):
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    optimizer = getattr(optim, kind)(
+        [{"params": net[0].parameters()}, {"params": net[2].parameters(), "lr": 0.01}], **options
+    )
+    fresh, unused = copied((net, optimizer))  # before any step
+    step_on(list(fresh.parameters()), unused)
+    for _ in range(2):
+        step_on(list(net.parameters()), optimizer)
+    twin, other = copied((net, optimizer))
+    assert [id(p) for g in other.param_groups for p in g["params"]] == [id(p) for p in twin.parameters()]
+    for _ in range(3):
+        step_on(list(net.parameters()), optimizer)
+        step_on(list(twin.parameters()), other)
+    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+        assert np.array_equal(p.detach().numpy(), q.detach().numpy()) and p is not q
+    assert optimizer.state_dict()["param_groups"] == other.state_dict()["param_groups"]
 
 
 def test_two_optimizers_may_share_parameters():

@@ -115,19 +115,20 @@ class Kernels(Protocol):
     def bce_with_logits(self, x: Array, target: Array) -> Array: ...
     def bce_with_logits_backward(self, g: Array, x: Array, target: Array) -> Array: ...  # g * (sigmoid(x) - target)
 
-    # Optimizer steps, in place on flat contiguous arrays; what lies between the pieces of g is padding, free to change.
+    # Optimizer steps, in place. p and g are contiguous parameters and their gradients, piece by piece, none
+    # overlapping. The state lies in flat arrays, from `starts` on; what lies between there is padding, free to change.
     # `lr` and `step` (the count, from 1) are 0-d float64 arrays, so that a captured training step can change them.
     # Formulas as in torch.optim; buffers a backend must not touch are None.
     def sgd_step(
-        self, p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
+        self, p: Pieces, g: Pieces, buffer: Array | None, lr: Array, step: Array,
         momentum: float, dampening: float, weight_decay: float, nesterov: bool,
     ) -> None: ...  # fmt: skip
     def adam_step(
-        self, p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
+        self, p: Pieces, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
         beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
     ) -> None: ...  # fmt: skip
     def rmsprop_step(
-        self, p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+        self, p: Pieces, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
         alpha: float, eps: float, weight_decay: float, momentum: float,
     ) -> None: ...  # fmt: skip
 

@@ -11,7 +11,7 @@ follows the last element is implied by `y_shape`.
 `Taps` describes a linear map along one axis by a few weighted taps per output: interpolation, average pooling, adaptive
 pooling and reflecting pads are all such maps, and the adjoint of each is another one.
 
-`Pieces` is a flat array in parts: the gradients of an optimizer's parameters. `extents` merges the axes of a sum.
+`Pieces` is a flat array in parts: an optimizer's parameters, or their gradients. `extents` merges the axes of a sum.
 """
 
 from __future__ import annotations
@@ -201,6 +201,13 @@ class Pieces(NamedTuple):
 
     arrays: list[Any]
     starts: list[int]
+
+    def parts(self, flat: Any) -> list[Any]:
+        """The views of a flat array where the parts lie, each in its part's shape; Nones for None."""
+        if flat is None:
+            return [None] * len(self.arrays)
+        every = zip(self.arrays, self.starts, strict=True)
+        return [flat[start : start + a.size].reshape(a.shape) for a, start in every]
 
     def joined(self, like: Any) -> Any:
         """The flat array, of the length and dtype of `like`; 0 where no part lies."""

@@ -37,7 +37,7 @@ class SGD(Optimizer):
         })  # fmt: skip
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Pieces, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
         buffer = state("momentum_buffer") if group["momentum"] else None
         k.sgd_step(
@@ -63,7 +63,7 @@ class Adam(Optimizer):
         })  # fmt: skip
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Pieces, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
         (beta1, beta2), m, v = group["betas"], state("exp_avg"), state("exp_avg_sq")
         k.adam_step(p, g, m, v, lr, step, beta1, beta2, group["eps"], group["weight_decay"], self._decoupled)
@@ -99,7 +99,7 @@ class RMSprop(Optimizer):
         })  # fmt: skip
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Pieces, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
         buffer = state("momentum_buffer") if group["momentum"] else None
         mean = state("grad_avg") if group["centered"] else None
@@ -130,14 +130,14 @@ class Adagrad(Optimizer):
         })  # fmt: skip
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Pieces, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
         xp, total = k.xp, state("sum")
-        d = g.joined(p)
+        d = g.joined(total)
         if group["weight_decay"]:
-            d += group["weight_decay"] * p
+            d += group["weight_decay"] * p.joined(total)
         total += d * d
-        rate = (lr / (1 + (step - 1) * group["lr_decay"])).astype(
-            p.dtype
-        )  # 0-d arrays, so nothing waits for the device
-        p -= rate * d / (xp.sqrt(total) + group["eps"])
+        rate = lr / (1 + (step - 1) * group["lr_decay"])  # 0-d arrays, so nothing waits for the device
+        moves = rate.astype(total.dtype) * d / (xp.sqrt(total) + group["eps"])
+        for array, move in zip(p.arrays, p.parts(moves), strict=True):
+            array -= move

@@ -1,14 +1,13 @@
-"""What all optimizers share: parameter groups, flat arrays, state, learning rates on the device.
+"""What all optimizers share: parameter groups, state in flat arrays, learning rates on the device.
 
-The first step packs the parameters of a group into one flat array; each parameter becomes a view of it. Adam's m and v
-are two more such arrays. So one kernel call updates a group:
+Parameters and gradients stay where they are: whoever else holds their memory sees every update. The state of a group
+is packed into flat arrays. One kernel call updates a group:
 
-    flat values    | weight of layer 1 | bias | weight of layer 2 | ...
-    exp_avg        |         m         |  m   |         m         | ...
+    parameters     | weight of layer 1 | | bias | | weight of layer 2 | ...
+    exp_avg        |         m         |    m   |         m           | ...
 
-The kernel reads the gradients where backward left them. A parameter without a gradient keeps its value and its state,
-as in torch. Assigning `p.data` later is noticed: the next step copies the new values into the flat array. The layout of
-state_dict is torch's.
+A parameter without a gradient keeps its value and its state, as in torch. Parameters that share memory (tied weights)
+are updated one after the other. The next step notices an assignment to `p.data`. state_dict has torch's layout.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,11 @@ from ..tape import Leaf, Tensor
 
 __all__ = ["Optimizer"]
 
-_ALIGN = 64  # bytes; every parameter begins at a multiple of it, so that kernels may load vectors from weights
+_ALIGN = 64  # bytes; the state of every parameter begins at a multiple of it: a line of the cache has one owner
 
 
 class _Flat:
-    """Packs the parameters of one group, device and dtype into one flat array, and their state into others."""
+    """The parameters of one group, device and dtype, where they lie, and their state, packed into flat arrays."""
 
     def __init__(self, params: list[Tensor]) -> None:
         self.params, self.device, self.dtype = params, params[0].device, params[0].array.dtype
@@ -38,39 +38,58 @@ class _Flat:
         unit = _ALIGN // self.dtype.itemsize
         padded = [-(-p.array.size // unit) * unit for p in params]
         self.starts, self.shapes = [0, *itertools.accumulate(padded)], [p.array.shape for p in params]
-        self.values = self.xp.zeros(self.starts[-1], self.dtype)
         self.state: dict[str, Any] = {}  # name -> flat array
         self.counts = [0] * len(params)  # steps taken by each parameter, and the same for the kernels
         self.steps = self.xp.zeros(len(params), np.float64)
         self.lr = self.xp.zeros((), np.float64)  # what the kernels read
         self.rate = math.nan  # what was last written there
-        self.views = [self.slice(self.values, i) for i in range(len(params))]
-        for i in range(len(params)):
-            self.adopt(i)
+        self.offsets: dict[tuple[int, int], list[int]] = {}  # of the ranges updated so far
+        self.locate()
 
     def slice(self, flat: Any, i: int) -> Any:
         """Parameter i's part of a flat array, in its shape."""
         return flat[self.starts[i] : self.starts[i] + math.prod(self.shapes[i])].reshape(self.shapes[i])
 
-    def adopt(self, i: int) -> None:
-        """Copies parameter i into the flat array and makes the parameter a view of it."""
-        self.views[i][...] = self.params[i].array
-        self.params[i].array = self.views[i]
+    def locate(self) -> None:
+        """Notes where the parameters lie now. ValueError for one that cannot be updated there."""
+        self.arrays = [p.array for p in self.params]
+        self.scattered = [i for i, a in enumerate(self.arrays) if not a.flags.c_contiguous]
+        owners: dict[int, list[int]] = {}
+        for i, a in enumerate(self.arrays):
+            repeats = any(step == 0 and n > 1 for step, n in zip(a.strides, a.shape, strict=True))
+            if repeats or not getattr(a.flags, "writeable", True):  # CuPy's flags have no `writeable`
+                what = f"parameter '{self.params[i].name or 'unnamed'}' {tuple(a.shape)}"
+                raise ValueError(
+                    f"step: {what} is read-only or expanded memory; give it its own: p.data = p.data.clone()"
+                )
+            owners.setdefault(id(_owner(a)), []).append(i)
+        pairs = [pair for same in owners.values() for pair in itertools.combinations(same, 2)]
+        tied = {i for pair in pairs if self.xp.may_share_memory(*[self.arrays[j] for j in pair]) for i in pair}
+        self.places = list(itertools.accumulate(i in tied for i in range(len(self.params)))) if tied else []
 
-    def fits(self, i: int) -> bool:
-        """Whether parameter i still has the device, dtype and shape of its part."""
-        p = self.params[i]
-        return p.device is self.device and p.array.dtype == self.dtype and p.array.shape == self.shapes[i]
+    def moved(self) -> bool:
+        """Whether a parameter's array is another one than `locate` has found."""
+        return any(map(is_not, [p.array for p in self.params], self.arrays))
+
+    def fits(self) -> bool:
+        """Whether the parameters still have the device, dtype and shapes of their state."""
+        kept = (self.device, self.dtype)
+        return all((p.device, p.array.dtype, p.array.shape) == (*kept, s) for p, s in zip(self.params, self.shapes))
 
     def buffer(self, name: str, fill: float) -> Any:
         """The flat state array of this name; the first call makes it."""
         if name not in self.state:
-            self.state[name] = self.xp.full_like(self.values, fill)
+            self.state[name] = self.xp.full(self.starts[-1], fill, self.dtype)
         return self.state[name]
 
     def runs(self) -> Iterator[tuple[int, int]]:
-        """Ranges of neighbours with gradients and equal counts of steps; one kernel call updates a range."""
-        kinds = [None if p.grad is None else count for p, count in zip(self.params, self.counts, strict=True)]
+        """Ranges of neighbours with gradients, equal counts of steps and no memory in common.
+
+        One kernel call updates a range. A parameter that shares memory with another begins one.
+        """
+        kinds: list[Any] = [None if p.grad is None else n for p, n in zip(self.params, self.counts, strict=True)]
+        if self.places:
+            kinds = [kind if kind is None else (kind, at) for kind, at in zip(kinds, self.places, strict=True)]
         start = 0
         for kind, run in itertools.groupby(kinds):
             stop = start + len(list(run))
@@ -78,9 +97,9 @@ class _Flat:
                 yield start, stop
             start = stop
 
-    def gradients(self, start: int, stop: int) -> Pieces:
-        """The gradients of a range, and where each starts in its part of the flat arrays."""
-        arrays = []
+    def pieces(self, start: int, stop: int) -> tuple[Pieces, Pieces]:
+        """The parameters of a range and their gradients, as kernels take them: a scattered parameter as a copy."""
+        gradients, arrays = [], self.arrays[start:stop]
         for p in self.params[start:stop]:
             g: Any = p.grad.array if p.grad is not None else None
             if g.shape != p.array.shape or g.dtype != self.dtype:
@@ -88,9 +107,21 @@ class _Flat:
                     f"step: parameter '{p.name or 'unnamed'}' is {tuple(p.array.shape)} {self.dtype}, its gradient "
                     f"{tuple(g.shape)} {g.dtype}; was the parameter converted after backward()?"
                 )
-            arrays.append(g)
-        first = self.starts[start]
-        return Pieces(arrays, [s - first for s in self.starts[start:stop]])
+            gradients.append(g)
+        starts = self.offsets.get((start, stop))
+        if starts is None:
+            starts = self.offsets[start, stop] = [s - self.starts[start] for s in self.starts[start:stop]]
+        for i in self.scattered:
+            if start <= i < stop:
+                arrays[i - start] = self.xp.ascontiguousarray(arrays[i - start])
+        return Pieces(arrays, starts), Pieces(gradients, starts)
+
+
+def _owner(array: Any) -> Any:
+    """Whose memory an array shows: the array at the end of the chain of bases, or what it was made from."""
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
+    return array
 
 
 class Optimizer:
@@ -144,16 +175,15 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}: betas={group['betas']} should lie in [0, 1)")
 
     def _prepared(self, index: int) -> list[_Flat]:
-        """The flat arrays of a group. The first call makes them; later calls copy replaced arrays in again."""
+        """The flat arrays of a group. The first call makes them; later calls look for replaced parameters."""
         flats, params = self._flats[index], self.param_groups[index]["params"]
         stale = sum(len(f.params) for f in flats) != len(params)
         for flat in flats:
-            for i, p in enumerate(flat.params):
-                if p.array is not flat.views[i]:
-                    if flat.fits(i):
-                        flat.adopt(i)
-                    else:
-                        stale = True
+            if flat.moved():
+                if flat.fits():
+                    flat.locate()
+                else:
+                    stale = True
         if not stale:
             return flats
         kinds: dict[Any, list[Tensor]] = {}
@@ -202,7 +232,7 @@ class Optimizer:
         return loss
 
     def _run(self, group: dict[str, Any], flat: _Flat, start: int, stop: int) -> None:
-        g = flat.gradients(start, stop)
+        p, g = flat.pieces(start, stop)
         if group.get("maximize"):
             g = Pieces([-array for array in g.arrays], g.starts)
         flat.steps[start:stop] += 1
@@ -213,16 +243,17 @@ class Optimizer:
         def state(name: str) -> Any:
             return flat.buffer(name, self._state_names[name])[at]
 
-        self._update(
-            flat.device.kernels, group, flat.values[at], g, state, flat.lr, flat.steps[start : start + 1].reshape(())
-        )
-        for p in flat.params[start:stop]:
-            p._version[0] += 1
+        self._update(flat.device.kernels, group, p, g, state, flat.lr, flat.steps[start : start + 1].reshape(()))
+        for i in flat.scattered:
+            if start <= i < stop:
+                flat.arrays[i][...] = p.arrays[i - start]
+        for parameter in flat.params[start:stop]:
+            parameter._version[0] += 1
 
     def _update(
-        self, k: Any, group: dict[str, Any], p: Any, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
+        self, k: Any, group: dict[str, Any], p: Pieces, g: Pieces, state: Callable[[str], Any], lr: Any, step: Any
     ) -> None:
-        """Changes p in place. g holds the gradient in pieces, `state(name)` arrays like p; lr and step are 0-d."""
+        """Changes the pieces of p in place by those of g. `state(name)` is flat; lr and step are 0-d arrays."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -285,6 +316,16 @@ class Optimizer:
                         flat.slice(flat.buffer(key, self._state_names[key]), i)[...] = source.to(
                             device=flat.device
                         ).array
+
+    def __getstate__(self) -> dict[str, Any]:  # for pickle and copy.deepcopy: the state as tensors
+        return {**vars(self), "_flats": self.state_dict()["state"]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _flats=[[] for _ in state["param_groups"]])
+        if state["_flats"]:
+            position = itertools.count()
+            groups = [{"params": [next(position) for _ in group["params"]]} for group in self.param_groups]
+            self.load_state_dict({"state": state["_flats"], "param_groups": groups})
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

@@ -6,72 +6,94 @@
 namespace tinygen {
 namespace {
 
-// Gradients in pieces: a list of arrays, and where each begins in the flat array.
+using Arrays = std::vector<py::array>;
+using Starts = std::vector<long long>;
+
+// Parameters, their gradients, and where the state of each begins in flat arrays of `length` elements.
 template <class T>
 class GivenPieces {
  public:
-  GivenPieces(const py::array& p, const std::vector<py::array>& pieces, const std::vector<long long>& starts, const char* name)
-      : all_(p.size()), start_(starts) {
-    if (pieces.size() != starts.size()) throw py::value_error(std::string(name) + ": as many starts as pieces are needed");
+  GivenPieces(const Arrays& p, const Arrays& g, const Starts& starts, const std::string& kernel) : start_(starts) {
+    if (p.size() != starts.size() || g.size() != starts.size())
+      throw py::value_error(kernel + ": as many parameters and gradients as starts are needed");
+    const std::string of_p = kernel + ": p", of_g = kernel + ": g";
     long long end = 0;
-    for (size_t i = 0; i < pieces.size(); i++) {
-      piece_.push_back(data<T>(pieces[i], name));
-      size_.push_back(pieces[i].size());
-      if (starts[i] < end || starts[i] + size_[i] > all_)
-        throw py::value_error(std::string(name) + ": the pieces should lie side by side within p");
+    for (size_t i = 0; i < p.size(); i++) {
+      if (!(p[i].flags() & py::array::c_style) || !p[i].writeable())
+        throw py::value_error(kernel + ": an update in place needs contiguous, writeable parameters; copy them first");
+      if (p[i].size() != g[i].size())
+        throw py::value_error(of_g + ": a gradient has " + std::to_string(g[i].size()) + " elements, its parameter " +
+                              std::to_string(p[i].size()));
+      p_.push_back(data<T>(p[i], of_p.c_str()));
+      g_.push_back(data<T>(g[i], of_g.c_str()));
+      size_.push_back(p[i].size());
+      sorted_ &= starts[i] >= end;
       end = starts[i] + size_[i];
     }
+    end_ = end;
+    name_ = kernel;
   }
-  operator Pieces<T>() const { return {all_, (long long)piece_.size(), piece_.data(), start_.data(), size_.data()}; }
+  // A flat array of state, null for None.
+  T* state(const py::object& flat, const char* what) const {
+    T* at = data<T>(flat, what);
+    if (!sorted_ || (at && end_ > py::reinterpret_borrow<py::array>(flat).size()))
+      throw py::value_error(name_ + ": g: the pieces should lie side by side within the state");
+    return at;
+  }
+  operator Pieces<T>() const { return {(long long)p_.size(), p_.data(), g_.data(), start_.data(), size_.data()}; }
 
  private:
-  long long all_;
-  std::vector<const T*> piece_;
+  std::string name_;
+  std::vector<T*> p_;
+  std::vector<const T*> g_;
   std::vector<long long> start_, size_;
+  bool sorted_ = true;
+  long long end_ = 0;
 };
 
-using Arrays = std::vector<py::array>;
-using Starts = std::vector<long long>;
+// body(pieces) with the pieces' number type.
+template <class Body>
+void by_pieces(const Arrays& p, const Arrays& g, const Starts& starts, const char* kernel, const Body& body) {
+  if (p.empty()) return;
+  by_dtype(p[0], kernel, [&](auto type) { body(GivenPieces<decltype(type)>(p, g, starts, kernel), type); });
+}
 
 }  // namespace
 }  // namespace tinygen
 
 TINYGEN_BINDINGS(optimizer) {
   using namespace tinygen;
-  m.def("sgd_step", [](const py::array& p, const Arrays& g, const Starts& starts, const py::object& buffer, double lr,
+  m.def("sgd_step", [](const Arrays& p, const Arrays& g, const Starts& starts, const py::object& buffer, double lr,
                        bool first, double momentum, double dampening, double weight_decay, bool nesterov) {
-    by_dtype(p, "sgd_step", [&](auto type) {
+    by_pieces(p, g, starts, "sgd_step", [&](const auto& pieces, auto type) {
       using T = decltype(type);
-      T *pp = data<T>(p, "sgd_step: p"), *pb = data<T>(buffer, "sgd_step: buffer");
-      const GivenPieces<T> pieces(p, g, starts, "sgd_step: g");
+      T* pb = pieces.state(buffer, "sgd_step: buffer");
       const Sgd how = {momentum, dampening, weight_decay, nesterov};
       py::gil_scoped_release release;
-      pick<T>(table().sgd_step)(pieces, pp, pb, lr, first, how);
+      pick<T>(table().sgd_step)(pieces, pb, lr, first, how);
     });
   });
-  m.def("adam_step", [](const py::array& p, const Arrays& g, const Starts& starts, const py::object& m,
-                        const py::object& v, double lr, double step, double beta1, double beta2, double eps,
-                        double weight_decay, bool decoupled) {
-    by_dtype(p, "adam_step", [&](auto type) {
+  m.def("adam_step", [](const Arrays& p, const Arrays& g, const Starts& starts, const py::object& m, const py::object& v,
+                        double lr, double step, double beta1, double beta2, double eps, double weight_decay,
+                        bool decoupled) {
+    by_pieces(p, g, starts, "adam_step", [&](const auto& pieces, auto type) {
       using T = decltype(type);
-      T *pp = data<T>(p, "adam_step: p"), *pm = data<T>(m, "adam_step: m"), *pv = data<T>(v, "adam_step: v");
-      const GivenPieces<T> pieces(p, g, starts, "adam_step: g");
+      T *pm = pieces.state(m, "adam_step: m"), *pv = pieces.state(v, "adam_step: v");
       const Adam how = {beta1, beta2, eps, weight_decay, decoupled};
       py::gil_scoped_release release;
-      pick<T>(table().adam_step)(pieces, pp, pm, pv, lr, step, how);
+      pick<T>(table().adam_step)(pieces, pm, pv, lr, step, how);
     });
   });
-  m.def("rmsprop_step", [](const py::array& p, const Arrays& g, const Starts& starts, const py::object& v,
+  m.def("rmsprop_step", [](const Arrays& p, const Arrays& g, const Starts& starts, const py::object& v,
                            const py::object& buffer, const py::object& mean, double lr, double alpha, double eps,
                            double weight_decay, double momentum) {
-    by_dtype(p, "rmsprop_step", [&](auto type) {
+    by_pieces(p, g, starts, "rmsprop_step", [&](const auto& pieces, auto type) {
       using T = decltype(type);
-      T *pp = data<T>(p, "rmsprop_step: p"), *pv = data<T>(v, "rmsprop_step: v");
-      T *pb = data<T>(buffer, "rmsprop_step: buffer"), *pm = data<T>(mean, "rmsprop_step: mean");
-      const GivenPieces<T> pieces(p, g, starts, "rmsprop_step: g");
+      T* pv = pieces.state(v, "rmsprop_step: v");
+      T *pb = pieces.state(buffer, "rmsprop_step: buffer"), *pm = pieces.state(mean, "rmsprop_step: mean");
       const RmsProp how = {alpha, eps, weight_decay, momentum};
       py::gil_scoped_release release;
-      pick<T>(table().rmsprop_step)(pieces, pp, pv, pb, pm, lr, how);
+      pick<T>(table().rmsprop_step)(pieces, pv, pb, pm, lr, how);
     });
   });
 

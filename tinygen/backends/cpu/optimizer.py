@@ -1,6 +1,7 @@
-"""Kernels of csrc/cpu/kernels/optimizer.cpp: SGD, Adam (and AdamW) and RMSprop, in place on flat arrays.
+"""Kernels of csrc/cpu/kernels/optimizer.cpp: SGD, Adam (and AdamW) and RMSprop, in place.
 
-The gradient comes in pieces, one for each parameter. Absent: the formulas, which reference/optimizer.py writes out.
+Parameters and gradients come in pieces, the state in flat arrays. The binding checks the parameters: they are many,
+and a step of a small network is short. Absent: the formulas, which reference/optimizer.py writes out.
 """
 
 from __future__ import annotations
@@ -15,27 +16,30 @@ from .arrays import inputs
 
 
 def sgd_step(
-    p: Array, g: Pieces, buffer: Array | None, lr: Array, step: Array,
+    p: Pieces, g: Pieces, buffer: Array | None, lr: Array, step: Array,
     momentum: float, dampening: float, weight_decay: float, nesterov: bool,
 ) -> None:  # fmt: skip
-    check_in_place("sgd_step", p, buffer)
-    p, buffer, *pieces = inputs("sgd_step", p, buffer, *g.arrays)
-    _cpu.sgd_step(p, pieces, g.starts, buffer, float(lr), int(step) == 1, momentum, dampening, weight_decay, nesterov)
+    check_in_place("sgd_step", buffer)
+    _, buffer, *pieces = inputs("sgd_step", p.arrays[0], buffer, *g.arrays)
+    settings = momentum, dampening, weight_decay, nesterov
+    _cpu.sgd_step(p.arrays, pieces, p.starts, buffer, float(lr), int(step) == 1, *settings)
 
 
 def adam_step(
-    p: Array, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
+    p: Pieces, g: Pieces, m: Array, v: Array, lr: Array, step: Array,
     beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
-    check_in_place("adam_step", p, m, v)
-    p, m, v, *pieces = inputs("adam_step", p, m, v, *g.arrays)
-    _cpu.adam_step(p, pieces, g.starts, m, v, float(lr), float(step), beta1, beta2, eps, weight_decay, decoupled)
+    check_in_place("adam_step", m, v)
+    _, m, v, *pieces = inputs("adam_step", p.arrays[0], m, v, *g.arrays)
+    settings = beta1, beta2, eps, weight_decay, decoupled
+    _cpu.adam_step(p.arrays, pieces, p.starts, m, v, float(lr), float(step), *settings)
 
 
 def rmsprop_step(
-    p: Array, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
+    p: Pieces, g: Pieces, v: Array, buffer: Array | None, mean: Array | None, lr: Array,
     alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> None:  # fmt: skip
-    check_in_place("rmsprop_step", p, v, buffer, mean)
-    p, v, buffer, mean, *pieces = inputs("rmsprop_step", p, v, buffer, mean, *g.arrays)
-    _cpu.rmsprop_step(p, pieces, g.starts, v, buffer, mean, float(lr), alpha, eps, weight_decay, momentum)
+    check_in_place("rmsprop_step", v, buffer, mean)
+    _, v, buffer, mean, *pieces = inputs("rmsprop_step", p.arrays[0], v, buffer, mean, *g.arrays)
+    settings = alpha, eps, weight_decay, momentum
+    _cpu.rmsprop_step(p.arrays, pieces, p.starts, v, buffer, mean, float(lr), *settings)
