@@ -7,7 +7,8 @@
 Forward, backward, optimizer, random numbers and metrics are recorded as the addresses they work on: batches are copied
 into fixed inputs, results lie in fixed memory that the graph owns. What changes from step to step lives on the device:
 learning rate, count of steps, place in the random sequence. A batch of another shape gets a graph of its own. Calls 1
-(warm-up) and 2 run eagerly; call 2 also records, and compares what the graph computes with what the eager step did.
+(warm-up) and 2 run eagerly; call 2 also records, and compares what the graph computes with what the eager step did. So
+does a call that finds something else than was recorded: other arrays, options of optimizers, modes, `requires_grad`.
 
 Players at different rates are a Step and a graph each; they share parameters by address. A step's parts are all that it
 changes: a generator whose batch norm counts along while the critic learns is a part of the critic's Step too.
@@ -18,7 +19,7 @@ default one. On the CPU there is nothing to gain, and capture(step) is the step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ import numpy as np
 from . import tape
 from .backends import float32_matmul_precision
 from .ops import random
-from .optim import Optimizer
+from .optim import LRScheduler, Optimizer
 from .tape import Tensor
 
 __all__ = ["CaptureFailed", "capture"]
@@ -62,11 +63,11 @@ class Captured:
 
     def __call__(self, batch: Any) -> Any:
         key = _key(batch), float32_matmul_precision()
-        if key not in self.graphs:
-            self.graphs[key] = None  # the first call compiles, uploads tables, makes the optimizers' arrays
+        graph = self.graphs.get(key)
+        if key not in self.graphs or (graph is not None and not graph.fits()):
+            self.graphs[key] = None  # this call compiles, uploads tables, makes the optimizers' arrays
             return self.step(batch)
-        graph = self.graphs[key]
-        if graph is None or not graph.fits():
+        if graph is None:
             graph = self.graphs[key] = _Graph(self, batch)
             return graph.first
         return graph.replay(batch)
@@ -79,8 +80,10 @@ class _Graph:
         self.inputs = _map(batch, lambda t: Tensor(t.array.copy(), None, t.device))
         self.base = self.kernels.launcher.upload(np.zeros(1, np.int64))  # blocks of random numbers drawn since capture
         start = self._save()
-        self.first = _map(self.step(batch), _copy)  # eagerly: what the caller gets
+        with _Schedules(writing=True) as schedules:
+            self.first = _map(self.step(batch), _copy)  # eagerly: what the caller gets
         after = self._save()
+        schedules.undo()
         self._restore(start)
         self._record()
         self._restore(start)  # the emulator computes while it records
@@ -90,22 +93,30 @@ class _Graph:
 
     # What a step changes: tensors, flat arrays of optimizers, and numbers on the host that are counted along.
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def _tensors(self) -> dict[str, Tensor]:
+        every = {}
         for title, module in self.step.networks().items():
             for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-                yield f"{title}.{name}", tensor
+                every[f"{title}.{name}"] = tensor
+        for i, flat in enumerate(self._flats()):
+            every |= {f"optimizer {i} parameter {j}": p for j, p in enumerate(flat.params)}
+        for name, part in _parts(self.step).items():  # an EMA's averages
+            tables = [held for held in vars(part).values() if isinstance(held, dict)]
+            if not isinstance(part, Optimizer) and not hasattr(part, "parameters"):
+                found = [(k, t) for held in (vars(part), *tables) for k, t in held.items() if isinstance(t, Tensor)]
+                every |= {f"{name}.{k}": t for k, t in found}
+        return {name: t for t, name in {t: name for name, t in reversed(every.items())}.items()}  # each once
 
     def _optimizers(self) -> list[Optimizer]:
-        return [part for part in self.step.parts().values() if isinstance(part, Optimizer)]
+        return [part for part in _parts(self.step).values() if isinstance(part, Optimizer)]
 
     def _flats(self) -> list[Any]:
         return [flat for o in self._optimizers() for group in o._flats for flat in group]
 
     def _save(self) -> dict[str, Any]:
-        arrays = {name: (t.array, t.array.copy()) for name, t in self._tensors()}
+        arrays = {name: (t.array, t.array.copy()) for name, t in self._tensors().items()}
         for i, flat in enumerate(self._flats()):
-            params = {f"parameter {j}": p.array for j, p in enumerate(flat.params)}
-            for name, array in {**flat.state, **params, "steps": flat.steps}.items():
+            for name, array in {**flat.state, "steps": flat.steps}.items():
                 arrays[f"optimizer {i} {name}"] = (array, array.copy())
         return {
             "arrays": arrays,
@@ -123,7 +134,7 @@ class _Graph:
     def _record(self) -> None:
         for optimizer in self._optimizers():
             optimizer.update_rates()  # before, not in the graph
-        before, counts = dict(self._tensors()), [list(flat.counts) for flat in self._flats()]
+        before, counts = self._tensors(), [list(flat.counts) for flat in self._flats()]
         held = {name: t.array for name, t in before.items()}
         self.identity, (_, _, offset) = self.generator.get_state()[:2], self.generator.get_state()
         self.start, self.kernels.replayed, normal = offset, self.base, self.kernels.replayed
@@ -137,39 +148,72 @@ class _Graph:
             return metrics
 
         try:
-            with _default_generator_only():
+            with _default_generator_only(), _Schedules(writing=False) as schedules:
                 self.metrics, self.launch = self.kernels.launcher.capture(run)
         except RuntimeError as error:
             raise CaptureFailed(f"capture: {_op_of(error)}{error}") from error
         finally:
             self.kernels.replayed = normal
+        schedules.undo()
+        self.earlier, self.later = schedules.order()
         self.blocks = (self.generator.get_state()[2] - self.start) % 2**64
         self.counted = [
             [now - then for now, then in zip(flat.counts, old, strict=True)]
             for flat, old in zip(self._flats(), counts, strict=True)
         ]
-        self.arrays = {name: t.array for name, t in self._tensors()}
+        self._remember()
+
+    def _remember(self) -> None:
+        """Lists, once, what `fits` compares at each replay: who holds what, and what the graph contains as it was."""
+        parts, optimizers, self.flats = _parts(self.step), self._optimizers(), self._flats()
+        modules = {m: None for network in self.step.networks().values() for m in network.modules()}
+        groups = [group for o in optimizers for group in o.param_groups]
+        tables: list[Any] = [group["params"] for group in groups] + [flat.state for flat in self.flats]
+        tables += [table for o in optimizers for table in (o.param_groups, o._flats, *o._flats)]
+        self.held = [(table, key, value) for table in tables for key, value in _items(table)]
+        self.held += [(vars(flat), name, getattr(flat, name)) for flat in self.flats for name in ("steps", "lr")]
+        self.held += [(vars(owner), name, part) for owner, name, part in parts.places]
+        for m in modules:
+            members = {**m._parameters, **m._buffers, **m._modules}
+            self.held += [(vars(m), name, member) for name, member in members.items()]
+        self.sizes = [(table, len(table)) for table in [*tables, *map(vars, modules)]]
+        self.modes = [(module, module.training) for module in modules]
+        self.tensors = [(t, t.array, t.node is None) for t in self._tensors().values()]
+        self.options = [(group, _baked(group)) for group in groups]
+        self.optimizers = optimizers
 
     def fits(self) -> bool:
-        """Whether what was recorded still is: the tensors lie where they lay, the random sequence is the same."""
-        return self.generator.get_state()[:2] == self.identity and all(
-            t.array is self.arrays.get(name) for name, t in self._tensors()
-        )
+        """Whether what was recorded still is: arrays, options, modes, and the random sequence."""
+        try:
+            return (
+                self.generator.get_state()[:2] == self.identity
+                and all(len(table) == size for table, size in self.sizes)
+                and all(table[key] is value for table, key, value in self.held)
+                and all(t.array is a and (t.node is None) is constant for t, a, constant in self.tensors)
+                and all(module.training is mode for module, mode in self.modes)
+                and all(_baked(group) == options for group, options in self.options)
+            )
+        except LookupError:  # a name that is gone
+            return False
 
     def replay(self, batch: Any) -> Any:
         _each(self.inputs, batch, lambda old, new: old.array.__setitem__(..., new.array))
-        for optimizer in self._optimizers():
+        for schedule in self.earlier:
+            schedule.step()
+        for optimizer in self.optimizers:
             optimizer.update_rates()
         _, _, offset = self.generator.get_state()
         since = (offset - self.start) % 2**64
         self.base.fill(since - 2**64 if since >= 2**63 else since)
         self.launch()
         self.generator.advance(4 * self.blocks)
-        for flat, counted in zip(self._flats(), self.counted, strict=True):
+        for flat, counted in zip(self.flats, self.counted, strict=True):
             for i, more in enumerate(counted):
                 flat.counts[i] += more
-        for _, t in self._tensors():
+        for t, _, _ in self.tensors:
             t._version[0] += 1
+        for schedule in self.later:
+            schedule.step()
         return _map(self.metrics, _copy)  # the next replay writes over them
 
     def _hold_to(self, after: dict[str, Any], replayed: Any) -> None:
@@ -199,6 +243,56 @@ class _default_generator_only:
         random.Generator.advance = self.advance  # type: ignore[method-assign]
 
 
+class _Schedules:
+    """Notes, in order, which schedules advance inside and which optimizers read their rates; `undo` turns them back.
+
+    Unless it is `writing`, no rate reaches the device: the graph would write the same one at each replay.
+    """
+
+    def __init__(self, writing: bool) -> None:
+        self.writing, self.events, self.before = writing, [], {}  # type: ignore[var-annotated]
+
+    def __enter__(self) -> _Schedules:
+        self.methods = step, read = LRScheduler.step, Optimizer.update_rates
+
+        def noted_step(schedule: LRScheduler) -> None:
+            groups = [(group, group["lr"]) for group in schedule.optimizer.param_groups]
+            held = {k: list(v) if isinstance(v, list) else v for k, v in vars(schedule).items()}
+            self.before.setdefault(schedule, (held, groups))
+            self.events.append(schedule)
+            step(schedule)
+
+        def noted_read(optimizer: Optimizer) -> None:
+            self.events.append(optimizer)
+            if self.writing:
+                read(optimizer)
+
+        LRScheduler.step, Optimizer.update_rates = noted_step, noted_read  # type: ignore
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        LRScheduler.step, Optimizer.update_rates = self.methods  # type: ignore[method-assign]
+
+    def undo(self) -> None:
+        for schedule, (held, groups) in reversed(self.before.items()):
+            vars(schedule).update(held)
+            for group, rate in groups:
+                group["lr"] = rate
+
+    def order(self) -> tuple[list[LRScheduler], list[LRScheduler]]:
+        """The schedules that advance before their optimizer reads its rate, and those that do so after it."""
+        earlier: list[LRScheduler] = []
+        later: list[LRScheduler] = []
+        for i, event in enumerate(self.events):
+            if isinstance(event, LRScheduler):
+                read, reads = event.optimizer in self.events[:i], event.optimizer in self.events[i:]
+                if read and reads:
+                    raise CaptureFailed("capture: a schedule advances between two steps of its optimizer; one call of "
+                                        "the Step should update once at each rate")  # fmt: skip
+                (earlier if reads else later).append(event)
+        return earlier, later
+
+
 _NAMED = tuple(f"{__package__}.{part}" for part in ("ops.", "nn.", "tape", "tensor", "optim"))
 
 
@@ -214,6 +308,34 @@ def _op_of(error: BaseException) -> str:
             name = f"{called}: "
         trace = trace.tb_next
     return name
+
+
+class _Parts(dict):
+    """{name: part} of a step and of the steps among its parts; `places` says which attribute of whom each is."""
+
+    places: list[tuple[Any, str, Any]]
+
+
+def _parts(step: Any, prefix: str = "") -> _Parts:
+    found = _Parts()
+    found.places = [(step, name, part) for name, part in step.parts().items()]
+    for _, name, part in found.places[:]:
+        if hasattr(part, "parts"):
+            inner = _parts(part, f"{prefix}{name}.")
+            found |= inner
+            found.places += inner.places
+        else:
+            found[prefix + name] = part
+    return found
+
+
+def _items(table: Any) -> list[tuple[Any, Any]]:
+    return list(table.items() if isinstance(table, dict) else enumerate(table))
+
+
+def _baked(group: dict[str, Any]) -> dict[str, Any]:
+    """The options of a group that a graph contains as numbers: all but the rate, which it reads."""
+    return {k: v for k, v in group.items() if k not in ("lr", "initial_lr", "params")}
 
 
 def _copy(t: Tensor) -> Tensor:

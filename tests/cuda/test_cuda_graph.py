@@ -6,6 +6,7 @@ graph would. So a number that changes from step to step, if it lives on the host
 
 from __future__ import annotations
 
+import copy
 import shutil
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -19,7 +20,9 @@ from tinygen import nn, optim
 from tinygen.backends.cuda.device_array import DeviceArray
 from tinygen.backends.cuda.launcher import CupyLauncher
 from tinygen.graph import CaptureFailed
+from tinygen.models import ClassifierStep
 from tinygen.step import Step
+from tinygen.training import checkpoint
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="the emulator needs g++")
 
@@ -147,7 +150,8 @@ class Looking(Step):
         (lambda y: y + tg.randn(1, generator=tg.Generator(seed=1), device=PLACE), "default generator"),
         (lambda y: y[y > 0], "index: the length of what an index of true and false picks"),
         pytest.param(
-            lambda y: tg.sort(y, 0)[0], "argsort, which CuPy leaves to Thrust",
+            lambda y: tg.sort(y, 0)[0],
+            "argsort, which CuPy leaves to Thrust",
             marks=pytest.mark.skipif(PLACE == "cuda", reason="whether Thrust waits depends on CuPy's version"),
         ),
         (lambda y: tg.einsum("ij,ij,ij->j", y, y, y), "einsum: .*cuBLAS"),
@@ -253,6 +257,158 @@ def test_players_at_different_rates_have_a_graph_each():
         histories.append((history, [w.tolist() for w in weights], tg.get_rng_state()))
     assert all(game.generator.graphs.values())  # replayed: the generator was called five times
     assert histories[0] == histories[1]
+
+
+class Learner(Step):
+    """Batch norm, dropout, an optimizer with two groups: all that a graph contains as it was."""
+
+    def __init__(self, rule=optim.Adam, **options):
+        self.model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.25), nn.Linear(4, 1))
+        groups = [
+            {"params": self.model[0].parameters()},
+            {"params": [*self.model[1].parameters(), *self.model[4].parameters()]},
+        ]
+        self.optimizer = rule(groups, lr=0.05, **options)
+
+    def __call__(self, x):
+        loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach()}
+
+
+def option(**changed):
+    return lambda step, saved: step.optimizer.param_groups[1].update(changed)
+
+
+def replace_parameter(step, saved):
+    step.model[4].weight = nn.Parameter(step.model[4].weight.detach() * 2)
+    step.optimizer.param_groups[1]["params"][2] = step.model[4].weight
+
+
+CHANGES = {  # what happens between two replays: (step, its checkpoint of two steps before) -> None
+    "optimizer.load_state_dict": lambda step, saved: step.optimizer.load_state_dict(saved["parts"]["optimizer"]),
+    "betas": option(betas=(0.3, 0.6)),
+    "weight_decay": option(weight_decay=0.3),
+    "eps": option(eps=0.1),
+    "maximize": option(maximize=True),
+    "module.eval": lambda step, saved: step.model.eval(),
+    "a layer's mode": lambda step, saved: step.model[3].eval(),
+    "requires_grad": lambda step, saved: step.model[0].weight.requires_grad_(False),
+    "restore": lambda step, saved: checkpoint.restore(step, saved),
+    "p.data": lambda step, saved: setattr(step.model[0].weight, "data", step.model[0].weight.data * 0.5),
+    "another parameter": replace_parameter,
+    "a buffer": lambda step, saved: setattr(step.model[1], "running_mean", tg.ones(4, device=PLACE)),
+    "a layer": lambda step, saved: step.model.__setitem__(2, nn.ReLU()),
+    "another optimizer": lambda step, saved: setattr(step, "optimizer", optim.SGD(step.model.parameters(), lr=0.1)),
+    "a group": lambda step, saved: step.optimizer.add_param_group(
+        {"params": step.optimizer.param_groups[1]["params"].pop()}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_changes_between_replays_is_recorded_anew(name):
+    results = []
+    for wrap in (lambda step: step, tg.capture):
+        tg.manual_seed(3)
+        step, history, draw = wrap(Learner().to(PLACE)), [], np.random.default_rng(0)
+        for i in range(10):
+            if i == 3:
+                saved = copy.deepcopy(checkpoint.state_of(step))
+            if i == 5:
+                before = dict(getattr(step, "graphs", {}))
+                CHANGES[name](step.step if before else step, saved)
+            history.append(numbers(step(tg.tensor(draw.random((6, 3), np.float32), device=PLACE))))
+        results.append((history, {k: v.tolist() for k, v in states(step).items()}))
+    assert all(before.values()) and all(step.graphs.values()) and step.graphs != before
+    assert results[0] == results[1]
+
+
+def test_momentum_that_sets_in_later_begins_as_in_an_eager_step():
+    results = []
+    for wrap in (lambda step: step, tg.capture):
+        step, history = wrap(build(lambda: Learner(optim.SGD))), []
+        for i in range(8):
+            if i == 4:
+                option(momentum=0.9)(step, None)
+            history.append(numbers(step(tg.ones(6, 3, device=PLACE))))
+        results.append(history)
+    assert results[0] == results[1]
+
+
+class Scheduled(Learner):
+    """A schedule that advances before the optimizer reads the rate, and one that does so after it."""
+
+    def __init__(self, before, after):
+        super().__init__(optim.SGD)
+        self.before, self.after = before, after
+        self.schedule = optim.lr_scheduler.LambdaLR(self.optimizer, lambda t: 1 / (1 + t))
+
+    def __call__(self, x):
+        for _ in range(self.before):
+            self.schedule.step()
+        result = super().__call__(x)
+        for _ in range(self.after):
+            self.schedule.step()
+        return result
+
+
+@pytest.mark.parametrize("before, after", [(0, 1), (1, 0), (1, 2), (0, 0)])
+def test_a_schedule_inside_a_step_advances_as_it_does_eagerly(before, after):
+    results = []
+    for wrap in (lambda step: step, tg.capture):
+        step, history = wrap(build(lambda: Scheduled(before, after))), []
+        for _ in range(7):
+            loss = numbers(step(tg.ones(6, 3, device=PLACE)))
+            history.append((loss, step.schedule.last_epoch, step.schedule.get_last_lr()))
+        results.append((history, {k: v.tolist() for k, v in states(step).items()}))
+    assert all(step.graphs.values())
+    assert results[0] == results[1]
+
+
+def test_the_classifiers_schedule_reaches_zero_in_a_graph_too():
+    results = []
+    for wrap in (lambda step: step, tg.capture):
+        step = wrap(build(lambda: ClassifierStep(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), range(10), steps=6)))
+        history = [(numbers(step(batch)), step.schedule.get_last_lr()) for batch in batches(7)]
+        results.append((history, {k: v.tolist() for k, v in states(step).items()}))
+    assert results[0] == results[1]
+    assert history[5][1] == [0.0]
+
+
+def test_a_schedule_between_two_steps_of_its_optimizer_is_refused():
+    class Twice(Scheduled):
+        def __call__(self, x):
+            super().__call__(x)
+            return super().__call__(x)
+
+    step = tg.capture(build(lambda: Twice(0, 1)))
+    step(tg.ones(6, 3, device=PLACE))
+    with pytest.raises(CaptureFailed, match="schedule advances between two steps"):
+        step(tg.ones(6, 3, device=PLACE))
+
+
+def test_averages_of_weights_move_once_a_step():
+    class Averaged(Learner):
+        def __init__(self):
+            super().__init__()
+            self.ema = optim.EMA(self.model, 0.9)
+
+        def __call__(self, x):
+            result = super().__call__(x)
+            self.ema.update()
+            return result
+
+    results = []
+    for wrap in (lambda step: step, tg.capture):
+        tg.manual_seed(3)
+        step = wrap(Averaged().to(PLACE))
+        for _ in range(6):
+            step(tg.ones(6, 3, device=PLACE))
+        results.append({k: v.tolist() for k, v in step.ema.averages.items()})
+    assert results[0] == results[1]
 
 
 def test_a_number_on_the_host_that_changes_is_noticed():
