@@ -10,9 +10,11 @@ import os
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tinygen.backends import device
 from tinygen.backends.cuda import emulated
+from tinygen.backends.cuda.device_array import DeviceArray
 from tinygen.backends.geometry import Pieces
 
 PLACE = os.environ.get("TINYGEN_TEST_PLACE") or "cuda-emulated"
@@ -38,6 +40,21 @@ def table() -> Any:
     return OnHost(device(PLACE).kernels) if "TINYGEN_TEST_PLACE" in os.environ else emulated.on_numpy()
 
 
+def upload(a: np.ndarray, xp: Any) -> Any:
+    """`a` on the device with the same strides: asarray of CuPy would make a view contiguous, and so test less."""
+    if a.flags.c_contiguous or a.size == 0:
+        return xp.asarray(a)
+    assert all(step % a.itemsize == 0 for step in a.strides), f"no array of whole elements has strides {a.strides}"
+    lowest = a[tuple(slice(n - 1 if step < 0 else 0, None) for n, step in zip(a.shape, a.strides, strict=True))]
+    reaches = [abs(step) // a.itemsize * (n - 1) for n, step in zip(a.shape, a.strides, strict=True)]
+    offset = sum(reach for reach, step in zip(reaches, a.strides, strict=True) if step < 0)
+    memory = as_strided(lowest, (1 + sum(reaches),), (a.itemsize,))  # all between the first and the last element
+    there = xp.asarray(memory)[offset:]
+    if isinstance(there, DeviceArray):
+        return DeviceArray(as_strided(there.values, a.shape, a.strides))
+    return xp.lib.stride_tricks.as_strided(there, a.shape, a.strides)
+
+
 class OnHost:
     """A table that takes and gives NumPy arrays: it brings them to the device and back, those written in place too."""
 
@@ -53,17 +70,19 @@ class OnHost:
             return np if name == "xp" else attribute
 
         def call(*arguments: Any) -> Any:
-            there = {id(a): xp.asarray(a) for a in arguments if isinstance(a, np.ndarray)}
+            given = [x for a in arguments for x in (a.arrays if isinstance(a, Pieces) else [a])]
+            given = [a for a in given if isinstance(a, np.ndarray)]
+            there = {id(a): upload(a, xp) for a in given}
 
             def move(a: Any) -> Any:
                 if isinstance(a, Pieces):
-                    return Pieces([xp.asarray(x) for x in a.arrays], a.starts)
+                    return Pieces([there[id(x)] for x in a.arrays], a.starts)
                 return there.get(id(a), a)
 
             result = attribute(*map(move, arguments))
             if name.endswith("_step") or name in ("leaky_relu", "leaky_relu_backward", "channel_norm_backward"):
-                for a in arguments:
-                    if isinstance(a, np.ndarray) and a.flags.writeable:
+                for a in given:
+                    if a.flags.writeable:
                         a[...] = there[id(a)].get()
             back = lambda r: r.get() if hasattr(r, "get") else r
             return tuple(map(back, result)) if isinstance(result, tuple) else back(result)

@@ -10,10 +10,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from on_device import upload
 
 from benchmarks import gpu_check, gpu_report
 from benchmarks.libraries import Tinygen
+from tinygen.backends.cuda.device_array import DeviceArray, Namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +45,30 @@ def test_rehearsal(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4  # few enough to carry away
     again = check("--rehearse", "--out", str(tmp_path), "--only", "primitives,ceilings")
     assert "primitives: passed, 1 of 1, 0 s" in again.stdout
+
+
+BASE = np.arange(120.0).reshape(4, 5, 6)
+VIEWS = {
+    "whole": BASE,
+    "strided": BASE[::2, 1:, ::3],
+    "reversed": BASE[::-1, :, ::-2],
+    "transposed": BASE.T,
+    "partly reversed": BASE[1:3, ::-1].transpose(2, 0, 1),
+    "broadcast": np.broadcast_to(BASE[1, :, 2:3], (3, 5, 6)),
+    "a number, broadcast": np.broadcast_to(7.0, (2, 3)),
+    "no dimension": BASE[1, 2, 3],
+    "empty": BASE[:, 2:2, ::-1],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_reach_the_device_as_views(name):
+    view = np.asarray(VIEWS[name])
+    there = upload(view, Namespace())
+    assert isinstance(there, DeviceArray) and there.shape == view.shape and there.dtype == view.dtype
+    np.testing.assert_array_equal(there.get(), view)
+    if view.size:
+        assert there.strides == view.strides
 
 
 PLANTED = """

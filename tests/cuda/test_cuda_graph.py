@@ -301,6 +301,7 @@ CHANGES = {  # what happens between two replays: (step, its checkpoint of two st
     "another parameter": replace_parameter,
     "a buffer": lambda step, saved: setattr(step.model[1], "running_mean", tg.ones(4, device=PLACE)),
     "a layer": lambda step, saved: step.model.__setitem__(2, nn.ReLU()),
+    "one layer more": lambda step, saved: step.model.append(nn.Tanh()),
     "another optimizer": lambda step, saved: setattr(step, "optimizer", optim.SGD(step.model.parameters(), lr=0.1)),
     "a group": lambda step, saved: step.optimizer.add_param_group(
         {"params": step.optimizer.param_groups[1]["params"].pop()}
