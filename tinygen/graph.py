@@ -7,8 +7,8 @@
 Forward, backward, optimizer, random numbers and metrics are recorded as the addresses they work on: batches are copied
 into fixed inputs, results lie in fixed memory that the graph owns. What changes from step to step lives on the device:
 learning rate, count of steps, place in the random sequence. A batch of another shape gets a graph of its own. Calls 1
-(warm-up) and 2 run eagerly; call 2 also records, and compares what the graph computes with what the eager step did. So
-does a call that finds something else than was recorded: other arrays, options of optimizers, modes, `requires_grad`.
+(warm-up) and 2 run eagerly; call 2 also records, and compares the graph with the eager step. So it is again where
+arrays, options of optimizers, modes or `requires_grad` are others than were recorded.
 
 Players at different rates are a Step and a graph each; they share parameters by address. A step's parts are all that it
 changes: a generator whose batch norm counts along while the critic learns is a part of the critic's Step too.
