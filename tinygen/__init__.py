@@ -27,6 +27,7 @@ from .backends import float32_matmul_precision as _get_precision
 from .backends import set_float32_matmul_precision as _set_precision
 from .ops.activation import *
 from .ops.arithmetic import *
+from .ops.bilinear import *
 from .ops.choosing import *
 from .ops.comparison import *
 from .ops.conv import *

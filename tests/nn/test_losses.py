@@ -50,6 +50,10 @@ CASES = {  # name: (loss, tensors that vary, constants that follow, options)
     "smooth_l1_loss beta 0": ("smooth_l1_loss", [normal(3, 4), normal(3, 4)], [], {"beta": 0.0}),
     "huber_loss": ("huber_loss", [normal(3, 4) * 2, normal(3, 4)], [], {"delta": 1.3}),
     "gaussian_nll_loss": ("gaussian_nll_loss", [normal(3, 4), normal(3, 4), uniform(3, 4)], [], {"full": True}),
+    "poisson_nll_loss": ("poisson_nll_loss", [normal(3, 4), uniform(3, 4) * 4], [], {"full": True}),
+    "poisson_nll_loss rate": (
+        "poisson_nll_loss", [uniform(3, 4), uniform(3, 4) * 4], [], {"log_input": False, "eps": 0.1},
+    ),
     "binary_cross_entropy": ("binary_cross_entropy", [uniform(3, 4), uniform(3, 4)], [], {}),
     "binary_cross_entropy weight": ("binary_cross_entropy", [uniform(3, 4), uniform(3, 4)], [uniform(4)], {}),
     "binary_cross_entropy_with_logits": ("binary_cross_entropy_with_logits", [normal(3, 4) * 4, uniform(3, 4)], [], {}),
@@ -172,6 +176,7 @@ MODULES = [  # module, the function with the same options, arguments
         (normal(5, 2), normal(5, 2), normal(5, 2)),
     ),
     (nn.CosineEmbeddingLoss(0.1), lambda *a: F.cosine_embedding_loss(*a, 0.1), (normal(5, 2), normal(5, 2), SIGNS)),
+    (nn.PoissonNLLLoss(full=True), lambda *a: F.poisson_nll_loss(*a, full=True), (normal(3), uniform(3) * 4)),
     (nn.GaussianNLLLoss(full=True), lambda *a: F.gaussian_nll_loss(*a, full=True), (normal(3), normal(3), uniform(3))),
 ]
 

@@ -15,6 +15,7 @@ from .conv import *
 from .dropout import *
 from .embedding import *
 from .flatten import *
+from .fold import *
 from .linear import *
 from .loss import *
 from .module import *
@@ -23,6 +24,7 @@ from .normalization import spectral_norm as _spectral_norm
 from .padding import *
 from .pixelshuffle import *
 from .pooling import *
+from .rescaling import *
 from .upsampling import *
 
 # `from tinygen.nn.utils import clip_grad_norm_`, as model code for torch has it

@@ -11,7 +11,8 @@ from .module import Module, Parameter, empty
 
 __all__ = [
     "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Softplus", "Softsign",
-    "Softmax", "Softmin", "LogSoftmax", "LogSigmoid", "Hardtanh", "ReLU6", "Threshold",
+    "Softmax", "Softmin", "LogSoftmax", "LogSigmoid", "Hardtanh", "ReLU6", "Threshold", "CELU", "GLU", "Hardsigmoid",
+    "Hardswish", "Softshrink", "Tanhshrink",
 ]  # fmt: skip
 
 
@@ -97,17 +98,38 @@ class PReLU(Module):
             raise ValueError(
                 f"PReLU: expected {self.num_parameters} channels on axis 1, got input {tuple(input.shape)}"
             )
-        slope = self.weight.reshape((-1,) + (1,) * (input.ndim - 2)) if self.num_parameters > 1 else self.weight
-        return F.relu(input) - slope * F.relu(-input)
+        return F.prelu(input, self.weight)
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
+
+
+class Hardsigmoid(_Plain):
+    """0 up to x = -3, 1 from x = 3 on, x / 6 + 1/2 between."""
+
+    _function = staticmethod(F.hardsigmoid)
+
+
+class Hardswish(_Plain):
+    """x * hardsigmoid(x)."""
+
+    _function = staticmethod(F.hardswish)
 
 
 class ELU(_Activation):
     """x where x > 0, else alpha (e^x - 1)."""
 
     _function = staticmethod(F.elu)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(alpha=alpha)
+        self.inplace = inplace
+
+
+class CELU(_Activation):
+    """x where x > 0, else alpha (e^(x / alpha) - 1)."""
+
+    _function = staticmethod(F.celu)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(alpha=alpha)
@@ -133,6 +155,30 @@ class Tanh(_Activation):
     """tanh(x)."""
 
     _function = staticmethod(F.tanh)
+
+
+class Tanhshrink(_Activation):
+    """x - tanh(x)."""
+
+    _function = staticmethod(F.tanhshrink)
+
+
+class Softshrink(_Activation):
+    """x moved towards 0 by `lambd`, 0 where |x| <= lambd."""
+
+    _function = staticmethod(F.softshrink)
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__(lambd=lambd)
+
+
+class GLU(_Activation):
+    """a * sigmoid(b), where a and b are the halves of x along `dim`."""
+
+    _function = staticmethod(F.glu)
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__(dim=dim)
 
 
 class Softsign(_Activation):

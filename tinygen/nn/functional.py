@@ -10,8 +10,10 @@ from typing import Any
 
 from ..ops import activation, choosing, comparison, fused, pointwise, reduce
 from ..ops.activation import log_sigmoid, sigmoid, tanh
+from ..ops.bilinear import bilinear
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.embedding import embedding, one_hot
+from ..ops.fold import fold, unfold
 from ..ops.fused import gaussian_kl, group_norm, layer_norm, reparameterize
 from ..ops.in_place import changed
 from ..ops.matmul import linear
@@ -32,6 +34,7 @@ from ..ops.rearranging import pixel_shuffle, pixel_unshuffle
 from ..ops.resize import interpolate, upsample
 from ..recording import no_grad
 from ..tape import Tensor
+from .activations import celu, glu, hardsigmoid, hardswish, prelu, softshrink, tanhshrink
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -48,22 +51,24 @@ from .losses import (
     mse_loss,
     nll_loss,
     pairwise_distance,
+    poisson_nll_loss,
     smooth_l1_loss,
     triplet_margin_loss,
 )  # fmt: skip
+from .norms import local_response_norm, rms_norm
 
 __all__ = [
-    "linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "embedding", "one_hot",
-    "max_pool1d", "max_pool2d", "max_unpool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d", "adaptive_max_pool1d",
-    "adaptive_max_pool2d", "interpolate", "upsample", "pad", "pixel_shuffle", "pixel_unshuffle",
-    "batch_norm", "instance_norm", "layer_norm", "group_norm", "normalize", "dropout", "dropout1d", "dropout2d",
-    "relu", "relu_", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax",
-    "log_softmax", "logsigmoid", "softsign", "hardtanh", "relu6", "mish", "softmin", "gumbel_softmax", "threshold",
-    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss", "margin_ranking_loss",
-    "triplet_margin_loss", "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity", "pairwise_distance",
-    "gaussian_kl", "reparameterize",
+    "linear", "bilinear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "embedding", "one_hot", "unfold",
+    "fold", "max_pool1d", "max_pool2d", "max_unpool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "interpolate", "upsample", "pad",
+    "pixel_shuffle", "pixel_unshuffle", "batch_norm", "instance_norm", "layer_norm", "group_norm", "normalize",
+    "dropout", "dropout1d", "dropout2d", "relu", "relu_", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid",
+    "tanh", "softplus", "softmax", "log_softmax", "logsigmoid", "softsign", "hardtanh", "relu6", "mish", "softmin",
+    "gumbel_softmax", "threshold", "celu", "glu", "hardsigmoid", "hardswish", "prelu", "softshrink", "tanhshrink",
+    "rms_norm", "local_response_norm", "poisson_nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "nll_loss", "kl_div", "hinge_loss",
+    "hinge_embedding_loss", "margin_ranking_loss", "triplet_margin_loss", "cosine_embedding_loss", "gaussian_nll_loss",
+    "cosine_similarity", "pairwise_distance", "gaussian_kl", "reparameterize",
 ]  # fmt: skip
 
 logsigmoid = log_sigmoid

@@ -12,7 +12,7 @@ from .module import Module
 __all__ = [
     "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "NLLLoss",
     "KLDivLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss", "CosineEmbeddingLoss",
-    "GaussianNLLLoss", "CosineSimilarity", "PairwiseDistance",
+    "GaussianNLLLoss", "CosineSimilarity", "PairwiseDistance", "PoissonNLLLoss",
 ]  # fmt: skip
 
 
@@ -175,6 +175,17 @@ class GaussianNLLLoss(_Loss):
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction, full=full, eps=eps)
+
+
+class PoissonNLLLoss(_Loss):
+    """`poisson_nll_loss`."""
+
+    _function = staticmethod(losses.poisson_nll_loss)
+
+    def __init__(
+        self, log_input: bool = True, full: bool = False, *, eps: float = 1e-8, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction, log_input=log_input, full=full, eps=eps)
 
 
 class CosineSimilarity(Module):

@@ -22,6 +22,7 @@ __all__ = [
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss", "margin_ranking_loss",
     "triplet_margin_loss", "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity", "pairwise_distance",
+    "poisson_nll_loss",
 ]  # fmt: skip
 
 
@@ -98,6 +99,23 @@ def gaussian_nll_loss(
     v = var.clamp(min=eps)
     losses = (v.log() + (input - target).square() / v) * 0.5
     return _reduced("gaussian_nll_loss", losses + 0.5 * float(np.log(2 * np.pi)) if full else losses, reduction)
+
+
+def poisson_nll_loss(
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, *, eps: float = 1e-8,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """rate - target log(rate), where input is log(rate) or, without `log_input`, the rate (plus eps in the logarithm).
+
+    `full` adds Stirling's log(target!) where target > 1: t log t - t + log(2 pi t) / 2. Both of one shape; reduced.
+    """
+    _same_shape("poisson_nll_loss", input, target)
+    losses = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        t = choosing.where(target > 1, target, 1.0)
+        stirling = t * t.log() - t + (t * (2 * np.pi)).log() * 0.5
+        losses = losses + choosing.where(target > 1, stirling, 0.0)
+    return _reduced("poisson_nll_loss", losses, reduction)
 
 
 # Probabilities.
