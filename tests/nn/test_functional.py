@@ -94,6 +94,11 @@ CASES = {  # name: (function, tensors, further arguments, options), called the s
     "local_response_norm": ("local_response_norm", [IMAGE], (3, 0.9, 0.6, 1.2), {}),
     "local_response_norm even": ("local_response_norm", [SIGNAL], (2, 0.9), {}),
     "bilinear": ("bilinear", [ROWS, ROWS[:, :4], R.standard_normal((2, 5, 4)), R.standard_normal(2)], (), {}),
+    "grid_sample": ("grid_sample", [IMAGE, R.uniform(-1.3, 1.3, (2, 3, 5, 2))], ("bilinear", "border", True), {}),
+    "affine_grid": ("affine_grid", [R.standard_normal((2, 2, 3))], ((2, 1, 3, 4),), {"align_corners": False}),
+    "attention": (
+        "scaled_dot_product_attention", [SIGNAL, SIGNAL * 0.5, SIGNAL[..., :3] + 1], (), {"is_causal": True},
+    ),
     "unfold": ("unfold", [IMAGE], ((2, 3), (2, 1), (1, 0), (1, 2)), {}),
     "fold": ("fold", [R.standard_normal((2, 12, 10))], ((6, 5), (2, 3), (2, 1), (0, 1), (2, 1)), {}),
     "cosine_similarity": ("cosine_similarity", [ROWS, ROWS[::-1].copy()], (), {}),

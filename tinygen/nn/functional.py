@@ -10,11 +10,13 @@ from typing import Any
 
 from ..ops import activation, choosing, comparison, fused, pointwise, reduce
 from ..ops.activation import log_sigmoid, sigmoid, tanh
+from ..ops.attention import scaled_dot_product_attention
 from ..ops.bilinear import bilinear
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.embedding import embedding, one_hot
 from ..ops.fold import fold, unfold
 from ..ops.fused import gaussian_kl, group_norm, layer_norm, reparameterize
+from ..ops.grid import affine_grid, grid_sample
 from ..ops.in_place import changed
 from ..ops.matmul import linear
 from ..ops.padding import pad
@@ -65,10 +67,11 @@ __all__ = [
     "dropout", "dropout1d", "dropout2d", "relu", "relu_", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid",
     "tanh", "softplus", "softmax", "log_softmax", "logsigmoid", "softsign", "hardtanh", "relu6", "mish", "softmin",
     "gumbel_softmax", "threshold", "celu", "glu", "hardsigmoid", "hardswish", "prelu", "softshrink", "tanhshrink",
-    "rms_norm", "local_response_norm", "poisson_nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "nll_loss", "kl_div", "hinge_loss",
-    "hinge_embedding_loss", "margin_ranking_loss", "triplet_margin_loss", "cosine_embedding_loss", "gaussian_nll_loss",
-    "cosine_similarity", "pairwise_distance", "gaussian_kl", "reparameterize",
+    "grid_sample", "affine_grid", "scaled_dot_product_attention", "rms_norm", "local_response_norm",
+    "poisson_nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "cross_entropy", "nll_loss", "kl_div", "hinge_loss", "hinge_embedding_loss",
+    "margin_ranking_loss", "triplet_margin_loss", "cosine_embedding_loss", "gaussian_nll_loss", "cosine_similarity",
+    "pairwise_distance", "gaussian_kl", "reparameterize",
 ]  # fmt: skip
 
 logsigmoid = log_sigmoid
