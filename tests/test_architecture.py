@@ -38,7 +38,7 @@ HEAVY = [
 # ---------------------------------------------------------------------------------- who may import whom
 
 # "tinygen" is the package itself: the public names of the core
-CORE = {"tinygen", "backends", "memory", "recording", "tape", "ops", "tensor"}
+CORE = {"tinygen", "autograd", "backends", "memory", "recording", "tape", "ops", "tensor"}
 BUILDING = {"nn", "optim", "graph", "observe", "testing", "serialization"}
 TRAINING = CORE | BUILDING | {"data", "metrics", "step"}
 RECIPES = TRAINING | {"networks", "models", "studies", "training"}
@@ -51,6 +51,7 @@ RULES = {  # room: the rooms it may know (and itself)
     "tape": {"backends", "memory", "recording", "surface"},
     "ops": {"backends", "memory", "recording", "tape"},
     "tensor": {"backends", "memory", "recording", "tape", "ops"},
+    "autograd": {"backends", "memory", "recording", "tape", "ops"},
     "nn": CORE,
     "optim": CORE | {"nn"},
     "graph": CORE | {"nn", "optim"},

@@ -21,18 +21,22 @@ from typing import Any as _Any
 
 import numpy as _numpy
 
+from . import autograd as autograd
 from . import tensor as _tensor
 from .backends import KERNEL_NAMES, Device, device
 from .backends import float32_matmul_precision as _get_precision
 from .backends import set_float32_matmul_precision as _set_precision
+from .ops import linalg as linalg
 from .ops.activation import *
 from .ops.arithmetic import *
 from .ops.bilinear import *
 from .ops.choosing import *
 from .ops.comparison import *
 from .ops.conv import *
+from .ops.convolve import *
 from .ops.creation import *
 from .ops.diagonals import *
+from .ops.distances import *
 from .ops.embedding import *
 from .ops.fused import *
 from .ops.gathering import *
@@ -48,6 +52,7 @@ from .ops.rearranging import *
 from .ops.reduce import *
 from .ops.resize import *
 from .ops.sorting import *
+from .ops.special import *
 from .ops.view import *
 from .recording import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tape import Tensor, backward, grad
@@ -68,7 +73,6 @@ def _cuda_is_available() -> _Any:
         return False
 
 
-autograd = _Namespace(grad=grad, backward=backward)  # where ported code looks for them
 cuda = _Namespace(is_available=_cuda_is_available)
 
 

@@ -23,7 +23,7 @@ from .backends import device as get_device
 from .memory import share
 from .ops import activation, arithmetic, choosing, comparison, creation, diagonals, gathering
 from .ops import indexing, joining, masking, matmul, pointwise, random, rearranging, reduce
-from .ops import sorting, view
+from .ops import sorting, special, view
 from .ops.in_place import in_place, put, setting
 from .tape import Tensor, leaf
 
@@ -43,9 +43,10 @@ for _module, _names in {
     indexing: "index_select index_add select",
     masking: "masked_fill masked_select nonzero",
     gathering: "gather scatter scatter_add take_along_dim",
-    rearranging: "flip roll tile repeat repeat_interleave",
+    rearranging: "flip rot90 roll tile repeat repeat_interleave",
     diagonals: "tril triu diagonal",
     sorting: "sort argsort topk",
+    special: "erfinv",
     matmul: "matmul mm mv bmm dot outer t addmm trace",
 }.items():
     for _name in _names.split():

@@ -19,6 +19,13 @@ from tinygen.testing import adjoint_check
 
 CASES = {
     "flip": [(lambda L, x: L.flip(x, dims=[0, 2]), [(2, 3, 4)]), (lambda L, x: x.flip(-1), [(2, 3)])],
+    "rot90": [
+        (lambda L, x: L.rot90(x), [(2, 3, 4)]),
+        (lambda L, x: L.rot90(x, 3, (1, 2)), [(2, 3, 4)]),
+        (lambda L, x: x.rot90(-3, (-1, 0)), [(2, 3, 4)]),
+        (lambda L, x: L.rot90(x, 2, [1, 0]), [(2, 3)]),
+        (lambda L, x: L.rot90(x, 4, [0, 1]), [(2, 3)]),
+    ],
     "roll": [
         (lambda L, x: L.roll(x, 1, 0), [(3, 4)]),
         (lambda L, x: x.roll((5, -2), (0, 1)), [(3, 4)]),
@@ -45,6 +52,7 @@ CASES = {
 X = tg.zeros(2, 3)
 ERRORS = {
     "flip": (lambda: X.flip(0, 0), ValueError, "twice"),
+    "rot90": (lambda: X.rot90(1, (0, -2)), ValueError, "two axes"),
     "roll": (lambda: X.roll((1, 2)), ValueError, "dims"),
     "repeat": (lambda: X.repeat(2), ValueError, "repeat"),
     "pixel_shuffle": (lambda: tg.pixel_shuffle(tg.zeros(1, 6, 2, 2), 2), ValueError, r"C \* 2"),

@@ -7,7 +7,7 @@ argument:
 
     y_o = sum over the rest of a_s b_t   =>   (dL/da)_s = sum over the rest of g_o b_t
 
-Deliberately absent: decompositions and solvers.
+Deliberately absent: decompositions and solvers, which are in linalg.py.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ A permutation goes back by its inverse: `flip` by itself, `roll` by the opposite
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy as np
 from ..tape import Tensor, op
 from ..tape import expand as _expand
 from .indexing import _take
-from .view import _reshape, clone, dim_of, flatten, sizes_of
+from .view import _reshape, clone, dim_of, flatten, sizes_of, transpose
 
-__all__ = ["flip", "roll", "tile", "repeat", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle"]
+__all__ = ["flip", "rot90", "roll", "tile", "repeat", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle"]
 
 
 @op
@@ -33,6 +34,18 @@ def flip(input: Tensor, dims: Any, *more: int) -> Tensor:
     if len(set(axes)) != len(axes):
         raise ValueError(f"flip: dims={dims} names an axis twice")
     return _flip(input, dims=axes) if input.ndim else clone(input)
+
+
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """input turned k times by 90 degrees from axis dims[0] towards axis dims[1] (a copy)."""
+    if len(dims) != 2 or dim_of("rot90", dims[0], input.ndim) == dim_of("rot90", dims[1], input.ndim):
+        raise ValueError(f"rot90: dims={dims} should name two axes of {tuple(input.shape)}")
+    first, second = dims
+    if k % 4 == 2:
+        return flip(input, dims)
+    if k % 4 == 0:
+        return clone(input)
+    return flip(transpose(input, first, second), first if k % 4 == 1 else second)
 
 
 @op

@@ -21,7 +21,7 @@ from ..tape import Tensor, expand, identity, op
 from .choosing import maximum, minimum, where
 from .comparison import eq
 from .joining import cat, narrow
-from .pointwise import _real, cast, exp
+from .pointwise import _real, cast, exp, sign
 from .view import dim_of
 
 __all__ = [
@@ -267,7 +267,7 @@ def norm(input: Tensor, p: float | str = 2, dim: Any = None, keepdim: bool = Fal
         return (amax if p > 0 else amin)(x.abs(), axes, keepdim)
     zero = eq(x, 0)
     if p == 0:
-        return _sum(cast(x != 0, x.dtype), axes=axes, keepdim=keepdim)
+        return _sum(where(zero, sign(x), 1.0), axes=axes, keepdim=keepdim)  # sign: a derivative, of 0
     if p < 2:  # |x|^(p-1) or its derivative is infinite at 0
         powers = where(zero, 0.0 if p > 0 else math.inf, where(zero, 1.0, x).abs() ** p)
     else:
