@@ -133,7 +133,12 @@ def softsign(input: Tensor) -> Tensor:
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """x moved into [min_val, max_val]; on the bounds the derivative is 0, as in torch, where that of clamp is 1."""
+    """x moved into [min_val, max_val]; on the bounds the derivative is 0, as in torch, where that of clamp is 1.
+
+    ValueError where min_val is the larger.
+    """
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val={min_val} should not be larger than max_val={max_val}")
     if inplace:
         return changed(hardtanh, input, min_val, max_val)
     moved = comparison.logical_or(input <= min_val, input >= max_val)
@@ -199,8 +204,10 @@ def batch_norm(
 
     In training the statistics are the batch's (biased variance), and running_mean, running_var move towards them
     (unbiased variance) by the fraction `momentum`; otherwise they are the running ones. Raises ValueError for one
-    value per channel in training. Ioffe and Szegedy 2015.
+    value per channel in training. As in torch, an input of shape (0,) is returned. Ioffe and Szegedy 2015.
     """
+    if tuple(input.shape) == (0,):
+        return input
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: outside training running_mean and running_var are needed")

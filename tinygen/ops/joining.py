@@ -134,6 +134,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensors = tuple(tensors)
     if not tensors:
         raise ValueError("cat: expected at least one tensor")
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"cat: expected tensors, got {type(t).__name__} among them; wrap it in tensor(...)")
     full = [t for t in tensors if tuple(t.shape) != (0,)] or tensors[:1]
     ndim = full[0].ndim
     if ndim == 0:
@@ -164,6 +167,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensors = tuple(tensors)
     if not tensors:
         raise ValueError("stack: expected at least one tensor")
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"stack: expected tensors, got {type(t).__name__} among them; wrap it in tensor(...)")
     shapes = {tuple(t.shape) for t in tensors}
     if len(shapes) > 1:
         raise ValueError(f"stack: the shapes {sorted(shapes)} differ; use cat to join along an existing axis")

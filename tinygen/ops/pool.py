@@ -121,6 +121,8 @@ def _adaptive_max_taps(n: int, outputs: int) -> Taps:
 
 
 def _maxima(name: str, x: Tensor, axes: int, taps: list[Taps], return_indices: bool) -> Any:
+    if x.ndim == axes + 1 and x.shape[0] == 0:
+        raise ValueError(f"{name}: input {tuple(x.shape)} has no channels to pool; only a batch may be empty")
     rows, cols = taps if axes == 2 else (unchanged(1), taps[0])
     values, winners = _max_pool(_planes(name, x, axes), rows=rows, cols=cols)
     values = _back(values, x, axes)

@@ -127,7 +127,9 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None
 
 
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-    """The average over `dim`; NaN over nothing, float32 for integers. `dtype` casts first."""
+    """The average over `dim`; NaN over nothing, float32 for integers. `dtype` casts first; TypeError for integers."""
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise TypeError(f"mean: dtype={np.dtype(dtype)} cannot hold an average; give a floating-point dtype")
     x = input if dtype is None else cast(input, dtype)
     return _mean(x, axes=_axes("mean", dim, x.array.ndim), keepdim=keepdim)
 

@@ -95,6 +95,8 @@ def interpolate(
     quadratics. ValueError for a mode that does not suit the input.
     """
     name, axes = "interpolate", input.ndim - 2
+    if axes == 3:
+        raise NotImplementedError(f"{name}: volumes {tuple(input.shape)} are not supported, only (N, C, H, W)")
     if axes not in (1, 2):
         raise ValueError(f"{name}: input should be (N, C, L) or (N, C, H, W), got {tuple(input.shape)}")
     if mode not in _MODES:
