@@ -286,7 +286,8 @@ SUITE = ["tape", "fused", "arithmetic", "pointwise", "comparison", "choosing", "
          "reduce", "random", "losses", "functional", "testing",
          "conv", "models", "ported_from_torch", "view", "joining", "indexing", "masking", "gathering", "embedding",
          "padding", "rearranging", "diagonals", "sorting", "optimizer", "algorithms", "lr_scheduler", "ema", "lbfgs",
-         "clipping", "module", "nn", "layers", "normalization"]  # fmt: skip
+         "clipping", "module", "nn", "layers", "normalization", "grid", "attention", "linalg", "distances", "convolve",
+         "special", "jacobian"]  # fmt: skip
 ABOUT_THE_CPU = ["cpu", "reference", "number_of_threads"]
 
 

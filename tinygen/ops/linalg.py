@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..tape import Tensor, op
 from . import reduce
 from .diagonals import tril
@@ -69,7 +71,7 @@ def _eye(like: Tensor, n: int) -> Tensor:
 def _solve(k, a, b):
     """a^-1 b for matrices b; the leading axes broadcast."""
     a, b = _real(a), _real(b)
-    lead = k.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     wide = [k.xp.broadcast_to(t, (*lead, *t.shape[-2:])) for t in (a, b)]
     return k.xp.linalg.solve(*wide)
 
@@ -83,8 +85,7 @@ def _inv(k, a):
 @op
 def _slogdet(k, a):
     """(sign, log |det|)."""
-    sign, logarithm = k.xp.linalg.slogdet(_real(a))
-    return k.xp.asarray(sign), k.xp.asarray(logarithm)
+    return tuple([k.xp.asarray(t) for t in k.xp.linalg.slogdet(_real(a))])
 
 
 _solve.vjp("a")(lambda g, out, a: -matmul(_solve(_t(a), g), _t(out)))
@@ -147,7 +148,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
 @op
 def _eigh(k, a, *, uplo):
     """(eigenvalues, eigenvectors) of the symmetric a."""
-    return tuple(k.xp.linalg.eigh(_real(a), uplo))
+    return tuple([k.xp.asarray(t) for t in k.xp.linalg.eigh(_real(a), uplo)])
 
 
 @_eigh.vjp("a")
@@ -176,7 +177,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigh:
 @op
 def _svd(k, a, *, full):
     """(U, S, V^T)."""
-    return tuple(k.xp.linalg.svd(_real(a), full_matrices=full))
+    return tuple([k.xp.asarray(t) for t in k.xp.linalg.svd(_real(a), full_matrices=full)])
 
 
 @_svd.vjp("a")
