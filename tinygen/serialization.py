@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from .backends import device as get_device
+from .backends.arrays import native
 from .tape import Tensor
 
 __all__ = ["save", "load"]
@@ -40,7 +41,7 @@ def _pack(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
         array = value.detach().cpu().array if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"save: '{name}' has dtype {array.dtype}; a file holds floats, integers and booleans")
-        tensors[name] = np.array(array, order="C", copy=None)
+        tensors[name] = np.array(native(array), order="C", copy=None)
         return {_TENSOR: name}
     if isinstance(value, Mapping):
         plain = all(isinstance(k, str) and not k.startswith("$") for k in value)

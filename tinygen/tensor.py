@@ -20,6 +20,7 @@ import numpy as np
 from . import tape
 from .backends import DEVICE_NAMES, Device
 from .backends import device as get_device
+from .backends.arrays import native
 from .memory import share
 from .ops import activation, arithmetic, choosing, comparison, creation, diagonals, gathering
 from .ops import indexing, joining, masking, matmul, pointwise, random, rearranging, reduce
@@ -63,7 +64,7 @@ def _operator(function: Callable, reflected: bool = False) -> Callable:
         if not isinstance(other, _OPERANDS):
             if not isinstance(other, np.ndarray):
                 return NotImplemented
-            other = Tensor(other, None, self.device)
+            other = Tensor(native(other), None, self.device)
         return function(other, self) if reflected else function(self, other)
 
     return apply

@@ -45,3 +45,9 @@ def check_out(kernel: str, x: Array, out: Array) -> None:
     check_in_place(kernel, out)
     if out.shape != x.shape or out.dtype != x.dtype:
         raise ValueError(f"{kernel}: out is {out.shape} {out.dtype}, the result {x.shape} {x.dtype}")
+
+
+def native(array: Any) -> Any:
+    """The array in this machine's byte order; itself if it is."""
+    dtype = array.dtype
+    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))

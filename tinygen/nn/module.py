@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import DEVICE_NAMES, Device
+from ..backends.arrays import native
 from ..backends.geometry import by
 from ..memory import share
 from ..ops import creation
@@ -379,7 +380,7 @@ class Module:
         nothing. With strict=False missing and unexpected names are returned instead.
         """
         own = dict(self._state())
-        given = {n: v if isinstance(v, Tensor) else Tensor(np.asarray(v)) for n, v in state_dict.items()}
+        given = {n: v if isinstance(v, Tensor) else Tensor(native(np.asarray(v))) for n, v in state_dict.items()}
         missing = [n for n in own if n not in given]
         unexpected = [n for n in given if n not in own]
         misshaped = [n for n in own if n in given and tuple(own[n].shape) != tuple(given[n].shape)]

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..backends import Device
 from ..backends import device as get_device
+from ..backends.arrays import native
 from ..tape import Tensor, leaf
 from .view import sizes_of
 
@@ -30,7 +31,7 @@ __all__ = [
 def _made(name: str, array: Any, device: Device, requires_grad: bool) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: tensors hold real numbers, integers or booleans, not {array.dtype}")
-    result = Tensor(array, None, device)
+    result = Tensor(native(array), None, device)
     if not requires_grad:
         return result
     if array.dtype.kind != "f":
@@ -97,9 +98,12 @@ def asarray(
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the memory of a NumPy array; TypeError for anything else."""
+    """A tensor that shares the memory of a NumPy array; TypeError for anything else, ValueError for foreign bytes."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}; use tensor(...)")
+    if not array.dtype.isnative:
+        raise ValueError(f"from_numpy: {array.dtype} is not this machine's byte order, so memory cannot be shared; "
+                         "use tensor(...), which copies")  # fmt: skip
     return _made("from_numpy", array, get_device("cpu"), False)
 
 

@@ -167,7 +167,7 @@ def _cast_discrete(k, x, *, dtype):
 
 def cast(input: Tensor, dtype: Any) -> Tensor:
     """input in another dtype, itself if it has it already. Differentiable between float types, not to integers."""
-    dtype, source = np.dtype(dtype), input.array.dtype
+    dtype, source = np.dtype(dtype).newbyteorder("="), input.array.dtype
     if dtype == source:
         return input
     if dtype.kind != "f":

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.arrays import native
 from ..backends.geometry import Pieces
 from ..recording import enable_grad
 from ..tape import Leaf, Tensor
@@ -312,7 +313,7 @@ class Optimizer:
                     # torch's SGD does not count; having a momentum buffer means that a step was taken
                     self._set_count(flat, i, int(held.get("step", bool(arrays))))
                     for key, value in arrays.items():
-                        source = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+                        source = value if isinstance(value, Tensor) else Tensor(native(np.asarray(value)))
                         flat.slice(flat.buffer(key, self._state_names[key]), i)[...] = source.to(
                             device=flat.device
                         ).array

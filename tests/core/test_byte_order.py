@@ -1,0 +1,77 @@
+"""Arrays of foreign byte order: turned once, where they come in. No tensor holds one, so no op meets one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+import tinygen.nn.functional as F
+from tinygen import nn, optim
+
+FOREIGN = {np.dtype(d): np.dtype(d).newbyteorder("S") for d in ("f2", "f4", "f8", "i2", "i4", "i8")}
+VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+
+
+@pytest.mark.parametrize("dtype", FOREIGN, ids=str)
+def test_every_door_turns_the_bytes(dtype, tmp_path):
+    array, plain = np.array(VALUES, FOREIGN[dtype]), np.array(VALUES, dtype)
+    with pytest.raises(ValueError, match=r"from_numpy: .* is not this machine's byte order.*use tensor"):
+        tg.from_numpy(array)
+    tg.save({"a": array, "b": [array.T]}, tmp_path / "file.safetensors")
+    loaded = tg.load(tmp_path / "file.safetensors")
+    doors = {
+        "tensor": tg.tensor(array),
+        "tensor of a list": tg.tensor([*array]),
+        "tensor, dtype": tg.tensor(VALUES, dtype=FOREIGN[dtype]),
+        "as_tensor": tg.as_tensor(array),
+        "asarray": tg.asarray(array, copy=True),
+        "zeros": tg.zeros(2, 3, dtype=FOREIGN[dtype]) + tg.tensor(plain),
+        "to": tg.tensor(VALUES).to(FOREIGN[dtype]),
+        "operator": tg.zeros(2, 3, dtype=dtype) + array,
+        "reflected": array * tg.ones(2, 3, dtype=dtype),
+        "load": loaded["a"],
+        "load, transposed": loaded["b"][0].T,
+        "setitem": assigned(tg.zeros(2, 3, dtype=dtype), array),
+        "fill": tg.zeros(2, 3, dtype=dtype).copy_(tg.tensor(array)),
+    }
+    for door, t in doors.items():
+        assert t.dtype == dtype and t.array.dtype.isnative and np.array_equal(t.numpy(), plain), door
+
+
+def assigned(x, value):
+    x[...] = value
+    return x
+
+
+def test_weights_and_optimizer_state_of_foreign_bytes():
+    layer = nn.Linear(3, 2)
+    state = {n: np.asarray(t.numpy()).astype(">f4") for n, t in layer.state_dict().items()}
+    other = nn.Linear(3, 2)
+    other.load_state_dict(state)
+    x = tg.tensor(np.array(VALUES, ">f4"))
+    assert np.array_equal(layer(x).detach().numpy(), other(x).detach().numpy())
+    first, second = optim.Adam(layer.parameters()), optim.Adam(other.parameters())
+    for model, optimizer in ((layer, first), (other, second)):
+        (model(x) ** 2).sum().backward()
+        optimizer.step()
+    saved = first.state_dict()
+    for held in saved["state"].values():
+        held.update({k: held[k].numpy().astype(held[k].dtype.newbyteorder("S")) for k in ("exp_avg", "exp_avg_sq")})
+    second.load_state_dict(saved)
+    first.step()
+    second.step()
+    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(state_of(layer), state_of(other), strict=True))
+
+
+def state_of(module):
+    return [t for _, t in sorted(module.state_dict().items())]
+
+
+def test_ops_take_what_was_foreign():
+    image = tg.tensor(np.arange(32, dtype=">f4").reshape(1, 2, 4, 4))
+    native = tg.tensor(np.arange(32, dtype="f4").reshape(1, 2, 4, 4))
+    w = np.ones((3, 2, 3, 3), ">f4")
+    for f in (F.relu, lambda x: x.sum(0), lambda x: F.max_pool2d(x, 2), lambda x: F.conv2d(x, tg.tensor(w)),
+              lambda x: F.linear(x, tg.ones(2, 4)), lambda x: x[0, np.array([1], ">i8")]):  # fmt: skip
+        assert np.array_equal(f(image).numpy(), f(native).numpy())
