@@ -91,6 +91,40 @@ def test_omp_num_threads_is_the_default():
     assert done.stdout.strip() == "3", done.stderr
 
 
+@pytest.mark.parametrize("value", ["99999999999999999999", "9" * 5000, "²", "-3", "0", "many", "1e9", ""])
+def test_an_omp_num_threads_that_is_no_count_does_not_break_the_import(value):
+    done = python("from tinygen.backends import cpu; print(cpu.get_num_threads())", OMP_NUM_THREADS=value)
+    assert 1 <= int(done.stdout) <= 4 * os.cpu_count(), done.stderr
+
+
+def test_threads_are_bounded_by_the_machine(keep_settings):
+    for count in (10**9, 10**30):
+        cpu.set_num_threads(count)
+        assert cpu.get_num_threads() == 4 * os.cpu_count()
+    x, w, _ = operands()
+    assert np.isfinite(cpu.conv(x, w, GEOMETRY)).all()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="no /proc here")
+def test_threads_above_a_lowered_count_end():
+    code = """
+import os
+import numpy as np
+from tinygen.backends import cpu
+x = np.ones((4, 1 << 18), np.float32)
+own = len(os.listdir("/proc/self/task"))
+expected = cpu.sigmoid(x)
+for count in (3, 1, 4, 2, 2, 3):
+    cpu.set_num_threads(count)
+    assert np.array_equal(cpu.sigmoid(x), expected)
+    print(len(os.listdir("/proc/self/task")) - own - (count - 1), end=" ")
+    cpu.set_num_threads(1)
+    print(len(os.listdir("/proc/self/task")) - own, end=" ")
+"""
+    done = python("import os; os.environ['OMP_NUM_THREADS'] = '1'" + code)
+    assert done.returncode == 0 and done.stdout.split() == ["0"] * 12, done.stdout + done.stderr
+
+
 def test_sources_point_at_the_definitions():
     places = _cpu.sources()
     assert {"conv", "conv_transpose", "conv_weight"} <= set(places)
@@ -131,7 +165,7 @@ def test_several_callers_at_once_get_the_bits_that_one_gets(keep_settings):
 def test_a_forked_child_computes_with_threads_of_its_own():
     """It has none of its parent's workers, and must not wait for them; another thread of the parent is in a kernel."""
     code = """
-import os, threading
+import os, signal, threading
 import numpy as np
 from tinygen.backends import cpu
 cpu.set_num_threads(2)
@@ -146,6 +180,7 @@ other.start()
 for _ in range(10):
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # it must not outlive a test that has given up waiting
         same = np.array_equal(cpu.sigmoid(x), expected)
         os._exit(10 * same + len(os.listdir("/proc/self/task")) if os.path.exists("/proc") else 12)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

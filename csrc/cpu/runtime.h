@@ -45,6 +45,7 @@ enum Slot {
   kPhases,
   kOwnPhases,
   kGeneral,
+  kDirty,
   kSlots
 };
 void* scratch(Slot slot, size_t bytes);

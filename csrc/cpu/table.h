@@ -21,7 +21,8 @@
   KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))                                               \
   KERNEL(conv_weight_plan, (const Geometry& geo, const char** plan))                                                     \
   /* kernels/winograd.cpp */                                                                                             \
-  KERNEL(conv_winograd, (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out))      \
+  KERNEL(conv_winograd, (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out,       \
+         bool* dirty))                                                                                                  \
   /* kernels/winograd_weight.cpp */                                                                                      \
   KERNEL(conv_weight_winograd, (const Geometry& geo, const T* x, const T* y, T* w))                                      \
   /* kernels/gemm.cpp */                                                                                                 \
@@ -29,16 +30,18 @@
   /* kernels/planes.cpp */                                                                                              \
   KERNEL(resample, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y))                            \
   KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, const T* x, T* y, long long* winners))        \
-  KERNEL(take_plane, (long long planes, long long size, long long count, const T* x, const long long* index, T* y))     \
-  KERNEL(put_plane, (long long planes, long long size, long long count, const T* y, const long long* index, T* x))      \
+  KERNEL(take_plane, (long long planes, long long size, long long count, const T* x, const long long* index, T* y,         \
+         bool* outside))                                                                                                \
+  KERNEL(put_plane, (long long planes, long long size, long long count, const T* y, const long long* index, T* x,          \
+         bool* outside))                                                                                                \
   KERNEL(scatter_add, (long long count, long long width, long long length, const T* values, const long long* index,     \
-         T* out))                                                                                                       \
+         T* out, bool* outside))                                                                                        \
   /* kernels/reduce.cpp */                                                                                              \
   KERNEL(sum, (const Extents& size, double scale, const T* x, T* y))                                                    \
   KERNEL(squared_error, (long long count, const T* x, const T* target, double scale, T* y, T* slope))                   \
   KERNEL(bernoulli_loss, (long long count, const T* x, const T* target, double scale, T* y, T* slope))                  \
   KERNEL(class_loss, (long long rows, long long width, const T* x, const long long* labels, double scale, T* y,         \
-         T* slope))                                                                                                     \
+         T* slope, bool* outside))                                                                                      \
   /* kernels/norm.cpp */                                                                                                \
   KERNEL(channel_norm, (const Channels& size, const T* x, const T* weight, const T* bias, double eps, double slope,     \
          T* y, T* mean, T* rstd))                                                                                       \

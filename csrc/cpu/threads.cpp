@@ -1,4 +1,5 @@
-// The threads that kernels run on: started when first needed, kept, woken for each parallel region.
+// The threads that kernels run on: started when first needed, kept until there should be fewer, woken for each parallel
+// region.
 //
 // A training step has a few hundred regions of 5 us to 5 ms each, with microseconds of Python between them. Waking a
 // thread that the system has put to sleep takes 20 to 50 us, so a worker that has finished looks for the next region
@@ -61,6 +62,16 @@ void spin(bool crowded, const Done& done) {
 
 class Worker {
  public:
+  std::thread thread;
+
+  // Makes its thread leave, and waits for that; nothing else may use the worker meanwhile.
+  void end() {
+    ends_.store(true, std::memory_order_release);
+    call();
+    thread.join();
+  }
+  bool ends() const { return ends_.load(std::memory_order_acquire); }
+
   // Lets the worker run once more. `calls_` counts calls in steps of 2; the lowest bit says that the worker sleeps.
   void call() {
     const unsigned next = (calls_.load(std::memory_order_relaxed) & ~1u) + 2;
@@ -88,6 +99,7 @@ class Worker {
   }
 
  private:
+  std::atomic<bool> ends_{false};
   alignas(64) std::atomic<unsigned> calls_{0};
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -109,6 +121,16 @@ class Pool {
     spin(crowded(), [&] { return running_.load(std::memory_order_acquire) == 0; });
   }
 
+  // Ends the workers that regions of `count` threads do not need.
+  void shrink(int count) {
+    std::lock_guard<std::mutex> between_regions(busy_);
+    while (static_cast<int>(workers_.size()) >= count) {
+      workers_.back()->end();
+      delete workers_.back();
+      workers_.pop_back();
+    }
+  }
+
   void barrier(int threads) {
     const unsigned phase = phase_.load(std::memory_order_acquire);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
@@ -128,7 +150,7 @@ class Pool {
       Worker* worker = new Worker;
       const int share = static_cast<int>(workers_.size()) + 1;
       try {
-        std::thread([this, worker, share] { serve(worker, share); }).detach();
+        worker->thread = std::thread([this, worker, share] { serve(worker, share); });
       } catch (const std::system_error&) {  // no more threads to be had: the others do the work
         delete worker;
         return share - 1;
@@ -142,6 +164,7 @@ class Pool {
     inside = true;
     for (unsigned seen = 0;;) {
       seen = worker->wait(seen, !crowded());
+      if (worker->ends()) return;
       region_.body(region_.context, share, region_.threads);
       running_.fetch_sub(1, std::memory_order_release);
     }
@@ -177,7 +200,10 @@ Pool& pool() {
 
 int threads() { return wanted.load(std::memory_order_relaxed); }
 
-void set_threads(int count) { wanted = count < 1 ? 1 : count; }
+void set_threads(int count) {
+  wanted = count < 1 ? 1 : count;
+  if (Pool* known = current.load(std::memory_order_acquire)) known->shrink(wanted);
+}
 
 void run_region(int count, RegionBody* body, const void* context) {
   if (count <= 1 || inside)

@@ -53,12 +53,16 @@ KERNEL(256, max_pool, const real* __restrict__ x, const int* __restrict__ row, l
   });
 }
 
+// An index outside the plane reads NaN: a kernel cannot raise, and waiting for one that looks would stop the GPU.
 KERNEL(256, take_plane, const real* __restrict__ x, const long long* __restrict__ index, real* __restrict__ y,
        long long size, long long outputs, long long count) {
-  each(count, [=](long long i) { y[i] = x[i / outputs * size + index[i]]; });
+  each(count, [=](long long i) {
+    const bool inside = (unsigned long long)index[i] < (unsigned long long)size;
+    y[i] = inside ? x[i / outputs * size + index[i]] : real(infinity() - infinity());
+  });
 }
 
-// x[plane, index[plane, i]] += y[plane, i], x being zero before: a warp per plane, 32 items at a time. Among the 32, the
+// x[plane, index[plane, i]] += y[plane, i], x being zero before, an index outside being left out: a warp per plane, 32 items at a time. Among the 32, the
 // first with some index adds all that share it: two shuffles per item.
 KERNEL(256, put_plane, const real* __restrict__ y, const long long* __restrict__ index, real* __restrict__ x,
        long long planes, long long size, long long outputs) {
@@ -69,10 +73,11 @@ KERNEL(256, put_plane, const real* __restrict__ y, const long long* __restrict__
   for (int first = 0; first < items; first += 32) {
     const bool there = first + lane < items;
     const long long at = plane * outputs + first + lane;
-    const int target = there ? int(index[at]) : -1;
-    const real value = there ? y[at] : real(0);
+    const bool inside = there && (unsigned long long)index[at] < (unsigned long long)size;
+    const int target = inside ? int(index[at]) : -1;
+    const real value = inside ? y[at] : real(0);
     const unsigned peers = __match_any_sync(kWholeWarp, target);
-    const bool mine = there && __ffs(peers) - 1 == lane;
+    const bool mine = inside && __ffs(peers) - 1 == lane;
     real sum = mine ? to[target] : real(0);
     for (int from = 0; from < 32; from++) {
       const int other = __shfl_sync(kWholeWarp, target, from);

@@ -81,7 +81,8 @@ KERNEL(256, class_loss, const real* __restrict__ x, const long long* __restrict_
   total = team_reduce(total, int(team), Sum());
   if (row >= rows) return;
   const long long label = labels[row];
-  if (lane == 0) pieces[row] = double(log(total)) - double(from[label] - top);
+  const bool inside = label >= 0 && label < classes;  // else the loss is NaN
+  if (lane == 0) pieces[row] = double(log(total)) - double((inside ? from[label] : infinity() - infinity()) - top);
   if (!slope) return;
   for (int i = lane; i < length; i += team)
     slope[row * classes + i] = real(scale) * (exp(from[i] - top) / total - (i == label ? real(1) : real(0)));

@@ -29,6 +29,23 @@ def test_running_statistics_can_be_reset():
     assert norm.num_batches_tracked.item() == 0 and norm.running_var.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda-emulated"])
+@pytest.mark.parametrize("shape", [(0, 2, 4, 4), (3, 2, 0, 4)], ids=str)
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_batch_of_nothing_leaves_the_statistics_alone(device, shape, momentum):
+    norm = nn.BatchNorm2d(2, momentum=momentum).to(device)
+    norm(tg.randn(3, 2, 4, 4, device=device))
+    before = [buffer.tolist() for buffer in (norm.running_mean, norm.running_var, norm.num_batches_tracked)]
+    x = tg.ones(shape, device=device, requires_grad=True)
+    y = norm(x)
+    y.sum().backward()
+    assert y.shape == shape and x.grad.shape == shape and norm.weight.grad.tolist() == [0, 0]
+    assert [buffer.tolist() for buffer in (norm.running_mean, norm.running_var, norm.num_batches_tracked)] == before
+    mean, var = tg.zeros(2, device=device), tg.ones(2, device=device)
+    nn.functional.instance_norm(tg.ones(shape, device=device), mean, var)
+    assert mean.tolist() == [0, 0] and var.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("kind", ["linear", "conv", "transposed"])
 def test_spectral_norm_equals_torch(kind, rng):
     make = {

@@ -302,11 +302,13 @@ def test_bicubic_a_changes_the_kernel():
 def test_nearest_picks_torchs_pixels_at_every_size(torch):
     line = np.arange(1.0, 65.0, dtype=np.float32)
     for mode in ("nearest", "nearest-exact"):
-        for size, outputs in itertools.product((1, 3, 7, 28, 49, 64), range(1, 70, 3)):
-            x = line[:size].reshape(1, 1, size)
-            y = tg.interpolate(tg.tensor(x), outputs, mode=mode)
-            z = torch.nn.functional.interpolate(torch.tensor(x), outputs, mode=mode)
-            assert np.array_equal(y.numpy(), z.numpy()), (mode, size, outputs)
+        for size, outputs in itertools.product(range(1, 65), range(1, 81)):
+            for x in (line[:size].reshape(1, 1, size), line[:size].reshape(1, 1, 1, size)):
+                new = outputs if x.ndim == 3 else (1, outputs)
+                for dtype in ("float32", "float64") if outputs % 8 == 1 else ("float32",):
+                    y = tg.interpolate(tg.tensor(x.astype(dtype)), new, mode=mode).numpy()
+                    z = torch.nn.functional.interpolate(torch.tensor(x.astype(dtype)), new, mode=mode).numpy()
+                    assert np.array_equal(y, z), (mode, dtype, x.shape, outputs)
 
 
 def test_doubling_nearest_repeats_each_pixel():

@@ -158,6 +158,53 @@ def test_uniform_and_normal_moments():
         assert abs((z[::2] * z[1::2]).mean()) < 5 / math.sqrt(n / 2)
 
 
+def share_beyond(limit):
+    """Of standard normal numbers, in absolute value."""
+    return math.erfc(limit / math.sqrt(2))
+
+
+NORMAL = {
+    "randn": lambda n, dtype: tg.randn(n, dtype=dtype),
+    "normal": lambda n, dtype: (tg.normal(3.0, 2.0, (n,), dtype=dtype) - 3) / 2,
+    "normal of tensors": lambda n, dtype: tg.normal(tg.zeros(n, dtype=dtype), tg.ones(n, dtype=dtype)),
+    "randn_like": lambda n, dtype: tg.randn_like(tg.zeros(n, dtype=dtype)),
+    "normal_": lambda n, dtype: tg.zeros(n, dtype=dtype).normal_(),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NORMAL)
+def test_tails_and_frequencies_of_normal_numbers(name, dtype):
+    """A cut tail or a thinned one changes no moment that a test would see: count what lies beyond, on both sides."""
+    n = 1 << 23 if name == "randn" else 1 << 20
+    z = np.concatenate([NORMAL[name](1 << 20, dtype).numpy() for _ in range(n >> 20)]).astype(np.float64)
+    if n == 1 << 23:
+        assert 5 < z.max() < 6.7 and -6.7 < z.min() < -5
+    for limit in (0.01, 0.5, 1, 2, 3, 3.5, 4, 4.5):
+        for side in (z, -z):
+            expected = n * share_beyond(limit) / 2
+            assert abs((side > limit).sum() - expected) < 5 * math.sqrt(expected) + 5, (limit, expected)
+
+
+def test_frequencies_of_derived_draws():
+    """Each value of a coin, an integer, a place of a permutation and a choice is as frequent as it should be."""
+    n = 200_000
+    near = lambda count, share: abs(count - n * share) < 5 * math.sqrt(n * share * (1 - share)) + 1
+    assert all(near(c, 1 / 11) for c in np.bincount(tg.randint(-5, 6, (n,)).numpy() + 5, minlength=11))
+    large = tg.randint(0, 3 << 40, (n,)).numpy()
+    assert near((large < 1 << 40).sum(), 1 / 3) and near((large >= 2 << 40).sum(), 1 / 3)
+    for p in (0.001, 0.3, 0.999):
+        assert near(tg.bernoulli(tg.full((n,), p)).numpy().sum(), p)
+        assert near((tg.dropout(tg.ones(n), p).numpy() == 0).sum(), p)
+    chosen = tg.multinomial(tg.tensor([1.0, 0.002, 3.0, 5.0]), n, replacement=True).numpy()
+    assert all(near(c, w / 9.002) for c, w in zip(np.bincount(chosen, minlength=4), (1, 0.002, 3, 5)))
+    places = tg.randperm(n).numpy()
+    assert near((places[: n // 4] < n // 2).sum() * 4, 0.5) and abs(np.corrcoef(places, np.arange(n))[0, 1]) < 0.012
+    u = tg.zeros(n).uniform_(-3, 1).numpy()
+    assert u.min() >= -3 and u.max() < 1 and u.min() < -2.999 and u.max() > 0.999
+    assert all(near(c, 0.01) for c in np.histogram(u, 100, (-3, 1))[0])
+
+
 def test_integers_are_uniform_and_permutations_complete():
     counts = np.bincount(tg.randint(7, (70_000,)).numpy(), minlength=7)
     assert len(counts) == 7 and abs(counts - 10_000).max() < 5 * math.sqrt(10_000 * 6 / 7)

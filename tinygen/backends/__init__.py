@@ -7,7 +7,9 @@ and CuPy do equally well (add, exp, sum, reshape ...) is not in the table: ops r
 backend lacks raises; nothing falls back in silence.
 
 Arrays are float32 or float64 unless said otherwise, all floating inputs of one call share one dtype, and results are
-freshly allocated and C-contiguous. Kernels do not check shapes: ops do, and say it in the user's words.
+freshly allocated and C-contiguous. Every table checks shapes and indices before it reads or writes, with the errors of
+`arrays.py`; ops check earlier and say it in the user's words. A GPU cannot raise for an index without waiting: there
+one that is outside reads NaN and writes nothing.
 """
 
 from __future__ import annotations
@@ -209,6 +211,13 @@ def device(name: str | Device = "cpu") -> Device:
             raise SettingError(f"device: unknown device {name!r}; known devices are {', '.join(map(repr, _MODULES))}")
         _devices[name] = Device(name, _load(name))
     return _devices[name]
+
+
+def thread_count(count: Any) -> int:
+    """`count`, but at most four for each core of this machine: more only wait. ValueError for what is no count."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"set_num_threads: expected an integer of at least 1, got {count!r}")
+    return min(count, 4 * (os.cpu_count() or 1))
 
 
 PRECISIONS = ("highest", "high", "medium")

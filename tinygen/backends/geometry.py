@@ -25,6 +25,7 @@ import numpy as np
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
+_MOST_POSITIONS = 1 << 40  # that one axis may reach
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,15 @@ class Geometry:
     dilation: Pair = (1, 1)
     pad: Pair = (0, 0)  # before the first row and the first column; may be negative (a crop)
     groups: int = 1
+
+    def __post_init__(self) -> None:
+        x, w, y, groups = self.x_shape, self.w_shape, self.y_shape, self.groups
+        fits = len(x) == len(w) == len(y) == 4 and min(*x, *w, *y) >= 0 and groups >= 1
+        if not fits or x[0] != y[0] or w[0] != y[1] or w[1] * groups != x[1] or w[0] % groups:
+            raise ValueError(f"Geometry: x {x}, w {w} and y {y} with {groups} groups do not fit together")
+        for p, t, s, d, pad in zip(y[2:], w[2:], self.stride, self.dilation, self.pad, strict=True):
+            if s < 1 or d < 1 or s * p + d * t + abs(pad) >= _MOST_POSITIONS:
+                raise ValueError(f"Geometry: stride {s}, dilation {d} and pad {pad} are beyond what an index holds")
 
     def __hash__(self) -> int:
         return self._hash
@@ -164,11 +174,23 @@ class Taps:
 
     `index` is an int64 array (outputs, taps), `weight` a float64 array of the same shape; a tap that is not used has
     weight 0 and a valid index (or, for maximum pooling, index -1). `size` is the length of the input axis.
+    ValueError for other shapes, IndexError for an index that is not in [-1, size).
     """
 
     index: np.ndarray
     weight: np.ndarray
     size: int
+
+    def __post_init__(self) -> None:
+        if self.index.ndim != 2 or self.index.shape != self.weight.shape:
+            raise ValueError(f"Taps: index {self.index.shape} and weight {self.weight.shape} should be (outputs, taps)")
+        if self.index.size and (self.index.min() < -1 or self.index.max() >= self.size):
+            raise IndexError(f"Taps: index should lie in [-1, {self.size}), got {self.index.min()}..{self.index.max()}")
+
+    @cached_property
+    def inside(self) -> bool:
+        """Whether every tap with a weight looks inside the axis."""
+        return not bool(((self.index < 0) & (self.weight != 0)).any())
 
     @cached_property
     def transposed(self) -> Taps:

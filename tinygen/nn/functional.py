@@ -203,8 +203,9 @@ def batch_norm(
     training by the same kernel; `moments` is what came with input from fused.conv_moments.
 
     In training the statistics are the batch's (biased variance), and running_mean, running_var move towards them
-    (unbiased variance) by the fraction `momentum`; otherwise they are the running ones. Raises ValueError for one
-    value per channel in training. As in torch, an input of shape (0,) is returned. Ioffe and Szegedy 2015.
+    (unbiased variance) by the fraction `momentum`; otherwise they are the running ones. A batch without values leaves
+    them alone. Raises ValueError for one value per channel in training. As in torch, an input of shape (0,) is
+    returned. Ioffe and Szegedy 2015.
     """
     if tuple(input.shape) == (0,):
         return input
@@ -227,6 +228,8 @@ def batch_norm(
             f"batch_norm: training needs more than one value per channel, got input {tuple(input.shape)}; use eval()"
         )
     y, mean, var = fused.batch_norm(input, weight, bias, eps, slope, moments)
+    if not input.array.size:
+        return y
     count = input.array.size // input.shape[1]
     _move(running_mean, mean.array, momentum)
     _move(running_var, var.array * (count / (count - 1)), momentum)
@@ -257,7 +260,7 @@ def instance_norm(
         raise ValueError(
             f"instance_norm: needs more than one value per image and channel, got input {tuple(input.shape)}"
         )
-    if running_mean is not None or running_var is not None:
+    if input.array.size and (running_mean is not None or running_var is not None):
         axes = tuple(range(2, input.ndim))
         with no_grad():
             _move(running_mean, reduce.mean(input, axes).mean(0).array, momentum)

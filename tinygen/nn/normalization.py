@@ -97,7 +97,7 @@ class BatchNorm2d(_ChannelNorm):
     def forward(self, input: Tensor, slope: float = 1.0, moments: Any = None) -> Tensor:
         self._check_input(input)
         momentum: Any = self.momentum
-        if self.training and self.track_running_stats:
+        if self.training and self.track_running_stats and input.array.size:
             self.num_batches_tracked.array += 1
             if momentum is None:
                 momentum = (1.0 / self.num_batches_tracked.array).astype(self.running_mean.dtype)

@@ -193,9 +193,15 @@ def max_unpool2d(
         raise ValueError(
             f"max_unpool2d: indices {tuple(indices.shape)} should have the shape of input {tuple(input.shape)}"
         )
-    if indices.array.size and int(indices.array.max()) >= size[0] * size[1]:
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"max_unpool2d: the result would have size {size}; pass the pooled image's as output_size")
+    places = indices.array
+    if places.dtype.kind not in "iu":
+        raise TypeError(f"max_unpool2d: indices should be integers, got {places.dtype}")
+    if places.size and (int(places.min()) < 0 or int(places.max()) >= size[0] * size[1]):
         raise ValueError(
-            f"max_unpool2d: indices lie outside an image of {size}; pass the pooled image's size as output_size"
+            f"max_unpool2d: indices {int(places.min())}..{int(places.max())} lie outside an image of {size}, whose "
+            f"places are 0..{size[0] * size[1] - 1}; pass the pooled image's size as output_size"
         )
     place = _planes("max_unpool2d", indices, 2)
     return _back(_put_plane(_planes("max_unpool2d", input, 2), index=place, size=size), input, 2)

@@ -50,17 +50,34 @@ def mean_taps(size: int, outputs: int) -> Taps:
     return Taps(np.where(inside, index, 0), inside / np.maximum(end - start, 1)[:, None], size)
 
 
+def _nearest(p: np.ndarray, step: float, mode: str, line: str | None) -> np.ndarray:
+    """floor((p + half) step), rounded as torch rounds: the two must agree on which pixel is nearest.
+
+    An image is rounded to single precision at each step, whatever its dtype. A line of float32 is computed as
+    (p + 1/2) step - 1/2 with one rounding, to which 1/2 is added; one of float64 in double, then rounded to single.
+    """
+    half = 0.5 if mode == "nearest-exact" else 0.0
+    single = np.float32
+    if line == "float64":
+        return np.floor(((p + half) * step).astype(single)).astype(np.int64)
+    if line is not None and half:
+        once = ((p + half) * float(single(step)) - half).astype(single)
+        return np.floor(once + single(half)).astype(np.int64)
+    return np.floor((p.astype(single) + single(half)) * single(step)).astype(np.int64)
+
+
 @lru_cache(maxsize=256)
 def interpolation_taps(
-    size: int, outputs: int, mode: str, align_corners: bool = False, scale: float | None = None, a: float = -0.75
-) -> Taps:
-    """The taps of one axis: mode 'nearest', 'nearest-exact', 'linear' or 'cubic'; `scale` is inputs per output."""
+    size: int, outputs: int, mode: str, align_corners: bool = False, scale: float | None = None, a: float = -0.75,
+    line: str | None = None,
+) -> Taps:  # fmt: skip
+    """The taps of one axis: mode 'nearest', 'nearest-exact', 'linear' or 'cubic'; `scale` is inputs per output.
+
+    `line`: the dtype of an input with no other axis, by which torch rounds otherwise.
+    """
     p = np.arange(outputs)
     if mode.startswith("nearest"):
-        # In single precision, like torch: the two must agree on which pixel is nearest.
-        step = np.float32(size / outputs if scale is None else scale)
-        half = np.float32(0.5 if mode == "nearest-exact" else 0)
-        index = np.minimum(np.floor((p.astype(np.float32) + half) * step).astype(np.int64), size - 1)
+        index = np.minimum(_nearest(p, size / outputs if scale is None else scale, mode, line), size - 1)
         return Taps(index[:, None], np.ones((outputs, 1)), size)
     if align_corners:
         centre = p * ((size - 1) / (outputs - 1) if outputs > 1 else 0.0)
@@ -127,11 +144,11 @@ def interpolate(
         taps = [mean_taps(n, m) for n, m in zip(old, new)]
     else:
         kind = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
-        corners = bool(align_corners)
+        corners, line = bool(align_corners), str(input.dtype) if axes == 1 else None
         taps = [
             unchanged(n)
             if n == m and s in (None, 1)
-            else interpolation_taps(n, m, kind, corners, None if corners else s, a)
+            else interpolation_taps(n, m, kind, corners, None if corners else s, a, line)
             for n, m, s in zip(old, new, scales)
         ]
     if axes == 2:

@@ -9,15 +9,32 @@ namespace {
 using Shape4 = std::array<long long, 4>;
 using Pair = std::array<long long, 2>;
 
+constexpr long long kMostPositions = 1LL << 40;
+
+// Whether sizes and steps along one axis are ones that no index into x can overflow with.
+bool sound(const Axis& axis) {
+  if (axis.x < 0 || axis.w < 0 || axis.y < 0 || axis.stride < 1 || axis.dilation < 1) return false;
+  const long double pad = axis.pad, steps = static_cast<long double>(axis.stride) * axis.y;
+  return steps + static_cast<long double>(axis.dilation) * axis.w + (pad < 0 ? -pad : pad) < kMostPositions;
+}
+
 Geometry geometry(const Shape4& x, const Shape4& w, const Shape4& y, const Pair& stride, const Pair& dilation,
                   const Pair& pad, long long groups) {
-  return {x[0],
-          x[1],
-          w[0],
-          groups,
-          {x[2], w[2], y[2], stride[0], dilation[0], pad[0]},
-          {x[3], w[3], y[3], stride[1], dilation[1], pad[1]}};
+  const Geometry geo = {x[0],
+                        x[1],
+                        w[0],
+                        groups,
+                        {x[2], w[2], y[2], stride[0], dilation[0], pad[0]},
+                        {x[3], w[3], y[3], stride[1], dilation[1], pad[1]}};
+  const bool fits = x[0] >= 0 && x[1] >= 0 && w[0] >= 0 && groups >= 1 && x[0] == y[0] && w[0] == y[1] &&
+                    x[1] % groups == 0 && w[0] % groups == 0 && w[1] == x[1] / groups;
+  if (!fits || !sound(geo.rows) || !sound(geo.cols)) throw py::value_error("Geometry: the sizes do not fit together");
+  return geo;
 }
+
+long long count_x(const Geometry& geo) { return geo.n * geo.c * geo.rows.x * geo.cols.x; }
+long long count_w(const Geometry& geo) { return geo.k * (geo.c / geo.groups) * geo.rows.w * geo.cols.w; }
+long long count_y(const Geometry& geo) { return geo.n * geo.k * geo.rows.y * geo.cols.y; }
 
 }  // namespace
 }  // namespace tinygen
@@ -32,8 +49,9 @@ TINYGEN_BINDINGS(conv) {
         [](const Geometry& geo, const py::array& x, const py::object& w, const py::object& bias, const py::object& y) {
           by_dtype(x, "conv", [&](auto type) {
             using T = decltype(type);
-            const T *px = data<T>(x, "conv: x"), *pw = data<T>(w, "conv: w"), *pb = data<T>(bias, "conv: bias");
-            T* py_ = data<T>(y, "conv: result");
+            const T *px = data<T>(x, "conv: x", count_x(geo)), *pw = data<T>(w, "conv: w", count_w(geo));
+            const T* pb = optional_data<T>(bias, "conv: bias", geo.k);
+            T* py_ = result<T>(y, "conv: result", count_y(geo));
             py::gil_scoped_release release;
             pick<T>(table().conv)(geo, px, pw, pb, py_);
           });
@@ -42,9 +60,10 @@ TINYGEN_BINDINGS(conv) {
         [](const Geometry& geo, const py::array& y, const py::object& w, const py::object& bias, const py::object& x) {
           by_dtype(y, "conv_transpose", [&](auto type) {
             using T = decltype(type);
-            const T *py_ = data<T>(y, "conv_transpose: y"), *pw = data<T>(w, "conv_transpose: w");
-            const T* pb = data<T>(bias, "conv_transpose: bias");
-            T* px = data<T>(x, "conv_transpose: result");
+            const T* py_ = data<T>(y, "conv_transpose: y", count_y(geo));
+            const T* pw = data<T>(w, "conv_transpose: w", count_w(geo));
+            const T* pb = optional_data<T>(bias, "conv_transpose: bias", geo.c);
+            T* px = result<T>(x, "conv_transpose: result", count_x(geo));
             py::gil_scoped_release release;
             pick<T>(table().conv_transpose)(geo, py_, pw, pb, px);
           });
@@ -53,11 +72,16 @@ TINYGEN_BINDINGS(conv) {
                             bool transposed, const py::object& out) {
     by_dtype(source, "conv_winograd", [&](auto type) {
       using T = decltype(type);
-      const T *ps = data<T>(source, "conv_winograd: source"), *pw = data<T>(w, "conv_winograd: w");
-      const T* pb = data<T>(bias, "conv_winograd: bias");
-      T* po = data<T>(out, "conv_winograd: result");
+      const Axis &rows = geo.rows, &cols = geo.cols;
+      const bool small = rows.stride == 1 ? rows.w == 2 || rows.w == 3 : rows.stride == 2 && rows.w >= 3 && rows.w <= 6;
+      if (!small || cols.w != rows.w || cols.stride != rows.stride || rows.dilation * cols.dilation * geo.groups != 1)
+        throw py::value_error("conv_winograd: not a kernel that it computes");
+      const T* ps = data<T>(source, "conv_winograd: source", transposed ? count_y(geo) : count_x(geo));
+      const T* pw = data<T>(w, "conv_winograd: w", count_w(geo));
+      const T* pb = optional_data<T>(bias, "conv_winograd: bias", transposed ? geo.c : geo.k);
+      T* po = result<T>(out, "conv_winograd: result", transposed ? count_x(geo) : count_y(geo));
       py::gil_scoped_release release;
-      pick<T>(table().conv_winograd)(geo, ps, pw, pb, transposed, po);
+      pick<T>(table().conv_winograd)(geo, ps, pw, pb, transposed, po, nullptr);
     });
   });
   m.def(
@@ -83,8 +107,9 @@ TINYGEN_BINDINGS(conv) {
   m.def("conv_weight", [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
     by_dtype(x, "conv_weight", [&](auto type) {
       using T = decltype(type);
-      const T *px = data<T>(x, "conv_weight: x"), *py_ = data<T>(y, "conv_weight: y");
-      T* pw = data<T>(w, "conv_weight: result");
+      const T* px = data<T>(x, "conv_weight: x", count_x(geo));
+      const T* py_ = data<T>(y, "conv_weight: y", count_y(geo));
+      T* pw = result<T>(w, "conv_weight: result", count_w(geo));
       py::gil_scoped_release release;
       pick<T>(table().conv_weight)(geo, px, py_, pw);
     });
@@ -93,8 +118,14 @@ TINYGEN_BINDINGS(conv) {
         [](const Geometry& geo, const py::array& x, const py::object& y, const py::object& w) {
           by_dtype(x, "conv_weight_winograd", [&](auto type) {
             using T = decltype(type);
-            const T *px = data<T>(x, "conv_weight_winograd: x"), *py_ = data<T>(y, "conv_weight_winograd: y");
-            T* pw = data<T>(w, "conv_weight_winograd: result");
+            const Axis &rows = geo.rows, &cols = geo.cols;
+            const bool small = rows.stride == 1 ? rows.w == 3 : rows.stride == 2 && rows.w == 4;
+            if (!small || cols.w != rows.w || cols.stride != rows.stride ||
+                rows.dilation * cols.dilation * geo.groups != 1)
+              throw py::value_error("conv_weight_winograd: not a kernel that it computes");
+            const T* px = data<T>(x, "conv_weight_winograd: x", count_x(geo));
+            const T* py_ = data<T>(y, "conv_weight_winograd: y", count_y(geo));
+            T* pw = result<T>(w, "conv_weight_winograd: result", count_w(geo));
             py::gil_scoped_release release;
             pick<T>(table().conv_weight_winograd)(geo, px, py_, pw);
           });

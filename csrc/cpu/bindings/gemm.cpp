@@ -46,12 +46,11 @@ void matmul(const py::array& left, const py::array& right, const py::object& bia
   by_dtype(left, "matmul", [&](auto type) {
     using T = decltype(type);
     const Matrices a(left, type), b(right, type);
-    T* c = data<T>(out, "matmul");
-    const T* pbias = data<T>(bias, "matmul");
+    T* c = result<T>(out, "matmul: result", out.size());
+    const T* pbias = optional_data<T>(bias, "matmul: bias", b.columns);
     const py::ssize_t axes = out.ndim() - 2;
     bool fits = axes >= 0 && a.columns == b.rows && out.shape(axes) == a.rows && out.shape(axes + 1) == b.columns &&
-                a.array.ndim() <= out.ndim() && b.array.ndim() <= out.ndim() &&
-                (!pbias || bias.cast<py::array>().size() == b.columns);
+                a.array.ndim() <= out.ndim() && b.array.ndim() <= out.ndim();
     // The offset of each matrix of the batch, the last batch axis running fastest.
     std::vector<long long> a_offset{0}, b_offset{0};
     auto extend = [&](const py::array& array, py::ssize_t axis, std::vector<long long>& offset) {

@@ -24,10 +24,11 @@ class GivenPieces {
       if (p[i].size() != g[i].size())
         throw py::value_error(of_g + ": a gradient has " + std::to_string(g[i].size()) + " elements, its parameter " +
                               std::to_string(p[i].size()));
-      p_.push_back(data<T>(p[i], of_p.c_str()));
-      g_.push_back(data<T>(g[i], of_g.c_str()));
       size_.push_back(p[i].size());
-      sorted_ &= starts[i] >= end;
+      p_.push_back(result<T>(p[i], of_p.c_str(), size_[i]));
+      g_.push_back(data<T>(g[i], of_g.c_str(), size_[i]));
+      sorted_ &= starts[i] >= end && starts[i] < (1LL << 62);  // the end does not overflow
+      if (!sorted_) break;
       end = starts[i] + size_[i];
     }
     end_ = end;
@@ -35,7 +36,8 @@ class GivenPieces {
   }
   // A flat array of state, null for None.
   T* state(const py::object& flat, const char* what) const {
-    T* at = data<T>(flat, what);
+    const bool given = py::isinstance<py::array>(flat);
+    T* at = optional_result<T>(flat, what, given ? py::reinterpret_borrow<py::array>(flat).size() : 0);
     if (!sorted_ || (at && end_ > py::reinterpret_borrow<py::array>(flat).size()))
       throw py::value_error(name_ + ": g: the pieces should lie side by side within the state");
     return at;
@@ -99,8 +101,8 @@ TINYGEN_BINDINGS(optimizer) {
 
   // random_*(seed, stream, offset, result)
   m.def("random_bits", [](std::uint64_t seed, std::uint32_t stream, std::uint64_t offset, const py::array& out) {
-    std::uint32_t* to = data<std::uint32_t>(out, "random_bits: result");
     const long long count = out.size();
+    std::uint32_t* to = result<std::uint32_t>(out, "random_bits: result", count);
     py::gil_scoped_release release;
     table().random_bits.f32({seed, offset, stream}, count, to);
   });
@@ -108,8 +110,8 @@ TINYGEN_BINDINGS(optimizer) {
     m.def(name, [=](std::uint64_t seed, std::uint32_t stream, std::uint64_t offset, const py::array& out) {
       by_dtype(out, name, [&](auto type) {
         using T = decltype(type);
-        T* to = data<T>(out, name);
         const long long count = out.size();
+        T* to = result<T>(out, name, count);
         py::gil_scoped_release release;
         kernel(type)({seed, offset, stream}, count, to);
       });

@@ -10,9 +10,9 @@ void unary(py::module_& m, const char* name, Kernel kernel) {
   m.def(name, [=](const py::array& x, const py::object& y, Settings... settings) {
     by_dtype(x, name, [&](auto type) {
       using T = decltype(type);
-      const T* px = data<T>(x, name);
-      T* py_ = data<T>(y, name);
       const long long count = x.size();
+      const T* px = data<T>(x, name, count);
+      T* py_ = result<T>(y, name, count);
       py::gil_scoped_release release;
       kernel(type)(count, px, py_, settings...);
     });
@@ -25,9 +25,9 @@ void gradient(py::module_& m, const char* name, Kernel kernel) {
   m.def(name, [=](const py::object& g, bool one_g, const py::array& x, const py::object& gx, Settings... settings) {
     by_dtype(x, name, [&](auto type) {
       using T = decltype(type);
-      const T *pg = data<T>(g, name), *px = data<T>(x, name);
-      T* pgx = data<T>(gx, name);
       const long long count = x.size();
+      const T *pg = data<T>(g, name, one_g ? 1 : count), *px = data<T>(x, name, count);
+      T* pgx = result<T>(gx, name, count);
       py::gil_scoped_release release;
       kernel(type)(count, pg, one_g, px, pgx, settings...);
     });
@@ -60,9 +60,9 @@ TINYGEN_BINDINGS(pointwise) {
   m.def("bce_with_logits", [](const py::array& x, const py::object& target, const py::object& y) {
     by_dtype(x, "bce_with_logits", [&](auto type) {
       using T = decltype(type);
-      const T *px = data<T>(x, "bce_with_logits: x"), *pt = data<T>(target, "bce_with_logits: target");
-      T* py_ = data<T>(y, "bce_with_logits: result");
       const long long count = x.size();
+      const T *px = data<T>(x, "bce_with_logits: x", count), *pt = data<T>(target, "bce_with_logits: target", count);
+      T* py_ = result<T>(y, "bce_with_logits: result", count);
       py::gil_scoped_release release;
       pick<T>(table().bce_with_logits)(count, px, pt, py_);
     });
@@ -71,10 +71,11 @@ TINYGEN_BINDINGS(pointwise) {
         [](const py::object& g, bool one_g, const py::array& x, const py::object& target, const py::object& gx) {
     by_dtype(x, "bce_with_logits_backward", [&](auto type) {
       using T = decltype(type);
-      const T *pg = data<T>(g, "bce_with_logits_backward: g"), *px = data<T>(x, "bce_with_logits_backward: x");
-      const T* pt = data<T>(target, "bce_with_logits_backward: target");
-      T* pgx = data<T>(gx, "bce_with_logits_backward: result");
       const long long count = x.size();
+      const T* pg = data<T>(g, "bce_with_logits_backward: g", one_g ? 1 : count);
+      const T* px = data<T>(x, "bce_with_logits_backward: x", count);
+      const T* pt = data<T>(target, "bce_with_logits_backward: target", count);
+      T* pgx = result<T>(gx, "bce_with_logits_backward: result", count);
       py::gil_scoped_release release;
       pick<T>(table().bce_with_logits_backward)(count, pg, one_g, px, pt, pgx);
     });

@@ -8,9 +8,14 @@ TINYGEN_BINDINGS(reduce) {
   m.def("sum", [](const py::array& x, const std::array<long long, 4>& extents, double scale, const py::object& y) {
     by_dtype(x, "sum", [&](auto type) {
       using T = decltype(type);
-      const T* px = data<T>(x, "sum: x");
-      T* py_ = data<T>(y, "sum: result");
       const Extents size = {extents[0], extents[1], extents[2], extents[3]};
+      for (long long extent : extents)  // with these bounds no product overflows
+        if (extent < 1 || extent > x.size()) throw py::value_error("sum: the extents do not fit x");
+      const long long kept = size.k0 * size.k1;
+      if (kept > x.size() || size.r0 > x.size() / kept || size.r1 > x.size() / (size.r0 * kept))
+        throw py::value_error("sum: the extents do not fit x");
+      const T* px = data<T>(x, "sum: x", size.r0 * kept * size.r1);
+      T* py_ = result<T>(y, "sum: result", kept);
       py::gil_scoped_release release;
       pick<T>(table().sum)(size, scale, px, py_);
     });
@@ -20,9 +25,9 @@ TINYGEN_BINDINGS(reduce) {
                     const py::object& slope) {
       by_dtype(x, name, [&](auto type) {
         using T = decltype(type);
-        const T *px = data<T>(x, name), *pt = data<T>(target, name);
-        T *py_ = data<T>(y, name), *ps = data<T>(slope, name);
         const long long count = x.size();
+        const T *px = data<T>(x, name, count), *pt = data<T>(target, name, count);
+        T *py_ = result<T>(y, name, 1), *ps = optional_result<T>(slope, name, count);
         py::gil_scoped_release release;
         kernel(type)(count, px, pt, scale, py_, ps);
       });
@@ -34,12 +39,18 @@ TINYGEN_BINDINGS(reduce) {
                          const py::object& slope) {
     by_dtype(x, "class_loss", [&](auto type) {
       using T = decltype(type);
-      const T* px = data<T>(x, "class_loss: x");
-      const long long* pl = data<long long>(labels, "class_loss: labels");
-      T *py_ = data<T>(y, "class_loss: result"), *ps = data<T>(slope, "class_loss: slope");
+      needs_axes(x, "class_loss: x", 2);
       const long long rows = x.shape(0), width = x.shape(1);
-      py::gil_scoped_release release;
-      pick<T>(table().class_loss)(rows, width, px, pl, scale, py_, ps);
+      const T* px = data<T>(x, "class_loss: x", rows * width);
+      const long long* pl = data<long long>(labels, "class_loss: labels", rows);
+      T* py_ = result<T>(y, "class_loss: result", 1);
+      T* ps = optional_result<T>(slope, "class_loss: slope", rows * width);
+      bool outside = false;
+      {
+        py::gil_scoped_release release;
+        pick<T>(table().class_loss)(rows, width, px, pl, scale, py_, ps, &outside);
+      }
+      if (outside) throw py::index_error("class_loss: a label is outside");
     });
   });
 }

@@ -56,10 +56,10 @@ struct Choice {
   enum { kNone, kResults, kPixels } rest;    // and what they run over for the remaining ones
 };
 
+// Among the ways that compute by the definition.
 template <class T>
-Choice<T> choose(const Gather<T>& job) {
+Choice<T> choose_exact(const Gather<T>& job) {
   constexpr index_t L = lanes<T>;
-  if (winograd_allowed<T>() && winograd_wins(job)) return {Choice<T>::kWinograd, 0, Choice<T>::kNone};
   // A matrix product per image needs no transposition.
   if (is_product(job)) return {Choice<T>::kProduct, 0, Choice<T>::kNone};
   // Images fill whole vectors whatever the shape. A last vector that is nearly full is taken too; of 24 images 16 are
@@ -82,6 +82,17 @@ Choice<T> choose(const Gather<T>& job) {
   return {Choice<T>::kLanes, whole, few ? Choice<T>::kPixels : Choice<T>::kResults};
 }
 
+template <class T>
+Choice<T> choose(const Gather<T>& job) {
+  if (winograd_allowed<T>() && winograd_wins(job)) return {Choice<T>::kWinograd, 0, Choice<T>::kNone};
+  return choose_exact(job);
+}
+
+// That of Geometry::flops, which where it is not inlined would be a weak symbol.
+inline double work_of(const Geometry& geo) {
+  return 2.0 * geo.n * geo.k * (geo.c / geo.groups) * geo.rows.w * geo.cols.w * geo.rows.y * geo.cols.y;
+}
+
 // Winograd's algorithm for weights takes 3x3 kernels at stride 1 and 4x4 at stride 2. What counts is how much of the
 // tiles lies inside.
 inline bool winograd_weight_wins(const Geometry& geo) {
@@ -93,18 +104,17 @@ inline bool winograd_weight_wins(const Geometry& geo) {
   const Tiling tiling(rows.y, columns.y);
   index_t all = geo.n * tiling.tiles;
   if (min(geo.c, geo.k) < 12) return false;
-  if (stride == 1) return all >= 8 && tiling.holds(9) && geo.flops() >= 5e6;
-  return all >= 12 && tiling.holds(11) && geo.flops() >= 1.7e7;
+  if (stride == 1) return all >= 8 && tiling.holds(9) && work_of(geo) >= 5e6;
+  return all >= 12 && tiling.holds(11) && work_of(geo) >= 1.7e7;
 }
 
 enum class WeightWay { kWinograd, kDots, kSpread };
 
 // Between dots and spread (conv_weight.cpp): cycles per pixel of y, one fused multiply-add a cycle.
 template <class T>
-WeightWay choose_weight(const Geometry& geo) {
+WeightWay choose_exact_weight(const Geometry& geo) {
   constexpr double L = lanes<T>;
   constexpr index_t kDotsBytes = 256 << 10;
-  if (winograd_allowed<T>() && winograd_weight_wins(geo)) return WeightWay::kWinograd;
   const Axis &rows = geo.rows, &columns = geo.cols;
   index_t channels = geo.c / geo.groups, results = geo.k / geo.groups, pairs = channels * rows.w * columns.w;
   double pixels = static_cast<double>(rows.y * columns.y), met_rows = 0, met_columns = 0;
@@ -116,6 +126,12 @@ WeightWay choose_weight(const Geometry& geo) {
   bool large = pairs * results * sizeof(T) * lanes<T> > kDotsBytes;
   double dots_cost = pairs * results / L * idle * (large ? 1.6 : 1.1);
   return dots_cost < spread_cost ? WeightWay::kDots : WeightWay::kSpread;
+}
+
+template <class T>
+WeightWay choose_weight(const Geometry& geo) {
+  if (winograd_allowed<T>() && winograd_weight_wins(geo)) return WeightWay::kWinograd;
+  return choose_exact_weight<T>(geo);
 }
 
 }  // namespace

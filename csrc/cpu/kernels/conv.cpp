@@ -34,12 +34,32 @@ Gather<T> part_of(Gather<T> job, index_t begin, index_t end) {
 }
 
 template <class T>
+void compute(const Gather<T>& job, const Choice<T>& choice);
+
+// Winograd's algorithm, and the definition for images in which something is infinite or NaN: it must reach only the
+// results whose window holds it.
+inline void gather_by_winograd(const Geometry& geo, const Gather<float>& job) {
+  bool* dirty = static_cast<bool*>(scratch(kDirty, job.images));
+  __builtin_memset(dirty, 0, job.images);
+  entry_conv_winograd.f32(geo, job.source, job.weights, job.bias, job.transposed, job.out, dirty);
+  for (index_t begin = 0, end; begin < job.images; begin = end) {
+    for (end = begin + 1; end < job.images && dirty[end] == dirty[begin];) end++;
+    const Gather<float> part = part_of(job, begin, end);
+    if (dirty[begin]) compute(part, choose_exact(part));
+  }
+}
+
+template <class T>
 void gather(const Geometry& geo, const Gather<T>& job) {
   if (job.images == 0 || job.groups * job.results == 0 || job.out_height == 0 || job.out_width == 0) return;
   const Choice<T> choice = choose(job);
   if constexpr (sizeof(T) == sizeof(float))
-    if (choice.way == Choice<T>::kWinograd)
-      return entry_conv_winograd.f32(geo, job.source, job.weights, job.bias, job.transposed, job.out);
+    if (choice.way == Choice<T>::kWinograd) return gather_by_winograd(geo, job);
+  compute(job, choice);
+}
+
+template <class T>
+void compute(const Gather<T>& job, const Choice<T>& choice) {
   int use = job.flops() < 2e5 ? 1 : threads();  // waking threads takes longer than so little
   if (choice.way == Choice<T>::kProduct) return gather_product(job, use);
   if (choice.over_images > 0) gather_exactly(part_of(job, 0, choice.over_images), true, use);

@@ -315,6 +315,13 @@ void sum_rows(const Task<T>& task, index_t begin, index_t end) {
   }
 }
 
+template <class T>
+bool all_finite(const T* values, index_t count) {
+  T check = 0;  // becomes NaN
+  for (index_t i = 0; i < count; i++) check += values[i] * 0;
+  return check == 0;
+}
+
 }  // namespace
 
 TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w)) {
@@ -324,13 +331,17 @@ TINYGEN_KERNEL(conv_weight, (const Geometry& geo, const T* x, const T* y, T* w))
       x, y, w, geo.rows, geo.cols, geo.n, geo.groups, channels, geo.k / geo.groups, taps, channels * taps};
   index_t all = geo.k * job.pairs, rows = geo.n * geo.rows.y;
   if (all == 0) return;
-  if (rows * geo.cols.y == 0) {
+  if (rows * geo.cols.y == 0 || geo.rows.x * geo.cols.x == 0) {
     for (index_t i = 0; i < all; i++) w[i] = 0;
     return;
   }
-  const WeightWay way = choose_weight<T>(geo);
+  WeightWay way = choose_weight<T>(geo);
   if constexpr (sizeof(T) == sizeof(float))
-    if (way == WeightWay::kWinograd) return entry_conv_weight_winograd.f32(geo, x, y, w);
+    if (way == WeightWay::kWinograd) {
+      entry_conv_weight_winograd.f32(geo, x, y, w);
+      if (all_finite(w, all)) return;
+      way = choose_exact_weight<T>(geo);  // an infinity or NaN must reach only the weights that meet it
+    }
   // Waking threads takes longer than so little.
   int use = 2.0 * static_cast<double>(rows * geo.cols.y) * all < 2e5 ? 1 : threads();
   const Plan plan = make_plan(job, use, way == WeightWay::kDots);

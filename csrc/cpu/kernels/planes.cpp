@@ -368,22 +368,43 @@ TINYGEN_KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, 
   });
 }
 
-TINYGEN_KERNEL(take_plane, (long long planes, long long size, long long count, const T* x, const long long* index, T* y)) {
+namespace {
+
+// Whether one of them is not in [0, bound): the top bit of the index, or of what is left up to the bound, is set.
+inline bool any_outside(const long long* index, long long count, long long bound) {
+  unsigned long long bits = 0;
+  for (long long i = 0; i < count; i++) {
+    const unsigned long long at = (unsigned long long)index[i];
+    bits |= at | ((unsigned long long)bound - 1 - at);
+  }
+  return bits >> 63;
+}
+
+inline void report(bool* outside) { __atomic_store_n(outside, true, __ATOMIC_RELAXED); }  // by any thread
+
+}  // namespace
+
+// *outside becomes true, and the plane is left alone, where an index is not in [0, size).
+TINYGEN_KERNEL(take_plane, (long long planes, long long size, long long count, const T* x, const long long* index, T* y,
+                            bool* outside)) {
   split(planes, grain_of(count), [&](long long plane, long long end) {
     for (; plane < end; plane++) {
       const T* from = x + plane * size;
       const long long* at = index + plane * count;
+      if (any_outside(at, count, size)) return report(outside);
       T* to = y + plane * count;
       for (long long i = 0; i < count; i++) to[i] = from[at[i]];
     }
   });
 }
 
-TINYGEN_KERNEL(put_plane, (long long planes, long long size, long long count, const T* y, const long long* index, T* x)) {
+TINYGEN_KERNEL(put_plane, (long long planes, long long size, long long count, const T* y, const long long* index, T* x,
+                           bool* outside)) {
   split(planes, grain_of(count + size), [&](long long plane, long long end) {
     for (; plane < end; plane++) {
       const T* from = y + plane * count;
       const long long* at = index + plane * count;
+      if (any_outside(at, count, size)) return report(outside);
       T* to = x + plane * size;
       __builtin_memset(to, 0, size * sizeof(T));
       for (long long i = 0; i < count; i++) to[at[i]] += from[i];
@@ -392,8 +413,9 @@ TINYGEN_KERNEL(put_plane, (long long planes, long long size, long long count, co
 }
 
 // Each thread owns a range of destinations and reads all of `index`: the sums have the order of i, and nothing is atomic.
-TINYGEN_KERNEL(scatter_add,
-               (long long count, long long width, long long length, const T* values, const long long* index, T* out)) {
+TINYGEN_KERNEL(scatter_add, (long long count, long long width, long long length, const T* values, const long long* index,
+                             T* out, bool* outside)) {
+  if (any_outside(index, count, length)) return report(outside);
   const long long work = count * width + length * width;
   split(length, work > 0 ? grain_of(work / (length > 0 ? length : 1)) : length, [&](long long begin, long long end) {
     __builtin_memset(out + begin * width, 0, (end - begin) * width * sizeof(T));

@@ -184,8 +184,13 @@ TINYGEN_KERNEL(bernoulli_loss, (long long count, const T* x, const T* target, do
 
 // Row i: log(sum of e^x) - x[label]; derivative softmax(x) - (1 at the label).
 TINYGEN_KERNEL(class_loss, (long long rows, long long width, const T* x, const long long* labels, double scale, T* y,
-                            T* slope)) {
+                            T* slope, bool* outside)) {
   constexpr int L = lanes<T>;
+  for (long long row = 0; row < rows; row++)
+    if (labels[row] < 0 || labels[row] >= width) {
+      *outside = true;
+      return;
+    }
   const Vector<T> least = splat((T)-__builtin_inf());
   sum_pieces<T>(1, rows * width, scale, y, [&](long long, long long piece, long long pieces) {
     double total = 0;

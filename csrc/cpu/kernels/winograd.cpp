@@ -3,7 +3,9 @@
 // Contract   float32 or float64; one group, dilation 1, any sizes and pads; square kernels, 2 x 2 or 3 x 3 at stride 1,
 //            3 x 3 to 6 x 6 at stride 2. transposed = false: y of conv; true: x of conv_transpose. Every output is
 //            computed in one order: results do not depend on the number of threads. Rounding: see
-//            tinygen.set_winograd. conv/choose.h says where it pays.
+//            tinygen.set_winograd. conv/choose.h says where it pays. dirty[n] becomes true (unless dirty is null) where
+//            results of image n are infinite or NaN. Every result of a tile meets all of its patch: one infinity there
+//            spoils all 16, so the caller computes these images by the definition. A finite result is never wrong.
 // Idea       F(4 x 4, 3 x 3) of Lavin and Gray, 2015: a tile of 4 x 4 outputs reads 6 x 6 inputs d through filter g;
 //                tile = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A,   * elementwise:
 //            36 products where the definition has 144. Element by element ("frequency") the sum is a matrix product.
@@ -99,6 +101,7 @@ struct Layer {
   TiledAxis rows, columns;
   index_t result_step, channel_step;  // of w, between filters and between their channels
   index_t row_step, plane;            // of the result, between rows that are written and between planes
+  bool* dirty;                        // of each image, see the contract; or null
   bool transposed;
 
   index_t phases() const { return rows.phases * columns.phases; }
@@ -324,9 +327,11 @@ MultiplyFunction<T> pick_multiply(index_t rows, index_t vectors) {
 }
 
 // A^T m A + bias of one tile and L filters: pixels to[i * row_pitch + j * column_pitch], i < rows, j < columns.
+// `check` stays 0 while all of them are finite, and becomes NaN.
 template <class T, int kPatch>
 void restore_tile(const T* __restrict from, index_t pitch, Vector<T> bias, T* __restrict to, index_t row_pitch,
-                  index_t column_pitch, index_t rows, index_t columns) {
+                  index_t column_pitch, index_t rows, index_t columns, Vector<T>& check) {
+  const Vector<T> zero = {};
   Vector<T> half[kSide][kPatch], in[kPatch], out[kSide];
   TINYGEN_UNROLL
   for (int j = 0; j < kPatch; j++) {
@@ -341,8 +346,10 @@ void restore_tile(const T* __restrict from, index_t pitch, Vector<T> bias, T* __
     if (i >= rows) break;
     transform_output<T>(half[i], out);
     TINYGEN_UNROLL
-    for (int j = 0; j < kSide; j++)
+    for (int j = 0; j < kSide; j++) {
+      check += out[j] * zero;
       if (j < columns) store(to + i * row_pitch + j * column_pitch, out[j] + bias);
+    }
   }
 }
 
@@ -384,6 +391,7 @@ void restore(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_
   alignas(64) T bias[L] = {};
   if (layer.bias) __builtin_memcpy(bias, layer.bias + result, count * sizeof(T));
   for (index_t n = 0; n < panel.images; n++) {
+    Vector<T> check = {};
     for (index_t a = 0; a < panel.rows; a++)
       for (index_t b = 0; b < panel.columns; b++, sums += plan.block)
         for (index_t phase = 0; phase < layer.written_phases(); phase++) {
@@ -391,8 +399,11 @@ void restore(const Layer<T>& layer, const Plan& plan, const Panel& panel, index_
           index_t j = b * columns.span() + columns.to[phase % columns.phases];
           restore_tile<T, kPatch>(sums + phase * kPatch * kPatch * plan.sum_pitch, plan.sum_pitch, load(bias),
                                   pixels + (i * width + j) * L, row_step * width * L, column_step * L,
-                                  (height - i + row_step - 1) / row_step, (width - j + column_step - 1) / column_step);
+                                  (height - i + row_step - 1) / row_step, (width - j + column_step - 1) / column_step, check);
         }
+    T all = 0;
+    for (int i = 0; i < L; i++) all += check[i];
+    if (layer.dirty && all != all) __atomic_store_n(layer.dirty + panel.image + n, true, __ATOMIC_RELAXED);
     T* out = layer.out + ((panel.image + n) * layer.results + result) * layer.plane + top * layer.row_step + left;
     if (width == layer.row_step)
       write(pixels, height * width, count, out, layer.plane);
@@ -503,7 +514,7 @@ void correlate(const Layer<T>& layer) {
 }  // namespace
 
 TINYGEN_KERNEL(conv_winograd,
-               (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out)) {
+               (const Geometry& geo, const T* source, const T* w, const T* bias, bool transposed, T* out, bool* dirty)) {
   index_t stride = geo.rows.stride, taps = (geo.rows.w + stride - 1) / stride, patch = kSide + taps - 1;
   index_t kernel = geo.rows.w * geo.cols.w, bytes = sizeof(T);
   // conv_transpose with large filters: one phase of the rows after the other, which halves what has to stay in caches
@@ -521,6 +532,7 @@ TINYGEN_KERNEL(conv_winograd,
   layer.row_step = transposed ? stride / together * geo.cols.x : geo.cols.y;
   layer.plane = transposed ? geo.rows.x * geo.cols.x : geo.rows.y * geo.cols.y;
   layer.transposed = transposed;
+  layer.dirty = dirty;
   for (index_t f = 0; f < stride; f += together) {
     layer.rows = tile_axis(geo.rows, transposed, taps, f, f + together);
     if (apart) layer.out = out + geo.rows.first(f) * geo.cols.x;

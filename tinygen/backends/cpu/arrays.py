@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..arrays import FLOATS, check_floats, check_out
+from ..arrays import FLOATS, check_floats, check_out, outside
 
 
 def inputs(kernel: str, *arrays: Any) -> Sequence[Any]:
@@ -31,13 +31,29 @@ def inputs(kernel: str, *arrays: Any) -> Sequence[Any]:
 empty = np.empty  # an uninitialised array for a result: every kernel allocates through here
 
 
-def as_index(index: Array) -> Array:
-    return np.ascontiguousarray(index, np.int64)
+class places:
+    """The indices as a kernel wants them, `with places(kernel, index, length) as at`; the kernel itself looks at each.
+
+    IndexError naming the first that is not in [0, length): the kernel only tells that there is one.
+    """
+
+    __slots__ = ("index", "kernel", "length")
+
+    def __init__(self, kernel: str, index: Array, length: int) -> None:
+        self.kernel, self.length = kernel, length
+        self.index = np.ascontiguousarray(index, np.int64).reshape(index.shape)
+
+    def __enter__(self) -> Array:
+        return self.index
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is IndexError:
+            raise outside(self.kernel, self.index, self.length) from None
 
 
-def result(kernel: str, x: Array, out: Array | None) -> Array:
+def result(kernel: str, x: Array, out: Array | None, *others: Array) -> Array:
     """`out`, if it was given, or else a new array like x."""
     if out is None:
         return empty(x.shape, x.dtype)
-    check_out(kernel, x, out)
+    check_out(kernel, x, out, *others)
     return out

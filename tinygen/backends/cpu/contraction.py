@@ -14,6 +14,7 @@ from numpy import ndarray as Array
 
 import tinygen._cpu as _cpu
 
+from ..arrays import check_conv, check_floats, check_linear, check_matmul, check_shape
 from ..geometry import Geometry
 from .arrays import empty, inputs
 from .pointwise import leaky_relu
@@ -32,6 +33,8 @@ def _as_matrices(*arrays: Array) -> list[Array]:
 
 
 def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
+    check_conv("conv", geo, x, w, None)
+    check_shape("conv", "bias", bias, geo.w_shape[:1])
     x, w, bias = inputs("conv", x, w, bias)
     y = empty(geo.y_shape, x.dtype)
     if geo.is_dense:
@@ -43,6 +46,8 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: fl
 
 
 def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
+    check_conv("conv_transpose", geo, None, w, y)
+    check_shape("conv_transpose", "bias", bias, geo.x_shape[1:2])
     y, w, bias = inputs("conv_transpose", y, w, bias)
     x = empty(geo.x_shape, y.dtype)
     if geo.is_dense:
@@ -54,6 +59,7 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None,
 
 
 def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
+    check_conv("conv_weight", geo, x, None, y)
     x, y = inputs("conv_weight", x, y)
     w = empty(geo.w_shape, x.dtype)
     if geo.is_dense:
@@ -77,6 +83,7 @@ def conv_transpose_moments(
 
 
 def matmul(a: Array, b: Array) -> Array:
+    check_matmul(a, b)
     shape = (*a.shape[:-1], b.shape[-1])
     if a.ndim > 2 or b.ndim > 2:
         shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *shape[-2:])
@@ -86,6 +93,10 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 def linear(x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
+    check_linear(x, w, bias)
+    check_floats("linear", x, w, bias)
+    if bias is not None and not bias.flags.c_contiguous:
+        bias = np.ascontiguousarray(bias)
     y = empty((len(x), len(w)), x.dtype)
     _cpu.matmul(x, w.T, bias, slope, y)
     return y

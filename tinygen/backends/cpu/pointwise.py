@@ -9,24 +9,27 @@ from numpy import ndarray as Array
 
 import tinygen._cpu as _cpu
 
+from ..arrays import check_shape
 from .arrays import empty, inputs, result
 
 
 def _unary(kernel: str, x: Array, out: Array | None = None) -> tuple[Array, Array]:
     """x as a kernel wants it, and an array for the result: `out`, if it was given."""
-    if type(x) is not Array or not x.flags.c_contiguous:
+    given = x
+    if out is not None or type(x) is not Array or not x.flags.c_contiguous:
         (x,) = inputs(kernel, x)
-    return x, empty(x.shape, x.dtype) if out is None else result(kernel, x, out)
+    return x, empty(x.shape, x.dtype) if out is None else result(kernel, given, out, given)
 
 
 def _gradient(kernel: str, g: Array, x: Array, out: Array | None = None) -> tuple[Array, bool, Array, Array]:
     """The gradient g of a result, whether it is one value seen as an array (as a mean passes down), x, and a result."""
-    one = False
+    check_shape(kernel, "g", g, x.shape)
+    one, given = False, (g, x)
     plain = type(g) is type(x) is Array and g.dtype is x.dtype
-    if not (plain and g.flags.c_contiguous and x.flags.c_contiguous):
+    if out is not None or not (plain and g.flags.c_contiguous and x.flags.c_contiguous):
         one = g.size > 1 and not any(g.strides)
         g, x = inputs(kernel, g[(slice(0, 1),) * g.ndim] if one else g, x)
-    return g, one, x, empty(x.shape, x.dtype) if out is None else result(kernel, x, out)
+    return g, one, x, empty(x.shape, x.dtype) if out is None else result(kernel, x, out, *given)
 
 
 def sigmoid(x: Array) -> Array:
@@ -120,6 +123,7 @@ def erf(x: Array) -> Array:
 
 
 def bce_with_logits(x: Array, target: Array) -> Array:
+    check_shape("bce_with_logits", "target", target, x.shape)
     x, target = inputs("bce_with_logits", x, target)
     y = empty(x.shape, x.dtype)
     _cpu.bce_with_logits(x, target, y)
@@ -127,6 +131,7 @@ def bce_with_logits(x: Array, target: Array) -> Array:
 
 
 def bce_with_logits_backward(g: Array, x: Array, target: Array) -> Array:
+    check_shape("bce_with_logits_backward", "target", target, x.shape)
     g, one, x, gx = _gradient("bce_with_logits_backward", g, x)
     _cpu.bce_with_logits_backward(g, one, x, *inputs("bce_with_logits_backward", target), gx)
     return gx

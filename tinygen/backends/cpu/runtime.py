@@ -10,6 +10,7 @@ import os
 import tinygen._cpu as _cpu
 
 from ...errors import SettingError
+from .. import thread_count
 
 
 def _select_isa() -> None:
@@ -24,10 +25,12 @@ def _select_isa() -> None:
 
 
 def _default_threads() -> int:
-    """OMP_NUM_THREADS where it is set (its first number), else the cores that this process may use."""
+    """OMP_NUM_THREADS where it is a count (its first number), else the cores that this process may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
+    try:
+        return thread_count(int(wanted))
+    except ValueError:
+        pass
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -39,9 +42,11 @@ _cpu.set_winograd(os.environ.get("TINYGEN_WINOGRAD", "1") != "0")
 
 
 def set_num_threads(count: int) -> None:
-    """Sets the number of threads of the C++ kernels and, if threadpoolctl is installed, of NumPy's BLAS."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"set_num_threads: expected an integer of at least 1, got {count!r}")
+    """Sets the number of threads of the C++ kernels and, if threadpoolctl is installed, of NumPy's BLAS.
+
+    At most four for each core of the machine. Threads above a lowered count end.
+    """
+    count = thread_count(count)
     _cpu.set_num_threads(count)
     try:
         from threadpoolctl import threadpool_limits

@@ -10,11 +10,13 @@ from numpy import ndarray as Array
 
 import tinygen._cpu as _cpu
 
+from ..arrays import check_labels, check_shape, check_sum
 from ..geometry import extents
-from .arrays import as_index, empty, inputs
+from .arrays import empty, inputs, places
 
 
 def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+    check_sum(x, axes)
     if x.dtype.itemsize < 4:  # half precision is added up in single
         return sum(x.astype(np.float32), axes, scale).astype(x.dtype)
     (x,) = inputs("sum", x)
@@ -35,15 +37,19 @@ def _loss(name: str, x: Array, target: Array, scale: float, slope: bool) -> tupl
 
 
 def squared_error(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    check_shape("squared_error", "target", target, x.shape)
     x, target = inputs("squared_error", x, target)
     return _loss("squared_error", x, target, scale, slope)
 
 
 def bernoulli_loss(x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    check_shape("bernoulli_loss", "target", target, x.shape)
     x, target = inputs("bernoulli_loss", x, target)
     return _loss("bernoulli_loss", x, target, scale, slope)
 
 
 def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+    check_labels(x, labels)
     (x,) = inputs("class_loss", x)
-    return _loss("class_loss", x, as_index(labels), scale, slope)
+    with places("class_loss", labels, x.shape[1]) as at:
+        return _loss("class_loss", x, at, scale, slope)

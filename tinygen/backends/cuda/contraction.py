@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import float32_matmul_precision
-from ..arrays import Array, check_floats
+from ..arrays import Array, check_conv, check_floats, check_linear, check_matmul, check_shape
 from ..geometry import Geometry, Shape
 from . import gather
 from .launcher import Launcher
@@ -139,6 +139,8 @@ class Contraction(Table):
     def _conv(
         self, x: Array, w: Array, geo: Geometry, bias: Array | None, slope: float, moments: bool
     ) -> tuple[Array, Array | None]:
+        check_conv("conv", geo, x, w, None)
+        check_shape("conv", "bias", bias, geo.w_shape[:1])
         x, w, bias = self._inputs("conv", x, w, bias)
         y, sums = self._empty(geo.y_shape, x.dtype), None
         if geo.is_dense:
@@ -159,6 +161,8 @@ class Contraction(Table):
     def _conv_transpose(
         self, y: Array, w: Array, geo: Geometry, bias: Array | None, slope: float, moments: bool
     ) -> tuple[Array, Array | None]:
+        check_conv("conv_transpose", geo, None, w, y)
+        check_shape("conv_transpose", "bias", bias, geo.x_shape[1:2])
         y, w, bias = self._inputs("conv_transpose", y, w, bias)
         x, sums = self._empty(geo.x_shape, y.dtype), None
         if geo.is_dense:
@@ -170,6 +174,7 @@ class Contraction(Table):
         return x, sums
 
     def conv_weight(self, x: Array, y: Array, geo: Geometry) -> Array:
+        check_conv("conv_weight", geo, x, None, y)
         x, y = self._inputs("conv_weight", x, y)
         w = self._empty(geo.w_shape, x.dtype)
         if geo.is_dense:
@@ -180,6 +185,7 @@ class Contraction(Table):
         return w
 
     def matmul(self, a: Array, b: Array) -> Array:
+        check_matmul(a, b)
         check_floats("matmul", a, b)
         if a.shape[-1] != b.shape[-2]:
             raise ValueError(f"matmul: the shapes of the arrays do not fit together: {a.shape} and {b.shape}")
@@ -194,6 +200,7 @@ class Contraction(Table):
         return c
 
     def linear(self, x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
+        check_linear(x, w, bias)
         check_floats("linear", x, w, bias)
         (m, k), n, (_, along, down) = x.shape, len(w), self._steps(w)
         y = self._empty((m, n), x.dtype)

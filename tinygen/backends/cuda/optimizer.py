@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array, check_in_place
+from ..arrays import Array, check_in_place, check_pieces
 from ..geometry import Pieces
 from .table import Table
 
@@ -52,13 +52,3 @@ class Optimizer(Table):
         _, v, buffer, mean = self._inputs("rmsprop_step", p.arrays[0], v, buffer, mean)
         settings = float(alpha), float(eps), float(weight_decay), float(momentum)
         self._update("rmsprop_step", p, g, v, buffer, mean, lr, *settings)
-
-
-def check_pieces(kernel: str, sizes: list[int], gradients: list[int], starts: list[int], length: int | None) -> None:
-    """ValueError unless each gradient is as long as its parameter, and the pieces lie side by side within the state."""
-    if sizes != gradients:
-        raise ValueError(f"{kernel}: g: the gradients have {gradients} elements, the parameters {sizes}")
-    ends = [0, *(start + size for start, size in zip(starts, sizes, strict=True))]
-    last = ends[-1] if length is None else length
-    if any(start < end for start, end in zip([*starts, last], ends, strict=True)):
-        raise ValueError(f"{kernel}: g: the pieces should lie side by side within the state")

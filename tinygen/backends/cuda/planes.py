@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, check_planes, check_put, check_scatter, check_take, check_taps_inside
 from ..geometry import Taps
 from .launcher import Launcher
 from .table import Table
@@ -27,6 +27,8 @@ class Planes(Table):
         return index, {np.dtype(t): upload(np.ascontiguousarray(taps.weight, t)) for t in (np.float32, np.float64)}
 
     def resample(self, x: Array, rows: Taps, cols: Taps) -> Array:
+        check_planes("resample", x, rows, cols)
+        check_taps_inside("resample", rows, cols)
         (x,) = self._inputs("resample", x)
         y = self._empty((*x.shape[:2], len(rows.index), len(cols.index)), x.dtype)
         row, row_weight = self._taps(rows)
@@ -38,6 +40,7 @@ class Planes(Table):
         return y
 
     def max_pool(self, x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]:
+        check_planes("max_pool", x, rows, cols)
         (x,) = self._inputs("max_pool", x)
         shape = (*x.shape[:2], len(rows.index), len(cols.index))
         values, winners = self._empty(shape, x.dtype), self._empty(shape, np.int64)
@@ -49,6 +52,7 @@ class Planes(Table):
         return values, winners
 
     def take_plane(self, x: Array, index: Array) -> Array:
+        check_take(x, index)
         (x,) = self._inputs("take_plane", x)
         y = self._empty(index.shape, x.dtype)
         size, outputs = math.prod(x.shape[2:]), math.prod(index.shape[2:])
@@ -56,6 +60,7 @@ class Planes(Table):
         return y
 
     def put_plane(self, y: Array, index: Array, size: tuple[int, int]) -> Array:
+        check_put(y, index, size)
         (y,) = self._inputs("put_plane", y)
         x = self.xp.zeros((*y.shape[:2], *size), y.dtype)
         planes, outputs = math.prod(y.shape[:2]), math.prod(y.shape[2:])
@@ -64,6 +69,7 @@ class Planes(Table):
         return x
 
     def scatter_add(self, values: Array, index: Array, length: int) -> Array:
+        check_scatter(values, index, length)
         (values,) = self._inputs("scatter_add", values)
         out = self._empty((length, *values.shape[1:]), values.dtype)
         if out.size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array
+from ..arrays import Array, check_shape
 from .table import Table
 
 
@@ -20,11 +20,13 @@ class Pointwise(Table):
     def _gradient(
         self, kernel: str, g: Array, *operands: Array, settings: tuple[Any, ...] = (), out: Array | None = None
     ) -> Array:
+        check_shape(kernel, "g", g, operands[0].shape)
+        given = (g, *operands)
         one = g.size > 1 and not any(g.strides)  # one value seen as an array: what a sum or a mean passes down
         if one:
             g = g[(slice(0, 1),) * g.ndim]
         g, *operands = self._inputs(kernel, g, *operands)  # type: ignore[assignment]
-        gx = self._result(kernel, operands[0], out)
+        gx = self._result(kernel, operands[0], out, *given)
         self._each(kernel, gx.size, g, g, 0 if one else 1, *operands, gx, *settings)
         return gx
 
@@ -41,8 +43,9 @@ class Pointwise(Table):
         return self._gradient("tanh_backward", g, out)
 
     def leaky_relu(self, x: Array, slope: float, out: Array | None = None) -> Array:
+        given = x
         (x,) = self._inputs("leaky_relu", x)
-        y = self._result("leaky_relu", x, out)
+        y = self._result("leaky_relu", x, out, given)
         self._each("leaky_relu", y.size, x, x, y, float(slope))
         return y
 
@@ -77,10 +80,12 @@ class Pointwise(Table):
         return self._unary("erf_forward", x)
 
     def bce_with_logits(self, x: Array, target: Array) -> Array:
+        check_shape("bce_with_logits", "target", target, x.shape)
         x, target = self._inputs("bce_with_logits", x, target)
         y = self._empty(x.shape, x.dtype)
         self._each("bce_with_logits", y.size, x, x, target, y)
         return y
 
     def bce_with_logits_backward(self, g: Array, x: Array, target: Array) -> Array:
+        check_shape("bce_with_logits_backward", "target", target, x.shape)
         return self._gradient("bce_with_logits_backward", g, x, target)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, float_dtype
+from ..arrays import Array, check_count, float_dtype
 from ..geometry import Shape
 from .launcher import Launcher
 from .table import Table
@@ -26,6 +26,7 @@ class Random(Table):
         return out
 
     def random_bits(self, seed: int, stream: int, offset: int, count: int) -> Array:
+        check_count("random_bits", (count,))
         return self._random("random_bits", seed, stream, offset, self._empty((count,), np.uint32), 4)
 
     def _numbers(self, kernel: str, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
@@ -33,7 +34,9 @@ class Random(Table):
         return self._random(kernel, seed, stream, offset, self._empty(shape, dtype), 16 // dtype.itemsize)
 
     def random_uniform(self, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
+        check_count("random_uniform", shape)
         return self._numbers("random_uniform", seed, stream, offset, shape, dtype)
 
     def random_normal(self, seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
+        check_count("random_normal", shape)
         return self._numbers("random_normal", seed, stream, offset, shape, dtype)

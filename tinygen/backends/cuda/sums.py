@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, check_labels, check_shape, check_sum
 from ..geometry import extents
 from .table import Table
 
@@ -20,6 +20,7 @@ class Sums(Table):
         return y
 
     def sum(self, x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
+        check_sum(x, axes)
         if x.dtype.itemsize < 4:  # half precision is added up in single
             return self.sum(x.astype(np.float32), axes, scale).astype(x.dtype)
         (x,) = self._inputs("sum", x)
@@ -55,12 +56,15 @@ class Sums(Table):
         return self._finish(pieces, y, scale), derivative
 
     def squared_error(self, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+        check_shape("squared_error", "target", target, x.shape)
         return self._loss("squared_error", x, target, scale, slope)
 
     def bernoulli_loss(self, x: Array, target: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+        check_shape("bernoulli_loss", "target", target, x.shape)
         return self._loss("bernoulli_loss", x, target, scale, slope)
 
     def class_loss(self, x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
+        check_labels(x, labels)
         (x,) = self._inputs("class_loss", x)
         y, derivative = self._empty((), x.dtype), self._empty(x.shape, x.dtype) if slope else None
         pieces = self._empty(x.shape[:1], np.float64)

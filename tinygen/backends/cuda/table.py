@@ -30,11 +30,11 @@ class Table:
     def _empty(self, shape: Shape, dtype: Any) -> Array:
         return self.launcher.empty(shape, dtype)
 
-    def _result(self, kernel: str, x: Array, out: Array | None) -> Array:
+    def _result(self, kernel: str, x: Array, out: Array | None, *others: Array) -> Array:
         """`out`, if it was given, or else a new array like x."""
         if out is None:
             return self._empty(x.shape, x.dtype)
-        check_out(kernel, x, out)
+        check_out(kernel, x, out, *others)
         return out
 
     def _launch(self, kernel: str, like: Array, blocks: int, *arguments: Any, threads: int = 256) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as xp  # the array library of this table
 
+from .. import thread_count
 from .contraction import (
     conv,
     conv_moments,
@@ -60,8 +61,7 @@ name = "reference"
 
 def set_num_threads(n: int) -> None:
     """Limits the threads of NumPy's BLAS to `n`, where threadpoolctl is installed; all else here runs on one thread."""
-    if n < 1:
-        raise ValueError(f"set_num_threads: expected at least 1 thread, got {n}")
+    n = thread_count(n)
     try:
         import threadpoolctl
     except ImportError:

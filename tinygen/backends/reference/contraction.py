@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from ..arrays import check_conv, check_floats, check_linear, check_matmul, check_shape
 from ..geometry import Geometry
 from .planes import columns
 from .pointwise import leaky_relu
@@ -50,6 +51,9 @@ def _finished(y: Array, bias: Array | None, slope: float) -> Array:
 
 def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
     """y[n,k,p] = bias[k] + sum over c, t of x[n, c, stride * p + dilation * t - pad] w[k,c,t], per group."""
+    check_conv("conv", geo, x, w, None)
+    check_shape("conv", "bias", bias, geo.w_shape[:1])
+    check_floats("conv", x, w, bias)
     y = np.zeros(geo.y_shape, x.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
     w_view = w.reshape(geo.groups, geo.w_shape[0] // geo.groups, *geo.w_shape[1:])
@@ -60,6 +64,9 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: fl
 
 def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
     """x[n, c, stride * p + dilation * t - pad] = bias[c] + sum over k, p, t of y[n,k,p] w[k,c,t]: conv's adjoint."""
+    check_conv("conv_transpose", geo, None, w, y)
+    check_shape("conv_transpose", "bias", bias, geo.x_shape[1:2])
+    check_floats("conv_transpose", y, w, bias)
     x = np.zeros(geo.x_shape, y.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
     w_view = w.reshape(geo.groups, geo.w_shape[0] // geo.groups, *geo.w_shape[1:])
@@ -70,6 +77,8 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None,
 
 def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
     """w[k,c,t] = sum over n, p of x[n, c, stride * p + dilation * t - pad] y[n,k,p]: conv's gradient by its weight."""
+    check_conv("conv_weight", geo, x, None, y)
+    check_floats("conv_weight", x, y)
     w = np.zeros(geo.w_shape, x.dtype)
     x_view, y_view = _by_group(x, geo.groups), _by_group(y, geo.groups)
     w_view = w.reshape(geo.groups, geo.w_shape[0] // geo.groups, *geo.w_shape[1:])
@@ -94,11 +103,15 @@ def conv_transpose_moments(
 
 def matmul(a: Array, b: Array) -> Array:
     """c[..., i, j] = sum over k of a[..., i, k] b[..., k, j]."""
+    check_matmul(a, b)
+    check_floats("matmul", a, b)
     return np.matmul(a, b)
 
 
 def linear(x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
     """y[i, j] = sum over k of x[i, k] w[j, k] + bias[j], then leaky_relu with this slope (1: nothing, 0: ReLU)."""
+    check_linear(x, w, bias)
+    check_floats("linear", x, w, bias)
     y = np.matmul(x, w.T)
     if bias is not None:
         y += bias

@@ -10,9 +10,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy import ndarray as Array
 
+from ..arrays import Array, check_floats, check_in_place, check_pieces
 from ..geometry import Pieces
+
+
+def _check(kernel: str, p: Pieces, g: Pieces, *state: Array | None) -> None:
+    check_in_place(kernel, *state, *p.arrays)
+    check_floats(kernel, p.arrays[0], *state, *g.arrays)
+    lengths = [a.size for a in state if a is not None]
+    check_pieces(kernel, [a.size for a in p.arrays], [a.size for a in g.arrays], p.starts, min(lengths, default=None))
 
 
 def sgd_step(
@@ -23,6 +30,7 @@ def sgd_step(
 
     The first step sets buffer = d (no dampening); nesterov looks ahead: d + momentum * buffer. (torch.optim.SGD)
     """
+    _check("sgd_step", p, g, buffer)
     for w, d, b in zip(p.arrays, g.arrays, p.parts(buffer), strict=True):
         if weight_decay:
             d = d + weight_decay * w
@@ -40,6 +48,7 @@ def adam_step(
 
     Weight decay is added to the gradient (Adam) or, decoupled, shrinks p by 1 - lr * weight_decay (AdamW).
     """
+    _check("adam_step", p, g, m, v)
     rate, t = float(lr), int(step)
     for w, d, mean, square in zip(p.arrays, g.arrays, p.parts(m), p.parts(v), strict=True):
         if weight_decay and decoupled:
@@ -62,6 +71,7 @@ def rmsprop_step(
     buffer = momentum * buffer + d.
     (torch.optim.RMSprop)
     """
+    _check("rmsprop_step", p, g, v, buffer, mean)
     state = p.parts(v), p.parts(buffer), p.parts(mean)
     for w, d, square, b, centre in zip(p.arrays, g.arrays, *state, strict=True):
         if weight_decay:

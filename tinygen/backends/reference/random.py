@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from ..arrays import check_count, float_dtype
 from ..geometry import Shape
 
 _LOW = np.uint64(0xFFFFFFFF)
@@ -32,6 +33,7 @@ def _philox(key: tuple[int, int], counter: list[Array]) -> list[Array]:
 
 def random_bits(seed: int, stream: int, offset: int, count: int) -> Array:
     """`count` 32-bit words from block `offset` on, four to a block; any part of the sequence costs only itself."""
+    check_count("random_bits", (count,))
     block = np.arange((count + 3) // 4, dtype=np.uint64) + np.uint64(offset)
     counter = [block & _LOW, block >> _SHIFT, np.full_like(block, stream), np.zeros_like(block)]
     words = _philox((seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF), counter)
@@ -40,8 +42,9 @@ def random_bits(seed: int, stream: int, offset: int, count: int) -> Array:
 
 def random_uniform(seed: int, stream: int, offset: int, shape: Shape, dtype: Any) -> Array:
     """Uniform numbers in [0, 1): one word makes a float32 with 24 random bits, two make a float64 with 53."""
-    count = math.prod(shape)
-    if np.dtype(dtype) == np.float32:
+    check_count("random_uniform", shape)
+    count, dtype = math.prod(shape), float_dtype("random_uniform", dtype)
+    if dtype == np.float32:
         bits = random_bits(seed, stream, offset, count) >> 8
         return bits.astype(np.float32).reshape(shape) * np.float32(2.0**-24)
     words = random_bits(seed, stream, offset, 2 * count).astype(np.float64)
@@ -54,7 +57,8 @@ def random_normal(seed: int, stream: int, offset: int, shape: Shape, dtype: Any)
 
     The angle is a fraction v of a turn: quarter turns are split off exactly, so cos(2 pi / 4) is 0 on every backend.
     """
-    count = math.prod(shape)
+    check_count("random_normal", shape)
+    count, dtype = math.prod(shape), float_dtype("random_normal", dtype)
     u, v = random_uniform(seed, stream, offset, ((count + 1) // 2, 2), dtype).astype(np.float64).T
     radius = np.sqrt(-2 * np.log1p(-u))
     quarter = np.rint(4 * v)
