@@ -143,13 +143,13 @@ class BuildKernels(build_ext):
             define = [f"-DTINYGEN_ISA={isa}", f"-DTINYGEN_VECTOR_BYTES={VECTOR_BYTES[isa]}"]
             for source in sorted(glob(f"{CSRC}/kernels/*.cpp")):
                 jobs.append(([*compiler, *ISAS[isa], *define], source, os.path.join(folder, isa)))
-        for source in sorted(glob(f"{CSRC}/*.cpp") + glob(f"{CSRC}/bindings/*.cpp")):
+        for source in sorted(glob(f"{CSRC}/*.cpp")):  # module.cpp includes all of bindings/
             # -O1: nothing here computes, and the optimizer's time on pybind11's templates would double the build
             jobs.append(([*compiler, "-O1", *headers, *(["-DTINYGEN_X86"] if X86 else [])], source, folder))
 
         def build(job: tuple[list[str], str, str]) -> str:
             command, source, where = job
-            target = os.path.join(where, os.path.basename(source)[:-4] + ("_bind.o" if "bindings/" in source else ".o"))
+            target = os.path.join(where, os.path.basename(source)[:-4] + ".o")
             command = [*command, "-c", source, "-o", target]
             if self.force or not up_to_date(target, command):
                 os.makedirs(where, exist_ok=True)
@@ -163,8 +163,8 @@ class BuildKernels(build_ext):
                     file.write(shlex.join(command))
             return target
 
-        # The long ones first, as many at a time as there are cores.
-        jobs.sort(key=lambda job: -os.path.getsize(job[1]))
+        # The long ones first, as many at a time as there are cores; module.cpp is the longest.
+        jobs.sort(key=lambda job: -os.path.getsize(job[1]) - (1 << 20) * job[1].endswith("module.cpp"))
         with ThreadPoolExecutor(int(os.environ.get("TINYGEN_JOBS") or os.cpu_count() or 1)) as pool:
             futures = [pool.submit(build, job) for job in jobs]
             try:

@@ -1,4 +1,6 @@
 // The Python module tinygen._cpu: settings here, kernels in bindings/.
+//
+// One translation unit with all of bindings/: the compiler needs 7 s to read pybind11's headers, and did so nine times.
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
@@ -35,6 +37,15 @@ static void keep_freed_memory() {
 }
 
 }  // namespace tinygen
+
+#include "bindings/conv.cpp"
+#include "bindings/gemm.cpp"
+#include "bindings/norm.cpp"
+#include "bindings/optimizer.cpp"
+#include "bindings/planes.cpp"
+#include "bindings/pointwise.cpp"
+#include "bindings/probe.cpp"
+#include "bindings/reduce.cpp"
 
 PYBIND11_MODULE(_cpu, m) {
   using namespace tinygen;

@@ -58,7 +58,7 @@ def geometry(rng: Any) -> Geometry:
     n, h, w, p, q = (int(v) for v in rng.integers(0 if rng.random() < 0.1 else 1, 9, 5))
     r, s = (int(v) for v in rng.integers(0 if rng.random() < 0.05 else 1, 5, 2))
     pads = [int(rng.choice([*range(-3, 5), 100, 10**6, -(10**6)], p=[0.097] * 8 + [0.1, 0.062, 0.062])) for _ in "hw"]
-    steps = [int(rng.choice([1, 2, 3, 50, 10**6], p=[0.5, 0.3, 0.14, 0.03, 0.03])) for _ in range(4)]
+    steps = [int(rng.choice([1, 2, 3, 50], p=[0.5, 0.3, 0.14, 0.06])) for _ in range(4)]
     return Geometry((n, c, h, w), (k, c // groups, r, s), (n, k, p, q), (steps[0], steps[1]), (steps[2], steps[3]),
                     (pads[0], pads[1]), groups)  # fmt: skip
 

@@ -135,9 +135,8 @@ def check_matmul(a: Array, b: Array) -> None:
     """a (..., m, k), b (..., k, n), the axes in front broadcast."""
     m, n = a.shape, b.shape
     if len(m) < 2 or len(n) < 2 or m[-1] != n[-2]:
-        raise ValueError(
-            f"matmul: the shapes of the arrays do not fit together: {m} and {n}, not (..., m, k) and (..., k, n)"
-        )
+        expected = f"got {m} and {n}, expected (..., m, k) and (..., k, n)"
+        raise ValueError(f"matmul: the shapes of the arrays do not fit together; {expected}")
     for p, q in zip(m[-3::-1], n[-3::-1], strict=False):
         if p != q and p != 1 and q != 1:
             raise ValueError(f"matmul: the batch axes of {m} and {n} do not broadcast")

@@ -256,7 +256,7 @@ def instance_norm(
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    if input.ndim > 2 and input.array.size == input.shape[0] * input.shape[1]:
+    if input.ndim > 2 and input.array.size and input.array.size == input.shape[0] * input.shape[1]:
         raise ValueError(
             f"instance_norm: needs more than one value per image and channel, got input {tuple(input.shape)}"
         )
