@@ -90,6 +90,18 @@ def measures(step):
     return step.offers("measure") or bool(getattr(step, "penalty", None))
 
 
+@pytest.mark.parametrize("kernels", ["reference", ""])
+def test_training_on_plain_numpy_is_said_once(kernels):
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygen.cli", "train", "vae", *TINY, "--out", "run"],
+        capture_output=True, text=True, check=True, env=os.environ | {"TINYGEN_CPU": kernels, "PYTHONPATH": PACKAGE},
+    )  # fmt: skip
+    import tinygen as tg
+
+    expected = kernels == "reference" or tg.device("cpu").kernels.name == "reference"
+    assert done.stdout.count("this runs on plain NumPy") == expected, done.stdout
+
+
 def test_options_reach_the_run():
     import tinygen as tg
     from tinygen.models import Gaussian

@@ -139,6 +139,8 @@ def _go(run: Any) -> int:
     print(f"{settings.recipe} on {run.dataset!r}")
     place = f"{settings.device}, {settings.threads} thread{'s' if settings.threads > 1 else ''}"
     print(f"parameters: {counts}; {place}, seed {settings.seed}; run in {run.folder}")
+    if _on_plain_numpy(settings.device):
+        print("this runs on plain NumPy, many times slower: see `tinygen doctor` for the compiled kernels")
     at = f" from epoch {run.position.epoch + 1}" if run.position.epoch or run.position.index else ""
     print(
         f"{_count(settings.epochs)} of {len(run.batches)} steps with {settings.batch_size} {run.dataset.items}{at}; "
@@ -161,6 +163,13 @@ def _go(run: Any) -> int:
     for command in [*further(find(settings.recipe), folder), f"tinygen resume {folder} --epochs {2 * settings.epochs}"]:
         print(f"  {command}")
     return 0
+
+
+def _on_plain_numpy(device: str) -> bool:
+    """Whether the kernels of this device are the reference's: installed without a compiler, or asked for."""
+    import tinygen as tg
+
+    return tg.device(device).kernels.name == "reference"
 
 
 # ---------------------------------------------------------------------------------- what was trained

@@ -238,6 +238,40 @@ def test_what_is_chosen_runs(isa, transposed):
         cpu.set_winograd(before)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("transposed", [False, True], ids=["conv", "conv_transpose"])
+@pytest.mark.parametrize("kernel, stride, size", [(3, 1, 14), (2, 1, 15), (4, 2, 28), (5, 2, 29)])
+def test_a_value_that_is_not_finite_reaches_only_the_results_whose_window_holds_it(
+    isa, two_threads, rng, kernel, stride, size, transposed, value
+):
+    geo = layer((9, 24, size, size), (32, 24, kernel, kernel), 1, stride)
+    assert is_chosen(geo, transposed)
+    compute, define = [(cpu.conv, reference.conv), (cpu.conv_transpose, reference.conv_transpose)][transposed]
+    shape = geo.y_shape if transposed else geo.x_shape
+    w, bias = rng.standard_normal(geo.w_shape).astype(np.float32), np.ones(24 if transposed else 32, np.float32)
+    for place in [(0, 0, 0, 0), (4, 7, 5, 6), (8, shape[1] - 1, shape[2] - 1, shape[3] - 1), None]:
+        source = rng.standard_normal(shape).astype(np.float32)
+        if place:
+            source[place] = value
+        else:  # in a weight: it reaches one result of all images
+            w[3, 2, 1, 0] = value
+        cpu.set_num_threads(1 + bool(place))
+        with np.errstate(invalid="ignore"):
+            want = define(source.astype(np.float64), w.astype(np.float64), geo, bias.astype(np.float64))
+        got = compute(source, w, geo, bias)
+        # Where a tap is padding, infinity times zero may be counted or not.
+        finite = np.isfinite(want)
+        assert not finite.all() and (np.isfinite(got) == finite).mean() > (0.9999 if place else 0.98)
+        if place:
+            np.testing.assert_array_equal(np.isfinite(got), finite)
+            assert np.array_equal(got[~finite], want[~finite].astype(np.float32), equal_nan=True)
+        both = finite & np.isfinite(got)
+        assert np.abs(got[both] - want[both]).max() < 3e-5 * np.abs(want[finite]).max()
+        images = [n for n in range(9) if place and n != place[0]]
+        clean = compute(np.nan_to_num(source, posinf=0, neginf=0), np.nan_to_num(w, posinf=0, neginf=0), geo, bias)
+        assert np.array_equal(got[images], clean[images])  # the others keep their bits
+
+
 kernels_in_use = pytest.mark.skipif(tg.device("cpu").kernels.name != "cpu", reason="TINYGEN_CPU=reference")
 
 

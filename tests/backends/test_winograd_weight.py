@@ -98,6 +98,21 @@ def test_large_problems_in_every_division_of_the_work(threads, x_shape, k, strid
     assert np.abs(first - direct).max() <= 2e-5 * np.abs(direct).max()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_value_that_is_not_finite_reaches_only_the_weights_that_meet_it(isa, rng, stride, value):
+    geo = layer((9, 24, 14 * stride, 14 * stride), 32, stride)
+    assert _cpu.conv_weight_plan(cpu.contraction._geometry(geo)) == "winograd"
+    for which, place in [(0, (4, 7, 0, 5)), (0, (2, 3, 6, 7)), (1, (5, 9, 6, 7))]:
+        arrays = [rng.standard_normal(shape).astype(np.float32) for shape in (geo.x_shape, geo.y_shape)]
+        arrays[which][place] = value
+        want = reference.conv_weight(*(a.astype(np.float64) for a in arrays), geo)
+        got, finite = cpu.conv_weight(*arrays, geo), np.isfinite(want)
+        np.testing.assert_array_equal(np.isfinite(got), finite)
+        assert np.array_equal(got[~finite], want[~finite].astype(np.float32), equal_nan=True)
+        assert np.abs(got[finite] - want[finite]).max() < 3e-5 * np.abs(want[finite]).max()
+
+
 @pytest.mark.parametrize("x_shape, w_shape, y_shape, stride, pad", [
     ((0, 3, 6, 6), (4, 3, 3, 3), (0, 4, 6, 6), 1, (1, 1)),  # no images: zeros
     ((2, 0, 6, 6), (4, 0, 3, 3), (2, 4, 6, 6), 1, (1, 1)),  # no channels: nothing
