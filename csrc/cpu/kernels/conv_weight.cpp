@@ -317,9 +317,18 @@ void sum_rows(const Task<T>& task, index_t begin, index_t end) {
 
 template <class T>
 bool all_finite(const T* values, index_t count) {
-  T check = 0;  // becomes NaN
-  for (index_t i = 0; i < count; i++) check += values[i] * 0;
-  return check == 0;
+  constexpr index_t L = lanes<T>;
+  Vector<T> check[4] = {}, zero = {};  // four chains of additions; NaN once a value is infinite or NaN
+  T rest = 0;
+  index_t i = 0;
+  for (; i + 4 * L <= count; i += 4 * L) {
+    TINYGEN_UNROLL
+    for (int j = 0; j < 4; j++) check[j] += load(values + i + j * L) * zero;
+  }
+  for (; i < count; i++) rest += values[i] * 0;
+  check[0] += check[1] + (check[2] + check[3]);
+  for (int j = 0; j < L; j++) rest += check[0][j];
+  return rest == 0;
 }
 
 }  // namespace

@@ -133,5 +133,6 @@ def bce_with_logits(x: Array, target: Array) -> Array:
 def bce_with_logits_backward(g: Array, x: Array, target: Array) -> Array:
     check_shape("bce_with_logits_backward", "target", target, x.shape)
     g, one, x, gx = _gradient("bce_with_logits_backward", g, x)
-    _cpu.bce_with_logits_backward(g, one, x, *inputs("bce_with_logits_backward", target), gx)
+    target = inputs("bce_with_logits_backward", x, target)[1]
+    _cpu.bce_with_logits_backward(g, one, x, target, gx)
     return gx
