@@ -313,9 +313,7 @@ def test_nan_in_a_parameter_of_channel_norm(isa, rng, shape, what, slope):
     x, g, weight, bias = (rng.standard_normal(s) for s in (shape, shape, shape[1], shape[1]))
     mean, rstd = reference.channel_norm(x, weight, bias, 0.1)[1:]
     arrays = {"g": g, "x": x, "weight": weight, "bias": bias, "mean": mean, "rstd": rstd}
-    arrays[what][..., 1] = np.nan if what not in ("x", "g") else arrays[what][..., 1]
-    if what in ("x", "g"):
-        arrays[what][2, 1, -1] = np.nan
+    arrays[what][(2, 1, -1) if what in ("x", "g") else 1] = np.nan
     single = {name: a.astype(F32) for name, a in arrays.items()}
     with np.errstate(all="ignore"):
         want = reference.channel_norm_backward(*arrays.values(), slope)
@@ -375,18 +373,18 @@ def test_nan_in_a_bias_survives_a_fused_activation(isa, rng, x_shape, w_shape, p
 def test_long_float_sums_are_widened(isa, shape, axes):
     x = np.full(shape, 0.1, F32)
     count = np.prod([shape[i] for i in axes])
-    np.testing.assert_allclose(cpu.sum(x, axes), float(F32(0.1)) * count, rtol=3e-7)
+    np.testing.assert_allclose(cpu.sum(x, axes), float(F32(0.1)) * count, rtol=2e-6)
 
 
 def test_long_losses_and_statistics_are_widened(isa):
     x, zero = np.full(1 << 22, 0.1, F32), np.zeros(1 << 22, F32)
     square = float(F32(0.1)) ** 2
-    np.testing.assert_allclose(cpu.squared_error(x, zero, 1.0, False)[0], square * x.size, rtol=1e-6)
-    np.testing.assert_allclose(cpu.bernoulli_loss(zero, zero, 1.0, False)[0], np.log(2) * x.size, rtol=1e-6)
+    np.testing.assert_allclose(cpu.squared_error(x, zero, 1.0, False)[0], square * x.size, rtol=1e-5)
+    np.testing.assert_allclose(cpu.bernoulli_loss(zero, zero, 1.0, False)[0], np.log(2) * x.size, rtol=3e-6)
     x = np.tile(np.array([100, -100], F32), 1 << 20).reshape(-1, 1, 64)
     one = np.ones(1, F32)
     _, mean, rstd = cpu.channel_norm(x, one, 0 * one, 1e-5)
     assert abs(mean[0]) < 1e-4 and abs(rstd[0] * 100 - 1) < 1e-6
     gweight, gbias = cpu.channel_norm_backward(np.full_like(x, 0.1), x, one, 0 * one, mean, rstd)[1:]
-    np.testing.assert_allclose(gbias, float(F32(0.1)) * x.size, rtol=1e-6)
+    np.testing.assert_allclose(gbias, float(F32(0.1)) * x.size, rtol=5e-6)
     assert abs(gweight[0]) < 1e-1

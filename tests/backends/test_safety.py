@@ -201,6 +201,17 @@ def test_a_weight_gradient_of_images_without_pixels_is_zero(k):  # noqa: F811
     assert not k.conv_weight(np.ones(geo.x_shape, F32), np.ones(geo.y_shape, F32), geo).any()
 
 
+@pytest.mark.parametrize("x, w", [((3, 10, 3, 4), (10, 5, 0, 3)), ((3, 10, 0, 4), (10, 5, 2, 3))], ids=str)
+def test_a_convolution_with_nothing_to_add_up_is_its_bias(k, x, w):  # noqa: F811
+    geo = Geometry(x, w, (3, 10, 7, 8), (2, 3), (3, 2), (3, 0), 2)
+    bias = np.arange(10.0)
+    y = k.conv(np.ones(x), np.ones(w), geo, bias)
+    np.testing.assert_array_equal(y, np.broadcast_to(bias[:, None, None], geo.y_shape))
+    if w[2] == 0:
+        back = k.conv_transpose(np.ones(geo.y_shape), np.ones(w), geo, bias)
+        np.testing.assert_array_equal(back, np.broadcast_to(bias[:, None, None], x))
+
+
 @pytest.mark.parametrize("slope", [1.0, 0.2])
 def test_a_dense_convolution_adds_its_bias(k, rng, slope):  # noqa: F811
     """A kernel as large as its image is one product of matrices, with a bias of its own path."""

@@ -49,9 +49,18 @@ inline void gather_by_winograd(const Geometry& geo, const Gather<float>& job) {
   }
 }
 
+// Where there is nothing to add up, all is bias.
+template <class T>
+void fill(const Gather<T>& job) {
+  const index_t planes = job.groups * job.results, plane = job.out_height * job.out_width;
+  for (index_t i = 0; i < job.images * planes; i++)
+    for (index_t p = 0; p < plane; p++) job.out[i * plane + p] = job.bias ? job.bias[i % planes] : T(0);
+}
+
 template <class T>
 void gather(const Geometry& geo, const Gather<T>& job) {
   if (job.images == 0 || job.groups * job.results == 0 || job.out_height == 0 || job.out_width == 0) return;
+  if (job.channels * job.kernel() * job.height * job.width == 0) return fill(job);
   const Choice<T> choice = choose(job);
   if constexpr (sizeof(T) == sizeof(float))
     if (choice.way == Choice<T>::kWinograd) return gather_by_winograd(geo, job);
