@@ -16,6 +16,7 @@ import faulthandler
 import importlib
 import os
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -284,7 +285,7 @@ def differ(name: str, want: tuple, got: tuple, dtype: Any) -> str | None:
         w, g = np.asarray(w), np.asarray(g)
         if w.shape != g.shape or w.dtype != g.dtype:
             return f"the reference: {w.shape} {w.dtype}, the kernel: {g.shape} {g.dtype}"
-        limit = 2e-4 if np.float32 in (dtype, w.dtype) else 1e-10
+        limit = 2e-2 if w.dtype == np.float16 else 2e-4 if np.float32 in (dtype, w.dtype) else 1e-10
         size = max(1.0, float(np.abs(w[np.isfinite(w)]).max(initial=0)))
         if not np.allclose(g, w, rtol=limit, atol=limit * size, equal_nan=True):
             return f"values differ by {np.abs(g - w).max()}"
@@ -347,6 +348,9 @@ def run(place: str, seed: int, first: int, calls: int, at: str | None) -> int:
                 with suppress(ValueError, IndexError):  # Taps and Geometry refuse by themselves
                     given = spoiled(rng, given, place != "cuda-emulated")
             outcomes.append(outcome(each, name, given))
+        refused = place == "cuda-emulated" and "is outside [" in str(outcomes[0][-1:])
+        if refused:  # a GPU cannot raise for an index
+            continue
         if problem := differ(name, *outcomes, dtype):
             wrong += 1
             print(f"call {number} of seed {seed}, {name}: {problem}", flush=True)
@@ -359,6 +363,7 @@ def run(place: str, seed: int, first: int, calls: int, at: str | None) -> int:
 
 if __name__ == "__main__":
     faulthandler.enable()
+    warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("place")
     parser.add_argument("--calls", type=int, default=1000)

@@ -105,15 +105,12 @@ def pointwise(count):
 
 def steps(*sizes):
     def run(k, draw):
-        starts = [0, *np.cumsum([size + 3 for size in sizes[:-1]])]
-        count = int(starts[-1]) + sizes[-1]
-        p, m, v = draw(count), draw(count), draw(count) ** 2
-        g = Pieces([draw(size) for size in sizes], [int(s) for s in starts])
-        inside = np.zeros(count, bool)
-        for start, size in zip(g.starts, sizes, strict=True):
-            inside[start : start + size] = True
+        starts = [0, *(int(s) for s in np.cumsum([size + 3 for size in sizes[:-1]]))]
+        count = starts[-1] + sizes[-1]
+        p, g = (Pieces([draw(size) for size in sizes], starts) for _ in "pg")
+        m, v = draw(count), draw(count) ** 2
         k.adam_step(p, g, m, v, np.array(0.1), np.array(2.0), 0.9, 0.99, 1e-3, 0.0, False)
-        yield from (p[inside], m[inside], v[inside])
+        yield from (*p.arrays, *p.parts(m), *p.parts(v))
 
     return run
 

@@ -125,12 +125,14 @@ def test_a_result_may_not_overlap_what_is_still_read(k):  # noqa: F811
 
 
 def test_pieces_and_buffers_of_an_optimizer_lie_within(k):  # noqa: F811
-    p, lr, step = np.ones(6), np.array(0.1), np.array(1.0)
-    for starts in ([4], [-1], [2**62], [-(2**62)]):
-        with pytest.raises(ValueError, match="sgd_step: g: the pieces should lie side by side within p"):
-            k.sgd_step(p, Pieces([np.ones(3)], starts), None, lr, step, 0.0, 0.0, 0.0, False)
-    with pytest.raises(ValueError, match=r"adam_step: v should have shape \(6,\), got \(5,\)"):
-        k.adam_step(p, Pieces([p], [0]), np.ones(6), np.ones(5), lr, step, 0.9, 0.9, 1e-8, 0.0, False)
+    p, lr, step = np.ones(3), np.array(0.1), np.array(1.0)
+    for start in (4, -1, 2**62, 2**63 - 1, -(2**62)):
+        pieces = Pieces([p], [start])
+        with pytest.raises(ValueError, match="sgd_step: g: the pieces should lie side by side within the state"):
+            k.sgd_step(pieces, pieces, np.ones(6), lr, step, 0.9, 0.0, 0.0, False)
+    pieces = Pieces([np.ones(6)], [0])
+    with pytest.raises(ValueError, match="adam_step: g: the pieces should lie side by side within the state"):
+        k.adam_step(pieces, pieces, np.ones(6), np.ones(5), lr, step, 0.9, 0.9, 1e-8, 0.0, False)
 
 
 def test_geometry_and_taps_refuse_what_no_kernel_can_index():

@@ -12,7 +12,7 @@ class Pointwise(Table):
     """Activations and their gradients, on arrays of any shape."""
 
     def _unary(self, kernel: str, x: Array, *settings: Any) -> Array:
-        (x,) = self._inputs(kernel, x)
+        (x,) = self._inputs(kernel.removesuffix("_forward"), x)
         y = self._empty(x.shape, x.dtype)
         self._each(kernel, y.size, x, x, y, *settings)
         return y
