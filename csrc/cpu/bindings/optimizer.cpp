@@ -37,6 +37,7 @@ class GivenPieces {
   // A flat array of state, null for None.
   T* state(const py::object& flat, const char* what) const {
     const bool given = py::isinstance<py::array>(flat);
+    if (given) needs_axes(py::reinterpret_borrow<py::array>(flat), what, 1);
     T* at = optional_result<T>(flat, what, given ? py::reinterpret_borrow<py::array>(flat).size() : 0);
     if (!sorted_ || (at && end_ > py::reinterpret_borrow<py::array>(flat).size()))
       throw py::value_error(name_ + ": g: the pieces should lie side by side within the state");

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array, check_in_place, check_pieces
+from ..arrays import Array, check_axes, check_in_place, check_pieces
 from ..geometry import Pieces
 from .table import Table
 
@@ -15,6 +15,9 @@ class Optimizer(Table):
     def _update(self, kernel: str, p: Pieces, g: Pieces, *state: Any) -> None:
         """Launches `kernel` for eight pieces at a time. `state` begins with the flat arrays, as long as the pieces."""
         params = p.arrays
+        for a in state:
+            if getattr(a, "ndim", 0):  # not a number or a 0-d setting
+                check_axes(kernel, "state", a, "L")
         check_in_place(kernel, *params)
         params, gradients = (self._inputs(kernel, params[0], *pieces)[1:] for pieces in (params, g.arrays))
         sizes, length = [a.size for a in params], min((a.size for a in state if getattr(a, "ndim", 0)), default=None)

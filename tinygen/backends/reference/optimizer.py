@@ -11,13 +11,16 @@ import math
 
 import numpy as np
 
-from ..arrays import Array, check_floats, check_in_place, check_pieces
+from ..arrays import Array, check_axes, check_floats, check_in_place, check_pieces
 from ..geometry import Pieces
 
 
 def _check(kernel: str, p: Pieces, g: Pieces, *state: Array | None) -> None:
     check_in_place(kernel, *state, *p.arrays)
     check_floats(kernel, p.arrays[0], *state, *g.arrays)
+    for a in state:
+        if a is not None:
+            check_axes(kernel, "state", a, "L")
     lengths = [a.size for a in state if a is not None]
     check_pieces(kernel, [a.size for a in p.arrays], [a.size for a in g.arrays], p.starts, min(lengths, default=None))
 
