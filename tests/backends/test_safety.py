@@ -196,6 +196,8 @@ def test_the_extension_itself_refuses_arrays_that_are_too_small():
         assert words in str(caught.value)
     with pytest.raises(TypeError, match="sigmoid: expected a NumPy array"):
         _cpu.sigmoid(one(4), None)
+    with pytest.raises(TypeError, match="adam_step: v: expected a NumPy array"):
+        _cpu.adam_step([one(4)], [one(4)], [0], one(4), None, 0.1, 1.0, 0.9, 0.9, 1e-8, 0.0, False)
 
 
 def test_a_weight_gradient_of_images_without_pixels_is_zero(k):  # noqa: F811

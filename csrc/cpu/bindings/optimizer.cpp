@@ -34,8 +34,9 @@ class GivenPieces {
     end_ = end;
     name_ = kernel;
   }
-  // A flat array of state, null for None.
-  T* state(const py::object& flat, const char* what) const {
+  // A flat array of state; null for None where it may be left out.
+  T* state(const py::object& flat, const char* what, bool optional = false) const {
+    if (!optional && flat.is_none()) throw py::type_error(std::string(what) + ": expected a NumPy array");
     const bool given = py::isinstance<py::array>(flat);
     if (given) needs_axes(py::reinterpret_borrow<py::array>(flat), what, 1);
     T* at = optional_result<T>(flat, what, given ? py::reinterpret_borrow<py::array>(flat).size() : 0);
@@ -70,7 +71,7 @@ TINYGEN_BINDINGS(optimizer) {
                        bool first, double momentum, double dampening, double weight_decay, bool nesterov) {
     by_pieces(p, g, starts, "sgd_step", [&](const auto& pieces, auto type) {
       using T = decltype(type);
-      T* pb = pieces.state(buffer, "sgd_step: buffer");
+      T* pb = pieces.state(buffer, "sgd_step: buffer", true);
       const Sgd how = {momentum, dampening, weight_decay, nesterov};
       py::gil_scoped_release release;
       pick<T>(table().sgd_step)(pieces, pb, lr, first, how);
@@ -93,7 +94,7 @@ TINYGEN_BINDINGS(optimizer) {
     by_pieces(p, g, starts, "rmsprop_step", [&](const auto& pieces, auto type) {
       using T = decltype(type);
       T* pv = pieces.state(v, "rmsprop_step: v");
-      T *pb = pieces.state(buffer, "rmsprop_step: buffer"), *pm = pieces.state(mean, "rmsprop_step: mean");
+      T *pb = pieces.state(buffer, "rmsprop_step: buffer", true), *pm = pieces.state(mean, "rmsprop_step: mean", true);
       const RmsProp how = {alpha, eps, weight_decay, momentum};
       py::gil_scoped_release release;
       pick<T>(table().rmsprop_step)(pieces, pv, pb, pm, lr, how);
