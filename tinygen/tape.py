@@ -19,7 +19,7 @@ import inspect
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import MethodType
@@ -174,7 +174,7 @@ class Op:
         if device is None:
             raise TypeError(f"{self.name}: no argument is a tensor; pass tensor(...) of one")
         if dtype is None or dtype.kind != "f":
-            self._reconcile(inputs, arrays)
+            inputs = self._reconcile(inputs, arrays)
         forward, kernels = self.forward, device.kernels
         try:
             match arrays:  # spelled out, since CPython 3.11 needs 0.15 us more for a call with stars
@@ -203,20 +203,28 @@ class Op:
             call.done(result, node)
         return (result, residuals) if self.residuals else result
 
-    def _reconcile(self, inputs: Sequence, arrays: list) -> None:
-        """Promotes integers to the float dtype beside them; mixed devices or floats raise."""
+    def _reconcile(self, inputs: tuple, arrays: list) -> tuple:
+        """Converts integers and 0-d floats to the float dtype beside them; other mixtures raise."""
         tensors = [t for t in inputs if isinstance(t, Tensor)]
         if len({t.device.name for t in tensors}) > 1:
             places = ", ".join(f"{t.array.shape} on {t.device}" for t in tensors)
             raise RuntimeError(f"{self.name}: mixed devices ({places}); move one with .to(...)")
-        dtypes = {t.array.dtype for t in tensors}
-        floats = sorted(d.name for d in dtypes if d.kind == "f")
+        given = [t.array for t in tensors if t.array.dtype.kind == "f"]
+        floats = sorted({a.dtype.name for a in given if a.ndim} or {a.dtype.name for a in given})
         if len(floats) > 1:
             raise TypeError(f"{self.name}: mixed dtypes {' and '.join(floats)}; use .float()")
         if floats or float in map(type, arrays):
-            dtype = floats[0] if floats else "float32"
+            dtype = np.dtype(floats[0] if floats else "float32")
+            replaced = list(inputs)
             for i, a in enumerate(arrays):
-                arrays[i] = a.astype(dtype, copy=False) if hasattr(a, "dtype") else a
+                source = getattr(a, "dtype", dtype)
+                if source == dtype:
+                    continue
+                if source.kind == "f":  # recorded: its gradient has its own dtype
+                    replaced[i] = convert(inputs[i], dtype=dtype, source=source)
+                arrays[i] = a.astype(dtype)
+            inputs = tuple(replaced)
+        return inputs
 
 
 def op(forward: Callable | None = None, **options: Any) -> Any:
@@ -563,6 +571,12 @@ def add(k, x, y):
     return x + y
 
 
+@op
+def convert(k, x, *, dtype, source):
+    """x, whose float type is `source`, in the float type `dtype`."""
+    return x.astype(dtype)
+
+
 @op(view=True)
 def identity(k, x):
     """x itself, under a node of its own."""
@@ -586,6 +600,7 @@ def expand(k, x, *, shape):
 
 add.vjp("x")(lambda g: g)
 add.vjp("y")(lambda g: g)
+convert.vjp("x")(lambda g, dtype, source: convert(g, dtype=source, source=dtype))
 identity.vjp("x")(lambda g: g)
 sum_to.vjp("x")(lambda g, x_shape: expand(g, shape=x_shape))
 expand.vjp("x")(lambda g: g)  # the engine sums to the input's shape

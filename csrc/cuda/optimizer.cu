@@ -40,7 +40,7 @@ KERNEL(256, adam_step, PIECES, real* __restrict__ m, real* __restrict__ v, const
   const real keep2 = real(beta2), take2 = real(1 - beta2), small = real(eps);
   auto update = [=](real& p, real g, long long at) {
     const real value = p * shrink, d = decay != 0 && !decoupled ? g + decay * value : g;
-    const real mean = m[at] + take1 * (d - m[at]), square = keep2 * v[at] + take2 * (d * d);
+    const real mean = m[at] + take1 * (d - m[at]), square = keep2 * v[at] + take2 * d * d;
     m[at] = mean, v[at] = square;
     p = value - rate * mean / (sqrt(square) / root + small);
   };
@@ -53,7 +53,7 @@ KERNEL(256, rmsprop_step, PIECES, real* __restrict__ v, real* __restrict__ buffe
   const real rate = real(*lr), keep = real(alpha), take = real(1 - alpha), decay = real(weight_decay);
   const real small = real(eps), glide = real(momentum);
   auto update = [=](real& p, real g, long long at) {
-    const real d = decay != 0 ? g + decay * p : g, square = keep * v[at] + take * (d * d);
+    const real d = decay != 0 ? g + decay * p : g, square = keep * v[at] + take * d * d;
     v[at] = square;
     real variance = square;
     if (mean) {

@@ -667,6 +667,17 @@ def test_padding_between_pieces_disturbs_nobody(k, rng):
         np.testing.assert_allclose(p[start : start + part.size], want, rtol=1e-12)
 
 
+@pytest.mark.parametrize("case", ["adam", "adamw", "rmsprop"])
+def test_a_gradient_whose_square_overflows_does_not_stop_a_parameter(k, case):
+    """(1 - beta2) g g is finite in single precision where g g is not; at infinity the parameter would stand still."""
+    kind, options = OPTIMIZERS[case]
+    gradients = [np.full(19, g, F32) for g in (1e20, 1.0, -1e20, 1e18)]
+    want, got = np.ones(19), np.ones(19, F32)
+    run_steps(reference, kind, options, want, [g.astype(F64) for g in gradients])
+    run_steps(k, kind, options, got, gradients)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 @pytest.mark.parametrize("case", OPTIMIZERS)
 def test_three_steps_equal_torch(k, rng, case):
     torch = pytest.importorskip("torch")

@@ -66,7 +66,7 @@ def test_gradcheck_refuses_what_it_cannot_check():
     with pytest.raises(TypeError, match="none of the 1 inputs is a floating tensor"):
         gradcheck(lambda a: a, [np.arange(3)])
     with pytest.raises(AssertionError, match="no output depends differentiably"):
-        gradcheck(lambda a: a.round(), [np.ones(2) * 0.3])
+        gradcheck(lambda a: a.detach() + 1.0, [np.ones(2) * 0.3])
     with pytest.raises(AssertionError, match="gradient along a random direction is 0"):
         gradcheck(lambda a, b: a.detach() * 2.0 + b, [np.ones(2), np.ones(2)])
     with pytest.raises(AssertionError, match="nan"):

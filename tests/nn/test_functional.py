@@ -249,13 +249,30 @@ def test_normalize_of_a_zero_vector_is_zero():
 
 
 def test_cosine_similarity_divides_by_eps_where_a_vector_is_shorter():
-    """torch's value; the derivative is that of the formula, where torch differentiates a length that it has clamped."""
+    """torch's value and derivative: that of the formula, but by the length itself also where eps stands for it."""
     a, b = SHORT, SHORT[::-1].copy()
     y = F.cosine_similarity(tg.tensor(a), tg.tensor(b), eps=0.5)
     lengths = [np.maximum(np.linalg.norm(v, axis=1), 0.5) for v in (a, b)]
     np.testing.assert_allclose(y.numpy(), (a * b).sum(1) / (lengths[0] * lengths[1]), rtol=1e-12)
     np.testing.assert_allclose(y.numpy(), TF.cosine_similarity(torch.tensor(a), torch.tensor(b), eps=0.5), rtol=1e-12)
-    gradcheck(lambda x, z: F.cosine_similarity(x, z, eps=0.5), [a, b])
+    found, expected = [], []
+    for L, lib, out in ((tg, F, found), (torch, TF, expected)):
+        x, z = L.tensor(a, requires_grad=True), L.tensor(b, requires_grad=True)
+        lib.cosine_similarity(x, z, eps=0.5).sum().backward()
+        out += [np.asarray(x.grad), np.asarray(z.grad)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_hardtanh_and_relu6_on_their_bounds_equal_torch():
+    values = [-1.0, 1.0, 0.0, 6.0, -0.5, 0.5, 7.0, -2.0, -0.0, float("nan")]
+    for name, options in (("hardtanh", {}), ("hardtanh", {"min_val": -0.5, "max_val": 0.5}), ("relu6", {})):
+        results = []
+        for L, lib in ((tg, F), (torch, TF)):
+            x = L.tensor(values, requires_grad=True)
+            y = getattr(lib, name)(x, **options)
+            y.sum().backward()
+            results.append((y.detach().numpy(), x.grad.numpy()))
+        np.testing.assert_array_equal(results[0], results[1])
 
 
 def test_dropout_embedding_and_one_hot_are_reachable():

@@ -54,6 +54,9 @@ CASES = {  # name: (loss, tensors that vary, constants that follow, options)
     "poisson_nll_loss rate": (
         "poisson_nll_loss", [uniform(3, 4), uniform(3, 4) * 4], [], {"log_input": False, "eps": 0.1},
     ),
+    "gaussian_nll_loss per row": ("gaussian_nll_loss", [normal(3, 4), normal(3, 4), uniform(3)], [], {}),
+    "gaussian_nll_loss column": ("gaussian_nll_loss", [normal(3, 4), normal(3, 1), uniform(3, 1)], [], {}),
+    "gaussian_nll_loss last": ("gaussian_nll_loss", [normal(3, 4), normal(4), uniform(1, 4)], [], {}),
     "binary_cross_entropy": ("binary_cross_entropy", [uniform(3, 4), uniform(3, 4)], [], {}),
     "binary_cross_entropy weight": ("binary_cross_entropy", [uniform(3, 4), uniform(3, 4)], [uniform(4)], {}),
     "binary_cross_entropy_with_logits": ("binary_cross_entropy_with_logits", [normal(3, 4) * 4, uniform(3, 4)], [], {}),
@@ -81,6 +84,7 @@ CASES = {  # name: (loss, tensors that vary, constants that follow, options)
     "kl_div": ("kl_div", [log_softmax(normal(4, 3)), softmax(normal(4, 3))], [], {}),
     "kl_div log": ("kl_div", [log_softmax(normal(4, 3)), log_softmax(normal(4, 3))], [], {"log_target": True}),
     "hinge_embedding_loss": ("hinge_embedding_loss", [normal(5)], [SIGNS], {"margin": 0.7}),
+    "hinge_embedding_loss other targets": ("hinge_embedding_loss", [normal(5)], [np.arange(5.0) - 2], {}),
     "margin_ranking_loss": ("margin_ranking_loss", [normal(5), normal(5)], [SIGNS], {"margin": 0.2}),
     "triplet_margin_loss": ("triplet_margin_loss", [normal(5, 4), normal(5, 4), normal(5, 4)], [], {"margin": 0.8}),
     "triplet_margin_loss swap": (
@@ -208,6 +212,29 @@ def test_binary_cross_entropy_is_bounded_where_the_probability_is_0_or_1():
     t = tg.tensor(target).requires_grad_()
     F.binary_cross_entropy(x.detach(), t).backward()
     assert np.isfinite(t.grad.numpy()).all()
+
+
+def test_gradients_at_floors_and_kinks_equal_torch():
+    """A variance below eps, and hinges exactly at 0, which equal inputs are with margin 0."""
+    a, b = np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([[0.0, 3.0], [2.0, 4.0]])
+    ones, signs = np.ones(2), np.array([-1.0, -1.0])
+    cases = [
+        ("gaussian_nll_loss", (a, b, np.array([[0.0, 1e-9], [0.5, 1e-6]]))),
+        ("hinge_embedding_loss", (ones, signs)),
+        ("margin_ranking_loss", (ones, ones, signs)),
+        ("triplet_margin_loss", (a, b, b - 0.0), {"margin": 1e-300}),
+        ("cosine_embedding_loss", (a, np.array([[-2.0, 1.0], [1.0, 0.5]]), signs)),
+    ]
+    for name, arrays, *options in cases:
+        gradients = []
+        for L, lib in ((tg, F), (torch, TF)):
+            inputs = [L.tensor(x, requires_grad=True) for x in arrays[:2]]
+            inputs += [L.tensor(x, requires_grad=name[0] == "g") for x in arrays[2:]]
+            getattr(lib, name)(*inputs, **dict(*options)).backward()
+            gradients.append([None if x.grad is None else np.asarray(x.grad) for x in inputs])
+        for mine, his in zip(*gradients, strict=True):
+            if his is not None:
+                np.testing.assert_allclose(mine, his, rtol=1e-12, err_msg=name)
 
 
 def test_losses_from_logits_stay_finite():

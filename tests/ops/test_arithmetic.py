@@ -48,8 +48,8 @@ DIFFERENTIABLE = {
         *[(lambda x, p=p: x ** p, [X]) for p in (0, 1, 2, 3, 4, 5, -1, -2, 2.0)],
         *[(lambda x, p=p: x ** p, [POSITIVE]) for p in (0.5, 2.5)],
     ],
-    "fmod": [(lambda x: tg.fmod(x, 0.7), [X])],
-    "remainder": [(lambda x: x % 0.7, [X])],
+    "fmod": [(lambda x: tg.fmod(x, 0.7), [X]), (tg.fmod, [X, Y]), (lambda y: tg.fmod(2.0, y), [Y])],
+    "remainder": [(lambda x: x % 0.7, [X]), (tg.remainder, [X, Y]), (lambda y: 2.0 % y, [Y])],
     "lerp": [(tg.lerp, [X, ROW, POSITIVE]), (lambda a, b: tg.lerp(a, b, 0.3), [X, Y])],
     "addcmul": [(lambda a, b, c: tg.addcmul(a, b, c, value=0.5), [X, Y, ROW])],
     "addcdiv": [(lambda a, b, c: tg.addcdiv(a, b, c, value=0.5), [X, Y, POSITIVE])],
@@ -71,6 +71,30 @@ def test_binary_as_torch_at_the_edges(name):
 @pytest.mark.parametrize("name", ["fmod", "remainder", "floor_divide"])
 def test_remainders_as_torch(name):
     pairs_as_torch(name)
+
+
+@pytest.mark.parametrize("name", ["fmod", "remainder"])
+def test_derivatives_of_remainders_as_torch(name):
+    x, y = PAIRS[:, (PAIRS[1] != 0) & np.isfinite(PAIRS[0])]
+    beside(getattr(tg, name), torchs(name), x, y, dtype="float64")
+
+
+def test_a_number_in_a_0_d_tensor_does_not_decide_the_dtype():
+    torch = pytest.importorskip("torch")
+    for dtype in ("float32", "float64", "float16", "int64"):
+        for number in ("float32", "float64"):
+            found, expected = [], []
+            for L, out in ((tg, found), (torch, expected)):
+                x, w = L.ones(2, dtype=getattr(L, dtype)), L.tensor(3.0, dtype=getattr(L, number))
+                w.requires_grad_()
+                for y in (x * w, w - x, x / w, L.where(x > 0, w, x), L.maximum(x, w)):
+                    out.append(str(y.dtype).removeprefix("torch."))
+                    out.append(np.asarray(L.autograd.grad(y.sum(), w)[0] if L is torch else tg.grad(y.sum(), w)[0]))
+                out += [str(g.dtype) for g in out if isinstance(g, np.ndarray)]
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+    with pytest.raises(TypeError, match="mul: mixed dtypes float32 and float64"):
+        tg.ones(2) * tg.ones(1, dtype="float64")
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 4, -1, -2, 0.5, 1.5, -0.5, 2.0])

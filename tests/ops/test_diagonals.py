@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from moving_cases import (  # noqa: F401
     T,
     pytest_generate_tests,
@@ -32,6 +33,18 @@ ERRORS = {
     "tril": (lambda: tg.tril(tg.zeros(3)), ValueError, "2 axes"),
     "diagonal": (lambda: tg.diagonal(X, 0, 1, -1), ValueError, "same axis"),
 }  # fmt: skip
+
+
+def test_a_diagonal_is_a_view_to_write_through():
+    x = tg.zeros(2, 3)
+    x.diagonal(1).fill_(1.0)
+    x.diagonal()[1] = 5.0
+    assert x.tolist() == [[0, 1, 0], [0, 5, 1]]
+    tg.diag(x).fill_(9.0)
+    assert x.tolist() == [[0, 1, 0], [0, 5, 1]]
+    w = tg.zeros(2, 2, requires_grad=True) * 1.0
+    with pytest.raises(RuntimeError, match="shares its memory"):
+        w.diagonal().fill_(w.sum())
 
 
 def test_a_triangle_of_booleans():

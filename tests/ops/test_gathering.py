@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from moving_cases import (  # noqa: F401
     T,
     pytest_generate_tests,
@@ -23,6 +24,9 @@ CASES = {
         (lambda L, x: L.gather(x, 1, L.tensor([[0, 3, 3], [1, 1, 0]])), [(2, 4)]),
         (lambda L, x: x.gather(0, L.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0]])), [(2, 4)]),
         (lambda L, x: x.gather(-1, L.tensor([[[2], [0]]])), [(2, 3, 4)]),
+        (lambda L, x: x.gather(0, L.tensor(0)), [()]),
+        (lambda L, x: x.gather(0, L.tensor([0, 0])), [()]),
+        (lambda L, x: x.gather(-1, L.tensor(2)), [(3,)]),
     ],
     "take_along_dim": [
         (lambda L, x: L.take_along_dim(x, L.tensor([[2], [0]]), 1), [(2, 4)]),
@@ -33,10 +37,13 @@ CASES = {
     "scatter": [
         (lambda L, x: L.scatter(x, 1, L.tensor([[0, 3], [1, 2]]), 7.0), [(2, 4)]),
         (lambda L, x, y: L.scatter(x, 1, L.tensor([[0, 3], [1, 2]]), y), [(2, 4), (2, 2)]),
+        (lambda L, x, y: L.scatter(x, 0, L.tensor(0), y), [(), ()]),
+        (lambda L, x, y: x.scatter(0, L.tensor(1), y), [(3,), ()]),
     ],
     "scatter_add": [
         (lambda L, x, y: L.scatter_add(x, 1, L.tensor([[0, 3, 3], [1, 1, 0]]), y), [(2, 4), (2, 3)]),
         (lambda L, x, y: x.scatter_add(0, L.tensor([[2, 0], [2, 2]]), y), [(3, 4), (2, 2)]),
+        (lambda L, x, y: x.scatter_add(0, L.tensor(0), y), [(), ()]),
     ],
 }  # fmt: skip
 # torch has the values, but cannot differentiate where src is larger than the index.
@@ -61,6 +68,31 @@ def test_gather_and_scatter_are_adjoint():
         lambda x: MODULE._gather(x, dim=1, index=index),
         lambda y: MODULE._scatter(y, dim=1, index=index, shape=(4, 7)), (4, 7), (3, 5),
     )  # fmt: skip
+
+
+def test_scatter_keeps_one_of_the_values_as_torch_does():
+    import torch
+
+    results = []
+    for L in (tg, torch):
+        x, y = L.zeros(3, requires_grad=True), L.tensor([2.0, 3.0, 4.0], requires_grad=True)
+        z = x.scatter(0, L.tensor([1, 1, 0]), y)
+        (z * L.tensor([1.0, 10.0, 100.0])).sum().backward()
+        results.append([np.asarray(a.detach()) for a in (z, x.grad, y.grad)])
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (0, 2), ()])
+def test_an_empty_index_reads_and_writes_nothing(shape):
+    import torch
+
+    for index in ((0,), (0, 2), (3, 0), (2, 0)):
+        found, expected = [], []
+        for L, out in ((tg, found), (torch, expected)):
+            x, i = L.zeros(shape), L.zeros(index, dtype=L.int64)
+            out += [x.gather(0, i), x.scatter(0, i, 1.0), x.scatter(0, i, L.zeros(index))]
+            out += [x.scatter_add(0, i, L.zeros(index))]
+        assert [tuple(a.shape) for a in found] == [tuple(b.shape) for b in expected]
 
 
 def test_integers_are_scattered_too():

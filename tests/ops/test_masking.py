@@ -23,6 +23,10 @@ CASES = {
         (lambda L, x: L.masked_fill(x, L.tensor(MASK), -2.0), [(2, 3)]),
         (lambda L, x: x.masked_fill(L.tensor([True, False, True]), 0), [(2, 3)]),
         (lambda L, x: x.masked_fill(x > 0, float("-inf")).exp(), [(2, 3)]),
+        (lambda L, x, v: x.masked_fill(L.tensor(MASK), v), [(2, 3), ()]),
+        (lambda L, x, v: x.masked_fill(L.tensor(MASK), v), [(3,), ()]),
+        (lambda L, x: x.masked_fill(L.tensor([[True], [False]]), 4), [(1, 3)]),
+        (lambda L, x, v: x.masked_fill(L.tensor(True), v), [(), ()]),
     ],
     "masked_select": [(lambda L, x: L.masked_select(x, L.tensor([True, False, True])), [(2, 3)])],
 }  # fmt: skip
@@ -31,6 +35,7 @@ X = tg.zeros(2, 3)
 ERRORS = {
     "masked_fill": (lambda: X.masked_fill(tg.tensor([True, False]), 0), ValueError, "mask"),
     "masked_fill_int": (lambda: X.masked_fill(tg.tensor([1, 0, 1]), 0), TypeError, "bool"),
+    "masked_fill_value": (lambda: X.masked_fill(tg.tensor(True), tg.zeros(3)), ValueError, "0-d"),
 }  # fmt: skip
 
 

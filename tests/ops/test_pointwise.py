@@ -46,7 +46,9 @@ DIFFERENTIABLE = {
     "sign": [(tg.sign, [X])],
     "cast": [(lambda x: (x * 2).float().double(), [t([0.5, 1.0, -2.0])])],
 }
-CONSTANT = {"floor": [X], "ceil": [X], "round": [X], "trunc": [X]}
+STEPS = ["floor", "ceil", "round", "trunc"]
+DIFFERENTIABLE |= {name: [(getattr(tg, name), [X])] for name in STEPS}
+CONSTANT: dict = {}
 THROUGH_FLOAT32 = {"cast"}
 THIRD = ["erf", "rsqrt"]
 UNARY = {
@@ -62,6 +64,11 @@ INTEGERS = {
 @pytest.mark.parametrize("name", ["sign", "floor", "ceil", "round", "trunc"])
 def test_piecewise_constant_as_torch(name):
     piecewise_as_torch(name)
+
+
+@pytest.mark.parametrize("name", [*STEPS, "sign"])
+def test_what_moves_only_steps_gets_zeros_as_in_torch(name):
+    beside(getattr(tg, name), torchs(name), np.array([-1.5, -0.5, 0.3, 2.7]))
 
 
 def test_kinks_as_torch():

@@ -115,7 +115,7 @@ def test_copies_are_row_major():
         x.index_select(1, tg.tensor([1, 0])),
         x.t().tril(),
         x.flip(1),
-        tg.diagonal(x),
+        tg.diag(x),
     ):
         assert y.is_contiguous()
 

@@ -48,6 +48,37 @@ def test_schedules_equal_torch(name):
     assert resumed.get_last_lr() == a.get_last_lr()
 
 
+@pytest.mark.parametrize("second", SCHEDULES)
+@pytest.mark.parametrize("first", SCHEDULES)
+def test_two_schedules_and_a_hand_compose_as_in_torch(first, second):
+    pairs = []
+    for optimizer, library in zip(optimizers(), (optim, torch.optim), strict=True):
+        made = [getattr(library.lr_scheduler, n.split()[0])(optimizer, **SCHEDULES[n]) for n in (first, second)]
+        pairs.append((optimizer, made))
+    for epoch in range(10):
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer, _ in pairs]
+        np.testing.assert_allclose(*rates, rtol=1e-9, atol=1e-12)
+        for optimizer, schedules in pairs:
+            if epoch == 3:
+                optimizer.param_groups[1]["lr"] *= 7
+            optimizer.step()
+            for schedule in schedules:
+                schedule.step()
+
+
+def test_a_rate_changed_by_hand_survives_a_resumption():
+    optimizer, _ = optimizers()
+    schedule = optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+    optimizer.param_groups[0]["lr"] = 5.0
+    schedule.step()
+    other, _ = optimizers()
+    resumed = optim.lr_scheduler.StepLR(other, 2, 0.5)
+    resumed.load_state_dict(schedule.state_dict())
+    assert other.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] == 5.0
+    schedule.step(), resumed.step()
+    assert resumed.get_last_lr() == schedule.get_last_lr() == [2.5, 0.15]
+
+
 def test_warm_up_then_cosine_equals_torch():
     rates = []
     for optimizer, library in zip(optimizers(), (optim, torch.optim), strict=True):

@@ -7,7 +7,7 @@ too strong.
     loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
 
 Input and target must have the same shape: broadcasting (N, 1) against (N,) is nearly always a mistake, so it is an
-error here.
+error here. At the kink of a hinge, max(0, x) at 0, the derivative is 1, as in torch.
 """
 
 from __future__ import annotations
@@ -47,6 +47,16 @@ def _reduced(name: str, losses: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     raise ValueError(f"{name}: reduction should be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def _hinge(x: Tensor) -> Tensor:
+    """max(0, x), with derivative 1 at 0."""
+    return x.clamp(min=0)
+
+
+def _at_least(x: Tensor, least: float) -> Tensor:
+    """max(x, least) with derivative 1 everywhere: torch's floor below a variance or a length."""
+    return choosing.where(x < least, x - x.detach() + least, x)
 
 
 def _share(count: int, reduction: str) -> float:
@@ -93,12 +103,31 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Tensor, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """(log v + (input - target)^2 / v) / 2 with v = max(var, eps); `full` adds log(2 pi) / 2. One shape; reduced."""
-    _same_shape("gaussian_nll_loss", input, target)
-    _same_shape("gaussian_nll_loss", input, var, "var")
-    v = var.clamp(min=eps)
+    """(log v + (input - target)^2 / v) / 2 with v = max(var, eps); `full` adds log(2 pi) / 2; reduced.
+
+    target broadcasts to input's shape. var has that shape too, or 1 in one axis of it, or lacks the last axis; it may be
+    a number. Where it is below eps it still receives the gradient by v, as in torch. ValueError for a negative var.
+    """
+    name = "gaussian_nll_loss"
+    if not isinstance(var, Tensor):
+        var = Tensor(input.device.kernels.xp.full(input.shape, var, input.dtype), None, input.device)
+    if var.shape != input.shape and var.shape == input.shape[:-1]:
+        var = var.unsqueeze(-1)
+    _broadcasts(name, target, "target", input)
+    _broadcasts(name, var, "var", input)
+    if isinstance(var.array, np.ndarray) and (var.array < 0).any():  # elsewhere the check would wait for the device
+        raise ValueError(f"{name}: var {tuple(var.shape)} has negative entries; make it positive, as by exp")
+    v = _at_least(var, eps)
     losses = (v.log() + (input - target).square() / v) * 0.5
-    return _reduced("gaussian_nll_loss", losses + 0.5 * float(np.log(2 * np.pi)) if full else losses, reduction)
+    return _reduced(name, losses + 0.5 * float(np.log(2 * np.pi)) if full else losses, reduction)
+
+
+def _broadcasts(name: str, given: Tensor, role: str, input: Tensor) -> None:
+    lead = input.ndim - given.ndim
+    if lead < 0 or any(n not in (1, m) for n, m in zip(given.shape, input.shape[lead:], strict=True)):
+        raise ValueError(
+            f"{name}: {role} {tuple(given.shape)} does not broadcast to input {tuple(input.shape)}; use unsqueeze"
+        )
 
 
 def poisson_nll_loss(
@@ -331,11 +360,9 @@ def hinge_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction:
 
 
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
-    """input where target is 1, max(0, margin - input) where it is -1; reduced."""
+    """input where target is 1, max(0, margin - input) where it is -1, and the sum of both elsewhere; reduced."""
     _same_shape("hinge_embedding_loss", input, target)
-    losses = choosing.where(target == 1, input, 0.0) + choosing.where(
-        target == -1, activation.relu(margin - input), 0.0
-    )
+    losses = choosing.where(target != -1, input, 0.0) + choosing.where(target != 1, _hinge(margin - input), 0.0)
     return _reduced("hinge_embedding_loss", losses, reduction)
 
 
@@ -348,12 +375,14 @@ def margin_ranking_loss(
     """max(0, margin - target (input1 - input2)): with target 1 the first should be larger, with -1 the second."""
     _same_shape("margin_ranking_loss", input1, input2, "input2")
     _same_shape("margin_ranking_loss", input1, target)
-    return _reduced("margin_ranking_loss", activation.relu(margin - target * (input1 - input2)), reduction)
+    return _reduced("margin_ranking_loss", _hinge(margin - target * (input1 - input2)), reduction)
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """<x1, x2> / (max(|x1|, eps) max(|x2|, eps)) along `dim`."""
-    lengths = [reduce.norm(x, 2, dim, keepdim=True).clamp(min=eps) for x in (x1, x2)]
+    """<x1, x2> / (max(|x1|, eps) max(|x2|, eps)) along `dim` of both, broadcast against each other."""
+    shape = np.broadcast_shapes(x1.shape, x2.shape)
+    x1, x2 = x1.expand(shape), x2.expand(shape)
+    lengths = [_at_least(reduce.norm(x, 2, dim, keepdim=True), eps) for x in (x1, x2)]
     return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
 
 
@@ -379,7 +408,7 @@ def triplet_margin_loss(
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = choosing.minimum(far, pairwise_distance(positive, negative, p, eps))
-    return _reduced(name, activation.relu(pairwise_distance(anchor, positive, p, eps) - far + margin), reduction)
+    return _reduced(name, _hinge(pairwise_distance(anchor, positive, p, eps) - far + margin), reduction)
 
 
 def cosine_embedding_loss(
@@ -398,7 +427,5 @@ def cosine_embedding_loss(
         )
     eps = 1e-12
     cos = (input1 * input2).sum(-1) / ((input1.square().sum(-1) + eps) * (input2.square().sum(-1) + eps)).sqrt()
-    losses = choosing.where(target == 1, 1 - cos, 0.0) + choosing.where(
-        target == -1, activation.relu(cos - margin), 0.0
-    )
+    losses = choosing.where(target == 1, 1 - cos, 0.0) + choosing.where(target == -1, _hinge(cos - margin), 0.0)
     return _reduced(name, losses, reduction)

@@ -2,7 +2,7 @@
 
     d(x y) = y dx + x dy        d(x / y) = dx / y - x / y^2 dy        d(x ** y) = y x^(y-1) dx + log(x) x^y dy
 
-`add` is the tape's own and has its name here. A remainder has no gradient for its divisor, `floor_divide` none at all.
+`add` is the tape's own and has its name here. `floor_divide` has no gradient.
 Absent: operators and in-place forms (`x + y`, `add_`); tensor.py makes them of these.
 """
 
@@ -72,13 +72,13 @@ def floor_divide(k, x, y):
 
 @op
 def fmod(k, x, y):
-    """The remainder x - y * trunc(x / y), with the sign of x; no gradient for the divisor y."""
+    """The remainder x - y * trunc(x / y), with the sign of x; d/dy = -trunc(x / y)."""
     return k.xp.fmod(x, y)
 
 
 @op
 def remainder(k, x, y):
-    """The remainder x - y * floor(x / y), with the sign of y, as Python's %; no gradient for the divisor y."""
+    """The remainder x - y * floor(x / y), with the sign of y, as Python's %; d/dy = -floor(x / y)."""
     return k.xp.remainder(x, y)
 
 
@@ -109,7 +109,9 @@ neg.vjp("x")(lambda g: -g)
 pow.vjp("x")(_pow_base)
 pow.vjp("y")(_pow_exponent)
 fmod.vjp("x")(lambda g: g)
+fmod.vjp("y")(lambda g, x, y: -g * div(x, y, rounding_mode="trunc"))
 remainder.vjp("x")(lambda g: g)
+remainder.vjp("y")(lambda g, x, y: -g * div(x, y, rounding_mode="floor"))
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:

@@ -61,12 +61,38 @@ def _array_of(name: str, data: Any) -> Any:
     return array
 
 
-def _place(array: Any, dtype: Any, device: Device, copy: bool) -> Any:
+def fitting(name: str, value: Any, dtype: Any) -> Any:
+    """A number as a tensor of this dtype holds it: for integers without its fraction, as in torch.
+
+    OverflowError for one that is out of range, ValueError for NaN and infinity among integers.
+    """
+    value = value.item() if hasattr(value, "item") else value
+    if dtype.kind not in "iu":
+        return bool(value) if dtype.kind == "b" else float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}: {value} is no {dtype.name}; choose a floating-point dtype")
+    whole, limits = int(value), np.iinfo(dtype)
+    if not limits.min <= whole <= limits.max:
+        limit = f"{dtype.name} ({limits.min} to {limits.max})"
+        raise OverflowError(f"{name}: {value} does not fit {limit}; widen the dtype")
+    return whole
+
+
+def _check_fit(name: str, array: Any, dtype: Any) -> None:
+    """Raises as `fitting` for a NumPy array with numbers that integers of this dtype cannot hold."""
+    if dtype.kind in "iu" and dtype != array.dtype and array.dtype.kind in "fiu" and array.size:
+        fitting(name, array.min(), dtype)  # NaN if there is one
+        fitting(name, array.max(), dtype)
+
+
+def _place(name: str, array: Any, dtype: Any, device: Device, copy: bool) -> Any:
     """The array with a dtype on a device; a copy, or the same memory where nothing changes."""
     xp = device.kernels.xp
     if xp is np and not isinstance(array, np.ndarray):
         array = array.get()  # from a GPU
     dtype = array.dtype if dtype is None else np.dtype(dtype)
+    if isinstance(array, np.ndarray):
+        _check_fit(name, array, dtype)
     return xp.array(array, dtype=dtype, order="C") if copy else xp.asarray(array, dtype=dtype)
 
 
@@ -74,10 +100,10 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     """A new tensor with a copy of `data`: a number, nested lists, an array or a tensor (whose history is left behind).
 
     Python floats become float32, integers int64; arrays and tensors keep their dtype. TypeError for data that are no
-    numbers, ValueError for ragged lists.
+    numbers, ValueError for ragged lists and for NaN among integers, OverflowError for numbers beyond an integer dtype.
     """
     where = get_device(device) if device is not None else data.device if isinstance(data, Tensor) else get_device("cpu")
-    return _made("tensor", _place(_array_of("tensor", data), dtype, where, True), where, requires_grad)
+    return _made("tensor", _place("tensor", _array_of("tensor", data), dtype, where, True), where, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -85,7 +111,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(dtype=dtype, device=device)
     where = get_device(device or "cpu")
-    return _made("as_tensor", _place(_array_of("as_tensor", data), dtype, where, False), where, False)
+    return _made("as_tensor", _place("as_tensor", _array_of("as_tensor", data), dtype, where, False), where, False)
 
 
 def asarray(
@@ -161,6 +187,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = "cpu", 
     value = fill_value.item() if hasattr(fill_value, "item") else fill_value
     if dtype is None:
         dtype = bool if isinstance(value, bool) else np.int64 if isinstance(value, int) else np.float32
+    value = fitting("full", value, np.dtype(dtype))
     sizes = _sizes("full", (size,) if isinstance(size, tuple | list) else ((size,),))
     return _made("full", where.kernels.xp.full(sizes, value, dtype), where, requires_grad)
 

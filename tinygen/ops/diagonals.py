@@ -2,13 +2,13 @@
 
     tril(x)[i, j] = x[i, j] where j <= i, else 0        diagonal(x)[i] = x[i, i]
 
-A triangle is its own adjoint; a diagonal is read by `_diagonal` and written back by `_from_diagonal`.
+A triangle is its own adjoint; a diagonal is read by `_diagonal`, a view, and written back by `_from_diagonal`.
 """
 
 from __future__ import annotations
 
 from ..tape import Tensor, op
-from .view import dim_of
+from .view import clone, dim_of
 
 __all__ = ["tril", "triu", "diagonal", "diag"]
 
@@ -45,10 +45,13 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     return _triu(_matrices("triu", input), diagonal=diagonal)
 
 
-@op
+@op(view=True)
 def _diagonal(k, x, *, offset, dims):
     """y[..., i] = x[..., i, i + offset] over the two axes `dims`."""
-    return k.xp.diagonal(x, offset, *dims).copy()
+    view = k.xp.diagonal(x, offset, *dims)
+    if getattr(x.flags, "writeable", True) and not getattr(view.flags, "writeable", True):
+        view.flags.writeable = True  # NumPy hands it out read-only
+    return view
 
 
 @op
@@ -65,7 +68,7 @@ _from_diagonal.vjp("y")(lambda g, offset, dims: _diagonal(g, offset=offset, dims
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """y[..., i] = input[i, i + offset] of the axes dim1 and dim2 (a copy); the other axes come first."""
+    """y[..., i] = input[i, i + offset] of the axes dim1 and dim2, a view; the other axes come first."""
     dims = (dim_of("diagonal", dim1, _matrices("diagonal", input).ndim), dim_of("diagonal", dim2, input.ndim))
     if dims[0] == dims[1]:
         raise ValueError(f"diagonal: dim1={dim1} and dim2={dim2} are the same axis of {tuple(input.shape)}")
@@ -73,10 +76,10 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The matrix with a 1-D input on a diagonal, or the diagonal of a matrix input."""
+    """The matrix with a 1-D input on a diagonal, or the diagonal of a matrix input (a copy)."""
     if input.ndim == 1:
         n = input.shape[0] + abs(diagonal)
         return _from_diagonal(input, offset=diagonal, dims=(0, 1), shape=(n, n))
     if input.ndim != 2:
         raise ValueError(f"diag: input should have 1 or 2 axes, got {tuple(input.shape)}")
-    return _diagonal(input, offset=diagonal, dims=(0, 1))
+    return clone(_diagonal(input, offset=diagonal, dims=(0, 1)))

@@ -10,8 +10,8 @@ import math
 import numpy as np
 
 from ..tape import Tensor, op
+from .choosing import _where
 from .indexing import _index_array, _untake
-from .masking import _masked_fill
 from .view import dim_of
 
 __all__ = ["embedding", "one_hot"]
@@ -26,7 +26,7 @@ def _embedding(k, weight, *, index, padding_idx):
 @_embedding.vjp("weight")
 def _(g, weight_shape, index, padding_idx):
     if padding_idx is not None:
-        g = _masked_fill(g, mask=(index == padding_idx)[..., None], value=0)
+        g = _where(0.0, g, condition=(index == padding_idx)[..., None])
     return _untake(g, dim=0, index=index, length=weight_shape[0])
 
 

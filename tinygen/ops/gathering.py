@@ -2,7 +2,8 @@
 
     gather(x, 1, index)[i, j] = x[i, index[i, j]]        scatter_add(0, 1, index, g)[i, index[i, j]] += g[i, j]
 
-The two are each other's adjoint. The index is a constant.
+These two are each other's adjoint. Where `scatter` finds a place named twice, it keeps one of the values, the last on
+the CPU. As in torch, gradients reach all values in src, also those that were written over. The index is a constant.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..tape import Tensor, op
-from .indexing import _add_at, _index_array
+from .creation import fitting
+from .indexing import _add_at, _index_array, _take
 from .joining import _slice
-from .masking import masked_fill
-from .view import clone, dim_of, expand, flatten
+from .view import dim_of, expand, flatten, reshape
 
 __all__ = ["gather", "take_along_dim", "scatter", "scatter_add"]
 
@@ -51,11 +52,24 @@ _gather.vjp("x")(lambda g, x_shape, dim, index: _scatter(g, dim=dim, index=index
 _scatter.vjp("y")(lambda g, dim, index: _gather(g, dim=dim, index=index))
 
 
+@op
+def _overwrite(k, x, y, *, dim, index):
+    """x with the elements of y (an array like index, or a number) written at the places that index names."""
+    out = k.xp.array(x, order="C")
+    out.reshape(-1)[_positions(k.xp, index, dim, x.shape)] = y
+    return out
+
+
+_overwrite.vjp("x")(lambda g, dim, index: _overwrite(g, 0.0, dim=dim, index=index))
+_overwrite.vjp("y")(lambda g, dim, index: _gather(g, dim=dim, index=index))
+
+
 def _checked_gather(name: str, x: Tensor, dim: int, index: Any) -> tuple[int, Any]:
     dim = dim_of(name, dim, x.ndim)
-    shape = tuple(x.shape)
-    array = _index_array(name, x, index, shape[dim] if shape else 1)
-    if array.ndim != len(shape) or any(n > m for i, (n, m) in enumerate(zip(array.shape, shape)) if i != dim):
+    shape = tuple(x.shape or (1,))
+    array = _index_array(name, x, index, shape[dim])
+    others = [n > m for i, (n, m) in enumerate(zip(array.shape, shape)) if i != dim]
+    if array.size and (max(array.ndim, 1) != len(shape) or any(others)):
         raise ValueError(
             f"{name}: index {tuple(array.shape)} should have as many axes as x {shape}, none longer but axis {dim}"
         )
@@ -65,10 +79,17 @@ def _checked_gather(name: str, x: Tensor, dim: int, index: Any) -> tuple[int, An
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """y[i,j,k] = input[i, index[i,j,k], k] for dim = 1, with the shape of index.
 
-    IndexError for values outside the axis, ValueError where `index` is longer than input along another axis.
+    An input without axes counts as one of length 1, and so does an index. IndexError for values outside the axis,
+    ValueError where `index` is longer than input along another axis.
     """
     dim, array = _checked_gather("gather", input, dim, index)
-    return _gather(input, dim=dim, index=array) if input.ndim else clone(input)
+    if not array.size:
+        return _take(flatten(input), dim=0, index=array)
+    return reshape(_gather(_with_axis(input), dim=dim, index=array.reshape(array.shape or 1)), array.shape)
+
+
+def _with_axis(x: Tensor) -> Tensor:
+    return x if x.ndim else reshape(x, 1)
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
@@ -93,29 +114,31 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
     In src it is the adjoint of `gather`. Elements of src beyond the shape of index are not used. Errors as `gather`.
     """
-    return input + _scattered("scatter_add", input, dim, index, src)[0]
+    dim, array, src = _checked_source("scatter_add", input, dim, index, src)
+    return input + reshape(_scatter(src, dim=dim, index=array, shape=tuple(input.shape or (1,))), input.shape)
 
 
-def _scattered(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tuple[Tensor, int, Any]:
+def _checked_source(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tuple[int, Any, Tensor]:
     dim, array = _checked_gather(name, x, dim, index)
+    if not array.size:  # nothing is written
+        array = array.reshape((0,) * max(x.ndim, 1))
+        return dim, array, reshape(_take(flatten(src), dim=0, index=array.reshape(-1)), array.shape)
     if src.ndim != array.ndim or any(n > m for n, m in zip(array.shape, src.shape)):
         raise ValueError(f"{name}: index {tuple(array.shape)} is larger than src {tuple(src.shape)}")
     if tuple(src.shape) != array.shape:
         src = _slice(src, index=tuple([slice(n) for n in array.shape]))
-    return _scatter(src, dim=dim, index=array, shape=tuple(x.shape)), dim, array
+    return dim, array.reshape(array.shape or 1), _with_axis(src)
 
 
 def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
     """input with src (a tensor or a number) written where index says: y[i, index[i,j,k], k] = src[i,j,k] for dim = 1.
 
-    Each place should be named once: here several values of a tensor add up, torch keeps one. Errors as `gather`.
+    Where a place is named twice, one of the values stays. Errors as `gather`.
     """
     if isinstance(src, Tensor):
-        values, dim, array = _scattered("scatter", input, dim, index, src)
+        dim, array, src = _checked_source("scatter", input, dim, index, src)
     else:
         dim, array = _checked_gather("scatter", input, dim, index)
-    xp = input.device.kernels.xp
-    mask = xp.zeros(math.prod(input.shape), bool)
-    mask[_positions(xp, array, dim, tuple(input.shape)).reshape(-1)] = True
-    mask = mask.reshape(input.shape)
-    return masked_fill(input, mask, 0) + values if isinstance(src, Tensor) else masked_fill(input, mask, src)
+        array = array.reshape(array.shape or 1) if array.size else array.reshape((0,) * max(input.ndim, 1))
+        src = fitting("scatter", src, input.dtype)
+    return reshape(_overwrite(_with_axis(input), src, dim=dim, index=array), input.shape)

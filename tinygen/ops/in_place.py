@@ -19,6 +19,7 @@ import numpy as np
 from ..recording import is_grad_enabled
 from ..tape import Leaf, Tensor
 from . import indexing
+from .creation import fitting
 
 __all__ = ["changed", "in_place", "put", "setting"]
 
@@ -97,6 +98,8 @@ def _rebind(name: str, tensor: Tensor, result: Tensor) -> Tensor:
 
 def _write(name: str, tensor: Tensor, value: Any, index: tuple) -> Tensor:
     array = getattr(value, "array", value)
+    if np.ndim(array) == 0 and not hasattr(array, "flags"):  # a number
+        array = fitting(name, array, tensor.dtype)
     basic, advanced = indexing.separate(index, tensor.ndim)
     basic = (*basic, ...)
     target = tensor.array[basic]

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..tape import Tensor, op
 from .joining import _slice
-from .view import dim_of
+from .view import _reshape, dim_of
 
 __all__ = ["getitem", "select", "index_select", "index_add"]
 
@@ -194,13 +194,20 @@ def _index_array(name: str, x: Tensor, index: Any, length: int | None = None) ->
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The elements index[0], index[1], ... of axis `dim`, in that order; index is 1-D. IndexError outside the axis."""
     dim = dim_of("index_select", dim, input.ndim)
-    array = _index_array("index_select", input, index, input.shape[dim]).reshape(-1)
+    array = _index_array("index_select", input, index, input.shape[dim] if input.ndim else 1).reshape(-1)
+    if not input.ndim:
+        if array.size != 1:
+            raise ValueError(f"index_select: input has no axes, so index should have one element, got {array.size}")
+        return _reshape(input, shape=())
     return _take(input, dim=dim, index=array)
 
 
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """input with alpha * source[i] added to element index[i] of axis `dim`: the adjoint of `index_select` in source."""
     dim = dim_of("index_add", dim, input.ndim)
+    if not input.ndim:
+        flat = _reshape(source, shape=(source.array.size,))
+        return _reshape(index_add(_reshape(input, shape=(1,)), 0, index, flat, alpha=alpha), shape=())
     length = input.shape[dim]
     array = _index_array("index_add", input, index, length).reshape(-1)
     expected = (*input.shape[:dim], len(array), *input.shape[dim + 1 :])

@@ -1,8 +1,8 @@
 """Elements chosen by a condition: `masked_fill`, `masked_select`, `nonzero`.
 
-    masked_fill(x, mask, v) = v where mask, else x        its gradient: 0 where mask, else g
+    masked_fill(x, mask, v) = v where mask, else x        its gradients: 0 where mask, else g; and, of v, the others
 
-A mask is a boolean tensor that broadcasts to the shape of x. It is a constant.
+A mask is a boolean tensor. It is a constant. In `masked_fill` mask and x broadcast against each other, as in torch.
 """
 
 from __future__ import annotations
@@ -11,29 +11,35 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Tensor, op
+from ..tape import Tensor
+from .choosing import _where
+from .creation import fitting
 from .indexing import getitem
 from .joining import stack
+from .pointwise import cast
 
 __all__ = ["masked_fill", "masked_select", "nonzero"]
 
 
-@op
-def _masked_fill(k, x, *, mask, value):
-    """value where mask, x elsewhere."""
-    return k.xp.where(mask, x.dtype.type(value), x)
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """value (a number or a 0-d tensor) where mask is true, input elsewhere, in input's dtype; the shapes broadcast.
 
-
-_masked_fill.vjp("x")(lambda g, mask: _masked_fill(g, mask=mask, value=0))
-
-
-def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
-    """value where mask is true, input elsewhere; the mask broadcasts to input's shape, else ValueError."""
+    Raises ValueError for shapes that do not broadcast and for a value that the dtype cannot hold, TypeError for a mask
+    that is not boolean.
+    """
     array = input.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
     if array.dtype != bool:
         raise TypeError(f"masked_fill: the mask should be boolean, got {array.dtype}; convert it with .bool()")
-    _check_mask("masked_fill", array, input)
-    return _masked_fill(input, mask=array, value=value.item() if isinstance(value, Tensor) else value)
+    try:
+        np.broadcast_shapes(array.shape, input.array.shape)
+    except ValueError:
+        shapes = f"mask {tuple(array.shape)} and input {tuple(input.shape)}"
+        raise ValueError(f"masked_fill: {shapes} do not broadcast; make their axes equal or 1") from None
+    if not isinstance(value, Tensor):
+        return _where(fitting("masked_fill", value, input.dtype), input, condition=array)
+    if value.ndim:
+        raise ValueError(f"masked_fill: value should be a number or a 0-d tensor, got {tuple(value.shape)}; use where")
+    return _where(cast(value, input.dtype), input, condition=array)
 
 
 def _check_mask(name: str, mask: Any, x: Tensor) -> None:

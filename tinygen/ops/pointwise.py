@@ -7,8 +7,8 @@ A differentiable op here is two lines, the function on arrays and its derivative
         return k.xp.exp(_real(x))
     exp.vjp("x")(lambda g, out: g * out)      # d exp(x) = exp(x) dx; the tape keeps the result, not x
 
-At a kink we do as torch does: abs has derivative 0 at 0. What is piecewise constant (round, floor) has no derivative;
-sign has 0. Arithmetic, comparisons, choices and activations have files of their own.
+At a kink we do as torch does: abs has derivative 0 at 0. What is piecewise constant (sign, floor, round)
+has derivative 0. Arithmetic, comparisons, choices and activations have files of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Tensor, op
+from ..tape import Tensor, convert, op
 
 __all__ = [
     "square", "reciprocal", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "sin", "cos", "erf", "abs", "sign",
@@ -126,37 +126,32 @@ sign.vjp("x")(lambda g: g * 0.0)
 
 @op
 def floor(k, x):
-    """The largest integer not above x, in x's dtype; no gradient."""
+    """The largest integer not above x, in x's dtype; derivative 0, as in torch."""
     return k.xp.floor(x) if x.dtype.kind == "f" else x.copy()
 
 
 @op
 def ceil(k, x):
-    """The smallest integer not below x, in x's dtype; no gradient."""
+    """The smallest integer not below x, in x's dtype; derivative 0."""
     return k.xp.ceil(x) if x.dtype.kind == "f" else x.copy()
 
 
 @op
 def trunc(k, x):
-    """x without its fraction, in x's dtype; no gradient."""
+    """x without its fraction, in x's dtype; derivative 0."""
     return k.xp.trunc(x) if x.dtype.kind == "f" else x.copy()
 
 
 @op
 def round(k, x, *, decimals=0):
-    """x rounded to `decimals` decimals (0: to integers, still in x's dtype), halves to even; no gradient."""
+    """x rounded to `decimals` decimals (0: to integers, still in x's dtype), halves to even; derivative 0."""
     if x.dtype.kind != "f":
         return x.copy()
     return k.xp.rint(x) if decimals == 0 else k.xp.rint(x * 10.0**decimals) / 10.0**decimals
 
 
-@op
-def _cast(k, x, *, dtype, source):
-    """x in the float type `dtype`."""
-    return x.astype(dtype)
-
-
-_cast.vjp("x")(lambda g, dtype, source: _cast(g, dtype=source, source=dtype))
+for _step in (floor, ceil, trunc, round):
+    _step.vjp("x")(lambda g: g * 0.0)
 
 
 @op
@@ -172,4 +167,4 @@ def cast(input: Tensor, dtype: Any) -> Tensor:
         return input
     if dtype.kind != "f":
         return _cast_discrete(input, dtype=dtype)
-    return _cast(input, dtype=dtype, source=source)
+    return convert(input, dtype=dtype, source=source)

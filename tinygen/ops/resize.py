@@ -76,6 +76,10 @@ def interpolation_taps(
     `line`: the dtype of an input with no other axis, by which torch rounds otherwise.
     """
     p = np.arange(outputs)
+    if outputs == size and mode in ("nearest", "linear"):  # as in torch, whatever the scale
+        return unchanged(size)
+    if outputs == 2 * size and mode == "nearest":
+        return Taps(p[:, None] // 2, np.ones((outputs, 1)), size)
     if mode.startswith("nearest"):
         index = np.minimum(_nearest(p, size / outputs if scale is None else scale, mode, line), size - 1)
         return Taps(index[:, None], np.ones((outputs, 1)), size)

@@ -3,8 +3,9 @@
     scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
     ...; optimizer.step(); scheduler.step()
 
-As in torch, a scheduler's step() comes after the optimizer's. Unlike there, each rate is computed from the group's
-initial one and the count alone. So a schedule resumed at any point is exactly the same.
+As in torch, a scheduler's step() comes after the optimizer's. A schedule computes each rate from the group's initial
+one and the count alone. So a schedule resumed at any point is exactly the same. Where a second schedule or a user has
+changed a rate, a step multiplies it by rate(t) / rate(t - 1): schedules compose.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ __all__ = [
 class LRScheduler:
     """Base class: `rate(base, epoch, group)` is the learning rate of a group after `epoch` calls of `step`."""
 
+    composes = True  # with what else changes the rates; otherwise this schedule overwrites them
+    floor = 0.0  # what rates are measured from where schedules compose
+
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self.optimizer = optimizer
         self.base_lrs = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
@@ -37,28 +41,40 @@ class LRScheduler:
     def step(self) -> None:
         """Counts one epoch (or whatever the unit is) and sets the groups' learning rates."""
         self.last_epoch += 1
-        self._apply()
-
-    def _apply(self) -> None:
         for i, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs, strict=False)):
-            group["lr"] = self.rate(base, self.last_epoch, i)
+            before = self.rate(base, self.last_epoch - 1, i) if self.last_epoch else base
+            group["lr"] = self._moved(group["lr"], before, self.rate(base, self.last_epoch, i))
+
+    def _moved(self, lr: float, before: float, now: float) -> float:
+        """A group's rate lr after the schedule's own has gone from `before` to `now`."""
+        if lr == before or not self.composes:
+            return now
+        if now == before:
+            return lr
+        if before == self.floor:  # no ratio there
+            return lr + (now - before)
+        return self.floor + (lr - self.floor) * (now - self.floor) / (before - self.floor)
 
     def get_last_lr(self) -> list[float]:
         """The learning rates of the groups now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, as plain numbers."""
-        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
+        """The position and the learning rates, as plain numbers."""
+        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs), "last_lr": self.get_last_lr()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resumes at a saved position and sets its learning rates."""
         self.last_epoch, self.base_lrs = state_dict["last_epoch"], list(state_dict["base_lrs"])
-        self._apply()
+        rates = [self.rate(base, self.last_epoch, i) for i, base in enumerate(self.base_lrs)]
+        for group, rate in zip(self.optimizer.param_groups, state_dict.get("last_lr", rates), strict=False):
+            group["lr"] = rate
 
 
 class LambdaLR(LRScheduler):
-    """base * lr_lambda(epoch); one function, or one per group."""
+    """base * lr_lambda(epoch); one function, or one per group. As in torch it overwrites other changes of the rate."""
+
+    composes = False
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1) -> None:
         count = len(optimizer.param_groups)
@@ -130,6 +146,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         self.T_max, self.eta_min = T_max, eta_min
+        self.floor = eta_min
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base: float, epoch: int, group: int) -> float:
@@ -148,6 +165,8 @@ class SequentialLR(LRScheduler):
                 f"got {len(milestones)}"
             )
         self.schedulers, self.milestones = list(schedulers), list(milestones)
+        for group in optimizer.param_groups:  # each of the schedules has set its own first rate
+            group["lr"] = group["initial_lr"]
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base: float, epoch: int, group: int) -> float:

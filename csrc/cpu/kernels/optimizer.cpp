@@ -74,7 +74,7 @@ TINYGEN_KERNEL(adam_step, (const Pieces<T>& all, T* m, T* v, double lr, double s
     w *= shrink;
     if (decay != 0) d += decay * w;
     mean += fresh1 * (d - mean);
-    Vector<T> square = beta2 * get(v) + fresh2 * (d * d);
+    Vector<T> square = beta2 * get(v) + fresh2 * d * d;
     put(m, mean);
     put(v, square);
     return w - rate * mean / (sqrt(square) * root + eps);
@@ -86,7 +86,7 @@ TINYGEN_KERNEL(rmsprop_step, (const Pieces<T>& all, T* v, T* buffer, T* mean, do
   const T rate = (T)lr, momentum = (T)how.momentum;
   each_vector<T>(all, [&](Vector<T> w, Vector<T> d, auto get, auto put) -> Vector<T> {
     if (decay != 0) d += decay * w;
-    Vector<T> square = alpha * get(v) + fresh * (d * d), variance = square;
+    Vector<T> square = alpha * get(v) + fresh * d * d, variance = square;
     put(v, square);
     if (mean) {
       Vector<T> m = get(mean);

@@ -60,7 +60,7 @@ def adam_step(
             d = d + weight_decay * w
         mean += (1 - beta1) * (d - mean)
         square *= beta2
-        square += (1 - beta2) * (d * d)
+        square += (1 - beta2) * d * d
         w -= (rate / (1 - beta1**t)) * mean / (np.sqrt(square) / math.sqrt(1 - beta2**t) + eps)
 
 
@@ -80,7 +80,7 @@ def rmsprop_step(
         if weight_decay:
             d = d + weight_decay * w
         square *= alpha
-        square += (1 - alpha) * (d * d)
+        square += (1 - alpha) * d * d
         variance = square
         if centre is not None:
             centre += (1 - alpha) * (d - centre)
