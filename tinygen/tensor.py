@@ -33,8 +33,7 @@ for _module, _names in {
     pointwise: "square reciprocal exp log log1p expm1 sqrt rsqrt abs sign sin cos erf floor ceil "
     "round trunc cast",
     choosing: "maximum minimum clamp",
-    comparison: "eq ne lt le gt ge logical_not logical_and logical_or logical_xor isnan isinf "
-    "isfinite",
+    comparison: " ".join(comparison.__all__),
     activation: "tanh sigmoid relu",
     reduce: "sum mean var std max min amax amin logsumexp softmax log_softmax cumsum cumprod prod "
     "norm argmax argmin any all",
@@ -70,9 +69,11 @@ def _operator(function: Callable, reflected: bool = False) -> Callable:
     return apply
 
 
-for _name in ("add", "sub", "mul", "div", "pow", "matmul", "remainder", "floor_divide"):
+_operators = "add sub mul pow matmul truediv mod floordiv and or xor lshift rshift"
+_named = "div remainder floor_divide bitwise_and bitwise_or bitwise_xor bitwise_left_shift "
+_named = "add sub mul pow matmul " + _named + "bitwise_right_shift"
+for _name, _dunder in zip(_named.split(), _operators.split(), strict=True):
     _function = getattr(Tensor, _name)
-    _dunder = {"div": "truediv", "remainder": "mod", "floor_divide": "floordiv"}.get(_name, _name)
     setattr(Tensor, f"__{_dunder}__", _operator(_function))
     setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
     _changing = _function if _name == "matmul" else in_place(f"{_name}_", _function)
@@ -91,8 +92,7 @@ for _name in (
 class Methods(Tensor):
     """Everything else, attached to Tensor below."""
 
-    __neg__, __abs__, __invert__ = arithmetic.neg, pointwise.abs, comparison.logical_not
-    __and__, __or__ = _operator(comparison.logical_and), _operator(comparison.logical_or)
+    __neg__, __abs__, __invert__ = arithmetic.neg, pointwise.abs, comparison.bitwise_not
     __getitem__ = indexing.getitem
     backward = tape.backward
     normal_ = setting("normal_", random.normal_like)

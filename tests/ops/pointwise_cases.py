@@ -114,9 +114,9 @@ def test_third_derivative(request, third):
 
 
 def test_without_gradient(request, constant):
-    inputs = [x.detach().requires_grad_() for x in request.module.CONSTANT[constant]]
+    inputs = [x.detach().requires_grad_(x.dtype.kind == "f") for x in request.module.CONSTANT[constant]]
     out = getattr(tg, constant)(*inputs)
-    assert not out.requires_grad and out.shape == (3, 4)
+    assert not out.requires_grad and out.shape == inputs[0].shape
 
 
 def torchs(name):

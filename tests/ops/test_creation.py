@@ -179,3 +179,26 @@ def test_errors_name_the_function_and_what_was_wrong(name):
     with pytest.raises(kind, match=words) as caught:
         call()
     assert str(caught.value).startswith(name.strip())
+
+
+@pytest.mark.parametrize("make", [
+    lambda v, d: tg.tensor([0, v], dtype=d), lambda v, d: tg.as_tensor([0, v], dtype=d),
+    lambda v, d: tg.tensor(np.array([0, v]), dtype=d), lambda v, d: tg.full((2,), v, dtype=d),
+    lambda v, d: tg.full_like(tg.zeros(2, dtype=d), v), lambda v, d: tg.linspace(0, v, 3, dtype=d),
+])  # fmt: skip
+def test_an_integer_dtype_refuses_what_it_cannot_hold(make):
+    """Naming value and dtype; nothing wraps around."""
+    for value, dtype in ((300, "uint8"), (-1, "uint8"), (2**40, "int32"), (1e20, "int64")):
+        with pytest.raises(OverflowError, match=f"does not fit {dtype}"):
+            make(value, dtype)
+    for value in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match=f"{value} is no int64"):
+            make(value, "int64")
+    assert make(255, "uint8")[-1].item() == 255 and make(2.75, "int64")[-1].item() == 2
+    with pytest.raises(OverflowError, match="arange: 400 does not fit uint8"):
+        tg.arange(0, 500, 100, dtype="uint8")
+
+
+def test_python_numbers_reach_a_given_dtype_without_a_detour():
+    assert tg.tensor([0.1], dtype="float64").item() == tg.as_tensor(0.1, dtype="float64").item() == 0.1
+    assert tg.tensor([16777217.0], dtype="int64").item() == 16777217

@@ -234,3 +234,30 @@ def test_a_relu_in_place_stays_in_front_of_the_pooling_when_others_hold_its_inpu
     h = x * 1
     nn.Sequential(nn.ReLU(inplace=True), nn.MaxPool2d(2))(h)
     assert (values(h) >= 0).all()
+
+
+@pytest.mark.parametrize("method", ["add_", "mul_", "div_", "sqrt_", "sigmoid_", "__iand__", "__ior__", "__ilshift__"])
+def test_a_dtype_takes_what_torch_s_takes(method):
+    """Each combination of dtypes: the value, or a refusal; integers refuse floats, booleans refuse integers."""
+    for mine in ("bool", "uint8", "int64", "float32"):
+        for operand in (True, 3, 0.5, "bool", "uint8", "int64", "float32"):
+            results = []
+            for L in (tg, torch):
+                x = L.tensor([1, 0, 1]).to(getattr(L, mine))
+                y = L.tensor([1, 1, 2]).to(getattr(L, operand)) if isinstance(operand, str) else operand
+                try:
+                    getattr(x, method)(*(() if method in ("sqrt_", "sigmoid_") else (y,)))
+                    results.append((str(x.dtype).split(".")[-1], x.tolist()))
+                except (TypeError, RuntimeError):
+                    results.append("refused")
+            assert results[0] == results[1], (mine, operand)
+
+
+def test_numbers_that_a_dtype_cannot_hold_are_refused():
+    x, mask = tg.zeros(2, dtype="uint8"), tg.tensor([True, False])
+    for value, kind in ((300, OverflowError), (-1, OverflowError), (float("nan"), ValueError)):
+        for write in (x.fill_, lambda v: x.masked_fill_(mask, v), lambda v: x.__setitem__(0, v)):
+            with pytest.raises(kind, match=f"{value}.*uint8"):
+                write(value)
+    x[0] = 2.7
+    assert x.fill_(1.5).tolist() == [1, 1]  # the fraction goes, as in torch

@@ -146,3 +146,15 @@ def test_take_and_untake_are_adjoint():
         lambda x: MODULE._take(x, dim=1, index=index), lambda y: MODULE._untake(y, dim=1, index=index, length=7),
         (2, 7, 4), (2, 3, 5, 4),
     )  # fmt: skip
+
+
+def test_an_index_of_uint8_is_refused_since_torch_takes_it_for_a_mask():
+    x = tg.zeros(2, 2)
+    for index in (tg.tensor([0, 1], dtype="uint8"), np.array([0, 1], np.uint8), tg.tensor(1, dtype="uint8")):
+        with pytest.raises(IndexError, match=r"uint8.*\.bool\(\) or \.long\(\)"):
+            x[index]
+        with pytest.raises(IndexError, match=r"uint8.*\.bool\(\) or \.long\(\)"):
+            x[index] = 1.0
+    assert x[np.uint8(1)].shape == (2,)
+    with pytest.raises(TypeError, match="masked_select: the mask should be boolean, got uint8"):
+        x.masked_select(tg.tensor([0, 1], dtype="uint8"))

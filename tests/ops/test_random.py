@@ -303,3 +303,9 @@ def test_errors_name_the_op_and_what_was_wrong(name):
     with pytest.raises(kind, match=words) as caught:
         call()
     assert str(caught.value).startswith(name.strip())
+
+
+def test_integers_beyond_their_dtype_are_refused():
+    with pytest.raises(OverflowError, match="randint: 299 does not fit uint8"):
+        tg.randint(0, 300, (3,), dtype="uint8")
+    assert tg.randint(0, 256, (3,), dtype="uint8").dtype == np.uint8

@@ -116,7 +116,7 @@ def gaussian_nll_loss(
     _broadcasts(name, target, "target", input)
     _broadcasts(name, var, "var", input)
     if isinstance(var.array, np.ndarray) and (var.array < 0).any():  # elsewhere the check would wait for the device
-        raise ValueError(f"{name}: var {tuple(var.shape)} has negative entries; make it positive, as by exp")
+        raise ValueError(f"{name}: var {tuple(var.shape)} is negative somewhere; take its exp()")
     v = _at_least(var, eps)
     losses = (v.log() + (input - target).square() / v) * 0.5
     return _reduced(name, losses + 0.5 * float(np.log(2 * np.pi)) if full else losses, reduction)

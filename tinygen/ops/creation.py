@@ -41,8 +41,8 @@ def _made(name: str, array: Any, device: Device, requires_grad: bool) -> Tensor:
     return leaf(result)
 
 
-def _array_of(name: str, data: Any) -> Any:
-    """data as an array, Python floats in single precision and Python integers in int64; arrays as they are."""
+def _array_of(name: str, data: Any, dtype: Any) -> Any:
+    """data as an array: arrays as they are, and, unless a dtype is given, Python floats in float32, integers in int64."""
     if isinstance(data, Tensor):
         return data.array
     if (hasattr(data, "dtype") and hasattr(data, "__array__")) or hasattr(data, "__cuda_array_interface__"):
@@ -56,7 +56,7 @@ def _array_of(name: str, data: Any) -> Any:
         raise ValueError(f"{name}: the nested lists do not form a rectangular array ({error})") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: cannot make numbers of {type(first).__name__} data")
-    if not hasattr(first, "dtype"):
+    if not hasattr(first, "dtype") and dtype is None:
         array = array.astype({"f": np.float32, "i": np.int64}.get(array.dtype.kind, array.dtype), copy=False)
     return array
 
@@ -103,7 +103,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     numbers, ValueError for ragged lists and for NaN among integers, OverflowError for numbers beyond an integer dtype.
     """
     where = get_device(device) if device is not None else data.device if isinstance(data, Tensor) else get_device("cpu")
-    return _made("tensor", _place("tensor", _array_of("tensor", data), dtype, where, True), where, requires_grad)
+    return _made("tensor", _place("tensor", _array_of("tensor", data, dtype), dtype, where, True), where, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -111,7 +111,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(dtype=dtype, device=device)
     where = get_device(device or "cpu")
-    return _made("as_tensor", _place("as_tensor", _array_of("as_tensor", data), dtype, where, False), where, False)
+    return _made("as_tensor", _place("as_tensor", _array_of("as_tensor", data, dtype), dtype, where, False), where, False)
 
 
 def asarray(
@@ -250,6 +250,8 @@ def arange(
     if dtype is None:
         dtype = np.int64 if whole else np.float32
     count = -((start - end) // step) if whole else math.ceil((end - start) / step)
+    if count:
+        fitting("arange", start, np.dtype(dtype)), fitting("arange", start + (count - 1) * step, np.dtype(dtype))
     values = start + where.kernels.xp.arange(count, dtype=np.int64 if whole else np.float64) * step
     return _made("arange", values.astype(dtype, copy=False), where, requires_grad)
 
@@ -261,9 +263,12 @@ def linspace(
     if steps < 0:
         raise ValueError(f"linspace: steps={steps} should not be negative")
     start, end = (v.item() if hasattr(v, "item") else v for v in (start, end))
+    dtype = np.dtype(dtype or np.float32)
+    if steps:
+        fitting("linspace", start, dtype), fitting("linspace", end, dtype)
     where = get_device(device or "cpu")
     values = where.kernels.xp.linspace(start, end, steps, dtype=np.float64)
-    return _made("linspace", values.astype(dtype or np.float32), where, requires_grad)
+    return _made("linspace", values.astype(dtype), where, requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:

@@ -21,6 +21,8 @@ from ..tape import Leaf, Tensor
 from . import indexing
 from .creation import fitting
 
+_RANK = {"b": 0, "u": 1, "i": 1, "f": 2}  # a result is written into a dtype of its kind, or of a wider one
+
 __all__ = ["changed", "in_place", "put", "setting"]
 
 
@@ -31,7 +33,7 @@ def in_place(name: str, function: Callable) -> Callable:
         if _is_recorded(name, self, (*args, *options.values())):
             return _rebind(name, self, function(_as_now(self), *args, **options))
         result = function(self.detach(), *args, **options)
-        if "f" in (result.dtype.kind, self.dtype.kind) and result.dtype.kind != self.dtype.kind:
+        if _RANK[result.dtype.kind] > _RANK[self.dtype.kind] or "f" in self.dtype.kind != result.dtype.kind:
             raise TypeError(f"{name}: a result of {result.dtype} cannot be written into {self.dtype}; convert it first")
         return _write(name, self, result, (...,))
 

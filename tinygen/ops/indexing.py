@@ -112,6 +112,10 @@ def _as_index(x: Tensor, item: Any) -> Any:
         raise IndexError(
             f"getitem: an index should hold integers or booleans, got {array.dtype}; convert it with .long()"
         )
+    if array.dtype == np.uint8 and not isinstance(item, np.generic):
+        raise IndexError(
+            f"getitem: an index of uint8 {array.shape} may mean a mask or positions; convert it with .bool() or .long()"
+        )
     if array.ndim == 0 and array.dtype.kind != "b":
         return int(array)
     return xp.asarray(array)

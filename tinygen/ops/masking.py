@@ -27,9 +27,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     Raises ValueError for shapes that do not broadcast and for a value that the dtype cannot hold, TypeError for a mask
     that is not boolean.
     """
-    array = input.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
-    if array.dtype != bool:
-        raise TypeError(f"masked_fill: the mask should be boolean, got {array.dtype}; convert it with .bool()")
+    array = _mask("masked_fill", mask, input)
     try:
         np.broadcast_shapes(array.shape, input.array.shape)
     except ValueError:
@@ -42,6 +40,13 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     return _where(cast(value, input.dtype), input, condition=array)
 
 
+def _mask(name: str, mask: Any, x: Tensor) -> Any:
+    array = x.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
+    if array.dtype != bool:
+        raise TypeError(f"{name}: the mask should be boolean, got {array.dtype}; convert it with .bool()")
+    return array
+
+
 def _check_mask(name: str, mask: Any, x: Tensor) -> None:
     lead = x.ndim - mask.ndim
     if lead < 0 or any(n not in (1, m) for n, m in zip(mask.shape, x.shape[lead:])):
@@ -50,7 +55,7 @@ def _check_mask(name: str, mask: Any, x: Tensor) -> None:
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements of input where the mask (broadcast to input's shape) is true, in row-major order, 1-D."""
-    array = input.device.kernels.xp.asarray(mask.array if isinstance(mask, Tensor) else mask)
+    array = _mask("masked_select", mask, input)
     _check_mask("masked_select", array, input)
     whole = input.device.kernels.xp.broadcast_to(array, tuple(input.shape))
     return getitem(input, Tensor(whole, None, input.device))

@@ -26,6 +26,7 @@ import numpy as np
 from ..backends import Device
 from ..backends import device as get_device
 from ..tape import Tensor, leaf, op
+from .creation import fitting
 from .in_place import changed
 from .view import sizes_of
 
@@ -288,6 +289,8 @@ def randint(
         raise ValueError(f"randint: no integer lies in [{low}, {high})")
     if not (low >= -(2**63) and high <= 2**63):
         raise ValueError(f"randint: [{low}, {high}) leaves the range of int64")
+    if dtype is not None:
+        fitting("randint", low, np.dtype(dtype)), fitting("randint", high - 1, np.dtype(dtype))
     where = get_device(device or "cpu")
     first, second = _bits64(math.prod(shape), generator, where)
     span_high, span_low = (np.uint64(v) for v in divmod(high - low, 2**32))
