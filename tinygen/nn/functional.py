@@ -151,10 +151,10 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x where x > threshold, else value."""
+    """x where x > threshold, else value; NaN where x is NaN."""
     if inplace:
         return changed(globals()["threshold"], input, threshold, value)
-    return choosing.where(input > threshold, input, float(value))
+    return choosing.where(input <= threshold, float(value), input)  # NaN stays
 
 
 def _dim(name: str, dim: int | None) -> int:

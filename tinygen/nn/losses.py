@@ -105,8 +105,8 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """(log v + (input - target)^2 / v) / 2 with v = max(var, eps); `full` adds log(2 pi) / 2; reduced.
 
-    target broadcasts to input's shape. var has that shape too, or 1 in one axis of it, or lacks the last axis; it may be
-    a number. Where it is below eps it still receives the gradient by v, as in torch. ValueError for a negative var.
+    target broadcasts to input's shape. So does var, which may also lack the last axis, or be a number.
+    Where it is below eps it still receives the gradient by v, as in torch. ValueError for a negative var.
     """
     name = "gaussian_nll_loss"
     if not isinstance(var, Tensor):
@@ -222,14 +222,13 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     """target (log target - input), where input are log-probabilities (and target too, with log_target); reduced.
 
     "batchmean" divides the sum by the length of the first axis and is the Kullback-Leibler divergence; "mean" is not. A
-    target of 0 contributes 0.
+    target of 0 contributes 0, a negative one NaN.
     """
     _same_shape("kl_div", input, target)
     if log_target:
         losses = target.exp() * (target - input)
     else:
-        positive = target > 0
-        losses = target * (choosing.where(positive, target, 1.0).log() - input)
+        losses = target * (choosing.where(target == 0, 1.0, target).log() - input)
     if reduction == "batchmean":
         return losses.sum() / input.shape[0]
     return _reduced("kl_div", losses, reduction)

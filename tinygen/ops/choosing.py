@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..tape import Tensor, op
-from .comparison import eq, ge, gt, le, logical_and, lt
+from .comparison import eq, ge, gt, isnan, le, logical_and, logical_or, lt
 from .pointwise import cast
 
 __all__ = ["maximum", "minimum", "clamp", "where"]
@@ -90,8 +90,12 @@ def _inside(x: Tensor, min: float | None, max: float | None) -> Tensor:
 _clamp.vjp("x")(lambda g, x, min, max: where(_inside(x, min, max), g, 0.0))
 
 
+def _replaces(beyond: Tensor, bound: Any) -> Tensor:
+    return logical_or(beyond, isnan(bound)) if isinstance(bound, Tensor) else beyond
+
+
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """input moved into [min, max], either of which may be None; max wins if they cross.
+    """input moved into [min, max], either of which may be None; max wins if they cross. NaN in any gives NaN.
 
     The derivative is 1 inside and on the bounds, 0 outside. A bound may be a tensor, which broadcasts and gets the
     gradient of what it replaced. Raises ValueError if both bounds are None.
@@ -101,8 +105,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if isinstance(min, Tensor) or isinstance(max, Tensor):
         out = input
         if min is not None:
-            out = where(lt(out, min), min, out)
-        return out if max is None else where(gt(out, max), max, out)
+            out = where(_replaces(lt(out, min), min), min, out)
+        return out if max is None else where(_replaces(gt(out, max), max), max, out)
     min, max = (v.item() if isinstance(v, np.generic) else v for v in (min, max))  # a Python number has no dtype
     if input.array.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
         input = cast(input, "float32")

@@ -42,7 +42,7 @@ def _made(name: str, array: Any, device: Device, requires_grad: bool) -> Tensor:
 
 
 def _array_of(name: str, data: Any, dtype: Any) -> Any:
-    """data as an array: arrays as they are, and, unless a dtype is given, Python floats in float32, integers in int64."""
+    """data as an array: arrays as they are; without a dtype Python floats in float32, integers in int64."""
     if isinstance(data, Tensor):
         return data.array
     if (hasattr(data, "dtype") and hasattr(data, "__array__")) or hasattr(data, "__cuda_array_interface__"):
@@ -100,7 +100,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     """A new tensor with a copy of `data`: a number, nested lists, an array or a tensor (whose history is left behind).
 
     Python floats become float32, integers int64; arrays and tensors keep their dtype. TypeError for data that are no
-    numbers, ValueError for ragged lists and for NaN among integers, OverflowError for numbers beyond an integer dtype.
+    numbers, ValueError for ragged lists and for NaN in an integer dtype, OverflowError for what is beyond it.
     """
     where = get_device(device) if device is not None else data.device if isinstance(data, Tensor) else get_device("cpu")
     return _made("tensor", _place("tensor", _array_of("tensor", data, dtype), dtype, where, True), where, requires_grad)
@@ -111,7 +111,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(dtype=dtype, device=device)
     where = get_device(device or "cpu")
-    return _made("as_tensor", _place("as_tensor", _array_of("as_tensor", data, dtype), dtype, where, False), where, False)
+    array = _place("as_tensor", _array_of("as_tensor", data, dtype), dtype, where, False)
+    return _made("as_tensor", array, where, False)
 
 
 def asarray(

@@ -5,8 +5,8 @@ a reduction is the same picture everywhere: put the reduced axes back with lengt
 
     sum.vjp:  dx[i, j] = g[i]                  mean.vjp:  dx[i, j] = g[i] / n
 
-Extremes at ties as in torch: `amax(x)` and `max(x)` share the gradient evenly among the maxima; `max(x, dim)` returns
-(values, indices) and gives all of it to the first maximum. `norm` has derivative 0 where the norm is 0.
+Extremes at ties as in torch: `amax(x)` and `max(x)` share the gradient evenly among the maxima (or NaNs);
+`max(x, dim)` returns (values, indices) and gives all of it to the first. `norm` has derivative 0 where it is 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..tape import Tensor, expand, identity, op
 from .choosing import maximum, minimum, where
-from .comparison import eq
+from .comparison import eq, isnan, logical_and, logical_or
 from .joining import cat, narrow
 from .pointwise import _real, cast, exp, sign
 from .view import dim_of
@@ -300,7 +300,8 @@ def _amin(k, x, *, axes, keepdim):
 
 
 def _extreme_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple, keepdim: bool) -> Tensor:
-    winners = cast(eq(x, _restore(out, x.shape, axes, keepdim)), g.dtype)
+    top = _restore(out, x.shape, axes, keepdim)
+    winners = cast(logical_or(eq(x, top), logical_and(isnan(x), isnan(top))), g.dtype)
     return winners * _restore(g, x.shape, axes, keepdim) / _sum(winners, axes=axes, keepdim=True)
 
 
