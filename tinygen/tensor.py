@@ -73,7 +73,7 @@ _operators = "add sub mul pow matmul truediv mod floordiv and or xor lshift rshi
 _named = "div remainder floor_divide bitwise_and bitwise_or bitwise_xor bitwise_left_shift "
 _named = "add sub mul pow matmul " + _named + "bitwise_right_shift"
 for _name, _dunder in zip(_named.split(), _operators.split(), strict=True):
-    _function = getattr(Tensor, _name)
+    _function = getattr(arithmetic, f"_{_name}", getattr(Tensor, _name))  # without alpha
     setattr(Tensor, f"__{_dunder}__", _operator(_function))
     setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
     _changing = _function if _name == "matmul" else in_place(f"{_name}_", _function)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,6 +73,18 @@ def test_binary_as_torch_at_the_edges(name):
 @pytest.mark.parametrize("name", ["fmod", "remainder", "floor_divide"])
 def test_remainders_as_torch(name):
     pairs_as_torch(name)
+
+
+@pytest.mark.parametrize("name", ["add", "sub"])
+def test_alpha_as_torch(name):
+    for alpha in (1, 2, -0.5):
+        f, g = (partial(function, alpha=alpha) for function in (getattr(tg, name), torchs(name)))
+        beside(f, g, *PAIRS[:, 18:27])
+    x = tg.ones(2)
+    assert getattr(x, f"{name}_")(x.clone(), alpha=3) is x and x.tolist() == ([4, 4] if name == "add" else [-2, -2])
+    assert getattr(tg, name)(t([5, 6], np.int64), 1, alpha=2).tolist() == ([7, 8] if name == "add" else [3, 4])
+    with pytest.raises(TypeError, match=f"{name}: alpha=0.5 is no integer"):
+        getattr(tg, name)(t([5], np.int64), 1, alpha=0.5)
 
 
 @pytest.mark.parametrize("name", ["fmod", "remainder"])

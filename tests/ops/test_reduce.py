@@ -413,3 +413,16 @@ def test_errors():
         x.norm("nuc")
     with pytest.raises(TypeError):
         x.sum(1.5)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "cumsum", "cumprod"])
+def test_dtype_casts_first_as_in_torch(name):
+    torch = pytest.importorskip("torch")
+    for source in ("int32", "float32", "uint8"):
+        for wanted in ("float64", "float32", "int64")[: 2 if name == "mean" else 3]:
+            results = []
+            for L in (tg, torch):
+                x = L.tensor([[1, 2, 3], [4, 5, 6]], dtype=getattr(L, source))
+                y = getattr(L, name)(x, 1, dtype=getattr(L, wanted))
+                results.append((str(y.dtype).split(".")[-1], y.tolist()))
+            assert results[0] == results[1]

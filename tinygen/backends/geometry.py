@@ -16,6 +16,7 @@ pooling and reflecting pads are all such maps, and the adjoint of each is anothe
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -116,7 +117,7 @@ class Geometry:
             extra = per_axis(name, "output_padding", output_padding, axes, 0)
             wanted = tuple(n + e for n, e in zip(smallest, extra, strict=True))
         else:
-            wanted = (output_size,) * axes if isinstance(output_size, int) else tuple(output_size)[-axes:]
+            wanted = integers(output_size, axes)[-axes:]
         possible = [max(n, 1) <= o <= n + e for n, o, e in zip(smallest, wanted, slack, strict=True)]
         if len(possible) != axes or not all(possible):
             legal = " x ".join(f"{max(n, 1)}..{n + e}" for n, e in zip(smallest, slack, strict=True))
@@ -143,9 +144,20 @@ def by(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
+def integers(value: Any, count: int) -> Shape:
+    """Python integers: `count` times the one given, or those of a sequence; NumPy's are taken; TypeError for others."""
+    try:
+        return (operator.index(value),) * count
+    except (TypeError, ValueError):
+        return tuple([operator.index(v) for v in value])
+
+
 def per_axis(name: str, what: str, value: Any, axes: int, smallest: int = 1) -> Shape:
     """`value` once per axis, from one integer or one per axis; raises ValueError."""
-    values = (value,) * axes if isinstance(value, int) else tuple(value)
+    try:
+        values = integers(value, axes)
+    except TypeError:
+        values = ()
     if len(values) != axes or any(v < smallest for v in values):
         each = "one integer" if axes == 1 else f"one integer, or {axes},"
         raise ValueError(f"{name}: {what}={value} should be {each} of at least {smallest}")
@@ -162,10 +174,13 @@ def padding_pairs(name: str, padding: Any, kernel: Shape, dilation: Shape) -> li
         return [(total // 2, total - total // 2) for total in totals]
     if isinstance(padding, str):
         raise ValueError(f"{name}: padding={padding!r} is not known; use an integer, a tuple, 'same' or 'valid'")
-    values = (padding,) * axes if isinstance(padding, int) else tuple(padding)
+    values = (padding,) * axes if hasattr(padding, "__index__") and not np.ndim(padding) else tuple(padding)
     if len(values) != axes:
         raise ValueError(f"{name}: padding={padding} should be one integer, {axes} integers or {axes} pairs")
-    return [(v, v) if isinstance(v, int) else (int(v[0]), int(v[1])) for v in values]
+    pairs = [integers(v, 2) for v in values]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{name}: padding={padding} should hold integers, or pairs (before, after)")
+    return [(before, after) for before, after in pairs]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..backends.geometry import padding_pairs
+from ..backends.geometry import integers, padding_pairs
 from ..ops.conv import conv, conv_transpose
 from ..tape import Tensor
 from . import functional as F
@@ -58,7 +58,7 @@ class _Conv(Module):
         self.reset_parameters()
 
     def _each(self, value: Any) -> tuple:
-        values = (value,) * self._axes if isinstance(value, int) else tuple(value)
+        values = integers(value, self._axes)
         if len(values) != self._axes:
             raise ValueError(f"{type(self).__name__}: {value} should be one integer or {self._axes}")
         return values

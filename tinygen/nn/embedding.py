@@ -5,6 +5,7 @@ nn.Embedding(10, 16)(labels)        # (N,) to (N, 16)
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from ..recording import no_grad
@@ -28,9 +29,12 @@ class Embedding(Module):
     ) -> None:
         refuse("Embedding", misplaced, "padding_idx")
         super().__init__()
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        num_embeddings, embedding_dim = operator.index(num_embeddings), operator.index(embedding_dim)
+        if padding_idx is not None:
+            padding_idx = operator.index(padding_idx)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx={padding_idx} is outside the {num_embeddings} rows")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
         self.weight = empty(num_embeddings, embedding_dim)
         self.reset_parameters()

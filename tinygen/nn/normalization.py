@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.geometry import integers
 from ..ops.random import randn
 from ..recording import no_grad
 from ..tape import Tensor
@@ -167,7 +168,7 @@ class LayerNorm(Module):
     ) -> None:
         refuse("LayerNorm", misplaced, "eps, elementwise_affine, bias")
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape = integers(normalized_shape, 1)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         self.register_parameter("weight", empty(*self.normalized_shape) if elementwise_affine else None)
         self.register_parameter("bias", empty(*self.normalized_shape) if elementwise_affine and bias else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backends.geometry import integers
 from ..tape import Tensor
 from . import functional as F
 from .module import Module
@@ -25,7 +26,7 @@ class _Pad(Module):
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
-        self.padding = (padding,) * self._sides if isinstance(padding, int) else tuple(padding)
+        self.padding = integers(padding, self._sides)
         if len(self.padding) != self._sides:
             raise ValueError(f"{type(self).__name__}: padding={padding} should be one integer or {self._sides}")
 

@@ -2,7 +2,7 @@
 
     d(x y) = y dx + x dy        d(x / y) = dx / y - x / y^2 dy        d(x ** y) = y x^(y-1) dx + log(x) x^y dy
 
-`add` is the tape's own and has its name here. `floor_divide` has no gradient.
+`floor_divide` has no gradient. `add` is an op of the tape's own; with `alpha` it has its name here.
 Absent: operators and in-place forms (`x + y`, `add_`); tensor.py makes them of these.
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..tape import Tensor, add, op
+from ..tape import Tensor, op
+from ..tape import add as _add
 from .choosing import where
 from .comparison import eq, ge, logical_and
 from .pointwise import cast, log
@@ -22,9 +23,26 @@ __all__ = [
 
 
 @op
-def sub(k, x, y):
+def _sub(k, x, y):
     """x - y, broadcast."""
     return x - y
+
+
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input + alpha * other, broadcast. TypeError for a fractional alpha among integers."""
+    return _add(input, other if alpha == 1 else _scaled("add", input, other, alpha))
+
+
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input - alpha * other, broadcast. TypeError for a fractional alpha among integers."""
+    return _sub(input, other if alpha == 1 else _scaled("sub", input, other, alpha))
+
+
+def _scaled(name: str, input: Any, other: Any, alpha: float) -> Any:
+    kinds = [t.dtype.kind if hasattr(t, "dtype") else type(t).__name__[0] for t in (input, other)]
+    if isinstance(alpha, float) and "f" not in kinds:
+        raise TypeError(f"{name}: alpha={alpha} is no integer, input and other are; convert them with .float()")
+    return other * alpha
 
 
 @op
@@ -99,8 +117,8 @@ def _pow_exponent(g: Tensor, out: Tensor, x: Any, y: Tensor) -> Tensor:
     return g * (out * log(where(constant, 1, cast(x, g.dtype))))
 
 
-sub.vjp("x")(lambda g: g)
-sub.vjp("y")(lambda g: -g)
+_sub.vjp("x")(lambda g: g)
+_sub.vjp("y")(lambda g: -g)
 mul.vjp("x")(lambda g, y: g * y)
 mul.vjp("y")(lambda g, x: g * x)
 div.vjp("x")(lambda g, y, rounding_mode: g / y if rounding_mode is None else g * 0.0)

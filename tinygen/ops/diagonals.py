@@ -7,6 +7,8 @@ A triangle is its own adjoint; a diagonal is read by `_diagonal`, a view, and wr
 
 from __future__ import annotations
 
+import operator
+
 from ..tape import Tensor, op
 from .view import clone, dim_of
 
@@ -37,12 +39,12 @@ def _matrices(name: str, x: Tensor) -> Tensor:
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The lower triangle of the last two axes: input where column - row <= diagonal, else 0."""
-    return _tril(_matrices("tril", input), diagonal=diagonal)
+    return _tril(_matrices("tril", input), diagonal=operator.index(diagonal))
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The upper triangle of the last two axes: input where column - row >= diagonal, else 0."""
-    return _triu(_matrices("triu", input), diagonal=diagonal)
+    return _triu(_matrices("triu", input), diagonal=operator.index(diagonal))
 
 
 @op(view=True)
@@ -72,11 +74,12 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     dims = (dim_of("diagonal", dim1, _matrices("diagonal", input).ndim), dim_of("diagonal", dim2, input.ndim))
     if dims[0] == dims[1]:
         raise ValueError(f"diagonal: dim1={dim1} and dim2={dim2} are the same axis of {tuple(input.shape)}")
-    return _diagonal(input, offset=offset, dims=dims)
+    return _diagonal(input, offset=operator.index(offset), dims=dims)
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The matrix with a 1-D input on a diagonal, or the diagonal of a matrix input (a copy)."""
+    diagonal = operator.index(diagonal)
     if input.ndim == 1:
         n = input.shape[0] + abs(diagonal)
         return _from_diagonal(input, offset=diagonal, dims=(0, 1), shape=(n, n))

@@ -10,6 +10,7 @@ Pieces are views of their input; what is joined is a copy.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -69,10 +70,11 @@ def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int =
     """Views of input cut along `dim`: every `split_size` elements (the last may be shorter), or into given sizes."""
     dim = dim_of("split", dim, input.ndim)
     size = input.shape[dim]
-    if isinstance(split_size_or_sections, int):
-        if split_size_or_sections < 1:
-            raise ValueError(f"split: split_size={split_size_or_sections} should be at least 1")
-        ends = tuple(range(split_size_or_sections, size, split_size_or_sections)) + (size,)
+    if np.ndim(split_size_or_sections) == 0:
+        step = operator.index(split_size_or_sections)  # type: ignore[arg-type]
+        if step < 1:
+            raise ValueError(f"split: split_size={step} should be at least 1")
+        ends = (*range(step, size, step), size)
     else:
         sections = sizes_of("split", (split_size_or_sections,))
         ends = tuple(np.cumsum(sections).tolist())
@@ -91,7 +93,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if chunks < 1:
         raise ValueError(f"chunk: chunks={chunks} should be at least 1")
     dim = dim_of("chunk", dim, input.ndim)
-    return split(input, max(1, -(-input.shape[dim] // chunks)), dim)
+    return split(input, max(1, -(-input.shape[dim] // operator.index(chunks))), dim)
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:

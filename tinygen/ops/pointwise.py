@@ -14,6 +14,7 @@ has derivative 0. Arithmetic, comparisons, choices and activations have files of
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,8 @@ def round(k, x, *, decimals=0):
     """x rounded to `decimals` decimals (0: to integers, still in x's dtype), halves to even; derivative 0."""
     if x.dtype.kind != "f":
         return x.copy()
-    return k.xp.rint(x) if decimals == 0 else k.xp.rint(x * 10.0**decimals) / 10.0**decimals
+    scale = 10.0 ** operator.index(decimals)  # of a NumPy integer it would be a NumPy float, and widen x
+    return k.xp.rint(x) if decimals == 0 else k.xp.rint(x * scale) / scale
 
 
 for _step in (floor, ceil, trunc, round):

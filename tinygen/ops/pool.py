@@ -11,6 +11,7 @@ unless the last window would start beyond the input and its left padding. Paddin
 
 from __future__ import annotations
 
+import operator
 from functools import lru_cache
 from typing import Any
 
@@ -55,7 +56,7 @@ _max_pool.vjp("x")(lambda g, out, x_shape: _put_plane(g[0], index=out[1], size=x
 
 
 def _pair(name: str, what: str, value: Any, axes: int, smallest: int) -> tuple[int, ...]:
-    values = tuple(value) if isinstance(value, tuple | list) else (value,) * axes
+    values = tuple(value) if np.ndim(value) else (value,) * axes
     values = values * axes if len(values) == 1 else values
     if len(values) != axes or any(int(v) != v or v < smallest for v in values):
         raise ValueError(f"{name}: {what}={value} should be one integer, or {axes}, of at least {smallest}")
@@ -84,7 +85,7 @@ def _windows(
 ) -> list[tuple]:
     """(size, kernel, stride, padding, dilation, outputs) per axis."""
     kernels = _pair(name, "kernel_size", kernel, axes, 1)
-    strides = kernels if stride is None or stride == () or stride == [] else _pair(name, "stride", stride, axes, 1)
+    strides = kernels if stride is None or np.shape(stride) == (0,) else _pair(name, "stride", stride, axes, 1)
     pads = _pair(name, "padding", padding, axes, 0)
     dilations = _pair(name, "dilation", dilation, axes, 1)
     windows = []
@@ -156,7 +157,8 @@ def max_pool1d(
 
 def _adaptive_sizes(name: str, x: Tensor, output_size: Any, axes: int) -> list[tuple[int, int]]:
     """(input, output) per axis; None keeps a size."""
-    given = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,) * axes
+    given = tuple(output_size) if np.ndim(output_size) else (output_size,) * axes
+    given = tuple([m if m is None else operator.index(m) for m in given])
     if len(given) != axes or any(m is not None and m < 1 for m in given):
         raise ValueError(
             f"{name}: output_size={output_size} should be one integer of at least 1, or {axes} (None keeps a size)"

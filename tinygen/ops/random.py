@@ -315,6 +315,7 @@ def randperm(
     n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False
 ) -> Tensor:
     """The integers 0 to n - 1 in random order, int64."""
+    n = operator.index(n)
     where = get_device(device or "cpu")
     high, low = _bits64(n, generator, where)
     order = where.kernels.xp.argsort((high << np.uint64(32)) | low, kind="stable")

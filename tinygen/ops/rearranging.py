@@ -14,7 +14,7 @@ import numpy as np
 from ..tape import Tensor, op
 from ..tape import expand as _expand
 from .indexing import _take
-from .view import _reshape, clone, dim_of, flatten, sizes_of, transpose
+from .view import _reshape, clone, dim_of, dims_of, flatten, sizes_of, transpose
 
 __all__ = ["flip", "rot90", "roll", "tile", "repeat", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle"]
 
@@ -64,7 +64,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         if len(steps) != 1:
             raise ValueError(f"roll: {len(steps)} shifts without dims; say one axis for each shift")
         return _reshape(_roll(flatten(input), shifts=steps, dims=(0,)), shape=tuple(input.shape))
-    axes = tuple([dim_of("roll", d, input.ndim) for d in ((dims,) if isinstance(dims, int) else dims)])
+    axes = tuple(dims_of("roll", dims, input.ndim))
     if len(axes) != len(steps):
         raise ValueError(f"roll: shifts={shifts} and dims={dims} should be equally many")
     return _roll(input, shifts=steps, dims=axes)

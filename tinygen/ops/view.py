@@ -17,6 +17,9 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ..backends.geometry import integers
 from ..tape import Tensor, op
 from ..tape import expand as _expand
 
@@ -32,7 +35,9 @@ def sizes_of(name: str, sizes: tuple) -> tuple[int, ...]:
         sizes = tuple(sizes[0])
     try:
         return tuple([operator.index(n) for n in sizes])
-    except TypeError:
+    except (TypeError, ValueError):
+        if len(sizes) == 1 and np.ndim(sizes[0]) == 1:  # an array of them
+            return sizes_of(name, (tuple(sizes[0]),))
         raise TypeError(f"{name}: expected integers, got {sizes}") from None
 
 
@@ -43,7 +48,12 @@ def dim_of(name: str, dim: int, ndim: int) -> int:
         raise IndexError(
             f"{name}: dimension {dim} is out of range for {ndim} dimensions (legal: {-reach} to {reach - 1})"
         )
-    return dim % reach
+    return operator.index(dim) % reach
+
+
+def dims_of(name: str, dims: Any, ndim: int) -> list[int]:
+    """One axis, or a sequence of axes, counted from the front."""
+    return [dim_of(name, d, ndim) for d in integers(dims, 1)]
 
 
 @op(view=True)
@@ -120,10 +130,7 @@ def permute(input: Tensor, dims: Any, *more: int) -> Tensor:
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """input with the axes `source` at the places `destination`, the others in their old order."""
-    sources = [dim_of("movedim", d, input.ndim) for d in ((source,) if isinstance(source, int) else source)]
-    places = [
-        dim_of("movedim", d, input.ndim) for d in ((destination,) if isinstance(destination, int) else destination)
-    ]
+    sources, places = dims_of("movedim", source, input.ndim), dims_of("movedim", destination, input.ndim)
     if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
         raise ValueError(
             f"movedim: source {source} and destination {destination} should each name as many axes, once each"
@@ -160,11 +167,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """input without its axes of size 1, or without those of them named in `dim`."""
     shape = tuple(input.shape)
-    named = (
-        range(len(shape))
-        if dim is None
-        else [dim_of("squeeze", d, len(shape)) for d in ((dim,) if isinstance(dim, int) else dim)]
-    )
+    named = range(len(shape)) if dim is None else dims_of("squeeze", dim, len(shape))
     kept = tuple([n for i, n in enumerate(shape) if n != 1 or i not in named])
     return input if kept == shape else _reshape(input, shape=kept)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...backends.geometry import by
+from ...backends.geometry import by, integers
 from ...tape import Tensor, op
 from .channel_norm import along_channels, check_channels
 
@@ -76,7 +76,7 @@ def layer_norm(
 
     weight and bias have that shape, or are None. Raises ValueError for shapes that do not fit. Ba et al. 2016.
     """
-    last = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    last = integers(normalized_shape, 1)
     shape = input.array.shape
     if not last or shape[-len(last) :] != last:
         raise ValueError(f"layer_norm: input {by(shape)} should end in normalized_shape {last}; pass input.shape[-n:]")
