@@ -58,7 +58,10 @@ class _Conv(Module):
         self.reset_parameters()
 
     def _each(self, value: Any) -> tuple:
-        values = integers(value, self._axes)
+        try:
+            values: tuple = integers(value, self._axes)
+        except TypeError:  # pairs (before, after)
+            values = tuple([integers(v, 2) for v in value])
         if len(values) != self._axes:
             raise ValueError(f"{type(self).__name__}: {value} should be one integer or {self._axes}")
         return values

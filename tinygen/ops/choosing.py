@@ -107,7 +107,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         if min is not None:
             out = where(_replaces(lt(out, min), min), min, out)
         return out if max is None else where(_replaces(gt(out, max), max), max, out)
-    min, max = (v.item() if isinstance(v, np.generic | np.ndarray) else v for v in (min, max))  # a Python number has no dtype
+    # A Python number has no dtype.
+    min, max = (v.item() if isinstance(v, np.generic | np.ndarray) else v for v in (min, max))
     if input.array.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
         input = cast(input, "float32")
     return _clamp(input, min=min, max=max)
