@@ -302,3 +302,43 @@ def test_a_convolution_layer_passes_through_its_function(name):
         sys.setprofile(None)
     assert function.__code__ in called
     same(y, function(x, layer.weight, layer.bias, 2, 1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"])
+def test_convolutions_refuse_what_makes_no_sense(kind):
+    """At construction, and as functions: sizes, strides and groups below one, numbers that are no integers, dtypes."""
+    layer, axes = getattr(nn, kind), int(kind[-2])
+    name = ("conv_transpose" if "Transpose" in kind else "conv") + f"{axes}d"
+    for words, options in {
+        "kernel_size=0": {"kernel_size": 0}, "kernel_size=-1": {"kernel_size": -1},
+        "kernel_size=2.5": {"kernel_size": 2.5}, "stride=0": {"stride": 0}, "dilation=0": {"dilation": 0},
+        "groups=0": {"groups": 0}, "groups=-2": {"groups": -2},
+        "in_channels=0": {"in_channels": 0}, "out_channels=0": {"out_channels": 0},
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=f"{kind}: {words} should"):
+            layer(**{"in_channels": 4, "out_channels": 4, "kernel_size": 3, **options})
+    f, x, w = getattr(F, name), tg.ones(1, 4, *[8] * axes), tg.ones(4, 4, *[3] * axes)
+    for options in ({"groups": 0}, {"groups": -1}, {"groups": 1.0}, {"stride": 0}, {"stride": 1.5}, {"dilation": 0}):
+        (option,) = options
+        with pytest.raises(ValueError, match=f"{name}: {option}={options[option]} should"):
+            f(x, w, **options)
+    with pytest.raises(ValueError, match=f"{name}: padding=0.5 should"):
+        f(x, w, padding=0.5)
+    with pytest.raises(ValueError, match=rf"{name}: a weight's kernel=.* should"):
+        f(x, tg.ones(4, 4, *[0] * axes))
+    for a, b in ((x.double(), w), (x, w.double()), (x.long(), w), (x, w.long()), (x > 0, w)):
+        with pytest.raises(TypeError, match=f"{name}: mixed dtypes, input {a.dtype} and weight {b.dtype}; convert"):
+            f(a, b)
+    with pytest.raises(TypeError, match="mixed dtypes float32 and float64"):
+        f(x, w, tg.ones(4, dtype="float64"))
+    assert f(x, w).shape[1] == 4  # what was refused has left nothing behind
+
+
+def test_other_senseless_numbers_are_refused():
+    for call in (lambda: F.hardtanh(tg.ones(2), 2, 1), lambda: nn.Hardtanh(2.0, 1.0)):
+        with pytest.raises(ValueError, match=r"anh: min_val=2.* should not be above max_val=1"):
+            call()
+    assert F.hardtanh(tg.ones(2) * 3, 1, 1).tolist() == [1, 1]
+    for factor in (0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"interpolate: scale_factor={factor} should be positive"):
+            F.interpolate(tg.ones(1, 1, 4, 4), scale_factor=factor)

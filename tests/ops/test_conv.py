@@ -893,7 +893,7 @@ def test_other_errors():
         tg.conv_matrix(np.ones((2, 2, 2)), 4)
     with pytest.raises(TypeError, match="conv2d: expected tensors, got ndarray and Tensor"):
         tg.conv2d(np.zeros((1, 1, 4, 4)), tg.zeros(1, 1, 3, 3))
-    with pytest.raises(TypeError, match="conv: mixed dtypes float32 and float64"):
+    with pytest.raises(TypeError, match="conv2d: mixed dtypes, input float32 and weight float64"):
         tg.conv2d(tg.zeros(1, 1, 4, 4), tg.zeros(1, 1, 3, 3, dtype="float64"))
 
 

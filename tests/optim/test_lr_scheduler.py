@@ -108,3 +108,15 @@ def test_a_schedule_changes_what_the_optimizer_does():
     from tinygen.optim.lr_scheduler import StepLR
 
     assert StepLR is optim.StepLR
+
+
+def test_empty_schedules_are_refused():
+    S = optim.lr_scheduler
+    for call, words in (
+        (lambda o: S.StepLR(o, 0), "StepLR: step_size=0"),
+        (lambda o: S.CosineAnnealingLR(o, 0), "CosineAnnealingLR: T_max=0"),
+        (lambda o: S.LinearLR(o, total_iters=0), "LinearLR: total_iters=0"),
+        (lambda o: S.LinearLR(o, 0.0), "LinearLR: start_factor=0.0"),
+    ):
+        with pytest.raises(ValueError, match=f"{words} should be"):
+            call(optimizers()[0])

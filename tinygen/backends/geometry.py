@@ -84,6 +84,7 @@ class Geometry:
         """
         axes, size, kernel = len(w_shape) - 2, x_shape[2:], w_shape[2:]
         s, d = per_axis(name, "stride", stride, axes), per_axis(name, "dilation", dilation, axes)
+        per_axis(name, "a weight's kernel", kernel, axes)
         pads = padding_pairs(name, padding, kernel, d)
         spans = [n + a + b - e * (k - 1) for n, (a, b), e, k in zip(size, pads, d, kernel, strict=True)]
         if min(spans) < 1:
@@ -107,6 +108,7 @@ class Geometry:
         """
         axes, size, kernel = len(w_shape) - 2, y_shape[2:], w_shape[2:]
         s, d = per_axis(name, "stride", stride, axes), per_axis(name, "dilation", dilation, axes)
+        per_axis(name, "a weight's kernel", kernel, axes)
         if padding == "same":
             raise ValueError(f"{name}: padding='same' leaves the size open; give integers and output_size=")
         pads = padding_pairs(name, padding, kernel, d)
@@ -152,6 +154,12 @@ def integers(value: Any, count: int) -> Shape:
         return tuple([operator.index(v) for v in value])
 
 
+def check_dtypes(name: str, input: Any, weight: Any) -> None:
+    """Raises TypeError unless an input and a weight have one dtype: a convolution converts neither."""
+    if input != weight:
+        raise TypeError(f"{name}: mixed dtypes, input {input} and weight {weight}; convert with input.to(weight.dtype)")
+
+
 def per_axis(name: str, what: str, value: Any, axes: int, smallest: int = 1) -> Shape:
     """`value` once per axis, from one integer or one per axis; raises ValueError."""
     try:
@@ -174,8 +182,8 @@ def padding_pairs(name: str, padding: Any, kernel: Shape, dilation: Shape) -> li
         return [(total // 2, total - total // 2) for total in totals]
     if isinstance(padding, str):
         raise ValueError(f"{name}: padding={padding!r} is not known; use an integer, a tuple, 'same' or 'valid'")
-    values = (padding,) * axes if hasattr(padding, "__index__") and not np.ndim(padding) else tuple(padding)
-    if len(values) != axes:
+    values = tuple(padding) if np.ndim(padding) else (padding,) * axes
+    if len(values) != axes or any(np.asarray(v).dtype.kind not in "iub" for v in values):
         raise ValueError(f"{name}: padding={padding} should be one integer, {axes} integers or {axes} pairs")
     pairs = [integers(v, 2) for v in values]
     if any(len(pair) != 2 for pair in pairs):

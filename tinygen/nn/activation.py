@@ -235,6 +235,8 @@ class Hardtanh(_Activation):
     _function = staticmethod(F.hardtanh)
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        if min_val > max_val:
+            raise ValueError(f"Hardtanh: min_val={min_val} should not be above max_val={max_val}")
         super().__init__(min_val=min_val, max_val=max_val)
         self.inplace = inplace
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..backends.geometry import integers, padding_pairs
+from ..backends.geometry import integers, padding_pairs, per_axis
 from ..ops.conv import conv, conv_transpose
 from ..tape import Tensor
 from . import functional as F
@@ -41,16 +41,20 @@ class _Conv(Module):
         super().__init__()
         name = type(self).__name__
         for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels < 1:
+                raise ValueError(f"{name}: {what}={channels} should be at least 1")
             if groups < 1 or channels % groups:
-                raise ValueError(f"{name}: groups={groups} should divide {what}={channels}")
+                raise ValueError(f"{name}: groups={groups} should divide {what}={channels} and be at least 1")
         if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
             raise ValueError(
                 f"{name}: padding_mode={padding_mode!r}; use 'zeros', 'reflect', 'replicate' or 'circular'"
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.groups, self.padding_mode = groups, padding_mode
-        self.kernel_size, self.stride, self.dilation = (self._each(v) for v in (kernel_size, stride, dilation))
-        self.output_padding = self._each(output_padding)
+        self.kernel_size = per_axis(name, "kernel_size", kernel_size, self._axes)
+        self.stride = per_axis(name, "stride", stride, self._axes)
+        self.dilation = per_axis(name, "dilation", dilation, self._axes)
+        self.output_padding = per_axis(name, "output_padding", output_padding, self._axes, 0)
         self.padding = padding if isinstance(padding, str) else self._each(padding)
         shape = (in_channels, out_channels // groups) if self._transposed else (out_channels, in_channels // groups)
         self.weight = empty(*shape, *self.kernel_size)

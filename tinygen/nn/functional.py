@@ -138,7 +138,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     ValueError where min_val is the larger.
     """
     if min_val > max_val:
-        raise ValueError(f"hardtanh: min_val={min_val} should not be larger than max_val={max_val}")
+        raise ValueError(f"hardtanh: min_val={min_val} should not be above max_val={max_val}")
     if inplace:
         return changed(hardtanh, input, min_val, max_val)
     moved = comparison.logical_or(input <= min_val, input >= max_val)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.geometry import Geometry, by, per_axis
+from ..backends.geometry import Geometry, by, check_dtypes, per_axis
 from ..tape import Op, Tensor, op
 
 __all__ = ["conv1d", "conv2d", "conv_matrix", "conv_transpose1d", "conv_transpose2d"]
@@ -54,6 +54,7 @@ conv_weight.vjp("y")(lambda g, x, geo: conv(x, g, geo=geo))
 def _geometry(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, *law: Any) -> Geometry:
     """The contraction of arrays of these shapes; ValueError for ranks, channels, groups, bias."""
     name, transposed = f"{op.name}{axes}d", op is conv_transpose
+    (groups,) = per_axis(name, "groups", groups, 1)
     if len(x) not in (axes + 1, axes + 2) or len(w) != axes + 2:
         image = "(N, C, H, W) or (C, H, W)" if axes == 2 else "(N, C, L) or (C, L)"
         wants = f"{name}: input should be {image} and weight have {axes + 2} dimensions"
@@ -77,6 +78,7 @@ def arranged(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, law: tuple)
     if not isinstance(x, Tensor) or not isinstance(w, Tensor):
         given = f"{type(x).__name__} and {type(w).__name__}; wrap them in tensor(...)"
         raise TypeError(f"{op.name}{axes}d: expected tensors, got {given}")
+    check_dtypes(f"{op.name}{axes}d", x.array.dtype, w.array.dtype)
     shapes = x.array.shape, w.array.shape, None if b is None else b.shape
     try:
         geo = _geometry(op, axes, *shapes, groups, *law)

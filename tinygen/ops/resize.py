@@ -136,6 +136,8 @@ def interpolate(
     if len(values) != axes:
         raise ValueError(f"{name}: {given} should be one number, or {axes} for {tuple(input.shape)}")
     scales: tuple = (None,) * axes
+    if size is None and not all(0 < float(f) < math.inf for f in values):
+        raise ValueError(f"{name}: scale_factor={scale_factor} should be positive and finite")
     if size is not None:
         new = tuple([int(n) for n in values])
     else:

@@ -71,6 +71,12 @@ class LRScheduler:
             group["lr"] = rate
 
 
+def _at_least_one(schedule: str, what: str, value: int) -> int:
+    if not value >= 1:
+        raise ValueError(f"{schedule}: {what}={value} should be at least 1")
+    return value
+
+
 class LambdaLR(LRScheduler):
     """base * lr_lambda(epoch); one function, or one per group. As in torch it overwrites other changes of the rate."""
 
@@ -91,7 +97,7 @@ class StepLR(LRScheduler):
     """base * gamma^(epoch // step_size)."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = _at_least_one("StepLR", "step_size", step_size), gamma
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base: float, epoch: int, group: int) -> float:
@@ -133,7 +139,10 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        if not start_factor > 0:
+            raise ValueError(f"LinearLR: start_factor={start_factor} should be positive")
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = _at_least_one("LinearLR", "total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base: float, epoch: int, group: int) -> float:
@@ -145,7 +154,7 @@ class CosineAnnealingLR(LRScheduler):
     """eta_min + (base - eta_min) * (1 + cos(pi * epoch / T_max)) / 2 (Loshchilov and Hutter 2017)."""
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max, self.eta_min = _at_least_one("CosineAnnealingLR", "T_max", T_max), eta_min
         self.floor = eta_min
         super().__init__(optimizer, last_epoch)
 
