@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -654,3 +655,14 @@ def test_keys_pressed_twice_end_with_130(capsys, monkeypatch):
     monkeypatch.setattr("tinygen.recipes.start", pressed)
     assert tinygen("train", "vae") == 130
     assert capsys.readouterr().err == "\nstopped at once\n"
+
+
+def test_a_terminal_without_accents_shows_question_marks(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    from tinygen.cli import main
+
+    assert main(["list"]) == 0
+    print("Fr\u00e9chet", file=stream)
+    stream.flush()
+    assert stream.buffer.getvalue().endswith(b"Fr?chet\n")

@@ -16,6 +16,7 @@ From `tinygen train dcgan` to the kernel, door by door:
 """
 
 import importlib as _importlib
+from types import FunctionType as _Function
 from types import SimpleNamespace as _Namespace
 from typing import Any as _Any
 
@@ -26,6 +27,7 @@ from . import tensor as _tensor
 from .backends import KERNEL_NAMES, Device, device
 from .backends import float32_matmul_precision as _get_precision
 from .backends import set_float32_matmul_precision as _set_precision
+from .keywords import explained as _explained
 from .ops import linalg as linalg
 from .ops.activation import *
 from .ops.arithmetic import *
@@ -57,6 +59,10 @@ from .ops.view import *
 from .recording import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tape import Tensor, backward, grad
 from .tensor import frozen
+
+for _name, _value in [*globals().items()]:
+    if isinstance(_value, _Function) and _value.__module__.startswith(f"{__name__}.ops."):
+        globals()[_name] = _explained(_value, Tensor)
 
 __version__ = "0.1.0"
 

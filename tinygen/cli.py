@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import shlex
 import sys
@@ -33,6 +34,9 @@ LARGE = 320  # pixels: a side of each of two pictures beside each other
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code (0, 1 for OUTSIDE, 2 for wrong input, 130 after Ctrl-C)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows "?", and the command runs on
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
         near = difflib.get_close_matches(argv[0], COMMANDS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""

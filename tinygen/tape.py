@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import memory
-from .backends import Device
-from .backends import device as get_device
+from .backends import Device, home
+from .keywords import positional
 from .recording import enable_grad, thread
 from .surface import Surface
 
@@ -47,7 +47,7 @@ class Tensor(Surface):
     __slots__ = ("__weakref__", "_version", "array", "device", "grad", "name", "node")
 
     def __init__(self, array: Any, node: Any = None, device: Device | None = None) -> None:
-        self.array, self.node, self.device = array, node, device or get_device("cpu")
+        self.array, self.node, self.device = array, node, device or home(array)
         self.grad = self.name = None
         # One cell for all views of the memory: how often it was changed in place, then the views.
         self._version: list[Any] = [0]
@@ -150,6 +150,8 @@ class Op:
         return rule
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        if attributes and not attributes.keys() <= self.attributes.keys():
+            inputs, attributes = positional(self, inputs, attributes)
         call = Call(self, inputs, attributes) if observers else None
         arrays: list[Any] = []
         linked: tuple[int, ...] = ()  # the inputs that are on the tape

@@ -69,10 +69,10 @@ def _operator(function: Callable, reflected: bool = False) -> Callable:
     return apply
 
 
-_operators = "add sub mul pow matmul truediv mod floordiv and or xor lshift rshift"
-_named = "div remainder floor_divide bitwise_and bitwise_or bitwise_xor bitwise_left_shift "
-_named = "add sub mul pow matmul " + _named + "bitwise_right_shift"
-for _name, _dunder in zip(_named.split(), _operators.split(), strict=True):
+_operators = "add sub mul pow matmul div:truediv remainder:mod floor_divide:floordiv "
+_operators += "bitwise_and:and bitwise_or:or bitwise_xor:xor bitwise_left_shift:lshift "
+for _name in (_operators + "bitwise_right_shift:rshift").split():
+    _name, _dunder = (_name.split(":") * 2)[:2]
     _function = getattr(arithmetic, f"_{_name}", getattr(Tensor, _name))  # without alpha
     setattr(Tensor, f"__{_dunder}__", _operator(_function))
     setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))
@@ -168,7 +168,7 @@ class Methods(Tensor):
         for target in targets:
             if isinstance(target, Tensor):
                 dtype, device = target.dtype, target.device
-            elif isinstance(target, Device) or target in DEVICE_NAMES:
+            elif isinstance(target, Device) or str(target).startswith(DEVICE_NAMES):
                 device = target
             else:
                 dtype = target

@@ -245,7 +245,7 @@ def test_layers_refuse_what_does_not_fit():
     for call, match in (
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups=2 should divide in_channels=3"),
         (lambda: nn.Conv2d(4, 4, 3, padding_mode="mirror"), "padding_mode='mirror'"),
-        (lambda: nn.Conv2d(4, 4, (3, 3, 3)), "one integer or 2"),
+        (lambda: nn.Conv2d(4, 4, (3, 3, 3)), "one integer, or 2"),
         (lambda: nn.ConvTranspose2d(4, 4, 3, padding_mode="reflect"), "no meaning"),
         (lambda: nn.GroupNorm(3, 4), "should divide"),
         (lambda: nn.Upsample(), "either size or scale_factor"),

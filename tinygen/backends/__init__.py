@@ -194,6 +194,13 @@ def _load(name: str) -> Any:
         raise DeviceError(f"device '{name}' cannot be used here: {error}; {remedy}") from error
 
 
+def home(array: Any) -> Device:
+    """The device of a bare array, the CPU; TypeError for what is no array."""
+    if not hasattr(array, "dtype"):
+        raise TypeError(f"Tensor: expected an array, got {type(array).__name__}; write tensor(...)")
+    return device("cpu")
+
+
 def device(name: str | Device = "cpu") -> Device:
     """The device "cpu", "cuda" or "cuda-emulated"; ValueError for an unknown name, RuntimeError where it cannot run.
 

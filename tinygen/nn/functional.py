@@ -6,8 +6,10 @@ Most are the ops themselves. What is added here is torch's calling convention: `
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
+from ..keywords import explained
 from ..ops import activation, choosing, comparison, fused, pointwise, reduce
 from ..ops.activation import log_sigmoid, sigmoid, tanh
 from ..ops.attention import scaled_dot_product_attention
@@ -271,3 +273,8 @@ def instance_norm(
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(|x|_p, eps) along `dim`."""
     return input / choosing.clamp(reduce.norm(input, p, dim, keepdim=True), min=eps)
+
+
+for _name in __all__:
+    if isinstance(globals()[_name], FunctionType):
+        globals()[_name] = explained(globals()[_name], Tensor)

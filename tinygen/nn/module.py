@@ -142,6 +142,8 @@ class Module:
             raise AttributeError(name)
         if "_persistent" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no attribute '{name}': super().__init__() was not called")
+        if name in self.__dict__:  # called by its name, as m.__getattr__("0")
+            return self.__dict__[name]
         near = difflib.get_close_matches(name, {*self.__dict__, *dir(type(self))}, 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise AttributeError(f"{type(self).__name__} has no attribute '{name}'{hint}")

@@ -1,0 +1,105 @@
+"""Arguments by torch's names, and errors that say which argument is no tensor."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import nn
+from tinygen.nn import functional as F
+from tinygen.tape import Op
+
+FUNCTIONS = {
+    f"{module.__name__}.{name}": value
+    for module in (F, tg)
+    for name, value in sorted(vars(module).items())
+    if inspect.isfunction(value) and not name.startswith("_") and hasattr(value, "__wrapped__")
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_list_in_the_place_of_a_tensor_is_named(name):
+    f = FUNCTIONS[name]
+    required = [
+        p for p in inspect.signature(f).parameters.values()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]  # fmt: skip
+    if not required or required[0].annotation != "Tensor":
+        pytest.skip("its first argument may be something else")
+    if name in ("tinygen.normal",):
+        pytest.skip("takes numbers too")
+    arguments = [[1.0, 2.0] if p.annotation == "Tensor" else 1 for p in required]
+    with pytest.raises(TypeError, match=f"{required[0].name} should be a tensor, got list; write tensor|tensor.*list|list.*tensor"):
+        f(*arguments)
+
+
+def test_there_are_many_of_them():
+    assert len(FUNCTIONS) > 100
+
+
+X, W, B = tg.randn(2, 3), tg.randn(4, 3), tg.randn(4)
+CALLS = {
+    "linear": (lambda: F.linear(input=X, weight=W), lambda: F.linear(X, W)),
+    "linear bias": (lambda: F.linear(X, weight=W, bias=B), lambda: F.linear(X, W, B)),
+    "mul": (lambda: tg.mul(input=X, other=2.0), lambda: X * 2.0),
+    "mul other": (lambda: X.mul(other=X), lambda: X * X),
+    "pow": (lambda: tg.pow(X, exponent=2), lambda: X**2),
+    "add": (lambda: tg.add(input=X, other=X, alpha=2), lambda: X + X * 2),
+    "div": (lambda: tg.div(input=X, other=X, rounding_mode="floor"), lambda: tg.div(X, X, rounding_mode="floor")),
+    "eq": (lambda: tg.eq(input=X, other=X), lambda: X == X),
+    "maximum": (lambda: tg.maximum(input=X, other=-X), lambda: tg.maximum(X, -X)),
+    **{
+        name: (lambda name=name: getattr(tg, name)(input=X), lambda name=name: getattr(tg, name)(X))
+        for name, op in sorted(vars(tg).items())
+        if isinstance(op, Op) and len(op.args) == 1 and not op.variadic and not op.attributes
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", [n for n in CALLS if n != "bitwise_not"])
+def test_ops_by_keyword(name):
+    by_keyword, by_position = CALLS[name]
+    np.testing.assert_array_equal(by_keyword().numpy(), by_position().numpy())
+
+
+def test_keywords_carry_gradients():
+    w = tg.ones(4, 3, requires_grad=True)
+    F.linear(input=X, weight=w).sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), np.tile(X.numpy().sum(0), (4, 1)), rtol=1e-5)
+
+
+def test_wrong_keywords_are_named():
+    with pytest.raises(TypeError, match="exp: argument 'foo' is not known; there are x"):
+        tg.exp(foo=X)
+    with pytest.raises(TypeError, match="mul: argument 'other' is given twice"):
+        tg.mul(X, X, other=X)
+    with pytest.raises(TypeError, match="linear: argument 'input' is missing"):
+        F.linear(weight=W)
+
+
+def test_a_tensor_is_not_made_of_a_list_by_its_class():
+    for data in ([1.0, 2.0], (1, 2), 3):
+        with pytest.raises(TypeError, match=r"Tensor: expected an array, got .*; write tensor"):
+            tg.Tensor(data)
+
+
+def test_devices_by_number():
+    x = tg.ones(2)
+    with pytest.raises(RuntimeError, match="cuda"):
+        x.to("cuda:0") if not tg.cuda.is_available() else pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="'cuda:1': tinygen uses one GPU"):
+        x.to("cuda:1")
+    assert x.to("cpu") is x and x.to("float64").dtype == x.to(float).dtype == tg.float64
+
+
+def test_a_module_by_its_number():
+    model = nn.Sequential(nn.ReLU(), nn.Linear(2, 2))
+    assert model.__getattr__("1") is model[1]
+    assert copy.deepcopy(model).__getattr__("0").extra_repr() == model[0].extra_repr()
+    with pytest.raises(AttributeError, match="Sequential has no attribute '2'"):
+        model.__getattr__("2")
