@@ -33,7 +33,8 @@ def test_a_list_in_the_place_of_a_tensor_is_named(name):
     if name in ("tinygen.normal",):
         pytest.skip("takes numbers too")
     arguments = [[1.0, 2.0] if p.annotation == "Tensor" else 1 for p in required]
-    with pytest.raises(TypeError, match=f"{required[0].name} should be a tensor, got list; write tensor|tensor.*list|list.*tensor"):
+    words = f"{required[0].name} should be a tensor, got list; write tensor|tensor.*list|list.*tensor"
+    with pytest.raises(TypeError, match=words):
         f(*arguments)
 
 
