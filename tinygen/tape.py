@@ -220,11 +220,9 @@ class Op:
             replaced = list(inputs)
             for i, a in enumerate(arrays):
                 source = getattr(a, "dtype", dtype)
-                if source == dtype:
-                    continue
-                if source.kind == "f":  # recorded: its gradient has its own dtype
+                if source.kind == "f" and source != dtype:  # its gradient keeps this dtype
                     replaced[i] = convert(inputs[i], dtype=dtype, source=source)
-                arrays[i] = a.astype(dtype)
+                arrays[i] = a if source == dtype else a.astype(dtype)
             inputs = tuple(replaced)
         return inputs
 
