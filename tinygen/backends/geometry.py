@@ -158,6 +158,8 @@ def check_dtypes(name: str, input: Any, weight: Any) -> None:
     """Raises TypeError unless an input and a weight have one dtype: a convolution converts neither."""
     if input != weight:
         raise TypeError(f"{name}: mixed dtypes, input {input} and weight {weight}; convert with input.to(weight.dtype)")
+    if input.kind != "f":
+        raise TypeError(f"{name}: expected float32 or float64, got {input}; convert the tensor with .float()")
 
 
 def per_axis(name: str, what: str, value: Any, axes: int, smallest: int = 1) -> Shape:
