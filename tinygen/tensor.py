@@ -69,10 +69,7 @@ def _operator(function: Callable, reflected: bool = False) -> Callable:
     return apply
 
 
-_operators = "add sub mul pow matmul div:truediv remainder:mod floor_divide:floordiv "
-_operators += "bitwise_and:and bitwise_or:or bitwise_xor:xor bitwise_left_shift:lshift "
-for _name in (_operators + "bitwise_right_shift:rshift").split():
-    _name, _dunder = (_name.split(":") * 2)[:2]
+for _name, _dunder in arithmetic.OPERATORS.items():
     _function = getattr(arithmetic, f"_{_name}", getattr(Tensor, _name))  # without alpha
     setattr(Tensor, f"__{_dunder}__", _operator(_function))
     setattr(Tensor, f"__r{_dunder}__", _operator(_function, reflected=True))

@@ -21,6 +21,13 @@ __all__ = [
     "add", "sub", "mul", "div", "neg", "pow", "floor_divide", "fmod", "remainder", "lerp", "addcmul", "addcdiv",
 ]  # fmt: skip
 
+OPERATORS = {  # of two operands: the function's name, Python's name
+    **{name: name for name in ("add", "sub", "mul", "pow", "matmul")},
+    **{f"bitwise_{name}": name for name in ("and", "or", "xor")},
+    **{"div": "truediv", "remainder": "mod", "floor_divide": "floordiv"},
+    **{"bitwise_left_shift": "lshift", "bitwise_right_shift": "rshift"},
+}
+
 
 @op
 def _sub(k, x, y):
