@@ -222,7 +222,8 @@ class Op:
                 source = getattr(a, "dtype", dtype)
                 if source.kind == "f" and source != dtype:  # its gradient keeps this dtype
                     replaced[i] = convert(inputs[i], dtype=dtype, source=source)
-                arrays[i] = a if source == dtype else a.astype(dtype)
+                if source != dtype:
+                    arrays[i] = a.astype(dtype)
             inputs = tuple(replaced)
         return inputs
 
