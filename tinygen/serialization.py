@@ -6,8 +6,8 @@
 A flat state dict is written under its own names, so `safetensors.torch.load_file` reads it, and files that PyTorch
 users saved load here. Nested dicts and lists join their keys with dots; their structure, numbers and strings travel
 in the file's metadata. A file is complete or absent: it is written beside its place, flushed to disk, then renamed. A
-checksum tells damage. Deliberately absent: pickled objects (a file can run no code), tensors that share memory (each
-is written out).
+checksum of every byte tells damage. Deliberately absent: pickled objects (a file can run no code), tensors that share
+memory (each is written out).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -75,7 +76,25 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     return {k: _unpack(v, tensors) for k, v in value.items()}
 
 
-def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+VERSION = "2"  # 1, which files without a version have: the checksum is of the tensors alone
+_CHUNK = 1 << 20
+
+
+def _checksum(file: IO[bytes]) -> tuple[str, int]:
+    """(CRC-32 of a file in which the checksum itself counts as zeros, where that stands in it)."""
+    file.seek(0)
+    header = file.read(int.from_bytes(file.read(8), "little"))
+    found = re.search(rb'(?<!\\)"crc32":"([0-9a-f]{8})"', header)  # in the structure quotes have a backslash
+    at = found.start(1) if found else len(header)
+    total = zlib.crc32(header[at + 8 :], zlib.crc32(b"0" * 8, zlib.crc32(header[:at])))
+    file.seek(8 + len(header))
+    while chunk := file.read(_CHUNK):
+        total = zlib.crc32(chunk, total)
+    return f"{zlib.crc32(len(header).to_bytes(8, 'little'), total):08x}", 8 + at
+
+
+def _checksum_of_tensors(tensors: Mapping[str, np.ndarray]) -> str:
+    """The checksum of a file of version 1."""
     total = 0
     for name in sorted(tensors):
         total = zlib.crc32(tensors[name].reshape(-1).view(np.uint8).data, zlib.crc32(name.encode(), total))
@@ -87,38 +106,63 @@ def save(obj: Any, path: str | os.PathLike) -> None:
 
     Raises TypeError, naming the place, for what cannot be written; a module or optimizer is saved as its state_dict().
     """
-    from safetensors.numpy import save_file
-
     target = Path(path)
     tensors: dict[str, np.ndarray] = {}
     if hasattr(obj, "state_dict"):
         raise TypeError(f"save: got a {type(obj).__name__}; save its state_dict()")
     structure = _pack(obj, "", tensors)
-    metadata = {"format": "tinygen", "structure": json.dumps(structure), "crc32": _checksum(tensors)}
+    metadata = {"format": "tinygen", "version": VERSION, "structure": json.dumps(structure), "crc32": "0" * 8}
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     os.close(handle)
     try:
-        save_file(tensors, temporary, metadata)
+        _write(tensors, temporary, metadata)
         with open(temporary, "rb+") as file:
+            total, at = _checksum(file)
+            file.seek(at)
+            file.write(total.encode())
+            file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    if hasattr(os, "O_DIRECTORY"):  # the renaming, too, should survive a power cut
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(target.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flushes a folder's names to disk: a renaming, too, should survive a power cut."""
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
 
 
+def _write(tensors: Mapping[str, np.ndarray], path: str, metadata: Mapping[str, str]) -> None:
+    """safetensors' save_file, whose word for a full disk is an OSError like everybody's."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(dict(tensors), path, dict(metadata))
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if not number:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+class Damaged(ValueError):
+    """A file whose bytes are not those that were written."""
 
 
 def load(path: str | os.PathLike, device: Any = "cpu") -> Any:
@@ -138,20 +182,36 @@ def load(path: str | os.PathLike, device: Any = "cpu") -> Any:
     try:
         with safe_open(source, framework="numpy") as file:
             metadata = file.metadata() or {}
+            ours = metadata.get("format") == "tinygen" or {"structure", "crc32"} <= metadata.keys()
+            if ours and "version" in metadata:  # before anything is made of what may be damaged
+                with open(source, "rb") as content:
+                    _compare(source, metadata, _checksum(content)[0])
             for name in file.keys():  # noqa: SIM118 (not a dict)
                 arrays[name] = file.get_tensor(name)
     except (SafetensorError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, Damaged):
+            raise
         size = source.stat().st_size
         reason = f"{error}" + (
             " (NumPy has no such dtype; save it as float32)" if isinstance(error, TypeError | AttributeError) else ""
         )
         raise ValueError(f"load: '{source}' ({size:,} bytes) cannot be read as safetensors: {reason}") from error
-    if metadata.get("format") == "tinygen" and metadata["crc32"] != _checksum(arrays):
-        raise ValueError(
-            f"load: '{source}' is damaged: its checksum is {_checksum(arrays)}, it was written with {metadata['crc32']}"
-        )
+    if ours and "version" not in metadata:
+        _compare(source, metadata, _checksum_of_tensors(arrays))
+    elif ours and metadata["version"] != VERSION:
+        raise ValueError(f"load: '{source}' has version {metadata['version']} of the file format, this tinygen reads "
+                         f"{VERSION} and before; update tinygen")  # fmt: skip
     place = get_device(device)
     tensors = {n: Tensor(place.kernels.xp.asarray(a), None, place) for n, a in arrays.items()}
-    if metadata.get("format") != "tinygen":
+    if not ours:
         return tensors
-    return _unpack(json.loads(metadata["structure"]), tensors)
+    try:
+        return _unpack(json.loads(metadata["structure"]), tensors)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # only in files of version 1
+        raise Damaged(f"load: '{source}' is damaged: its structure does not fit its tensors ({error!r})") from error
+
+
+def _compare(source: Path, metadata: Mapping[str, str], total: str) -> None:
+    written = metadata.get("crc32", "nothing")
+    if written != total:
+        raise Damaged(f"load: '{source}' is damaged: its checksum is {total}, it was written with {written}")

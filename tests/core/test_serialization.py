@@ -201,6 +201,62 @@ def test_changed_bytes_are_noticed(tmp_path):
         tg.load(path)
 
 
+def test_no_byte_can_change_without_a_word(tmp_path):
+    """The structure holds numbers too: 1e-8 would become 1e-1, and epoch 3 epoch 1."""
+    path = tmp_path / "x.safetensors"
+    state = {"w": tg.randn(3), "optimizer": {"eps": 1e-8, "lr": 0.001, "betas": (0.9, 0.999)}, "epoch": 3, 7: None}
+    tg.save(state, path)
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for bit in (0, 4, 6):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            with pytest.raises(ValueError, match=r"x\.safetensors"):
+                tg.load(path)
+    for more in (whole + b"0", whole[:-1], whole[:8] + b" " + whole[8:]):
+        path.write_bytes(more)
+        with pytest.raises(ValueError, match=r"x\.safetensors"):
+            tg.load(path)
+
+
+def older(tensors, structure, path):
+    """A file of version 1, whose checksum is of the tensors alone."""
+    import json
+    import zlib
+
+    from safetensors.numpy import save_file
+
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].tobytes(), zlib.crc32(name.encode(), total))
+    save_file(tensors, path, {"format": "tinygen", "structure": json.dumps(structure), "crc32": f"{total:08x}"})
+
+
+def test_files_of_the_version_before_are_read(tmp_path):
+    path, w = tmp_path / "x.safetensors", np.arange(3.0)
+    older({"w": w}, {"w": {"$tensor": "w"}, "epoch": 3}, path)
+    assert_equal(tg.load(path), {"w": tg.tensor(w), "epoch": 3})
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ValueError, match="is damaged: its checksum"):
+        tg.load(path)
+
+
+@pytest.mark.parametrize(
+    "structure", [{"$tensor": "v"}, {"$tensor": []}, {"$dict": [1]}, {"$dict": [[[], 1]]}, {"$tuple": 3}]
+)
+def test_a_structure_that_does_not_fit_is_damage_and_no_key_error(structure, tmp_path):
+    older({"w": np.ones(2)}, structure, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"x\.safetensors' is damaged: its structure does not fit its tensors"):
+        tg.load(tmp_path / "x.safetensors")
+
+
+def test_a_file_of_a_later_version_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(serialization, "VERSION", "3")
+    tg.save({"a": 1}, tmp_path / "x.safetensors")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="has version 3 of the file format, this tinygen reads 2 and before; update"):
+        tg.load(tmp_path / "x.safetensors")
+
+
 def test_other_files_and_missing_ones(tmp_path):
     (tmp_path / "photo.safetensors").write_bytes(b"\x89PNG" * 50)
     with pytest.raises(ValueError, match="photo"):

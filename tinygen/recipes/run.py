@@ -10,12 +10,10 @@ stands on a trained run holds its Step (or its networks) as a part, so its weigh
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ from typing import Any
 import tinygen as tg
 from tinygen.data import KNOWN, DataError, Dataset, load
 from tinygen.errors import UserError
-from tinygen.metrics.names import NAMES
 from tinygen.step import Step
 from tinygen.training import (
     Display,
@@ -31,14 +28,17 @@ from tinygen.training import (
     Keep,
     Run,
     Tensors,
-    aside,
-    evaluate,
-    load_checkpoint,
     new_folder,
     restore,
 )
-from tinygen.training.run import BEST, CHECKPOINT
+from tinygen.training.checkpoint import (
+    CHECKPOINT,
+    CheckpointError,
+    has_checkpoint,
+    load_newest,
+)
 
+from .keep import measured, metric_of
 from .recipe import RECIPES, Recipe, find
 from .scores import watch
 from .settings import (
@@ -51,6 +51,11 @@ from .settings import (
     write_settings,
     writing,
 )
+from .stored import best_epoch, epochs_done, is_finished, named, read_checkpoint, runs, trace, weights
+
+__all__ = [
+    "RecipeRun", "best_epoch", "build", "data_of", "epochs_done", "load_run", "open_run", "runs", "stand_on", "start",
+]  # fmt: skip
 
 TEST_BATCH = {3: 256, 1: 2000}  # examples in a test batch: images, points
 OPTIONS = ("size", "channels", "limit", "only", "without", "labels")  # of data.load
@@ -90,7 +95,7 @@ def start(
     """
     recipe = find(name)
     data = recipe.data if data is None else data
-    if folder is not None and (Path(folder) / CHECKPOINT).exists():  # settings alone: a start that came to nothing
+    if folder is not None and has_checkpoint(Path(folder)):  # settings alone: a start that came to nothing
         command = f"tinygen resume {shlex.quote(str(folder))}"
         raise RunError(f"{folder} holds a run already; choose another --out, or go on with: {command}")
     source = {option: options.pop(option, None) for option in OPTIONS}
@@ -102,13 +107,13 @@ def start(
     place = dataset.name if named else str(Path(data).expanduser().absolute())
     remembered = os.environ.get("TINYGEN_DATA")
     source = {"name": place, **source, "folder": remembered and str(Path(remembered).expanduser().absolute())}
-    settings = prepare(recipe, dataset, source, preset=preset, keep=_metric(keep), **options)
+    settings = prepare(recipe, dataset, source, preset=preset, keep=metric_of(keep), **options)
     bases = {base: stand_on(base, source, preset, display) for base in recipe.on}
-    settings.on = {base: _trace(folder) for base, folder in bases.items()} or None
+    settings.on = {base: trace(folder) for base, folder in bases.items()} or None
     step = build(settings, [load_run(folder, settings.device) for folder in bases.values()])
     batches = _batches(settings, dataset)  # the last that may fail: what fails leaves no folder
     if settings.keep is not None:
-        settings.keep = _measured(settings.keep, step, Tensors(batches[2], settings.device))
+        settings.keep = measured(settings.keep, step, Tensors(batches[2], settings.device))
     _check_batch(settings, step, batches[0])
     with writing(folder or parent):
         if folder is None:
@@ -157,7 +162,10 @@ def open_run(
         raise RunError(
             f"{folder}: the data {settings.data['name']!r} have changed since this run began; it cannot go on as it was"
         )
-    position = _checkpoint(folder)["run"]["position"]
+    try:
+        position = load_newest(folder)[0]["run"]["position"]
+    except CheckpointError as error:
+        raise RunError(str(error)) from error
     if epochs is not None and (epochs, 0) < (position["epoch"], position["index"]):
         raise RunError(f"{folder} has done {position['epoch']} epochs already; give --epochs above that")
     planned, settings.epochs = settings.epochs, epochs or settings.epochs
@@ -185,16 +193,11 @@ def load_run(folder: str | os.PathLike, device: str | None = None) -> Any:
     state = tg.get_rng_state()
     try:
         step = build(settings)
-        with _named(folder / _weights(folder, settings)):
-            restore(step, _checkpoint(folder, _weights(folder, settings)))
+        with named(folder / weights(folder, settings)):
+            restore(step, read_checkpoint(folder, weights(folder, settings)))
     finally:
         tg.set_rng_state(state)
     return step.eval()
-
-
-def _weights(folder: Path, settings: Settings) -> str:
-    """The file that holds a run's result: its best epoch, where that is kept, or its last."""
-    return BEST if settings.keep and (folder / BEST).exists() else CHECKPOINT
 
 
 def data_of(settings: Settings) -> Dataset:
@@ -221,26 +224,6 @@ def _remembered(source: Mapping[str, Any]) -> tuple[Dataset, str | None]:
     return found[0]  # others: whoever goes on with them says so
 
 
-def epochs_done(folder: str | os.PathLike) -> int:
-    """How many whole epochs a run has done; 0 where its training never began."""
-    folder = Path(folder)
-    return _checkpoint(folder)["run"]["position"]["epoch"] if (folder / CHECKPOINT).exists() else 0
-
-
-def best_epoch(folder: str | os.PathLike) -> int | None:
-    """The epoch whose weights are a run's result, where the run keeps its best; None where that is the last one."""
-    folder = Path(folder)
-    if _weights(folder, read_settings(folder)) != BEST:
-        return None
-    return _checkpoint(folder, BEST)["run"]["position"]["epoch"]
-
-
-def runs(parent: str | os.PathLike = "runs") -> Iterator[Path]:
-    """The folders of runs, the newest checkpoint first."""
-    found = [path.parent for path in Path(parent).glob("*/config.json") if (path.parent / CHECKPOINT).exists()]
-    yield from sorted(found, key=lambda folder: (folder / CHECKPOINT).stat().st_mtime, reverse=True)
-
-
 def stand_on(
     base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None,
     fits: Callable[[Recipe, Recipe], bool] = lambda one, other: one.family == other.family,
@@ -259,7 +242,7 @@ def stand_on(
             continue
         fitting = settings.recipe in RECIPES and fits(find(settings.recipe), recipe)
         same = source is None or all(settings.data.get(key) == source.get(key) for key in ("name", *OPTIONS))
-        if fitting and same and settings.preset == preset and epochs_done(folder) == settings.epochs:
+        if fitting and same and settings.preset == preset and is_finished(folder, settings):
             (display or Display()).say(f"stands on {folder} ({settings.recipe}, seed {settings.seed})")
             return folder
     (display or Display()).say(f"needs a trained {base}, and there is none here: training one first")
@@ -273,37 +256,6 @@ def stand_on(
         command = f"tinygen resume {shlex.quote(str(run.folder))}"
         raise Interrupted(f"{base}: {error}; it is saved. Finish it with:\n  {command}\nand start anew") from error
     return run.folder
-
-
-def _trace(folder: Path) -> dict[str, Any]:
-    """What config.json keeps of the run that another one stands on."""
-    settings = read_settings(folder)
-    content = (folder / _weights(folder, settings)).read_bytes()
-    sha = hashlib.sha256(content).hexdigest()
-    return {"path": str(folder.absolute()), "sha": sha, "settings": asdict(settings)}
-
-
-def _metric(keep: str | None) -> str | None:
-    """The metric that `--keep best` or `--keep best:metric` names; "" for the recipe's own first."""
-    if keep in (None, "last"):
-        return None
-    word, _, metric = str(keep).partition(":")
-    if word != "best":
-        raise RunError(f"--keep {keep}: write last, best, or best:METRIC, such as best:accuracy")
-    return metric
-
-
-def _measured(metric: str, step: Step, batches: Tensors) -> str:
-    """The metric that chooses an epoch: `metric`, or for "" the first of the Step's that has a way that is good."""
-    with aside(step, 0):
-        found = [name for name in evaluate(step, batches) if name not in NAMES or NAMES[name].good]
-    if metric in found:
-        return metric
-    if not found:
-        raise RunError("--keep: this model measures nothing that tells a good epoch; leave --keep out")
-    if metric:
-        raise RunError(f"--keep best:{metric}: epochs of this model are chosen by {' or '.join(found)}")
-    return found[0]
 
 
 def _has_schedule(step: Step) -> bool:
@@ -339,37 +291,13 @@ def _run(
 ) -> RecipeRun:  # fmt: skip
     train, test, validation = batches
     keep = None if settings.keep is None else Keep(settings.keep, validation)
-    with _named(folder / CHECKPOINT):
+    with named(folder / CHECKPOINT):
         run = RecipeRun(
             folder, step, train, test, display, settings.seed, settings.device, resume,
             watch=partial(watch, dataset=dataset, seed=settings.seed), keep=keep,
         )  # fmt: skip
     run.settings, run.dataset = settings, dataset
     return run
-
-
-def _checkpoint(folder: Path, name: str = CHECKPOINT) -> dict[str, Any]:
-    path = folder / name
-    if not path.exists():
-        raise RunError(f"{folder} has no {name}: its training never began")
-    try:
-        state = load_checkpoint(path)
-        if "run" not in state:
-            raise ValueError(f"{path} is not the checkpoint of a run")
-        return state
-    except (ValueError, OSError) as error:
-        raise RunError(f"{error}; restore the file, or start anew with: tinygen train") from error
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Context manager in which a checkpoint that does not fit becomes a RunError that names its file."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise RunError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

@@ -3,16 +3,27 @@
     {"parts": {"encoder": {...}, "optimizer": {...}}, "rng": [...]}
 
 The file is safetensors: weights are found in it under "parts.<attribute of the Step>.<parameter>", whoever reads it.
+A run keeps the last two. Where the last is damaged or gone, it goes on from the one before, and says so.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import tinygen as tg
 from tinygen import serialization
+from tinygen.errors import UserError
 from tinygen.step import Step
+
+CHECKPOINT, PREVIOUS, BEST = "checkpoint.safetensors", "checkpoint.previous.safetensors", "best.safetensors"
+
+
+class CheckpointError(UserError, ValueError):
+    """A run without a checkpoint that can be read."""
 
 
 def state_of(step: Step) -> dict[str, Any]:
@@ -29,11 +40,59 @@ def restore(step: Step, state: dict[str, Any]) -> None:
     tg.set_rng_state(state["rng"])
 
 
-def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
-    """Writes a state, all or nothing: a run that is killed meanwhile keeps the checkpoint before."""
-    serialization.save(state, path)
+def save_checkpoint(path: str | os.PathLike, state: dict[str, Any], previous: str | os.PathLike | None = None) -> None:
+    """Writes a state, all or nothing: a run that is killed meanwhile keeps the checkpoint before.
+
+    `previous`: where the file that is replaced is kept. At every moment there is a whole file under one of the names.
+    """
+    path = Path(path)
+    following = path.with_name(f".{path.name}.part")
+    serialization.save(state, following)
+    if previous is not None and path.exists():
+        link = path.with_name(f".{Path(previous).name}.part")
+        link.unlink(missing_ok=True)
+        try:
+            os.link(path, link)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, link)
+        os.replace(link, previous)
+    os.replace(following, path)
+    serialization.sync_folder(path.parent)
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """The state in a file. Raises ValueError, naming the file, where it is damaged."""
     return serialization.load(path)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's training ever began."""
+    return (folder / CHECKPOINT).exists() or (folder / PREVIOUS).exists()
+
+
+def load_newest(folder: Path, say: Callable[[str], Any] = lambda text: None) -> tuple[dict[str, Any], str]:
+    """(the state of a run, the name of the file): of its last checkpoint, or else of the one before, which is said.
+
+    Raises CheckpointError where neither is whole.
+    """
+    reasons = []
+    for name in (CHECKPOINT, PREVIOUS):
+        try:
+            state = checked(load_checkpoint(folder / name), folder / name)
+        except (ValueError, OSError) as error:
+            reasons.append(f"{folder / name} is not there" if isinstance(error, FileNotFoundError) else str(error))
+            continue
+        if reasons:
+            say(f"note: {reasons[0]}; going back to epoch {state['run']['position']['epoch']}, in {name}")
+        return state, name
+    if not has_checkpoint(folder):
+        raise CheckpointError(f"{folder} has no {CHECKPOINT}: its training never began")
+    alone = [reason for reason in reasons if not reason.endswith("is not there")]
+    raise CheckpointError(f"{'; '.join(alone)}; restore the file, or start anew with: tinygen train")
+
+
+def checked(state: Any, path: Path) -> dict[str, Any]:
+    """The state itself. Raises ValueError, naming the file, where it is not that of a run."""
+    if not isinstance(state, dict) or "run" not in state:
+        raise ValueError(f"{path} is not the checkpoint of a run")
+    return state

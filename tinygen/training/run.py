@@ -3,7 +3,8 @@
     runs/vae-001/   config.json             what to build and how to train it (written by the caller)
                     log.jsonl               metrics, one JSON object a line (log.py)
                     times.jsonl             seconds and examples per second of each epoch: apart, they never repeat
-                    checkpoint.safetensors  parts of the Step, random numbers, position
+                    checkpoint.safetensors  parts of the Step, random numbers, position; the one before it is in
+                                            checkpoint.previous.safetensors
                     best.safetensors        the best of them on a validation split, where that was asked for
                     samples.png ...         what the Step calls its pictures
                     progress.gif            the first of them, epoch by epoch
@@ -24,7 +25,7 @@ import tinygen as tg
 from tinygen.errors import UserError
 from tinygen.metrics.names import NAMES
 
-from .checkpoint import load_checkpoint, restore, save_checkpoint, state_of
+from .checkpoint import BEST, CHECKPOINT, PREVIOUS, has_checkpoint, load_newest, restore, save_checkpoint, state_of
 from .evaluate import Tensors, aside, evaluate
 from .interrupts import Interrupted, Interrupts
 from .log import Means, NotFinite, write_line
@@ -35,7 +36,6 @@ from .progress import Display, Silent
 from .replay import first_bad_op
 
 FRAMES = 50  # at most about so many pictures in progress.gif
-CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
 class Diverged(UserError, ArithmeticError):
@@ -86,6 +86,7 @@ class Run(Callback):
         self.seconds = 0.0
         self.cpu_seconds = 0.0  # of processor time in this process's updates: test figures and pictures not counted
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
+        self.intact = True  # whether the last checkpoint may take the place of the one before
         if resume:
             self._restore()
         self.rng = tg.get_rng_state()  # others may draw before the training begins, or between two calls of fit
@@ -94,7 +95,7 @@ class Run(Callback):
         """Trains until `epochs` epochs are done. Raises Interrupted after Ctrl-C, Diverged at the first NaN."""
         self.epochs = epochs
         tg.set_rng_state(self.rng)
-        if not (self.folder / CHECKPOINT).exists():
+        if not has_checkpoint(self.folder):
             self.save()  # so that a run that is killed in its first epoch can be resumed, too
         self.display.start(epochs, self.position.epoch, self.position.index, len(self.batches), self.images)
         self.clock, self.cpu_clock = time.perf_counter(), time.process_time()
@@ -144,8 +145,9 @@ class Run(Callback):
         self.cpu_clock = time.process_time()
 
     def save(self) -> None:
-        """Writes the checkpoint: all that a resumed run needs to go on bit for bit."""
-        save_checkpoint(self.folder / CHECKPOINT, self._state())
+        """Writes the checkpoint: all that a resumed run needs to go on bit for bit. The one before is kept."""
+        save_checkpoint(self.folder / CHECKPOINT, self._state(), self.folder / PREVIOUS if self.intact else None)
+        self.intact = True
 
     def finish(self) -> None:
         """Draws what is drawn once: the film and the curves."""
@@ -165,7 +167,8 @@ class Run(Callback):
         return state_of(self.step) | {"run": state}
 
     def _restore(self) -> None:
-        state = load_checkpoint(self.folder / CHECKPOINT)
+        state, name = load_newest(self.folder, self.display.say)
+        self.intact = name == CHECKPOINT
         restore(self.step, state)
         run = state["run"]
         self.position = Position(**run["position"])
@@ -209,7 +212,7 @@ class Run(Callback):
         save_checkpoint(path, state_of(self.step))
         epoch, index, steps = error.epoch, error.index, len(self.batches)
         self.display.say("a metric is not finite: the epoch is replayed to find the op")
-        op = first_bad_op(self.step, self.batches, load_checkpoint(self.folder / CHECKPOINT), epoch, index, self.device)
+        op = first_bad_op(self.step, self.batches, load_newest(self.folder)[0], epoch, index, self.device)
         return Diverged(
             f"{error.name} became {error.value} at step {epoch * steps + index + 1}: epoch {epoch + 1}, batch "
             f"{index + 1} of {steps}, that is batches.at({epoch}, {index}). {op}The state after it is in {path}; "
