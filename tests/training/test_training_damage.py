@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from toys import assert_equal, contents
 
-from tinygen import training
+from tinygen import cli, training
+from tinygen.errors import UserError
 from tinygen.recipes import RunError, load_run, open_run, start
 from tinygen.recipes.run import stand_on
 from tinygen.training import Display, load_checkpoint
+from tinygen.training.log import read_log
 
 TINY = {"limit": 40, "batch_size": 16, "threads": 1, "preset": "tiny"}
 LAST, BEFORE = "checkpoint.safetensors", "checkpoint.previous.safetensors"
@@ -138,3 +143,173 @@ def test_a_save_that_fails_leaves_both(monkeypatch):
         run.save()
     assert before == {name: Path("run", name).read_bytes() for name in (LAST, BEFORE)}
     assert not list(Path("run").glob(".*.part"))
+
+
+# ---------------------------------------------------------------------------------- logs
+
+
+def lost(folder, damage):
+    """The log after some damage."""
+    path = Path(folder, "log.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({
+            "empty": b"", "cut": b"".join(lines)[:-9], "half": b"".join(lines)[: len(lines[0]) + 9],
+            "zeros": lines[0] + bytes(len(b"".join(lines[1:]))), "swapped": lines[0] + b"[1]\n" + b"".join(lines[1:]),
+        }[damage])  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "half", "zeros", "swapped"])
+def test_a_damaged_log_is_repaired_and_what_was_lost_is_said(damage, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(training.run, "draw_curves", lambda log, target: drawn.append(read_log(log)))
+    whole = run_of("vae", "whole")
+    whole.fit()
+    run_of("vae", "run").fit(2)
+    lost("run", damage)
+    run, said = opened("run")
+    assert said == ""  # nothing is written before it goes on
+    run.fit()
+    said = run.display.stream.getvalue()
+    assert said.count("note: run/log.jsonl is damaged") == 1 and "bytes are whole" in said
+    found, wanted = (read_log(Path(folder, "log.jsonl")) for folder in ("run", "whole"))
+    assert b"\0" not in Path("run/log.jsonl").read_bytes()
+    assert found and all(line in wanted for line in found) and found[-1] == wanted[-1] and drawn[-1] == found
+    assert_equal(contents(whole)["parts"], contents(run)["parts"])
+    again, _ = opened("run", epochs=4)
+    again.fit()
+    assert "damaged" not in again.display.stream.getvalue()
+
+
+def test_a_log_with_a_damaged_line_is_named_with_its_number(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for line in (b"{", b"[]", b"3", b"{}", b'{"epoch": "1"}', b'{"epoch": 1, "train": [1]}', b"\xff", b"[" * 100000):
+        path.write_bytes(b'{"epoch": 1, "train": {"a": 1}}\n' + line + b"\n")
+        with pytest.raises(UserError, match=r"log\.jsonl: line 2 is damaged"):
+            read_log(path)
+    path.write_bytes(b'{"epoch": 1, "train": {"a": NaN}}\n{"epo')
+    with pytest.raises(UserError, match="line 2"):
+        read_log(path)
+
+
+def test_a_log_is_on_disk_before_the_checkpoint_that_counts_its_bytes(monkeypatch):
+    order = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr("os.fsync", lambda fd: (order.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))[1])
+    monkeypatch.setattr("os.replace", lambda a, b: (order.append(str(b)), replace(a, b))[1])
+    run_of("vae", "run", epochs=1).fit()
+    names = [Path(path).name for path in order]
+    last = len(names) - 1 - names[::-1].index(LAST)
+    assert "log.jsonl" in names[:last]
+
+
+def test_times_are_told_once():
+    run_of("vae", "run").fit(2)
+    flip(f"run/{LAST}")
+    with open("run/times.jsonl", "ab") as file:
+        file.write(b'{"epo')
+    run, _ = opened("run")
+    run.fit()
+    assert [line["epoch"] for line in read_log(Path("run/times.jsonl"))] == [1, 2, 3]
+
+
+# ---------------------------------------------------------------------------------- hostile values
+
+HOSTILE = [None, "", "x", -1, 0, 10**40, 1.5, float("nan"), True, [], {}, [None], {"x": None}]
+CONFIG = [
+    "recipe", "data", "given", "arguments", "epochs", "batch_size", "drop_last", "seed", "preset", "device", "threads",
+    "version", "keep", "on", "data.name", "data.sha", "data.size", "data.channels", "data.limit", "data.only",
+    "data.labels", "data.folder", "given.shape", "given.classes", "given.steps", "arguments.latent",
+    "arguments.hidden", "arguments.likelihood", "arguments.lr", "on.vae",
+]  # fmt: skip
+RUN = ["run", "run.position", "run.position.epoch", "run.position.index", "run.log", "run.window", "run.sums",
+       "run.best", "run.seconds", "run.window.loss", "rng", "parts", "parts.encoder", "parts.optimizer",
+       "parts.optimizer.state", "parts.optimizer.param_groups"]  # fmt: skip
+
+
+def put(tree, path, value):
+    *above, last = path.split(".")
+    for name in above:
+        tree = tree[name] if isinstance(tree.get(name), dict) else tree.setdefault(name + "_", {})
+    tree[last] = value
+
+
+def one_line_or_nothing(capsys, *command):
+    """A command that succeeds, or says in one line what is wrong; anything else is a traceback."""
+    capsys.readouterr()
+    try:
+        assert cli.main(list(command)) in (0, None)
+    except SystemExit as stop:
+        error = capsys.readouterr().err
+        assert stop.code == 2 and error.startswith("tinygen: ") and error.count("\n") == 1, (command, error)
+        assert len(error) < 1000
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    place = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.run, "draw_curves", lambda *given: None)
+        run_of("vae", place, epochs=1).fit()
+    return place
+
+
+@pytest.mark.parametrize("entry", CONFIG)
+def test_no_value_in_config_json_is_a_traceback(entry, trained, capsys):
+    config = json.loads((trained / "config.json").read_text())
+    for value in HOSTILE:
+        if Path("run").exists():
+            shutil.rmtree("run")
+        shutil.copytree(trained, "run")
+        changed = json.loads(json.dumps(config))
+        put(changed, entry, value)
+        Path("run/config.json").write_text(json.dumps(changed))
+        one_line_or_nothing(capsys, "list")
+        one_line_or_nothing(capsys, "evaluate", "run", "-n", "64")
+        one_line_or_nothing(capsys, "resume", "run", "--epochs", "2")
+
+
+@pytest.mark.parametrize("entry", RUN)
+def test_no_value_in_a_checkpoint_is_a_traceback(entry, trained, capsys):
+    for value in HOSTILE:
+        if Path("run").exists():
+            shutil.rmtree("run")
+        shutil.copytree(trained, "run")
+        for name in (LAST, BEFORE):
+            state = load_checkpoint(f"run/{name}")
+            put(state, entry, value)
+            training.save_checkpoint(f"run/{name}", state)
+        one_line_or_nothing(capsys, "evaluate", "run", "-n", "64")
+        one_line_or_nothing(capsys, "resume", "run", "--epochs", "2")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "\0", "[]", "3", "null", '{"recipe": "vae"}', "9" * 5000])
+def test_no_content_of_config_json_is_a_traceback(content, trained, capsys):
+    shutil.copytree(trained, "run")
+    Path("run/config.json").write_text(content)
+    for command in (["list"], ["evaluate", "run"], ["resume", "run"], ["sample", "run"]):
+        one_line_or_nothing(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "words"),
+    [
+        ("epochs", None, "epochs must be a whole number of at least 1; it is null"),
+        ("data.channels", 7, "data.channels must be a whole number of at least 1, below 4, or null; it is 7"),
+        ("given.shape", [1, 8, 9], "shape of the data is [1, 8, 8], it says [1, 8, 9]"),
+        ("preset", "tpu", "preset must be one of cpu, gpu, tiny"),
+        ("nonsense", 3, "nobody knows its entry 'nonsense'"),
+        ("arguments.latent", "two", "latent of vae must be a whole number of at least 1"),
+        ("device", "tpu", "device 'tpu' of vae"),
+    ],
+)
+def test_a_wrong_entry_is_named(entry, value, words, trained):
+    shutil.copytree(trained, "run")
+    config = json.loads(Path("run/config.json").read_text())
+    put(config, entry, value)
+    Path("run/config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError) as error:
+        open_run("run", epochs=2)
+    assert words in str(error.value)

@@ -45,6 +45,7 @@ from .settings import (
     TINY_LIMIT,
     RunError,
     Settings,
+    check_arguments,
     given_of,
     prepare,
     read_settings,
@@ -131,19 +132,24 @@ def build(settings: Settings, bases: Sequence[Step] | None = None) -> Step:
     recipe = find(settings.recipe)
     if bases is None:
         bases = [build(Settings(**base["settings"])) for base in (settings.on or {}).values()]
+    check_arguments(settings.recipe, recipe.arguments(), settings.arguments)  # config.json may have been edited
+    try:
+        device = tg.device(settings.device)
+    except (ValueError, RuntimeError) as error:
+        raise RunError(f"device {settings.device!r} of {settings.recipe}: {error}") from error
     tg.manual_seed(settings.seed)
     try:
         step = recipe.build(given_of(settings), *bases, **settings.arguments)
     except UserError:
         raise
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError, AttributeError) as error:
         reason = "a list of sizes is too short" if isinstance(error, IndexError) else error
         changed = {k: v for k, v in settings.arguments.items() if v != recipe.defaults().get(k)}
         raise RunError(
             f"{settings.recipe} cannot be built for data of shape {'x'.join(map(str, settings.given['shape']))}"
             f"{f' with {changed}' if changed else ''}: {reason}"
         ) from error
-    return step if settings.device == "cpu" else step.to(settings.device)
+    return step if settings.device == "cpu" else step.to(device)
 
 
 def open_run(
@@ -162,6 +168,10 @@ def open_run(
         raise RunError(
             f"{folder}: the data {settings.data['name']!r} have changed since this run began; it cannot go on as it was"
         )
+    for name, value in (("shape", dataset.shape), ("classes", _classes(dataset))):
+        if list(value) != list(settings.given[name]):
+            says = f"{name} of the data is {list(value)}, it says {settings.given[name]}"
+            raise RunError(f"{folder / 'config.json'}: {says}; restore the file, or train anew")
     try:
         position = load_newest(folder)[0]["run"]["position"]
     except CheckpointError as error:
@@ -256,6 +266,10 @@ def stand_on(
         command = f"tinygen resume {shlex.quote(str(run.folder))}"
         raise Interrupted(f"{base}: {error}; it is saved. Finish it with:\n  {command}\nand start anew") from error
     return run.folder
+
+
+def _classes(dataset: Dataset) -> Sequence[str]:
+    return () if dataset.train_labels is None else dataset.classes
 
 
 def _has_schedule(step: Step) -> bool:

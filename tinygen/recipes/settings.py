@@ -24,9 +24,9 @@ from tinygen.data import Dataset
 from tinygen.errors import SettingError
 
 from .recipe import Given, Recipe
+from .valid import PRESETS, check_settings
 
 SMALL = 16  # pixels a side: below, a recipe's settings for small images hold (the embedded digits are 8x8)
-PRESETS = ("cpu", "gpu", "tiny")
 TINY = {"epochs": 2, "batch_size": 16}  # of the preset tiny, where the recipe does not say otherwise
 TINY_LIMIT = 64  # images
 
@@ -204,15 +204,18 @@ def read_settings(folder: Path) -> Settings:
         if isinstance(content, dict) and "model" in content and "given" not in content:
             raise RunError(f"{folder} was made by an older tinygen, whose runs this one cannot read; train it anew: "
                            f"tinygen train {content.get('recipe')}")  # fmt: skip
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
         missing = [f.name for f in fields(Settings) if f.default is MISSING and f.name not in content]
+        unknown = [name for name in content if name not in {f.name for f in fields(Settings)}]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
-        settings = Settings(**content)
-        for key in ("name", "sha"):
-            settings.data[key]
-        given_of(settings)
-        return settings
+        if unknown:
+            raise ValueError(f"nobody knows its entry {unknown[0]!r}")
+        check_settings(content)
+        return Settings(**content)
     except RunError:
         raise
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise RunError(f"{path} cannot be read: {error}; restore the file, or train anew") from error
+    except (ValueError, RecursionError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path} cannot be read: {reason}; restore the file, or train anew") from error

@@ -92,7 +92,48 @@ def load_newest(folder: Path, say: Callable[[str], Any] = lambda text: None) -> 
 
 
 def checked(state: Any, path: Path) -> dict[str, Any]:
-    """The state itself. Raises ValueError, naming the file, where it is not that of a run."""
-    if not isinstance(state, dict) or "run" not in state:
+    """The state itself. Raises ValueError, naming file and entry, where it is not that of a run."""
+    if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
         raise ValueError(f"{path} is not the checkpoint of a run")
+    run = state["run"]
+    for name, (words, holds) in RUN.items():
+        if name not in run or not holds(run[name]):
+            came = f"it is {str(run[name])[:60]!r}" if name in run else "it is missing"
+            raise ValueError(f"{path} is damaged: run.{name} must be {words}; {came}")
+    if "parts" in state and not (isinstance(state["parts"], dict) and _is_rng(state.get("rng"))):
+        raise ValueError(f"{path} is damaged: it must hold parts by name, and rng as three whole numbers")
     return state
+
+
+def _whole(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**64
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_rng(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_whole, value))
+
+
+def _pairs(value: Any, least: int) -> bool:
+    """Whether it is {name: [number, whole number of at least `least`]}."""
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        return False
+    pairs = [pair for pair in value.values() if isinstance(pair, list) and len(pair) == 2]
+    return len(pairs) == len(value) and all(_number(a) and _whole(b, least) for a, b in pairs)
+
+
+def _is_position(value: Any) -> bool:
+    return isinstance(value, dict) and sorted(value) == ["epoch", "index"] and all(map(_whole, value.values()))
+
+
+RUN: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what a run keeps besides its Step: in words, and the test
+    "position": ("the whole numbers epoch and index", _is_position),
+    "log": ("a whole number of bytes", _whole),
+    "window": ("a sum and a count by metric", lambda value: _pairs(value, 1)),
+    "sums": ("a sum and a count by metric", lambda value: _pairs(value, 1)),
+    "best": ("a value and an epoch by metric", lambda value: _pairs(value, 0)),
+    "seconds": ("a number of at least 0", lambda value: _number(value) and 0 <= value < float("inf")),
+}

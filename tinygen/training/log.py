@@ -5,18 +5,21 @@
                                                               under "samples" what was counted on a few samples
 
 Values are read when a line is due, since reading one waits for a GPU. A checkpoint remembers how long the log was:
-after a crash it is cut there, and the resumed run writes the same lines again.
+after a crash it is cut there, and the resumed run writes the same lines again. A log that was lost or cut is repaired:
+the whole lines of what is done stay, and what is missing is said.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tinygen as tg
+from tinygen.errors import UserError
 
 
 class NotFinite(ArithmeticError):
@@ -74,9 +77,73 @@ def write_line(path: Path, line: Mapping[str, Any]) -> None:
         log.write(json.dumps(line) + "\n")
 
 
+class LogError(UserError, ValueError):
+    """A log with a line that is damaged."""
+
+
 def read_log(path: Path) -> list[dict]:
-    """The lines of a log, oldest first; none where it does not exist."""
+    """The lines of a log, oldest first; none where it does not exist. Raises LogError, naming the first bad line."""
     if not path.exists():
         return []
-    with open(path, encoding="utf-8") as log:
-        return [json.loads(line) for line in log]
+    lines = [_parsed(line) for line in path.read_bytes().splitlines(keepends=True)]
+    bad = next((number for number, line in enumerate(lines, 1) if line is None), None)
+    if bad:
+        remedy = f"take line {bad} out, or go on with the run: tinygen resume {path.parent}"
+        raise LogError(f"{path}: line {bad} is damaged; {remedy}")
+    return [line for line in lines if line is not None]
+
+
+def _parsed(line: bytes) -> dict | None:
+    """The object of a line of a log; None where it is not whole, or holds something else."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+    whole = isinstance(found, dict) and number(found.get("epoch")) and math.isfinite(found["epoch"])
+    for name in ("train", "test", "samples"):
+        values = found.get(name, {}) if whole else {}
+        whole = whole and isinstance(values, dict) and all(map(number, values.values()))
+    return found if whole else None
+
+
+def sync(path: Path) -> int:
+    """Flushes a log to disk, as a checkpoint is; the number of its bytes, 0 where there is none."""
+    if not path.exists():
+        return 0
+    with open(path, "rb+") as log:
+        os.fsync(log.fileno())
+        return os.fstat(log.fileno()).st_size
+
+
+def repair(path: Path, size: int, done: float) -> str | None:
+    """Cuts a log to its first `size` bytes, those that the checkpoint knows, and takes out what is damaged in them.
+
+    `done`: the epochs that are done, of which the last line should be. Returns what was lost, in words.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    lines = content[:size].splitlines(keepends=True)
+    good = [line for line in lines if (found := _parsed(line)) is not None and found["epoch"] <= done + 1e-9]
+    kept = b"".join(good)
+    if kept != content or not path.exists():
+        _rewrite(path, kept)
+    if len(content) >= size and len(good) == len(lines):
+        return None
+    last = f"its whole lines up to epoch {json.loads(good[-1])['epoch']:g} stay" if good else "nothing of it is left"
+    return f"{path} is damaged ({len(kept):,} of {size:,} bytes are whole): {last}"
+
+
+def repair_times(path: Path, epoch: int) -> None:
+    """Takes out of times.jsonl what is not whole, and the epochs that will be done again."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if (found := _parsed(line)) is not None and found["epoch"] <= epoch]
+    if kept != lines:
+        _rewrite(path, b"".join(kept))
+
+
+def _rewrite(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

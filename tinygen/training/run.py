@@ -28,7 +28,7 @@ from tinygen.metrics.names import NAMES
 from .checkpoint import BEST, CHECKPOINT, PREVIOUS, has_checkpoint, load_newest, restore, save_checkpoint, state_of
 from .evaluate import Tensors, aside, evaluate
 from .interrupts import Interrupted, Interrupts
-from .log import Means, NotFinite, write_line
+from .log import Means, NotFinite, repair, repair_times, sync, write_line
 from .loop import Callback, Position, fit
 from .pictures import save_film, save_picture
 from .plots import draw_curves
@@ -87,6 +87,7 @@ class Run(Callback):
         self.cpu_seconds = 0.0  # of processor time in this process's updates: test figures and pictures not counted
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
         self.intact = True  # whether the last checkpoint may take the place of the one before
+        self.logged: int | None = None  # bytes of the log that the checkpoint knows, until it is cut to them
         if resume:
             self._restore()
         self.rng = tg.get_rng_state()  # others may draw before the training begins, or between two calls of fit
@@ -95,6 +96,7 @@ class Run(Callback):
         """Trains until `epochs` epochs are done. Raises Interrupted after Ctrl-C, Diverged at the first NaN."""
         self.epochs = epochs
         tg.set_rng_state(self.rng)
+        self._repair()
         if not has_checkpoint(self.folder):
             self.save()  # so that a run that is killed in its first epoch can be resumed, too
         self.display.start(epochs, self.position.epoch, self.position.index, len(self.batches), self.images)
@@ -146,6 +148,7 @@ class Run(Callback):
 
     def save(self) -> None:
         """Writes the checkpoint: all that a resumed run needs to go on bit for bit. The one before is kept."""
+        self._repair()
         save_checkpoint(self.folder / CHECKPOINT, self._state(), self.folder / PREVIOUS if self.intact else None)
         self.intact = True
 
@@ -161,8 +164,7 @@ class Run(Callback):
         return (best[0], best[1]) if best else None
 
     def _state(self) -> dict[str, Any]:
-        log = self.folder / "log.jsonl"
-        state = {"position": vars(self.position), "log": log.stat().st_size if log.exists() else 0}
+        state: dict[str, Any] = {"position": vars(self.position), "log": sync(self.folder / "log.jsonl")}
         state |= {"window": self.means.window, "sums": self.means.sums, "best": self.best, "seconds": self.seconds}
         return state_of(self.step) | {"run": state}
 
@@ -174,11 +176,23 @@ class Run(Callback):
         self.position = Position(**run["position"])
         self.means.window, self.means.sums = run["window"], run["sums"]
         self.best, self.seconds = run["best"], run["seconds"]
-        with open(self.folder / "log.jsonl", "ab") as log:
-            log.truncate(run["log"])
+        if self.position.index > len(self.batches):
+            raise ValueError(f"batch {self.position.index} of an epoch of {len(self.batches)}: other data, or damage")
+        self.logged = run["log"]
+
+    def _repair(self) -> None:
+        """Makes log and frames those of the checkpoint: once, before a resumed run changes its folder."""
+        if self.logged is None:
+            return
+        done = self.position.epoch + self.position.index / len(self.batches)
+        lost = repair(self.folder / "log.jsonl", self.logged, done)
+        if lost:
+            self.display.say(f"note: {lost}")
+        repair_times(self.folder / "times.jsonl", self.position.epoch)
         for frame in (self.folder / "frames").glob("*.png"):
             if frame.stem.isdigit() and int(frame.stem) > self.position.epoch:
                 frame.unlink()
+        self.logged = None
 
     def _health(self, train: Mapping[str, float], test: Mapping[str, float], seen: Mapping[str, float]) -> str | None:
         """The Step's remark, and one on a test figure that no longer improves."""
