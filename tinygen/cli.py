@@ -124,6 +124,9 @@ def _resume(arguments: argparse.Namespace) -> int:
 
     run = open_run(arguments.run, display=Display(), epochs=arguments.epochs, device=arguments.device)
     if run.position.epoch >= run.settings.epochs:
+        drawn = run.complete()
+        if drawn:
+            print(f"finished what was left to draw: {', '.join(map(str, drawn))}")
         print(f"{run.folder} has all its {run.settings.epochs} epochs; train it longer with:\n"
               f"  tinygen resume {_quoted(run.folder)} --epochs {2 * run.settings.epochs}")  # fmt: skip
         return 0
@@ -216,7 +219,9 @@ def _save(images: Any, target: Path, columns: int) -> None:
     if target.suffix.lower() == ".npy":
         import numpy as np
 
-        with open(target, "wb") as file:  # np.save would make x.NPY.npy of x.NPY
+        from tinygen.training.whole import whole
+
+        with whole(target) as temporary, open(temporary, "wb") as file:  # np.save would make x.NPY.npy of x.NPY
             np.save(file, images.numpy())
     else:
         from tinygen.training import save_picture
@@ -399,6 +404,7 @@ def _count(epochs: int) -> str:
 def _check_data(arguments: argparse.Namespace) -> None:
     from tinygen.data import contact_sheet, load, summary
     from tinygen.recipes.settings import RunError, writing
+    from tinygen.training.pictures import save_pillow
 
     if arguments.out and arguments.out.suffix.lower() != ".png":
         raise RunError(f"--out {arguments.out}: the file must end in .png")
@@ -418,7 +424,7 @@ def _check_data(arguments: argparse.Namespace) -> None:
     target = arguments.out or Path(f"{Path(dataset.name).stem or 'data'}-sheet.png")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sheet(dataset, contact_sheet).save(target)
+        save_pillow(_sheet(dataset, contact_sheet), target)
     print(f"  look at {target}" + ("; training images left, test images right" if _unseen(dataset) else ""))
 
 

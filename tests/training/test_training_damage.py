@@ -9,6 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toys import assert_equal, contents
 
@@ -213,6 +214,71 @@ def test_times_are_told_once():
     run, _ = opened("run")
     run.fit()
     assert [line["epoch"] for line in read_log(Path("run/times.jsonl"))] == [1, 2, 3]
+
+
+# ---------------------------------------------------------------------------------- what was left to draw
+
+
+@pytest.mark.parametrize("left", ["gone", "torn", "frames", "pictures", "log"])
+def test_a_run_killed_after_its_last_checkpoint_is_finished(left, monkeypatch, capsys):
+    monkeypatch.setattr(training.run, "draw_curves", training.plots.draw_curves)  # the real one: curves are the subject
+    whole = run_of("vae", "whole", epochs=2)
+    whole.fit()
+    shutil.copytree("whole", "run")
+    names = ["progress.gif", "curves.png", "samples.png", "reconstructions.png"]
+    for name in names[:2] if left in ("gone", "torn") else names[2:] if left == "pictures" else []:
+        content = Path("run", name).read_bytes()
+        Path("run", name).write_bytes(content[: len(content) // 2])
+        if left == "gone":
+            Path("run", name).unlink()
+    if left == "frames":
+        Path("run/frames/00002.png").write_bytes(b"\x89PNG")
+        Path("run/progress.gif").unlink()
+    if left == "log":
+        lines = Path("run/log.jsonl").read_bytes().splitlines(keepends=True)
+        Path("run/log.jsonl").write_bytes(b"".join(lines[:-1]))
+    for stray in ("samples.part", ".checkpoint.safetensors.abc.part", "frames/.00002.png.7.part", "config.json.part"):
+        Path("run", stray).touch()
+    assert cli.main(["resume", "run"]) == 0
+    out = capsys.readouterr().out
+    assert "has all its 2 epochs" in out and "finished what was left to draw: run/" in out
+    for name in names:
+        same = Path("run", name).read_bytes() == Path("whole", name).read_bytes()
+        assert same or (name, left) == ("curves.png", "log")
+    assert not [path for path in Path("run").rglob("*") if path.name.endswith(".part")]
+    last = read_log(Path("run/log.jsonl"))[-1]
+    assert last["test"] == read_log(Path("whole/log.jsonl"))[-1]["test"]
+    assert cli.main(["resume", "run"]) == 0
+    assert "finished" not in capsys.readouterr().out
+
+
+def test_a_film_of_a_shorter_training_is_drawn_anew(monkeypatch):
+    monkeypatch.setattr(training.run, "draw_curves", lambda *given: None)
+    run_of("vae", "run", epochs=2).fit()
+    longer = open_run("run", epochs=3)
+    monkeypatch.setattr(training.Run, "finish", lambda self: None)  # killed before it
+    longer.fit()
+    from PIL import Image
+
+    assert Path("run/progress.gif") in open_run("run").complete()
+    with Image.open("run/progress.gif") as film:
+        assert film.n_frames == 3
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_one_before(monkeypatch, tmp_path):
+    (tmp_path / "x.png").write_text("before")
+    (tmp_path / "x.part").write_text("mine")
+
+    def torn(self, path, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("PIL.Image.Image.save", torn)
+    words = r"x\.png cannot be written: No space left on device; it needs .* MB are free in"
+    with pytest.raises(UserError, match=words):
+        training.save_picture(np.zeros((2, 1, 8, 8), "f4"), tmp_path / "x.png")
+    assert {path.name: path.read_text() for path in tmp_path.glob("x*")} == {"x.png": "before", "x.part": "mine"}
+    assert not list(tmp_path.glob(".*"))
 
 
 # ---------------------------------------------------------------------------------- hostile values

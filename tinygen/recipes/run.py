@@ -74,10 +74,20 @@ class RecipeRun(Run):
         epochs = epochs or self.settings.epochs
         if self.position.epoch < epochs:  # only a run that goes on has a new plan
             write_settings(self.folder, self.settings)
+        with self._threads():
+            super().fit(epochs)
+
+    def complete(self, epochs: int | None = None) -> list[Path]:
+        """Draws what a run that has all its epochs lacks; which files."""
+        with self._threads():
+            return super().complete(epochs or self.settings.epochs)
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
         threads = tg.get_num_threads()
         tg.set_num_threads(self.settings.threads)
         try:
-            super().fit(epochs)
+            yield
         finally:
             tg.set_num_threads(threads)
 

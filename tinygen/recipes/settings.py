@@ -21,7 +21,8 @@ from typing import Any, get_origin
 
 import tinygen as tg
 from tinygen.data import Dataset
-from tinygen.errors import SettingError
+from tinygen.errors import SettingError, UserError
+from tinygen.training.whole import whole
 
 from .recipe import Given, Recipe
 from .valid import PRESETS, check_settings
@@ -178,17 +179,14 @@ def writing(target: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise RunError(
-            f"{target} cannot be written: {reason}; choose another --out, in a folder where you may write"
-        ) from error
+        said = error if isinstance(error, UserError) else f"{target} cannot be written: {error.strerror or error}"
+        raise RunError(f"{said}; choose another --out, in a folder where you may write") from error
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Writes config.json, all at once."""
-    temporary = folder / "config.json.part"
-    temporary.write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / "config.json")
+    with whole(folder / "config.json") as temporary:
+        temporary.write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
 
 
 def read_settings(folder: Path) -> Settings:

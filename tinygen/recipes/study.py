@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import tinygen as tg
 from tinygen.data import Dataset
 from tinygen.training import Display, save_picture
+from tinygen.training.pictures import save_pillow
+from tinygen.training.whole import whole
 
 from .recipe import Recipe, find, meanings, nearest
 from .run import data_of, load_run, stand_on
@@ -137,7 +139,8 @@ def run_study(
             "metrics": {metric: float(value) for metric, value in findings.metrics.items()},
             "table": [dict(row) for row in findings.table], "version": tg.__version__,
         }  # fmt: skip
-        (target / "study.json").write_text(json.dumps(content, indent=2, default=float) + "\n", encoding="utf-8")
+        with whole(target / "study.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=2, default=float) + "\n", encoding="utf-8")
     return findings, target
 
 
@@ -147,7 +150,7 @@ def _save(content: Any, path: Path) -> None:
     if isinstance(content, Sheet):
         save_picture(content.images, path, nrow=content.columns, most=len(content.images))
     elif isinstance(content, Image.Image):
-        content.save(path)
+        save_pillow(content, path)
     else:
         save_picture(content, path)
 

@@ -21,6 +21,8 @@ from typing import Any
 import tinygen as tg
 from tinygen.errors import UserError
 
+from .whole import whole
+
 
 class NotFinite(ArithmeticError):
     """A metric became NaN or infinite at some step."""
@@ -144,6 +146,5 @@ def repair_times(path: Path, epoch: int) -> None:
 
 
 def _rewrite(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        temporary.write_bytes(content)

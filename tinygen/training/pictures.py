@@ -18,6 +18,7 @@ import tinygen as tg
 from tinygen.step import Captioned
 
 from .plots import draw_points
+from .whole import whole
 
 GAP = 0.25  # grey level between the images of a grid, so that black images do not run together
 SIDE = 56  # pixels: smaller images are enlarged to about this
@@ -110,10 +111,27 @@ def save_picture(
 ) -> Any:
     """Writes `picture_of(content)` as a PNG file, all at once; returns the Pillow image."""
     picture = picture_of(content, nrow, most, side)
-    temporary = Path(path).with_suffix(".part")
-    picture.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    save_pillow(picture, Path(path))
     return picture
+
+
+def save_pillow(picture: Any, path: Path) -> None:
+    """Writes a Pillow image as a PNG file, all at once."""
+    with whole(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a picture, or every frame of a film, can be read."""
+    from PIL import Image, ImageSequence
+
+    try:
+        with Image.open(path) as picture:
+            for frame in ImageSequence.Iterator(picture):
+                frame.load()
+    except Exception:  # whatever a decoder raises: OSError, SyntaxError, ValueError, EOFError, struct.error
+        return False
+    return True
 
 
 def _beside(batches: list[np.ndarray], columns: int, rows: int = 4) -> np.ndarray:
@@ -157,8 +175,9 @@ def save_film(frames: Sequence[str | os.PathLike], path: str | os.PathLike, seco
             levels = GREYS if picture.mode == "L" else COLOURS
             pictures.append(picture.quantize(levels, dither=Image.Dither.NONE))
     pause = int(min(500, max(40, 1000 * seconds / len(pictures))))
-    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], loop=0,
-                     duration=[pause] * (len(pictures) - 1) + [2000])  # fmt: skip
+    with whole(Path(path)) as temporary:
+        pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], loop=0,
+                         duration=[pause] * (len(pictures) - 1) + [2000])  # fmt: skip
 
 
 def _images(tensor: Any) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from tinygen.metrics.names import NAMES
 
 from .log import read_log
+from .whole import whole
 
 PANELS = 12
 PANEL, BINS = 320, 80  # pixels of a panel of points, squares of its density
@@ -156,7 +157,8 @@ def draw_curves(log: Path, target: Path) -> None:
                 note = f"not shown: {min(cut):.3g}" + (f" to {max(cut):.3g}" if len(cut) > 1 else "")
                 axes.text(0.98, 0.98, note, transform=axes.transAxes, ha="right", va="top", fontsize=7, color="grey")
         axes.legend(frameon=False, loc="best")
-    figure.savefig(target, dpi=100)
+    with whole(target) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
 
 
 def _range(series: list[list[float]]) -> tuple[float, float]:

@@ -28,12 +28,13 @@ from tinygen.metrics.names import NAMES
 from .checkpoint import BEST, CHECKPOINT, PREVIOUS, has_checkpoint, load_newest, restore, save_checkpoint, state_of
 from .evaluate import Tensors, aside, evaluate
 from .interrupts import Interrupted, Interrupts
-from .log import Means, NotFinite, repair, repair_times, sync, write_line
+from .log import Means, NotFinite, read_log, repair, repair_times, sync, write_line
 from .loop import Callback, Position, fit
-from .pictures import save_film, save_picture
+from .pictures import is_whole, save_film, save_picture, save_pillow
 from .plots import draw_curves
 from .progress import Display, Silent
 from .replay import first_bad_op
+from .whole import take_strays
 
 FRAMES = 50  # at most about so many pictures in progress.gif
 
@@ -61,6 +62,11 @@ def new_folder(parent: Path, name: str) -> Path:
             return folder
         except FileExistsError:  # another run took it just now
             number += 1
+
+
+def _is_stale(picture: Path, shown: Path) -> bool:
+    """Whether a picture is missing, torn, or older than the file that it shows."""
+    return not is_whole(picture) or picture.stat().st_mtime_ns < shown.stat().st_mtime_ns
 
 
 class Run(Callback):
@@ -97,6 +103,7 @@ class Run(Callback):
         self.epochs = epochs
         tg.set_rng_state(self.rng)
         self._repair()
+        take_strays(self.folder)
         if not has_checkpoint(self.folder):
             self.save()  # so that a run that is killed in its first epoch can be resumed, too
         self.display.start(epochs, self.position.epoch, self.position.index, len(self.batches), self.images)
@@ -157,6 +164,37 @@ class Run(Callback):
         save_film(sorted((self.folder / "frames").glob("*.png")), self.folder / "progress.gif")
         draw_curves(self.folder / "log.jsonl", self.folder / "curves.png")
 
+    def complete(self, epochs: int) -> list[Path]:
+        """Draws what a run with all its `epochs` lacks since it was killed after its last checkpoint; what was drawn.
+
+        Missing, torn or older than what they show: pictures, film, curves. Test figures that the log lost are measured.
+        """
+        self.epochs = epochs
+        self._repair()
+        take_strays(self.folder)
+        self._measure_again()
+        drawn: list[Path] = []
+        film, curves, log = (self.folder / name for name in ("progress.gif", "curves.png", "log.jsonl"))
+        pictures = [path for path in self.folder.glob("*.png") if path != curves]
+        if not (is_whole(self.folder / "frames" / f"{epochs:05d}.png") and all(map(is_whole, pictures)) and pictures):
+            drawn += self._take_pictures()
+        frames = sorted((self.folder / "frames").glob("*.png"))
+        if frames and _is_stale(film, frames[-1]):
+            save_film(frames, film)
+            drawn.append(film)
+        if log.exists() and _is_stale(curves, log):
+            draw_curves(log, curves)
+            drawn.append(curves)
+        return drawn
+
+    def _measure_again(self) -> None:
+        lines = read_log(self.folder / "log.jsonl")
+        if not any("test" in line and line["epoch"] == self.position.epoch for line in lines):
+            with aside(self.step, self.seed):
+                test = evaluate(self.step, self.test)
+            self._write({"epoch": self.position.epoch, "train": {}, "test": test})
+            self.save()  # it counts the bytes of the log
+
     @property
     def kept(self) -> tuple[float, int] | None:
         """(the best value of `keep`'s metric on its validation split, the epoch of it); None where none is kept."""
@@ -191,6 +229,9 @@ class Run(Callback):
         repair_times(self.folder / "times.jsonl", self.position.epoch)
         for frame in (self.folder / "frames").glob("*.png"):
             if frame.stem.isdigit() and int(frame.stem) > self.position.epoch:
+                frame.unlink()
+            elif not is_whole(frame):
+                self.display.say(f"note: {frame} is damaged; the film goes without it")
                 frame.unlink()
         self.logged = None
 
@@ -233,18 +274,20 @@ class Run(Callback):
             f"{CHECKPOINT} is from before. Try a lower learning rate."
         )
 
-    def _take_pictures(self) -> None:
+    def _take_pictures(self) -> list[Path]:
+        """Draws the Step's pictures, if it is time for them; which files."""
         epoch = self.position.epoch
         frame = epoch % math.ceil(self.epochs / FRAMES) == 0 or epoch == self.epochs
         if not frame and epoch > 1:  # the first one is there to see that something happens
-            return
+            return []
         with aside(self.step, self.seed):
             pictures = self.step.pictures(next(iter(self.test)))
         for name, content in pictures.items():
             picture = save_picture(content, self.folder / f"{name}.png")
             if frame:
-                picture.save(self.folder / "frames" / f"{epoch:05d}.png")
+                save_pillow(picture, self.folder / "frames" / f"{epoch:05d}.png")
             frame = False
+        return [self.folder / f"{name}.png" for name in pictures]
 
     def _write(self, line: Mapping[str, Any]) -> None:
         write_line(self.folder / "log.jsonl", line)

@@ -1,0 +1,56 @@
+"""A file that is whole or not there.
+
+    with whole(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+It is written beside its place under a hidden name, then renamed. A process that is killed meanwhile leaves a stray
+`.part`, which the run takes away when it goes on. A disk that is full is said with the path and what was needed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tinygen.errors import UserError
+
+
+class WriteError(UserError, OSError):
+    """A file that cannot be written; the message names it, the reason and what is needed."""
+
+    def __init__(self, path: Path, error: OSError, needed: int = 0) -> None:
+        self.path, self.reason = path, error
+        parts = [f"it needs {needed / 1e6:,.1f} MB"] if needed else []
+        with suppress(OSError):
+            parts.append(f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free in {path.parent}")
+        super().__init__("; ".join([f"{path} cannot be written: {error.strerror or error}", ", ".join(parts)]))
+
+    def __str__(self) -> str:  # OSError's would be (errno, words)
+        return str(self.args[0])
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Context manager that gives a temporary path; what was written there takes the place of `path` at its end."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        if temporary.exists():
+            os.replace(temporary, path)
+    except BaseException as error:
+        size = temporary.stat().st_size if temporary.exists() else 0
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, UserError):
+            raise WriteError(path, error, size) from error
+        raise
+
+
+def take_strays(folder: Path) -> None:
+    """Removes what processes that were killed while they wrote have left in a run's folder."""
+    for place in (folder, folder / "frames"):
+        for pattern in ("*.part", ".*.part"):
+            for stray in place.glob(pattern):
+                stray.unlink()
