@@ -50,7 +50,7 @@ def train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep", help="last (default), best or best:METRIC, judged on a tenth of the training images")
     _set_option(parser, "an argument of the recipe, such as latent=2; see: tinygen list NAME")
-    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/<recipe>-<next number>)")
+    parser.add_argument("--out", type=_path, help="folder of the run (default: runs/<recipe>-<next number>)")
 
 
 def resume(parser: argparse.ArgumentParser) -> None:
@@ -63,15 +63,16 @@ def sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=_positive(int), default=64, help="how many (default 64)")
     parser.add_argument("--seed", type=_seed, default=1, help="same seed, same samples (default 1)")
     parser.add_argument(
-        "--out", type=Path, help="picture file, or .npy for the numbers (default: <run>/sample-<seed>.png)"
+        "--out", type=_path, help="picture file, or .npy for the numbers (default: <run>/sample-<seed>.png)"
     )
     parser.epilog = "A model may take further options, such as --label 7: an unknown one lists them."
 
 
 def apply(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures")
-    parser.add_argument("--out", type=Path, help=".png or .npy file, or folder for several (default: <file>-<run>.png)")
+    parser.add_argument("files", type=_path, nargs="+", metavar="FILE", help="pictures")
+    text = ".png or .npy file, or folder for several (default: <file>-<run>.png)"
+    parser.add_argument("--out", type=_path, help=text)
 
 
 def evaluate(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +83,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
 
 def study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="its name (default: list them)")
-    parser.add_argument("run", type=Path, nargs="?", help="the run to look at (default: the newest that fits)")
+    parser.add_argument("run", type=_path, nargs="?", help="the run to look at (default: the newest that fits)")
     parser.add_argument("--tiny", action="store_true", help="small, in seconds")
     parser.add_argument("--seed", type=_seed, default=0)
     _set_option(parser, "an argument of the study")
@@ -109,11 +110,11 @@ def doctor(parser: argparse.ArgumentParser) -> None:
 def check_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="a name, or a path: image folder, .npz or .zip file, idx folder, or one picture")
     _data_options(parser, data=False)
-    parser.add_argument("--out", type=Path, help="also write a sheet of images there (default: <name>-sheet.png)")
+    parser.add_argument("--out", type=_path, help="also write a sheet of images there (default: <name>-sheet.png)")
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("run", type=_path, help="folder of the run")
     parser.add_argument("--device", help="cpu, cuda or cuda-emulated (default: the run's)")
 
 
@@ -131,6 +132,12 @@ def _data_options(parser: argparse.ArgumentParser, data: bool = True) -> None:
 
 def _set_option(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=text)
+
+
+def _path(text: str) -> Path:
+    if not text:  # Path("") is the current folder
+        raise argparse.ArgumentTypeError("the name is empty; give a file or folder")
+    return Path(text)
 
 
 def _seed(text: str) -> int:
