@@ -32,7 +32,10 @@ LARGE = 320  # pixels: a side of each of two pictures beside each other
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code (0, 1 for OUTSIDE, 2 for wrong input, 130 after Ctrl-C)."""
+    """Runs a command; returns its exit code.
+
+    0, 1 for OUTSIDE, 2 for wrong input; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows "?", and the command runs on
         if isinstance(stream, io.TextIOWrapper):
@@ -60,14 +63,26 @@ def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
     except (UserError, FileNotFoundError, PermissionError) as error:
         fail(str(error))
     except Interrupted as error:
-        print(f"\n{error}")
-        return 130
+        _farewell(f"\n{error}")
+        return error.code
     except KeyboardInterrupt:
         print("\nstopped at once", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `tinygen list | head`: nobody reads any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 141
+
+
+def _farewell(text: str) -> None:
+    """Prints, unless the terminal is gone."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        _silence()
+
+
+def _silence() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -157,8 +172,8 @@ def _go(run: Any) -> int:
     try:
         run.fit()
     except Interrupted as error:
-        print(f"\n{error}; everything is saved. Go on with:\n  tinygen resume {folder}")
-        return 130
+        _farewell(f"\n{error}; everything is saved. Go on with:\n  tinygen resume {folder}")
+        return error.code
     if run.kept:
         value, epoch = run.kept
         print(f"\nkept: epoch {epoch}, validation {run.keep.metric} {value:.4g}")
@@ -265,6 +280,8 @@ def _apply(arguments: argparse.Namespace) -> None:
         with aside(step, 0):
             result = step.apply(tg.tensor(picture, device=step.device))
         target = (folder or file.parent) / f"{file.stem}-{run}.png" if folder or not out else out
+        if target.exists() and target.samefile(file):
+            raise RunError(f"--out {target} is the picture itself; choose another name")
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.suffix.lower() == ".npy":

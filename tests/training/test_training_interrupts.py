@@ -35,3 +35,26 @@ def test_in_another_thread_nothing_is_touched():
     thread.start()
     thread.join()
     assert found == [(False, before)] and signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_each_signal_is_remembered_with_its_exit_code(name, code):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with Interrupts() as interrupts:
+        signal.raise_signal(number)
+        assert interrupts.wanted and interrupts.code == code
+        with pytest.raises(KeyboardInterrupt if name == "SIGINT" else SystemExit) as stop:
+            signal.raise_signal(number)
+        assert name == "SIGINT" or stop.value.code == code
+    assert signal.getsignal(number) is before
+
+
+def test_under_nohup_a_closed_terminal_is_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupts.wanted
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -34,9 +34,9 @@ from tinygen.training import (
 from tinygen.training.checkpoint import (
     CHECKPOINT,
     CheckpointError,
-    has_checkpoint,
     load_newest,
 )
+from tinygen.training.lock import Lock, check_free
 
 from .keep import measured, metric_of
 from .recipe import RECIPES, Recipe, find
@@ -52,7 +52,7 @@ from .settings import (
     write_settings,
     writing,
 )
-from .stored import best_epoch, epochs_done, is_finished, named, read_checkpoint, runs, trace, weights
+from .stored import best_epoch, check_new, epochs_done, is_finished, named, read_checkpoint, runs, trace, weights
 
 __all__ = [
     "RecipeRun", "best_epoch", "build", "data_of", "epochs_done", "load_run", "open_run", "runs", "stand_on", "start",
@@ -72,10 +72,13 @@ class RecipeRun(Run):
         """Trains until `epochs` (default: the settings') are done, with the settings' number of threads: sums are
         bit-equal for a fixed one."""
         epochs = epochs or self.settings.epochs
-        if self.position.epoch < epochs:  # only a run that goes on has a new plan
-            write_settings(self.folder, self.settings)
         with self._threads():
             super().fit(epochs)
+
+    def _fit(self, epochs: int) -> None:
+        if self.position.epoch < epochs:  # only a run that goes on has a new plan
+            write_settings(self.folder, self.settings)
+        super()._fit(epochs)
 
     def complete(self, epochs: int | None = None) -> list[Path]:
         """Draws what a run that has all its epochs lacks; which files."""
@@ -106,9 +109,8 @@ def start(
     """
     recipe = find(name)
     data = recipe.data if data is None else data
-    if folder is not None and has_checkpoint(Path(folder)):  # settings alone: a start that came to nothing
-        command = f"tinygen resume {shlex.quote(str(folder))}"
-        raise RunError(f"{folder} holds a run already; choose another --out, or go on with: {command}")
+    if folder is not None:
+        check_new(folder)
     source = {option: options.pop(option, None) for option in OPTIONS}
     if preset == "tiny" and source["limit"] is None:
         source["limit"] = TINY_LIMIT
@@ -129,9 +131,12 @@ def start(
     with writing(folder or parent):
         if folder is None:
             folder = new_folder(Path(parent), title or name)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_settings(Path(folder), settings)
-        return _run(Path(folder), settings, step, dataset, batches, display, resume=False)
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with Lock(folder):  # two may have looked at the same empty folder
+            check_new(folder)
+            write_settings(folder, settings)
+            return _run(folder, settings, step, dataset, batches, display, resume=False)
 
 
 def build(settings: Settings, bases: Sequence[Step] | None = None) -> Step:
@@ -172,6 +177,7 @@ def open_run(
     """
     folder = Path(folder)
     settings = read_settings(folder)
+    check_free(folder)  # before the data are read, which may take a while
     settings.device = device or settings.device
     dataset = data_of(settings)
     if dataset.sha != settings.data["sha"]:
@@ -274,7 +280,8 @@ def stand_on(
         run.fit()
     except Interrupted as error:
         command = f"tinygen resume {shlex.quote(str(run.folder))}"
-        raise Interrupted(f"{base}: {error}; it is saved. Finish it with:\n  {command}\nand start anew") from error
+        text = f"{base}: {error}; it is saved. Finish it with:\n  {command}\nand start anew"
+        raise Interrupted(text, error.code) from error
     return run.folder
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -19,8 +20,39 @@ from typing import Any
 from tinygen.errors import UserError
 from tinygen.training import load_checkpoint
 from tinygen.training.checkpoint import BEST, CHECKPOINT, PREVIOUS, checked, has_checkpoint
+from tinygen.training.lock import NAME as LOCK
 
 from .settings import RunError, Settings, read_settings
+
+
+def check_new(folder: str | os.PathLike) -> None:
+    """Raises RunError unless a run may begin in the folder: it is new, empty, or a start that came to nothing."""
+    if not os.fspath(folder):
+        raise RunError("--out: the name of the folder is empty; leave it out, or give one such as runs/mine")
+    folder = Path(folder)
+    if has_checkpoint(folder):
+        command = f"tinygen resume {shlex.quote(str(folder))}"
+        raise RunError(f"{folder} holds a run already; choose another --out, or go on with: {command}")
+    if not folder.is_dir():
+        return
+    strange = [path.name for path in sorted(folder.iterdir()) if not _is_of_a_start(path)]
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise RunError(f"{folder} holds files that are no run's ({', '.join(strange[:3])}{more}), which might be "
+                       "overwritten; choose another --out, or an empty folder")  # fmt: skip
+
+
+def _is_of_a_start(path: Path) -> bool:
+    """Whether a start that came to nothing may have left the file: settings, an empty folder, what was half written."""
+    if path.name == "frames" and path.is_dir():
+        return not any(path.iterdir())
+    if path.name == "config.json":
+        try:
+            content = json.loads(path.read_bytes())
+        except (ValueError, OSError):
+            return False
+        return content == {} or (isinstance(content, dict) and "recipe" in content)
+    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".part"))
 
 
 def weights(folder: Path, settings: Settings) -> str:

@@ -8,6 +8,7 @@ On a terminal the bar is alive; elsewhere plain lines are printed.
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,10 +88,14 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line, above the bar if there is one."""
-        if self.bar is not None:
-            self.bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=self.stream, flush=True)
+        try:
+            if self.bar is not None:
+                self.bar.console.print(text, markup=False, highlight=False)
+            else:
+                print(text, file=self.stream, flush=True)
+        except OSError as error:
+            if error.errno != errno.EIO:  # a terminal that was closed: the training is about to be saved
+                raise
 
     def close(self) -> None:
         """Takes the bar away."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from tinygen.metrics.names import NAMES
 from .checkpoint import BEST, CHECKPOINT, PREVIOUS, has_checkpoint, load_newest, restore, save_checkpoint, state_of
 from .evaluate import Tensors, aside, evaluate
 from .interrupts import Interrupted, Interrupts
+from .lock import Lock, LockedError
 from .log import Means, NotFinite, read_log, repair, repair_times, sync, write_line
 from .loop import Callback, Position, fit
 from .pictures import is_whole, save_film, save_picture, save_pillow
@@ -69,6 +71,12 @@ def _is_stale(picture: Path, shown: Path) -> bool:
     return not is_whole(picture) or picture.stat().st_mtime_ns < shown.stat().st_mtime_ns
 
 
+def _stamp(path: Path) -> tuple:
+    """What tells whether a file has been written again."""
+    status = path.stat() if path.exists() else None
+    return path.name, status and (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 class Run(Callback):
     """Trains a Step in a folder.
 
@@ -94,16 +102,23 @@ class Run(Callback):
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
         self.intact = True  # whether the last checkpoint may take the place of the one before
         self.logged: int | None = None  # bytes of the log that the checkpoint knows, until it is cut to them
+        self.opened: tuple | None = None  # the checkpoint that was read, until the training begins
         if resume:
             self._restore()
         self.rng = tg.get_rng_state()  # others may draw before the training begins, or between two calls of fit
 
     def fit(self, epochs: int) -> None:
-        """Trains until `epochs` epochs are done. Raises Interrupted after Ctrl-C, Diverged at the first NaN."""
+        """Trains until `epochs` epochs are done. Raises Interrupted after Ctrl-C, Diverged at the first NaN.
+
+        Raises LockedError where another process trains in the folder.
+        """
         self.epochs = epochs
+        with Lock(self.folder):
+            self._fit(epochs)
+
+    def _fit(self, epochs: int) -> None:
         tg.set_rng_state(self.rng)
-        self._repair()
-        take_strays(self.folder)
+        self._begin()
         if not has_checkpoint(self.folder):
             self.save()  # so that a run that is killed in its first epoch can be resumed, too
         self.display.start(epochs, self.position.epoch, self.position.index, len(self.batches), self.images)
@@ -115,7 +130,8 @@ class Run(Callback):
             raise self._diverged(error) from error
         finally:
             self.rng = tg.get_rng_state()
-            self.display.close()
+            with suppress(OSError):  # the terminal may be gone
+                self.display.close()
         self.finish()
 
     def after_step(self, step: Any, position: Position, metrics: Mapping[str, tg.Tensor]) -> None:
@@ -126,14 +142,14 @@ class Run(Callback):
         if closes:
             done = position.epoch + position.index / len(self.batches)
             self._write({"epoch": done, "train": self.means.take_window()})
-        self.display.step(position.epoch, position.index, numbers)
-        if self.interrupts.wanted:
+        if self.interrupts.wanted:  # before anything is shown: the terminal may be gone
             self.means.read()
             self._time()
             self.save()
             self.finish()
             batch = f"batch {position.index} of {len(self.batches)}"
-            raise Interrupted(f"stopped in epoch {position.epoch + 1}, after {batch}")
+            raise Interrupted(f"stopped in epoch {position.epoch + 1}, after {batch}", self.interrupts.code)
+        self.display.step(position.epoch, position.index, numbers)
 
     def after_epoch(self, step: Any, position: Position) -> None:
         self.cpu_seconds += time.process_time() - self.cpu_clock
@@ -156,6 +172,7 @@ class Run(Callback):
     def save(self) -> None:
         """Writes the checkpoint: all that a resumed run needs to go on bit for bit. The one before is kept."""
         self._repair()
+        self.opened = None
         save_checkpoint(self.folder / CHECKPOINT, self._state(), self.folder / PREVIOUS if self.intact else None)
         self.intact = True
 
@@ -170,8 +187,11 @@ class Run(Callback):
         Missing, torn or older than what they show: pictures, film, curves. Test figures that the log lost are measured.
         """
         self.epochs = epochs
-        self._repair()
-        take_strays(self.folder)
+        with Lock(self.folder):
+            return self._complete(epochs)
+
+    def _complete(self, epochs: int) -> list[Path]:
+        self._begin()
         self._measure_again()
         drawn: list[Path] = []
         film, curves, log = (self.folder / name for name in ("progress.gif", "curves.png", "log.jsonl"))
@@ -209,6 +229,7 @@ class Run(Callback):
     def _restore(self) -> None:
         state, name = load_newest(self.folder, self.display.say)
         self.intact = name == CHECKPOINT
+        self.opened = _stamp(self.folder / name)
         restore(self.step, state)
         run = state["run"]
         self.position = Position(**run["position"])
@@ -217,6 +238,15 @@ class Run(Callback):
         if self.position.index > len(self.batches):
             raise ValueError(f"batch {self.position.index} of an epoch of {len(self.batches)}: other data, or damage")
         self.logged = run["log"]
+
+    def _begin(self) -> None:
+        """What is done once the folder is this process's."""
+        if self.opened is not None and self.opened != _stamp(self.folder / self.opened[0]):
+            raise LockedError(f"{self.folder} has gone on since it was opened: another process has trained in it; "
+                              "open it again")  # fmt: skip
+        self.opened = None
+        self._repair()
+        take_strays(self.folder)
 
     def _repair(self) -> None:
         """Makes log and frames those of the checkpoint: once, before a resumed run changes its folder."""

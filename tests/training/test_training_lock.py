@@ -1,0 +1,182 @@
+"""One process a folder: the second is refused and changes nothing; what a dead one has left is taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygen import cli
+from tinygen.errors import UserError
+from tinygen.recipes import RunError, open_run, start
+from tinygen.training.lock import Lock, LockedError, check_free
+
+TINY = {"limit": 40, "batch_size": 16, "threads": 1, "preset": "tiny"}
+PACKAGE = str(Path(cli.__file__).parents[1])
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def files(folder):
+    return {str(p): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+
+
+def test_the_second_is_refused_and_named_who_is_first(tmp_path):
+    with Lock(tmp_path):
+        words = rf"is in use: process {os.getpid()} on {re.escape(socket.gethostname())}, since 20\d\d-.* trains in it"
+        for refused in (Lock(tmp_path).__enter__, lambda: check_free(tmp_path)):
+            with pytest.raises(LockedError, match=words):
+                refused()
+    check_free(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with Lock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"pid": 1, "host": "there", "time": "once"})])
+def test_what_a_dead_process_has_left_is_taken_over(content, tmp_path):
+    (tmp_path / "lock").write_text(content)
+    check_free(tmp_path)
+    with Lock(tmp_path):
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_a_folder_in_use_is_left_as_it_is():
+    run = start("vae", folder="run", epochs=3, **TINY)
+    run.fit(1)
+    with open("run/log.jsonl", "ab") as log:
+        log.write(b'{"epoch": 1.5, "train": {}}\n')  # of the one that trains
+    idle = open_run("run")
+    with Lock(Path("run")):
+        before = files("run")
+        for refused in (lambda: open_run("run"), idle.fit, lambda: idle.complete(1)):
+            with pytest.raises(LockedError, match="run is in use"):
+                refused()
+        with pytest.raises(RunError, match="holds a run already"):
+            start("vae", folder="run", **TINY)
+        assert files("run") == before
+
+
+def test_a_run_that_went_on_elsewhere_is_opened_again():
+    start("vae", folder="run", epochs=3, **TINY).fit(1)
+    first, second = open_run("run"), open_run("run")
+    first.fit(2)
+    before = files("run")
+    with pytest.raises(UserError, match="has gone on since it was opened"):
+        second.fit()
+    assert files("run") == before
+    first.fit(3)
+
+
+def test_two_that_start_in_one_folder_do_not_mix():
+    first = start("vae", folder="run", epochs=1, seed=1, **TINY)
+    with Lock(Path("run")), pytest.raises(LockedError):
+        start("vae", folder="run", epochs=1, seed=2, **TINY)
+    assert json.loads(Path("run/config.json").read_text())["seed"] == 1
+    first.fit()
+
+
+# ---------------------------------------------------------------------------------- files that are no run's
+
+
+@pytest.mark.parametrize("name", ["samples.png", "log.jsonl", "notes.txt", "config.json", "frames/00001.png", "a.part"])
+def test_out_never_takes_a_folder_with_other_files(name):
+    Path("mine", name).parent.mkdir(parents=True, exist_ok=True)
+    Path("mine", name).write_text('{"name": "of a web site"}')
+    with pytest.raises(RunError, match=rf"mine holds files that are no run's \({name.split('/')[0]}\).* another --out"):
+        start("vae", folder="mine", **TINY)
+    assert files("mine") == {f"mine/{name}": b'{"name": "of a web site"}'}
+
+
+def test_out_takes_an_empty_folder_and_a_start_that_came_to_nothing():
+    Path("run").mkdir()
+    start("vae", folder="run", **TINY)
+    start("vae", folder="run", epochs=1, **TINY).fit()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["train", "vae", "--out", ""], ["sample", "run", "--out", ""], ["apply", "run", "a.png", "--out", ""],
+     ["check-data", "digits", "--out", ""], ["resume", ""], ["evaluate", ""], ["apply", "run", ""],
+     ["study", "codes", ""]],
+)  # fmt: skip
+def test_an_empty_name_is_no_folder(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(command)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and "the name is empty" in error
+    assert not list(Path().iterdir())
+
+
+def test_an_empty_folder_name_is_refused_by_the_library_too():
+    with pytest.raises(RunError, match="the folder is empty; leave it out"):
+        start("vae", folder="", **TINY)
+
+
+def test_apply_never_writes_over_the_picture_it_reads(capsys):
+    from PIL import Image
+
+    start("autoencoder", folder="run", epochs=1, **TINY).fit()
+    Image.new("L", (8, 8), 100).save("a.png")
+    before = Path("a.png").read_bytes()
+    with pytest.raises(SystemExit):
+        cli.main(["apply", "run", "a.png", "--out", "./a.png"])
+    assert "a.png is the picture itself" in capsys.readouterr().err and Path("a.png").read_bytes() == before
+
+
+# ---------------------------------------------------------------------------------- as programs
+
+
+def trains():
+    """A program that trains in `run` until it is told to stop; it has begun."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": PACKAGE}
+    command = [sys.executable, "-m", "tinygen.cli", "train", "vae", "--epochs", "100000", "--out", "run"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    for line in process.stdout:
+        if line.startswith("time: about"):
+            return process
+    raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_saves_and_says_so(name, code):
+    with trains() as process:
+        with pytest.raises(LockedError, match=f"run is in use: process {process.pid} on "):
+            open_run("run")
+        process.send_signal(getattr(signal, name))
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors and "stopping after this step" in errors
+    assert rest.rstrip().endswith("tinygen resume run")
+    run = open_run("run")
+    assert run.position.epoch or run.position.index
+    assert not Path("run/lock").exists()
+
+
+def test_a_terminal_that_was_closed_saves_too():
+    with trains() as process:
+        process.stdout.close()
+        process.stderr.close()
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 129
+    assert open_run("run").position != open_run("run").position.__class__()
+
+
+def test_a_killed_program_leaves_no_lock_that_holds():
+    with trains() as process:
+        process.kill()
+        process.wait(60)
+    assert Path("run/lock").exists()
+    run = open_run("run")
+    run.fit(run.position.epoch + 1)
+    assert not Path("run/lock").exists()
