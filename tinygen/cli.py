@@ -159,6 +159,8 @@ def _go(run: Any) -> int:
         f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in step.networks().items()
     )
     print(f"{settings.recipe} on {run.dataset!r}")
+    if run.dataset.unread:
+        print(f"note: not read: {run.dataset.unread}")
     place = f"{settings.device}, {settings.threads} thread{'s' if settings.threads > 1 else ''}"
     print(f"parameters: {counts}; {place}, seed {settings.seed}; run in {run.folder}")
     if _on_plain_numpy(settings.device):

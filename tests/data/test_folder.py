@@ -1,6 +1,7 @@
 """Folders of pictures: sizes, modes, transparency, orientation, classes, splits, damaged files."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from tinygen import data
 from tinygen.data import DataError
-from tinygen.data.folder import default_size, find_images, read_image
+from tinygen.data.folder import default_size, find_images, read_image, read_picture
 
 
 def picture(seed=0, size=(20, 16), mode="RGB"):
@@ -277,3 +278,100 @@ def test_png_damage_anywhere_is_an_error_or_changes_nothing(tmp_path):
         else:
             np.testing.assert_array_equal(got, expected)
     assert errors > 0.9 * len(whole)
+
+
+# ---- what was not read ---------------------------------------------------------------------------------------------
+
+
+def test_linked_class_folders_are_followed_with_their_labels(tmp_path):
+    classes_in(tmp_path / "store", ["a", "b", "c"])
+    (tmp_path / "set" / "a").parent.mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "store" / name, target_is_directory=True)
+    made, direct = data.load(tmp_path / "set"), data.load(tmp_path / "store")
+    assert made.classes == ("a", "b", "c") and made.sha == direct.sha and made.unread == ""
+    (tmp_path / "whole").symlink_to(tmp_path / "set", target_is_directory=True)
+    assert data.load(tmp_path / "whole").sha == direct.sha
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path):
+    classes_in(tmp_path, ["a", "b"])
+    (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "b" / "self").symlink_to(tmp_path / "b", target_is_directory=True)
+    made = data.load(tmp_path)
+    assert made.count("train") == 18 and made.classes == ("a", "b")
+    assert made.unread == "link to a folder that it lies in: 2 (a/up, b/self)"
+
+
+def test_what_was_not_read_is_counted_and_named(tmp_path, monkeypatch):
+    classes_in(tmp_path, ["a", "b"])
+    for name in ("a/1.heic", "a/2.HEIC", "b/3.heic", "b/4.heic", "notes.txt", "README", ".hidden.heic", "b/x.avif"):
+        (tmp_path / name).write_bytes(b"?")
+    (tmp_path / "locked").mkdir()
+    real = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    made = data.load(tmp_path)
+    assert made.unread == (
+        ".avif: 1 (b/x.avif); .heic: 4 (a/1.heic, a/2.HEIC, b/3.heic and 1 more); .txt: 1 (notes.txt); "
+        "folder that cannot be opened (Permission denied): 1 (locked); without an extension: 1 (README)"
+    )
+    assert made.limited(3).unread == made.unread and made.resized(8).unread == made.unread
+    assert f"not read: {made.unread}" in data.summary(made)["warnings"]
+
+
+def test_a_pipe_that_is_called_a_picture_is_not_waited_for(tmp_path):
+    folder_of(tmp_path, 4)
+    os.mkfifo(tmp_path / "pipe.png")
+    made = data.load(tmp_path)
+    assert made.count("train") + made.count("test") == 4 and made.unread == "no regular file: 1 (pipe.png)"
+    for read in (lambda: data.load(tmp_path / "pipe.png"), lambda: read_picture(tmp_path / "pipe.png", (1, 8, 8)),
+                 lambda: read_image(tmp_path / "pipe.png", 8)):  # fmt: skip
+        with pytest.raises(DataError, match=r"pipe\.png: (no regular file|neither a file nor a folder)"):
+            read()
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        data.load(tmp_path / "pipe.npz")
+
+
+def test_a_link_that_leads_nowhere_is_a_picture_that_cannot_be_read(tmp_path):
+    folder_of(tmp_path, 4)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"1 of 5 pictures cannot be read.*\n.*gone\.png: No such file"):
+        data.load(tmp_path)
+
+
+def test_where_nothing_can_be_read_it_says_what_is_there(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"?")
+    with pytest.raises(DataError, match=r"no pictures \(and 1 other files\).*: \.heic: 1 \(a\.heic\)"):
+        data.load(tmp_path)
+
+
+def test_what_an_archive_holds_beside_pictures_is_named(tmp_path):
+    import zipfile
+
+    folder_of(tmp_path, 4)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for path in tmp_path.glob("*.png"):
+            archive.write(path, f"in/{path.name}")
+        archive.writestr("in/a.heic", "?")
+        archive.writestr("__MACOSX/in/._a.heic", "?")
+    assert data.load(tmp_path / "x.zip").unread == ".heic: 1 (in/a.heic)"
+
+
+def test_training_and_check_data_say_what_was_not_read(tmp_path, monkeypatch, capsys):
+    from tinygen import cli
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    folder_of(tmp_path / "mine", 20)
+    (tmp_path / "mine" / "a.heic").write_bytes(b"?")
+    monkeypatch.setattr("tinygen.training.run.draw_curves", lambda *given: None)
+    for command in (["check-data", "mine"], ["train", "vae", "--data", "mine", "--preset", "tiny", "--size", "8"]):
+        assert cli.main(command) == 0
+        assert "note: not read: .heic: 1 (a.heic)\n" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from pathlib import Path
 from . import corruptions, crops, drawn, points, unpaired, varied
 from .batches import Batches
 from .dataset import Dataset, check_size
-from .folder import EXTENSIONS
+from .found import EXTENSIONS, is_special
 from .overview import contact_sheet, summary
 from .pixels import DataError, as_float, check_channels
 
@@ -128,6 +128,8 @@ def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, chan
         raise DataError(f"no data set named {text!r}, and no file or folder at {path.absolute()}.{guess} "
                         f"Known: {', '.join(KNOWN)}; or give the path of an image folder, a .zip of images, an .npz "
                         f"file, a folder of idx files, or a picture to cut crops from")
+    if is_special(path):
+        raise DataError(f"{path}: neither a file nor a folder, such as a pipe; give one that can be read again")
     if path.suffix.lower() == ".npz":
         from .npz import load_npz
 

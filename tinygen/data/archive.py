@@ -9,12 +9,13 @@ into memory when it is decoded, its CRC-32 compared. One that claims to be large
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from .dataset import Dataset
-from .folder import choose_pictures, load_pictures
+from .folder import check_count, load_pictures
+from .found import Unread, pictures
 from .pixels import DataError
 
 LARGEST = 256 << 20  # bytes of one decompressed member
@@ -60,5 +61,7 @@ def load_zip(path: Path, *, size: int | None = None, channels: int | None = None
     """The pictures in a zip as uint8 (N, C, size, size); DataError names every member that cannot be read."""
     with open_zip(path) as archive:
         files = members(archive)
-        chosen = {parts: files[parts] for parts in choose_pictures(path, files)}
-        return load_pictures(path.stem, str(path), chosen, size=size, channels=channels, limit=limit)
+        unread = Unread()
+        chosen = {parts: files[parts] for parts in check_count(path, pictures(files, unread), unread)}
+        made = load_pictures(path.stem, str(path), chosen, size=size, channels=channels, limit=limit)
+        return replace(made, unread=str(unread))

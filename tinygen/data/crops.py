@@ -18,7 +18,8 @@ import numpy as np
 
 from .dataset import Dataset, check_size
 from .draws import Draws
-from .folder import EXTENSIONS, read_whole
+from .folder import read_whole
+from .found import EXTENSIONS
 from .pixels import DataError
 
 DEFAULT_SIZE, COUNT = 64, 2000

@@ -51,6 +51,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     source: str = ""
     partly_labelled: bool = False
+    unread: str = ""  # what lies beside the images and was not read, counted and named
 
     def __post_init__(self) -> None:
         for split in SPLITS:

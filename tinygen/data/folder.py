@@ -3,9 +3,10 @@
     tinygen train vae --data ~/pictures --size 32         # or pictures.zip: see archive.py
 
 All png, jpg, jpeg, bmp, gif, webp, tif, tiff, ppm and pgm files below the folder are read, in sorted order, hidden ones
-left out. Each is turned as its EXIF says, laid on white where it is transparent, and brought to size x size: shorter
-side to `size`, then the centre. Colour if any pixel of any image is coloured, else grey. Of an animation, the first
-frame. Without `size`: the median of the shorter sides, rounded to a multiple of 4, between 8 and 64.
+left out; what else is there is counted and named (found.py). Each is turned as its EXIF says, laid on white where it is
+transparent, and brought to size x size: shorter side to `size`, then the centre. Colour if any pixel of any image is
+coloured, else grey. Of an animation, the first frame. Without `size`: the median of the shorter sides, rounded to a
+multiple of 4, between 8 and 64.
 
 When every picture lies in one of two or more subfolders, these are the classes (one folder around everything does not
 count). Subfolders `train` and `test` (or `val`) are the split; else every tenth picture in sorted order is held out.
@@ -17,8 +18,9 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
@@ -26,13 +28,13 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from .dataset import Dataset, check_size
+from .found import EXTENSIONS, Unread, find, is_special
 from .pixels import DataError, as_float, check_channels, cover, in_channels
 from .selection import held_out, subset
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 LARGEST_DEFAULT = 64
 TRAIN_FOLDERS, TEST_FOLDERS = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 Result = TypeVar("Result")
@@ -50,8 +52,11 @@ def load_folder(folder: Path, *, size: int | None = None, channels: int | None =
 
     Raises DataError: fewer than two pictures; any file that is not a whole picture (all such files are named).
     """
-    files = {parts: folder.joinpath(*parts) for parts in find_images(folder)}
-    return load_pictures(folder.resolve().name, str(folder), files, size=size, channels=channels, limit=limit)
+    found, unread = find(folder)
+    check_count(folder, found, unread)
+    files = {parts: folder.joinpath(*parts) for parts in found}
+    made = load_pictures(folder.resolve().name, str(folder), files, size=size, channels=channels, limit=limit)
+    return replace(made, unread=str(unread))
 
 
 def load_pictures(name: str, place: str, files: Mapping[tuple[str, ...], Picture], *, size: int | None = None,
@@ -82,26 +87,17 @@ def load_pictures(name: str, place: str, files: Mapping[tuple[str, ...], Picture
 
 def find_images(folder: Path) -> list[tuple[str, ...]]:
     """Paths of all pictures below a folder, relative and in parts, sorted by their parts: the same on every system."""
-    found = []
-    for base, folders, files in os.walk(folder):
-        folders[:] = [f for f in folders if not _hidden(f)]
-        found += [(Path(base) / file).relative_to(folder).parts for file in files]
-    return choose_pictures(folder, found)
+    return check_count(folder, *find(folder))
 
 
-def choose_pictures(place: Path, files: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Those of the files that are pictures by their names and not hidden, sorted; DataError below two."""
-    seen = [parts for parts in files if not any(map(_hidden, parts))]
-    found = [parts for parts in seen if parts[-1].lower().endswith(EXTENSIONS)]
+def check_count(place: Path, found: list[tuple[str, ...]], unread: Unread) -> list[tuple[str, ...]]:
+    """The pictures found; DataError below two, with what else is there."""
     if len(found) < 2:
-        count, others = "only one picture" if found else "no pictures", len(seen) - len(found)
-        raise DataError(f"{place}: {count} (and {others} other files) found in it and its subfolders; at least "
-                        f"2 are needed, with names ending in {' '.join(EXTENSIONS)}")
-    return sorted(found)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))  # also the ._name.jpg that macOS leaves, which are no pictures
+        count = "only one picture" if found else "no pictures"
+        others = f": {unread}" if unread else ""
+        raise DataError(f"{place}: {count} (and {len(unread)} other files) found in it and its subfolders; at least "
+                        f"2 are needed, with names ending in {' '.join(EXTENSIONS)}{others}")
+    return found
 
 
 Labelled = list[tuple[tuple[str, ...], int]]
@@ -182,7 +178,7 @@ def _upright(path: Picture, enough: int | None) -> Image.Image:
     """The decoded picture, turned as its EXIF says, in 8 bits. A JPEG may come smaller, `enough` a side at least."""
     from PIL import Image, ImageOps
 
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         data = _not_empty(stream).read()
     file = Image.open(io.BytesIO(data))
     if file.format == "PNG":
@@ -196,8 +192,14 @@ def _upright(path: Picture, enough: int | None) -> Image.Image:
 def _shorter_side(path: Picture) -> int:
     from PIL import Image
 
-    with _reasons(path), path.open("rb") as stream, Image.open(_not_empty(stream)) as image:
+    with _reasons(path), _opened(path) as stream, Image.open(_not_empty(stream)) as image:
         return min(image.size)  # of the header alone; turning by EXIF keeps the shorter side
+
+
+def _opened(path: Picture) -> IO[Any]:
+    if isinstance(path, Path) and is_special(path):  # opening a pipe would wait for whoever writes to it
+        raise DataError("no regular file")
+    return path.open("rb")
 
 
 def _not_empty(stream: IO[Any]) -> IO[Any]:

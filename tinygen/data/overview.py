@@ -16,9 +16,9 @@ NAMED = 20  # classes in a warning
 def summary(dataset: Dataset) -> dict[str, Any]:
     """Figures of a data set, all plain Python values:
 
-    name, source, sha · train, test (counts) · shape (C, H, W) · dtype · min, max, mean, std of the training pixels in
-    [0,1] · classes · train_histogram, test_histogram ({class: count} or None) · blank (training images of one single
-    value) · test_in_train (test images that also are training images, bit for bit) · warnings (sentences).
+    name, source, unread, sha · train, test (counts) · shape (C, H, W) · dtype · min, max, mean, std of the training
+    pixels in [0,1] · classes · train_histogram, test_histogram ({class: count} or None) · blank (training images of one
+    single value) · test_in_train (test images that also are training images, bit for bit) · warnings (sentences).
     """
     images = dataset.train_images
     mean, std = _moments(images)
@@ -28,6 +28,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "name": dataset.name,
         "source": dataset.source,
+        "unread": dataset.unread,
         "sha": dataset.sha,
         "train": len(images),
         "test": len(dataset.test_images),
@@ -91,7 +92,7 @@ def _histogram(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[str,
 
 
 def _warnings(figures: dict[str, Any]) -> list[str]:
-    found = []
+    found = [f"not read: {figures['unread']}"] if figures["unread"] else []
     if figures["train"] < 100:
         found.append(f"only {figures['train']} training images: a generative model will mostly memorise them")
     if figures["blank"]:

@@ -45,7 +45,8 @@ def tinted(dataset: Dataset, seed: int = 0) -> Tinted:
                         f"load it with channels=1")
     hues, images = _varied(dataset, seed, tint, low=0.0, high=1.0)
     return Tinted(f"tinted-{dataset.name}", images[0], dataset.train_labels, images[1], dataset.test_labels,
-                  dataset.classes, f"{dataset.source}, in random hues, seed {seed}", dataset.partly_labelled, *hues)
+                  dataset.classes, f"{dataset.source}, in random hues, seed {seed}", dataset.partly_labelled,
+                  dataset.unread, *hues)
 
 
 def rotated(dataset: Dataset, seed: int = 0, largest: float = LARGEST_ANGLE) -> Rotated:
@@ -54,7 +55,8 @@ def rotated(dataset: Dataset, seed: int = 0, largest: float = LARGEST_ANGLE) -> 
         raise DataError(f"rotated: expected images (C, H, W), {dataset.name} has {dataset.shape}")
     angles, images = _varied(dataset, seed, turn, low=-largest, high=largest)
     return Rotated(f"rotated-{dataset.name}", images[0], dataset.train_labels, images[1], dataset.test_labels,
-                   dataset.classes, f"{dataset.source}, turned, seed {seed}", dataset.partly_labelled, *angles)
+                   dataset.classes, f"{dataset.source}, turned, seed {seed}", dataset.partly_labelled,
+                   dataset.unread, *angles)
 
 
 def _varied(dataset: Dataset, seed: int, vary: Callable[[np.ndarray, np.ndarray], np.ndarray], low: float, high: float
