@@ -72,9 +72,10 @@ RULES = {  # room: the rooms it may know (and itself)
     "cli": RECIPES | {"recipes", "doctor", "options"},
     "__main__": {"cli"},
     "errors": set(),
+    "free_memory": set(),
 }
 for _rooms in RULES.values():
-    _rooms.add("errors")  # known to all
+    _rooms |= {"errors", "free_memory"}  # known to all
 EXTERNAL = {  # packages that only these files may import, and only inside functions
     "cupy": {"backends/cuda/__init__.py", "graph.py"},
     "torch": set(),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import io
 import os
 import shlex
@@ -28,6 +29,7 @@ from . import options
 from .errors import UserError
 from .options import fail, parser_of
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of a disk, or of what a user may write
 LARGE = 320  # pixels: a side of each of two pictures beside each other
 
 
@@ -57,11 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
     try:
+        from .free_memory import limited
         from .training.interrupts import Interrupted  # NumPy alone
 
-        return command(arguments) or 0
+        with limited():
+            return command(arguments) or 0
     except (UserError, FileNotFoundError, PermissionError) as error:
         fail(str(error))
+    except MemoryError as error:
+        fail(f"there is not enough memory: {error or 'no more can be had'}; give a smaller -n, --size or --batch-size")
     except Interrupted as error:
         _farewell(f"\n{error}")
         return error.code
@@ -71,6 +77,11 @@ def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # `tinygen list | head`: nobody reads any more
         _silence()
         return 141
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _silence()  # what is waiting to be printed may be what does not fit
+        fail(f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room, and try again")
 
 
 def _farewell(text: str) -> None:

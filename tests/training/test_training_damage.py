@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -279,6 +281,76 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_one_before(monkeypatch, tmp_p
         training.save_picture(np.zeros((2, 1, 8, 8), "f4"), tmp_path / "x.png")
     assert {path.name: path.read_text() for path in tmp_path.glob("x*")} == {"x.png": "before", "x.part": "mine"}
     assert not list(tmp_path.glob(".*"))
+
+
+# ---------------------------------------------------------------------------------- no room
+
+
+@pytest.mark.parametrize("name", [LAST, "log.jsonl", "times.jsonl", "samples.png", "progress.gif", "frames/00001.png"])
+def test_a_full_disk_is_one_line_and_the_run_goes_on(name, monkeypatch):
+    """Whatever the file: the line names it, what is needed and how to go on; then the run ends as if nothing was."""
+    whole = run_of("vae", "whole", epochs=2)
+    whole.fit()
+    run = run_of("vae", "run", epochs=2)
+    path = Path("run", name)
+    real_open, real_replace, calls = open, os.replace, []
+
+    def full(target, action):
+        if Path(target) == path:
+            calls.append(target)
+            if len(calls) > 1 or name != LAST:  # the first checkpoint is written before the training
+                raise OSError(28, "No space left on device")
+        return action()
+
+    with monkeypatch.context() as patch, pytest.raises(UserError) as error:
+        patch.setattr("os.replace", lambda a, b: full(b, lambda: real_replace(a, b)))
+        patch.setattr("builtins.open", lambda p, *a, **k: full(p, lambda: real_open(p, *a, **k))
+                      if a[:1] == ("a",) else real_open(p, *a, **k))  # fmt: skip
+        run.fit()
+    text = str(error.value)
+    assert text.startswith(f"run/{name} cannot be written: No space left on device; it needs "), text
+    assert text.endswith("; make room, and go on with: tinygen resume run") and "\n" not in text
+    again = open_run(run.folder)
+    again.fit()
+    assert_equal(contents(whole), contents(again))
+    assert not [path for path in Path("run").rglob("*") if path.name.endswith(".part")]
+
+
+def test_too_little_memory_in_a_step_is_one_line():
+    run = run_of("vae", "run", epochs=2)
+
+    class Hungry(type(run.step)):
+        def __call__(self, batch):
+            np.empty(2**60, np.uint8)
+
+    run.step.__class__ = Hungry
+    with pytest.raises(UserError, match=r"^run: there is not enough memory in epoch 1, batch 1: Unable to allocate .*; "
+                                        r"make room, and go on with: tinygen resume run$"):  # fmt: skip
+        run.fit()
+
+
+def test_a_limit_of_the_size_of_files_is_one_line(tmp_path):
+    code = """
+import resource, sys
+from tinygen import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
+sys.exit(cli.main(["train", "vae", "--preset", "tiny", "--out", "run", "--set", "hidden=[64]"]))
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "run/checkpoint.safetensors cannot be written: File too large; it needs 0." in done.stderr
+    assert done.stderr.endswith("go on with: tinygen resume run\n")
+
+
+def test_an_output_that_is_full_is_one_line():
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-u", "-m", "tinygen.cli", "list"], stdout=full, stderr=subprocess.PIPE,
+                              text=True, check=False, env=environment)  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "tinygen: the output cannot be written: No space left on device; make room, and try again\n"
 
 
 # ---------------------------------------------------------------------------------- hostile values

@@ -29,7 +29,7 @@ import numpy as np
 
 from .dataset import Dataset, check_size
 from .found import EXTENSIONS, Unread, find, is_special
-from .pixels import DataError, as_float, check_channels, cover, in_channels
+from .pixels import DataError, as_float, check_channels, check_room, cover, in_channels
 from .selection import held_out, subset
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def load_pictures(name: str, place: str, files: Mapping[tuple[str, ...], Picture
     paths = [files[parts] for parts, _ in train + test]
     if size is None:
         size = default_size(_each(_shorter_side, paths))
+    check_room((len(paths), channels or 1, size, size), np.uint8)
     target = size
     pictures = _each(lambda path: read_image(path, target, channels), paths)
     if channels is None:

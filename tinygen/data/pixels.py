@@ -6,11 +6,13 @@ reader of data raises.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UserError
+from ..free_memory import require
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,12 +63,19 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
     count, channels, height, width = images.shape
     if height == width == size:
         return images
+    check_room((count, channels, size, size), images.dtype)
     out = np.empty((count, channels, size, size), images.dtype)
     for n in range(count):
         for c in range(channels):
             plane = Image.fromarray(images[n, c])  # uint8 becomes mode L, float32 mode F
             out[n, c] = np.asarray(cover(plane, size))
     return out if images.dtype == np.uint8 else np.clip(out, 0, 1)  # bicubic overshoots; Pillow clips uint8 itself
+
+
+def check_room(shape: tuple[int, ...], dtype: Any) -> None:
+    """Raises TooLarge where images of this shape are more than there is memory for."""
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    require(needed, f"images {shape} {np.dtype(dtype)}", "give a smaller --size, or --limit")
 
 
 def cover(image: Image.Image, size: int) -> Image.Image:

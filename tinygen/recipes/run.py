@@ -39,6 +39,7 @@ from tinygen.training.checkpoint import (
 from tinygen.training.lock import Lock, check_free
 
 from .keep import measured, metric_of
+from .memory import built_within, fitting
 from .recipe import RECIPES, Recipe, find
 from .scores import watch
 from .settings import (
@@ -123,8 +124,14 @@ def start(
     settings = prepare(recipe, dataset, source, preset=preset, keep=metric_of(keep), **options)
     bases = {base: stand_on(base, source, preset, display) for base in recipe.on}
     settings.on = {base: trace(folder) for base, folder in bases.items()} or None
-    step = build(settings, [load_run(folder, settings.device) for folder in bases.values()])
+
+    def make() -> Step:
+        return build(settings, [load_run(folder, settings.device) for folder in bases.values()])
+
+    with built_within(settings):
+        step = make()
     batches = _batches(settings, dataset)  # the last that may fail: what fails leaves no folder
+    step = fitting(step, make, settings, batches[0])
     if settings.keep is not None:
         settings.keep = measured(settings.keep, step, Tensors(batches[2], settings.device))
     _check_batch(settings, step, batches[0])
@@ -197,7 +204,9 @@ def open_run(
     planned, settings.epochs = settings.epochs, epochs or settings.epochs
     batches = _batches(settings, dataset)
     settings.given["steps"] = len(batches[0]) * settings.epochs
-    step = build(settings)
+    with built_within(settings):
+        step = build(settings)
+    step = fitting(step, lambda: build(settings), settings, batches[0])
     if planned != settings.epochs > position["epoch"] and display and _has_schedule(step):
         how = "stretched" if settings.epochs > planned else "shortened"
         display.say(
@@ -218,7 +227,8 @@ def load_run(folder: str | os.PathLike, device: str | None = None) -> Any:
     settings.device = device or settings.device
     state = tg.get_rng_state()
     try:
-        step = build(settings)
+        with built_within(settings):
+            step = build(settings)
         with named(folder / weights(folder, settings)):
             restore(step, read_checkpoint(folder, weights(folder, settings)))
     finally:

@@ -22,6 +22,7 @@ import tinygen as tg
 from tinygen import metrics
 from tinygen.data import Dataset
 from tinygen.data.points import Points
+from tinygen.free_memory import require
 from tinygen.step import Step
 from tinygen.training import Tensors, Tracked, aside, evaluate, track
 
@@ -35,9 +36,14 @@ DIGITS = tuple("0123456789")
 
 def samples(step: Step, n: int, seed: int, quiet: float = 2.0, **options: Any) -> tg.Tensor:
     """n samples of a trained Step, in pieces of at most 500, the same for the same seed."""
-    starts = track(range(0, n, 500), "samples", quiet=quiet)
+    pieces: list[tg.Tensor] = []
     with aside(step, seed):
-        return tg.cat([step.sample(min(500, n - start), **options) for start in starts])
+        for start in track(range(0, n, 500), "samples", quiet=quiet):
+            pieces.append(step.sample(min(500, n - start), **options))
+            if start == 0 and n > 500:  # the first says how much all of them take, twice while they are joined
+                shape = (n, *pieces[0].shape[1:])
+                require(2 * n * pieces[0].array.nbytes / 500, f"{n:,} samples {shape}", "give a smaller -n")
+        return tg.cat(pieces)
 
 
 def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict[str, tuple[float, int]]:

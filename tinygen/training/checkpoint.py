@@ -19,6 +19,8 @@ from tinygen import serialization
 from tinygen.errors import UserError
 from tinygen.step import Step
 
+from .whole import WriteError
+
 CHECKPOINT, PREVIOUS, BEST = "checkpoint.safetensors", "checkpoint.previous.safetensors", "best.safetensors"
 
 
@@ -46,6 +48,18 @@ def save_checkpoint(path: str | os.PathLike, state: dict[str, Any], previous: st
     `previous`: where the file that is replaced is kept. At every moment there is a whole file under one of the names.
     """
     path = Path(path)
+    try:
+        _save(path, state, previous)
+    except OSError as error:
+        raise WriteError(path, error, _bytes(state)) from error
+
+
+def _bytes(state: Any) -> int:
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return int(state.array.nbytes) if isinstance(state, tg.Tensor) else sum(map(_bytes, values))
+
+
+def _save(path: Path, state: dict[str, Any], previous: str | os.PathLike | None) -> None:
     following = path.with_name(f".{path.name}.part")
     serialization.save(state, following)
     if previous is not None and path.exists():

@@ -21,7 +21,7 @@ from typing import Any
 import tinygen as tg
 from tinygen.errors import UserError
 
-from .whole import whole
+from .whole import WriteError, whole
 
 
 class NotFinite(ArithmeticError):
@@ -75,8 +75,12 @@ def _means(sums: Mapping[str, list[float]]) -> dict[str, float]:
 
 def write_line(path: Path, line: Mapping[str, Any]) -> None:
     """Appends one object to a log."""
-    with open(path, "a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+    text = json.dumps(line) + "\n"
+    try:
+        with open(path, "a", encoding="utf-8") as log:
+            log.write(text)
+    except OSError as error:
+        raise WriteError(path, error, len(text)) from error
 
 
 class LogError(UserError, ValueError):

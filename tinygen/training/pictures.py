@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import tinygen as tg
+from tinygen.free_memory import require
 from tinygen.step import Captioned
 
 from .plots import draw_points
@@ -103,6 +104,11 @@ def picture_of(content: Any, nrow: int = 8, most: int = SHOWN, side: int = SIDE)
         nrow = min(nrow, len(_array(batches[0])))  # else rows of two batches would run into each other
         content = _beside([_images(b) for b in batches], nrow)
         nrow = len(batches) if nrow == 1 else nrow  # single images stand in one row
+    shape = _array(content[0]).shape if len(content) else (1, 1, 1)
+    high = shape[-1] * max(1, round(side / max(1, min(shape[-2:])))) + 6
+    count = min(len(content), most * len(batches))
+    # Enlarged, as a grid, and rounded: three float32 copies in three channels.
+    require(36 * count * high * high, f"a sheet of {count:,} images", "give fewer, or a name that ends in .npy")
     return to_pillow(make_grid(enlarged(content[: most * len(batches)], side), nrow=nrow, padding=6, pad_value=GAP))
 
 

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen.errors import UserError
+from tinygen.free_memory import TooLarge
 from tinygen.metrics.names import NAMES
 
 from .checkpoint import BEST, CHECKPOINT, PREVIOUS, has_checkpoint, load_newest, restore, save_checkpoint, state_of
@@ -36,7 +38,7 @@ from .pictures import is_whole, save_film, save_picture, save_pillow
 from .plots import draw_curves
 from .progress import Display, Silent
 from .replay import first_bad_op
-from .whole import take_strays
+from .whole import WriteError, take_strays
 
 FRAMES = 50  # at most about so many pictures in progress.gif
 
@@ -110,11 +112,23 @@ class Run(Callback):
     def fit(self, epochs: int) -> None:
         """Trains until `epochs` epochs are done. Raises Interrupted after Ctrl-C, Diverged at the first NaN.
 
-        Raises LockedError where another process trains in the folder.
+        Raises LockedError where another process trains in the folder, WriteError on a full disk, TooLarge (a
+        MemoryError) without memory: each says how to go on.
         """
         self.epochs = epochs
-        with Lock(self.folder):
-            self._fit(epochs)
+        resume = f"go on with: tinygen resume {shlex.quote(str(self.folder))}"
+        try:
+            with Lock(self.folder):
+                self._fit(epochs)
+        except WriteError as error:
+            error.remedy = f"; make room, and {resume}"
+            raise
+        except MemoryError as error:
+            if isinstance(error, UserError):
+                raise
+            at = f"epoch {self.position.epoch + 1}, batch {self.position.index + 1}"
+            reason = f"there is not enough memory in {at}: {error or 'no more can be had'}"
+            raise TooLarge(f"{self.folder}: {reason}; make room, and {resume}") from error
 
     def _fit(self, epochs: int) -> None:
         tg.set_rng_state(self.rng)

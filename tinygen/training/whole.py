@@ -21,6 +21,8 @@ from tinygen.errors import UserError
 class WriteError(UserError, OSError):
     """A file that cannot be written; the message names it, the reason and what is needed."""
 
+    remedy = ""
+
     def __init__(self, path: Path, error: OSError, needed: int = 0) -> None:
         self.path, self.reason = path, error
         parts = [f"it needs {needed / 1e6:,.1f} MB"] if needed else []
@@ -29,7 +31,7 @@ class WriteError(UserError, OSError):
         super().__init__("; ".join([f"{path} cannot be written: {error.strerror or error}", ", ".join(parts)]))
 
     def __str__(self) -> str:  # OSError's would be (errno, words)
-        return str(self.args[0])
+        return f"{self.args[0]}{self.remedy}"
 
 
 @contextmanager
