@@ -18,12 +18,14 @@ from typing import Any
 from tinygen import free_memory
 from tinygen.free_memory import TooLarge, limited, size
 from tinygen.observe import MemoryTimeline, attached
+from tinygen.optim import Optimizer
 from tinygen.step import Step
 from tinygen.training import to_tensors
 
 from .settings import Settings
 
-COPIES = 4  # of the weights: Adam's; SGD needs two
+COPIES = {"SGD": 3}  # of the weights, by optimizer: themselves, gradients, momentum
+ADAM = 4  # and two moments
 PER_VALUE = 1000  # results for each value of a batch that no model here exceeds
 REMEDY = "give a smaller --batch-size, --size, or --set of the sizes of layers"
 
@@ -41,10 +43,13 @@ class _Results(MemoryTimeline):
 
 
 @contextmanager
-def built_within(settings: Settings) -> Iterator[None]:
-    """Context manager in which an array that does not fit becomes a TooLarge that names the recipe and the array."""
+def built_within(settings: Settings, share: int = 1) -> Iterator[None]:
+    """Context manager in which an array that does not fit becomes a TooLarge that names the recipe and the array.
+
+    `share` 2: half of what is free, since each weight will have a gradient. So it is refused before it is filled.
+    """
     try:
-        with limited():
+        with limited(share):
             yield
     except TooLarge:
         raise
@@ -60,7 +65,8 @@ def fitting(step: Step, make: Callable[[], Step], settings: Settings, batches: A
         return step
     parameters = [(f"{part}.{name}", p) for part, network in step.networks().items()
                   for name, p in network.named_parameters()]  # fmt: skip
-    weights = COPIES * sum(p.array.nbytes for _, p in parameters)
+    kinds = {type(part).__name__ for part in step.parts().values() if isinstance(part, Optimizer)}
+    weights = max((COPIES.get(kind, ADAM) for kind in kinds), default=2) * sum(p.array.nbytes for _, p in parameters)
     values = 4 * batches.batch_size * math.prod(settings.given["shape"])
     if weights + PER_VALUE * values < free:
         return step
@@ -72,7 +78,7 @@ def fitting(step: Step, make: Callable[[], Step], settings: Settings, batches: A
         words, bytes_of = f"a result of shape {shape}", result
     _refuse(settings, weights + values + peak, words, bytes_of, free)
     del step  # it has learned from the few
-    with built_within(settings):
+    with built_within(settings, 2):
         return make()
 
 
@@ -82,7 +88,7 @@ def _measured(step: Step, settings: Settings, batches: Any) -> tuple[int, int, t
     What grows with the batch grows by as much from each to the next; gradients of weights do not grow.
     """
     size = batches.batch_size
-    few = max(step.least_batch, 2)
+    few = max(step.least_batch, 1)
     counts = (few, 2 * few) if 2 * few < size else (size,)
     seen = []
     for count in counts:
