@@ -60,9 +60,8 @@ def size(count: float) -> str:
 
 
 @contextmanager
-def limited(share: int = 1) -> Iterator[None]:
-    """Context manager in which this process gets no more memory than is free at its beginning, or a part of it: half
-    for `share` 2, where as much again will be needed."""
+def limited() -> Iterator[None]:
+    """Context manager in which this process gets no more memory than is free at its beginning."""
     free, used = available(), _data()
     if free is None or used is None:
         yield
@@ -70,7 +69,7 @@ def limited(share: int = 1) -> Iterator[None]:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = used + free // share + SPARE + SPARE_PER_CORE * (os.cpu_count() or 1)
+    limit = used + free + SPARE + SPARE_PER_CORE * (os.cpu_count() or 1)
     soft = limit if before[0] == resource.RLIM_INFINITY else min(limit, before[0])
     resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
     try:

@@ -43,13 +43,10 @@ class _Results(MemoryTimeline):
 
 
 @contextmanager
-def built_within(settings: Settings, share: int = 1) -> Iterator[None]:
-    """Context manager in which an array that does not fit becomes a TooLarge that names the recipe and the array.
-
-    `share` 2: half of what is free, since each weight will have a gradient. So it is refused before it is filled.
-    """
+def built_within(settings: Settings) -> Iterator[None]:
+    """Context manager in which an array that does not fit becomes a TooLarge that names the recipe and the array."""
     try:
-        with limited(share):
+        with limited():
             yield
     except TooLarge:
         raise
@@ -78,7 +75,7 @@ def fitting(step: Step, make: Callable[[], Step], settings: Settings, batches: A
         words, bytes_of = f"a result of shape {shape}", result
     _refuse(settings, weights + values + peak, words, bytes_of, free)
     del step  # it has learned from the few
-    with built_within(settings, 2):
+    with built_within(settings):
         return make()
 
 

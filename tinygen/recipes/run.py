@@ -128,7 +128,7 @@ def start(
     def make() -> Step:
         return build(settings, [load_run(folder, settings.device) for folder in bases.values()])
 
-    with built_within(settings, 2):
+    with built_within(settings):
         step = make()
     batches = _batches(settings, dataset)  # the last that may fail: what fails leaves no folder
     step = fitting(step, make, settings, batches[0])
@@ -204,7 +204,7 @@ def open_run(
     planned, settings.epochs = settings.epochs, epochs or settings.epochs
     batches = _batches(settings, dataset)
     settings.given["steps"] = len(batches[0]) * settings.epochs
-    with built_within(settings, 2):
+    with built_within(settings):
         step = build(settings)
     step = fitting(step, lambda: build(settings), settings, batches[0])
     if planned != settings.epochs > position["epoch"] and display and _has_schedule(step):
