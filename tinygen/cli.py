@@ -22,6 +22,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
         from .free_memory import limited
         from .training.interrupts import Interrupted  # NumPy alone
 
-        with limited():
+        on_gpu = str(getattr(arguments, "device", "")).startswith("cuda") or getattr(arguments, "preset", "") == "gpu"
+        with nullcontext() if on_gpu else limited():  # a driver reserves addresses that it never uses
             return command(arguments) or 0
     except (UserError, FileNotFoundError, PermissionError) as error:
         fail(str(error))
