@@ -40,6 +40,7 @@ from tinygen.training.lock import Lock, check_free
 
 from .keep import measured, metric_of
 from .memory import built_within, fitting
+from .plan import check_batch, has_schedule
 from .recipe import RECIPES, Recipe, find
 from .scores import watch
 from .settings import (
@@ -134,7 +135,7 @@ def start(
     step = fitting(step, make, settings, batches[0])
     if settings.keep is not None:
         settings.keep = measured(settings.keep, step, Tensors(batches[2], settings.device))
-    _check_batch(settings, step, batches[0])
+    check_batch(settings, step, batches[0])
     with writing(folder or parent):
         if folder is None:
             folder = new_folder(Path(parent), title or name)
@@ -207,7 +208,7 @@ def open_run(
     with built_within(settings):
         step = build(settings)
     step = fitting(step, lambda: build(settings), settings, batches[0])
-    if planned != settings.epochs > position["epoch"] and display and _has_schedule(step):
+    if planned != settings.epochs > position["epoch"] and display and has_schedule(step):
         how = "stretched" if settings.epochs > planned else "shortened"
         display.say(
             f"note: the learning rate schedule is {how} from {planned} to {settings.epochs} epochs, so the result "
@@ -299,10 +300,6 @@ def _classes(dataset: Dataset) -> Sequence[str]:
     return () if dataset.train_labels is None else dataset.classes
 
 
-def _has_schedule(step: Step) -> bool:
-    return any(isinstance(part, tg.optim.lr_scheduler.LRScheduler) for part in step.parts().values())
-
-
 def _batches(settings: Settings, dataset: Dataset) -> tuple[Any, Any, Any]:
     """Batches to learn from, to test on, and to choose the best epoch by (None where the last one is kept)."""
     learned, held = (dataset, None) if settings.keep is None else dataset.divided()
@@ -310,20 +307,6 @@ def _batches(settings: Settings, dataset: Dataset) -> tuple[Any, Any, Any]:
     size = TEST_BATCH[len(dataset.shape)]
     test = dataset.batches(min(size, dataset.count("test")), split="test")  # shuffled: files come in an order
     return train, test, held and held.batches(min(size, held.count("train")), shuffle=False)
-
-
-def _check_batch(settings: Settings, step: Step, batches: Any) -> None:
-    """Raises RunError where the smallest batch of an epoch has too few examples for one update."""
-    least, rest = step.least_batch, 0 if settings.drop_last else batches.count % batches.batch_size
-    smallest = rest or batches.batch_size
-    if smallest >= least:
-        return
-    remedy = f"give --batch-size of at least {least}"
-    if batches.count < least:
-        remedy = f"there are {batches.count} to learn from, give at least {least} (--limit, --data)"
-    elif rest:
-        remedy = f"the last batch is the rest of {batches.count}, give another --batch-size"
-    raise RunError(f"{settings.recipe}: batch of {smallest}, and one update needs {least} examples: {remedy}")
 
 
 def _run(
