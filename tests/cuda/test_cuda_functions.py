@@ -87,7 +87,14 @@ F.hinge_loss(x, sign(y))
 F.hinge_embedding_loss(x, sign(y)) | F.margin_ranking_loss(x, y, sign(p)) | F.triplet_margin_loss(x, y, p)
 F.cosine_embedding_loss(x, y, sign(y[:, 0])) | F.gaussian_nll_loss(x, y, p)
 F.batch_norm(i, None, None, s[0], s[1], True)
-F.cosine_similarity(x, y) | F.pairwise_distance(x, y)
+F.cosine_similarity(x, y) | F.pairwise_distance(x, y) | F.poisson_nll_loss(x, p)
+F.celu(x, 0.7) | F.glu(x, 1) | F.hardsigmoid(x) | F.hardswish(x) | F.prelu(i, s[0]) | F.softshrink(x) | F.tanhshrink(x)
+F.rms_norm(x, (4,), s[0]) | F.local_response_norm(i, 3) | bilinear(x, y, w[:, :, 0, :1] * s[0])
+unfold(i, 3, padding=1) | fold(unfold(i, 3), (6, 6), 3) | affine_grid(w[:2, :2, 0], (2, 4, 5, 5), False) | erfinv(x * 0.1)
+grid_sample(i, affine_grid(w[:2, :2, 0], (2, 4, 5, 5), False), "bilinear", "border", False) | rot90(i, 1, (2, 3))
+scaled_dot_product_attention(i, i * 0.5, i[:, :, :, :2], is_causal=True) | cdist(x, y) | pdist(x) | svdvals(x)
+cholesky(s @ s.T + eye(4, dtype=np.float64, device=D)) | solve(s, s[0]) | inv(s) | slogdet(s) | eigh(s + s.T)[0]
+svd(x, full_matrices=False)[1] | convolve1d(q, w[:, :, 0]) | convolve2d(i, w, padding=1)
 x.copy_ and tg.zeros_like(x).copy_(y.detach().cpu()) | (x > 0).any() and tg.ones_like(x).masked_fill_(m, 0) | x.to(y)
 x.tolist()
 zeros(2, device=D) | ones(2, device=D) | full((2,), 3.0, device=D) | arange(5, device=D) | linspace(0, 1, 5, device=D)
@@ -97,10 +104,11 @@ normal(0.0, 1.0, (3,), device=D)
 """
 EXPRESSIONS = [call.strip() for line in CALLS.strip().splitlines() for call in line.split("|")]
 MODULES = (
+    "linalg",  # first: norm is the one of reduce
     "arithmetic", "pointwise", "comparison", "choosing", "activation",
     "creation", "matmul", "pool", "random", "reduce", "resize", "fused", "conv",
     "view", "joining", "indexing", "masking", "gathering", "embedding", "padding", "rearranging", "diagonals",
-    "sorting",
+    "sorting", "attention", "bilinear", "convolve", "distances", "fold", "grid", "special",
 )  # fmt: skip
 PUBLIC = {name: getattr(module, name) for m in MODULES for module in [import_module(f"tinygen.ops.{m}")]
           for name in module.__all__}  # fmt: skip
