@@ -6,7 +6,11 @@ With CI=true a skipped test is a failed one: what continuous integration does no
 from __future__ import annotations
 
 import os
+import signal
 import sys
+
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup: what they start hears of closed terminals
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib: pictures are drawn without a screen
 

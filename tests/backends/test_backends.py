@@ -640,8 +640,8 @@ def test_three_steps_equal_the_reference(k, rng, case, count):
 
 
 def test_pieces_must_lie_side_by_side_within_the_state(k):
-    if k is reference:
-        pytest.skip("the oracle checks nothing")
+    if k is reference:  # the oracle checks nothing
+        return
     rest = np.ones(6), np.array(0.1), np.array(1.0), 0.9, 0.0, 0.0, False
     for pieces in (Pieces([np.ones(3)], [4]), Pieces([np.ones(3), np.ones(3)], [0, 2]), Pieces([np.ones(3)], [-1])):
         with pytest.raises(ValueError, match="sgd_step: g: the pieces should lie side by side within the state"):

@@ -23,7 +23,6 @@ from pointwise_cases import (  # noqa: F401
     test_second_derivative,
     test_third_derivative,
     test_unary_as_torch_at_the_edges,
-    test_without_gradient,
     torchs,
 )
 
