@@ -126,3 +126,31 @@ def test_the_examples_of_half_precision_and_of_many_rows():
     w = tg.ones(1, requires_grad=True)
     (w * tg.ones(2**24 + 2)).sum().backward()
     assert w.grad.item() == 2**24 + 2
+
+
+COUNT = 3_000_000
+MEETING = {  # sums that are no reductions by name: many values meet at one place
+    "scatter_add": lambda x, at: tg.zeros(2).scatter_add(0, at, x),
+    "index_add": lambda x, at: tg.zeros(2).index_add(0, at, x),
+    "embedding": lambda x, at: gradient(tg.zeros(2, 1), lambda w: F.embedding(at, w), x.unsqueeze(1))[:, 0],
+    "x[index]": lambda x, at: gradient(tg.zeros(2), lambda w: w[at], x),
+    "gather": lambda x, at: gradient(tg.zeros(2), lambda w: w.gather(0, at), x),
+    "repeat_interleave": lambda x, at: gradient(tg.zeros(2), lambda w: w[:1].repeat_interleave(COUNT), x),
+    "einsum": lambda x, at: tg.einsum("ij->j", x.unsqueeze(1)),
+    "einsum of two": lambda x, at: tg.einsum("ij,k->k", x.unsqueeze(1), tg.ones(1)),
+    "adaptive_avg_pool1d": lambda x, at: F.adaptive_avg_pool1d(x.reshape(1, 1, -1), 1)[0, 0] * COUNT,
+    "adaptive_avg_pool2d": lambda x, at: F.adaptive_avg_pool2d(x.reshape(1, 1, 1000, -1), 1)[0, 0, 0] * COUNT,
+}
+
+
+def gradient(w, f, g):
+    w.requires_grad_()
+    f(w).backward(g)
+    return w.grad
+
+
+@pytest.mark.parametrize("name", MEETING)
+def test_values_that_meet_at_one_place(name):
+    x = (R.standard_normal(COUNT) + 100).astype(np.float32)
+    found = MEETING[name](tg.tensor(x), tg.zeros(COUNT, dtype=tg.int64)).numpy()
+    np.testing.assert_allclose(found[0], x.astype(np.float64).sum(), rtol=2e-7)

@@ -45,10 +45,18 @@ _take.vjp("x")(lambda g, x_shape, dim, index: _untake(g, dim=dim, index=index, l
 _untake.vjp("y")(lambda g, dim, index: _take(g, dim=dim, index=index))
 
 
+_FEW = 64  # as many can be added up in single precision: the error stays below that of the law of reductions
+
+
 def _add_at(k: Any, values: Any, index: Any, length: int) -> Any:
-    """The kernel scatter_add, which adds floats; integers are added by NumPy or CuPy."""
+    """The kernel scatter_add, which adds floats; integers are added by NumPy or CuPy.
+
+    Where many meet at one place, in double: in single a million equal numbers are 2 % off.
+    """
     if values.dtype.kind == "f":
-        return k.scatter_add(values, index, length)
+        wide = values.dtype.itemsize < 4 or (values.dtype.itemsize < 8 and len(index) > _FEW)
+        total = k.scatter_add(values.astype(np.float64) if wide else values, index, length)
+        return total.astype(values.dtype, copy=False)
     out = k.xp.zeros((length, *values.shape[1:]), values.dtype)
     k.xp.add.at(out, index, values)
     return out

@@ -289,8 +289,19 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     """
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
-    parsed = _parse(equation, tuple([tuple(t.shape) for t in operands]))
-    return _einsum(*operands, equation=parsed)
+    *sources, target = _parse(equation, tuple([tuple(t.shape) for t in operands]))
+    reduced = [_summed(t, i, sources, target) for i, t in enumerate(operands)]
+    return _einsum(*[t for t, _ in reduced], equation=(*[letters for _, letters in reduced], target))
+
+
+def _summed(t: Tensor, at: int, sources: list[str], target: str) -> tuple[Tensor, str]:
+    """A factor summed over the indices that occur in it alone, and the indices that are left."""
+    letters = sources[at]
+    others = "".join(sources[:at] + sources[at + 1 :]) + target
+    alone = [i for i, c in enumerate(letters) if c not in others and letters.count(c) == 1]
+    if not alone:
+        return t, letters
+    return t.sum(tuple(alone)), "".join([c for i, c in enumerate(letters) if i not in alone])
 
 
 @lru_cache(maxsize=1024)

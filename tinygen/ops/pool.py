@@ -283,4 +283,6 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """`adaptive_avg_pool2d` along one axis: input (N, C, L) or (C, L)."""
     sizes = _adaptive_sizes("adaptive_avg_pool1d", input, output_size, 1)
     planes = _planes("adaptive_avg_pool1d", input, 1)
+    if sizes[0][1] == 1:
+        return _back(planes.mean(3, keepdim=True), input, 1)
     return _back(resample(planes, rows=unchanged(1), cols=mean_taps(*sizes[0])), input, 1)
