@@ -154,3 +154,30 @@ def test_values_that_meet_at_one_place(name):
     x = (R.standard_normal(COUNT) + 100).astype(np.float32)
     found = MEETING[name](tg.tensor(x), tg.zeros(COUNT, dtype=tg.int64)).numpy()
     np.testing.assert_allclose(found[0], x.astype(np.float64).sum(), rtol=2e-7)
+
+
+LARGE_ROWS = np.array([[1000, -1000, 0], [300, 400, -60000]], np.float16)
+
+
+@pytest.mark.parametrize("p", [1.5, 3, 4, -2])
+@pytest.mark.parametrize("dim", [None, 1])
+def test_powers_beyond_half_precision_are_added_up_in_single(p, dim):
+    x = LARGE_ROWS[:, :2]
+    want = np.sum(np.abs(x.astype(np.float64)) ** p, dim) ** (1 / p)
+    y = tg.tensor(x).norm(p, dim)
+    assert y.dtype == np.float16 and np.allclose(y.numpy(), want, 1e-3)
+    assert tg.tensor(x[0, 0]).norm(p).item() == 1000
+
+
+def test_squares_beyond_half_precision_do_not_make_a_row_zero():
+    torch = pytest.importorskip("torch")
+    x, theirs = tg.tensor(LARGE_ROWS, requires_grad=True), torch.tensor(LARGE_ROWS, requires_grad=True)
+    w = np.array([1, 2, 0.5], np.float16)
+    y, expected = F.rms_norm(x, (3,), tg.tensor(w)), torch.nn.functional.rms_norm(theirs, (3,), torch.tensor(w))
+    assert y.dtype == np.float16 and np.allclose(y.detach().numpy(), expected.detach().numpy(), 2e-3)
+    y.sum().backward()
+    expected.sum().backward()
+    assert x.grad.dtype == np.float16 and np.allclose(x.grad.numpy(), theirs.grad.numpy(), 1e-2, 1e-6)
+    single = F.local_response_norm(tg.tensor(LARGE_ROWS[None].astype(np.float32)), 2)
+    half = F.local_response_norm(tg.tensor(LARGE_ROWS[None]), 2)  # torch's is 0: its squares are infinite
+    assert half.dtype == np.float16 and np.allclose(half.numpy(), single.numpy(), 1e-3)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..ops.padding import pad
-from ..ops.pointwise import rsqrt, square
+from ..ops.pointwise import cast, rsqrt, square
 from ..ops.pool import avg_pool2d
 from ..tape import Tensor
 
@@ -35,8 +35,15 @@ def rms_norm(
     if weight is not None and tuple(weight.shape) != shape:
         raise ValueError(f"rms_norm: weight should be of shape {shape}, as the rows, got {tuple(weight.shape)}")
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
-    y = input * rsqrt(square(input).mean(tuple(range(-len(shape), 0)), keepdim=True) + eps)
+    x = _at_least_single(input)
+    y = x * rsqrt(square(x).mean(tuple(range(-len(shape), 0)), keepdim=True) + eps)
+    y = y if y.dtype == input.dtype else cast(y, input.dtype)
     return y if weight is None else y * weight
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    """x, of half precision in single: its squares may be beyond 65504."""
+    return x if x.dtype != np.float16 else cast(x, "float32")
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
@@ -51,6 +58,8 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     if not input.numel():
         return input
     batch, channels, *space = input.shape
-    rows = square(input).reshape(batch, 1, channels, math.prod(space))
+    x = _at_least_single(input)
+    rows = square(x).reshape(batch, 1, channels, math.prod(space))
     mean = avg_pool2d(pad(rows, (0, 0, size // 2, (size - 1) // 2)), (size, 1), 1)
-    return input / (mean.reshape(tuple(input.shape)) * alpha + k) ** beta
+    y = x / (mean.reshape(tuple(input.shape)) * alpha + k) ** beta
+    return y if y.dtype == input.dtype else cast(y, input.dtype)

@@ -303,6 +303,8 @@ def norm(input: Tensor, p: float | str = 2, dim: Any = None, keepdim: bool = Fal
     zero = eq(x, 0)
     if p == 0:
         return _sum(where(zero, sign(x), 1.0), axes=axes, keepdim=keepdim)  # sign: a derivative, of 0
+    if x.dtype == np.float16:  # the powers may be beyond half precision
+        return cast(norm(cast(x, "float32"), p, axes, keepdim), x.dtype)
     if p < 2:  # |x|^(p-1) or its derivative is infinite at 0
         powers = where(zero, 0.0 if p > 0 else math.inf, where(zero, 1.0, x).abs() ** p)
     else:
