@@ -15,3 +15,11 @@ class SettingError(UserError, ValueError):
 
 class DeviceError(UserError, RuntimeError):
     """A device that is not there, or cannot be used."""
+
+
+def named(op: str, error: ValueError | OverflowError) -> Exception:
+    """NumPy's error in the words of the op that met it, which NumPy does not know."""
+    why = str(error).strip().removeprefix(f"{op}: ")
+    if isinstance(error, OverflowError):  # "Python integer 300 out of bounds for uint8"
+        return OverflowError(f"{op}: {why}; choose a number within its range, or widen the tensor with .long()")
+    return ValueError(f"{op}: {why}")

@@ -29,6 +29,7 @@ import numpy as np
 
 from . import memory
 from .backends import Device, home
+from .errors import named
 from .keywords import positional
 from .recording import enable_grad, thread
 from .surface import Surface
@@ -47,8 +48,8 @@ class Tensor(Surface):
     __slots__ = ("__weakref__", "_version", "array", "device", "grad", "name", "node")
 
     def __init__(self, array: Any, node: Any = None, device: Device | None = None) -> None:
-        self.array, self.node, self.device = array, node, device or home(array)
-        self.grad = self.name = None
+        self.array, self.device = (array, device) if device else home(array)
+        self.node, self.grad, self.name = node, None, None
         # One cell for all views of the memory: how often it was changed in place, then the views.
         self._version: list[Any] = [0]
 
@@ -186,9 +187,8 @@ class Op:
                     out = forward(kernels, x, y)
                 case _:
                     out = forward(kernels, *arrays, **attributes)
-        except ValueError as error:  # NumPy's "could not be broadcast" does not name the op
-            why = str(error).strip().removeprefix(f"{self.name}: ")
-            raise ValueError(f"{self.name}: {why}") from error
+        except (ValueError, OverflowError) as error:  # NumPy's words do not name the op
+            raise named(self.name, error) from error
         residuals = None
         if self.residuals:
             out, residuals = out

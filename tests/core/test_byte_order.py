@@ -75,3 +75,31 @@ def test_ops_take_what_was_foreign():
     for f in (F.relu, lambda x: x.sum(0), lambda x: F.max_pool2d(x, 2), lambda x: F.conv2d(x, tg.tensor(w)),
               lambda x: F.linear(x, tg.ones(2, 4)), lambda x: x[0, np.array([1], ">i8")]):  # fmt: skip
         assert np.array_equal(f(image).numpy(), f(native).numpy())
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
+@pytest.mark.parametrize("name", ["rand", "randn", "normal", "randint", "randperm", "rand_like", "randn_like",
+                                  "randint_like"])  # fmt: skip
+def test_random_numbers_of_a_foreign_dtype_are_those_of_its_native_one(name, dtype):
+    like = tg.zeros(3, 4)
+    draw = {
+        "rand": lambda d: tg.rand(3, 4, dtype=d),
+        "randn": lambda d: tg.randn(3, 4, dtype=d),
+        "normal": lambda d: tg.normal(1.0, 2.0, (3, 4), dtype=d),
+        "randint": lambda d: tg.randint(0, 9, (3, 4), dtype=d),
+        "randperm": lambda d: tg.randperm(9, dtype=d),
+        "rand_like": lambda d: tg.rand_like(like, dtype=d),
+        "randn_like": lambda d: tg.randn_like(like, dtype=d),
+        "randint_like": lambda d: tg.randint_like(like, 9, dtype=d),
+    }[name]
+    results = []
+    for d in (dtype, np.dtype(dtype).newbyteorder("=")):
+        tg.manual_seed(3)
+        results.append(draw(d))
+    assert results[0].dtype == results[1].dtype and results[0].dtype.isnative
+    assert np.array_equal(results[0].numpy(), results[1].numpy())
+
+
+def test_the_class_itself_turns_the_bytes():
+    t = tg.Tensor(np.array(VALUES, ">f4"))
+    assert t.dtype == np.float32 and t.dtype.isnative and t.tolist() == VALUES

@@ -202,3 +202,30 @@ def test_an_integer_dtype_refuses_what_it_cannot_hold(make):
 def test_python_numbers_reach_a_given_dtype_without_a_detour():
     assert tg.tensor([0.1], dtype="float64").item() == tg.as_tensor(0.1, dtype="float64").item() == 0.1
     assert tg.tensor([16777217.0], dtype="int64").item() == 16777217
+
+
+@pytest.mark.parametrize("door", [tg.from_numpy, tg.as_tensor, tg.asarray, tg.tensor, tg.Tensor,
+                                  lambda m: tg.ones(2, 2, dtype=m.dtype) * m, lambda m: tg.tensor(list(map(list, m.A))),
+                                  ])  # fmt: skip
+def test_a_matrix_becomes_an_array(door):
+    with pytest.warns(PendingDeprecationWarning):
+        a = door(np.matrix([[1.0, 2.0], [3.0, 4.0]]))
+    assert type(a.array) is np.ndarray and (a * a).tolist() == [[1, 4], [9, 16]]
+
+
+def test_a_matrix_still_shares_its_memory():
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.matrix([[1.0, 2.0]])
+    tg.from_numpy(matrix)[0, 1] = 7
+    assert matrix[0, 1] == 7
+
+
+def test_the_class_takes_arrays_of_numbers_alone():
+    with pytest.raises(TypeError, match="Tensor: expected an array, got Tensor; write tensor"):
+        tg.Tensor(tg.ones(2))
+    with pytest.raises(TypeError, match="Tensor: expected an array, got list; write tensor"):
+        tg.Tensor([1.0])
+    for wrong in (np.array([None]), np.ones(2, complex), np.array(["a"]), np.zeros(2, "M8[s]")):
+        with pytest.raises(TypeError, match="Tensor: tensors hold real numbers, integers or booleans, not"):
+            tg.Tensor(wrong)
+    assert tg.Tensor(np.float32(2)).shape == () and type(tg.Tensor(np.float32(2)).array) is np.ndarray

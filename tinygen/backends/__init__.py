@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from ..errors import DeviceError, SettingError
-from .arrays import Array
+from .arrays import Array, numeric
 from .geometry import Geometry, Pieces, Shape, Taps
 
 
@@ -194,11 +194,9 @@ def _load(name: str) -> Any:
         raise DeviceError(f"device '{name}' cannot be used here: {error}; {remedy}") from error
 
 
-def home(array: Any) -> Device:
-    """The device of a bare array, the CPU; TypeError for what is no array."""
-    if not hasattr(array, "dtype"):
-        raise TypeError(f"Tensor: expected an array, got {type(array).__name__}; write tensor(...)")
-    return device("cpu")
+def home(array: Any) -> tuple[Array, Device]:
+    """A bare array as a tensor holds it, and its device, the CPU; TypeError for what is no array of numbers."""
+    return numeric("Tensor", array), device("cpu")
 
 
 def device(name: str | Device = "cpu") -> Device:

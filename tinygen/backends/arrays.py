@@ -199,6 +199,16 @@ def check_count(kernel: str, shape: tuple[int, ...]) -> None:
 
 
 def native(array: Any) -> Any:
-    """The array in this machine's byte order; itself if it is."""
+    """The array in this machine's byte order; itself if it is. A matrix, whose `*` is another, becomes an array."""
     dtype = array.dtype
-    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+    plain = np.asarray(array) if isinstance(array, np.ndarray | np.generic) else array
+    return plain if dtype.isnative else plain.astype(dtype.newbyteorder("="))
+
+
+def numeric(name: str, array: Any) -> Any:
+    """`native(array)`; TypeError for what is no array, or holds neither real numbers nor booleans."""
+    if not isinstance(array, np.ndarray | np.generic) and not hasattr(array, "__cuda_array_interface__"):
+        raise TypeError(f"{name}: expected an array, got {type(array).__name__}; write tensor(...)")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: tensors hold real numbers, integers or booleans, not {array.dtype}")
+    return native(array)

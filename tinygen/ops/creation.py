@@ -17,7 +17,7 @@ import numpy as np
 
 from ..backends import Device
 from ..backends import device as get_device
-from ..backends.arrays import native
+from ..backends.arrays import numeric
 from ..tape import Tensor, leaf
 from .view import sizes_of
 
@@ -29,9 +29,7 @@ __all__ = [
 
 
 def _made(name: str, array: Any, device: Device, requires_grad: bool) -> Tensor:
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: tensors hold real numbers, integers or booleans, not {array.dtype}")
-    result = Tensor(native(array), None, device)
+    result = Tensor(numeric(name, array), None, device)
     if not requires_grad:
         return result
     if array.dtype.kind != "f":

@@ -25,6 +25,7 @@ import numpy as np
 
 from ..backends import Device
 from ..backends import device as get_device
+from ..backends.arrays import native
 from ..tape import Tensor, leaf, op
 from .creation import fitting
 from .in_place import changed
@@ -128,7 +129,7 @@ def set_rng_state(state: Any) -> None:
 
 def _draw(name: str, size: tuple, generator: Generator | None, dtype: Any, device: Device, normal: bool = False) -> Any:
     """Raw uniform or normal numbers for the function `name`, in single precision for dtypes below it."""
-    wanted = np.dtype(np.float32 if dtype is None else dtype)
+    wanted = np.dtype(np.float32 if dtype is None else dtype).newbyteorder("=")
     if wanted.kind != "f":
         raise TypeError(f"{name}: random numbers of dtype {wanted} are not defined; use a floating dtype or randint")
     if min(size, default=1) < 0:
@@ -150,7 +151,7 @@ def _bits64(count: int, generator: Generator | None, device: Device) -> tuple[An
 
 
 def _made(array: Any, device: Device, requires_grad: bool) -> Tensor:
-    tensor = Tensor(array, None, device)
+    tensor = Tensor(native(array), None, device)
     if not requires_grad:
         return tensor
     if array.dtype.kind != "f":
