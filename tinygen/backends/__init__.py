@@ -19,6 +19,8 @@ import os
 from types import ModuleType
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..errors import DeviceError, SettingError
 from .arrays import Array, numeric
 from .geometry import Geometry, Pieces, Shape, Taps
@@ -196,6 +198,8 @@ def _load(name: str) -> Any:
 
 def home(array: Any) -> tuple[Array, Device]:
     """A bare array as a tensor holds it, and its device, the CPU; TypeError for what is no array of numbers."""
+    if not isinstance(array, np.ndarray | np.generic):
+        raise TypeError(f"Tensor: expected an array, got {type(array).__name__}; write tensor(...)")
     return numeric("Tensor", array), device("cpu")
 
 

@@ -206,9 +206,7 @@ def native(array: Any) -> Any:
 
 
 def numeric(name: str, array: Any) -> Any:
-    """`native(array)`; TypeError for what is no array, or holds neither real numbers nor booleans."""
-    if not isinstance(array, np.ndarray | np.generic) and not hasattr(array, "__cuda_array_interface__"):
-        raise TypeError(f"{name}: expected an array, got {type(array).__name__}; write tensor(...)")
+    """`native(array)`; TypeError for what holds neither real numbers, integers nor booleans."""
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: tensors hold real numbers, integers or booleans, not {array.dtype}")
     return native(array)
