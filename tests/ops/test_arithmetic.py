@@ -188,3 +188,44 @@ def test_errors():
         x + t([1.0, 2.0, 3.0])
     with pytest.raises(TypeError, match="mul: mixed dtypes float32 and float64"):
         x * t([1.0, 2.0], np.float32)
+
+
+DIVISIONS = {
+    "//": lambda L, x, y: x // y,
+    "%": lambda L, x, y: x % y,
+    "fmod": lambda L, x, y: L.fmod(x, y),
+    "floor": lambda L, x, y: L.div(x, y, rounding_mode="floor"),
+    "trunc": lambda L, x, y: L.div(x, y, rounding_mode="trunc"),
+}
+
+
+@pytest.mark.parametrize("name", DIVISIONS)
+def test_integers_divided_by_0_raise_as_torchs_do(name):
+    torch, divide = pytest.importorskip("torch"), DIVISIONS[name]
+    for x, y in (([5, 6], 0), ([5, 6], [1, 0])):
+        operands = [torch.tensor(x), torch.tensor(y) if y else y]
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            divide(torch, *operands)
+        with pytest.raises(ZeroDivisionError, match=r": integers cannot be divided by 0; convert them with \.float"):
+            divide(tg, tg.tensor(x), tg.tensor(y) if y else y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for x, y in (([5.0, -6.0], 0), ([5.0, 0.0], [0, 2])):
+            ours = divide(tg, tg.tensor(x), tg.tensor(y) if y else y)
+            theirs = divide(torch, torch.tensor(x), torch.tensor(y) if y else y)
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize(
+    "name, apply",
+    [
+        ("bitwise_and", lambda u: u & 300),
+        ("bitwise_or", lambda u: u | -1),
+        ("add", lambda u: u + 300),
+        ("sub", lambda u: 300 - u),
+        ("remainder", lambda u: u % 300),
+        ("clamp", lambda u: u.clamp(-1, 2)),
+    ],
+)
+def test_a_number_that_the_dtype_cannot_hold_is_named_with_the_op(name, apply):
+    with pytest.raises(OverflowError, match=rf"^{name}: .*(300|-1).* uint8; choose a number .* or widen"):
+        apply(tg.tensor([5], dtype="uint8"))

@@ -127,3 +127,13 @@ def test_where():
 def test_errors():
     with pytest.raises(ValueError, match="clamp: both bounds are None"):
         t([1.0, 2.0]).clamp()
+
+
+@pytest.mark.parametrize("number", [300, -1, np.int64(300)])
+def test_where_takes_no_number_that_the_integers_beside_it_cannot_hold(number):
+    x, mask = tg.tensor([5, 6], dtype="uint8"), tg.tensor([True, False])
+    for args in ((x, number), (number, x)):
+        with pytest.raises(OverflowError, match=r"where: (300|-1) does not fit uint8 \(0 to 255\)"):
+            tg.where(mask, *args)
+    assert tg.where(mask, x, 255).tolist() == [5, 255] and tg.where(mask, x, 0.5).tolist() == [5, 0.5]
+    assert tg.where(mask, 300, x.float()).tolist() == [300, 6] and tg.where(mask, 300, 1).tolist() == [300, 1]

@@ -261,3 +261,25 @@ def test_numbers_that_a_dtype_cannot_hold_are_refused():
                 write(value)
     x[0] = 2.7
     assert x.fill_(1.5).tolist() == [1, 1]  # the fraction goes, as in torch
+
+
+@pytest.mark.parametrize("value", [[300, 3], np.array([300, 3]), np.array([3, -1.0]), tg.tensor([3, 256])], ids=repr)
+def test_what_integers_cannot_hold_is_not_assigned(value):
+    x = tg.tensor([5, 6], dtype="uint8")
+    with pytest.raises(OverflowError, match=r"x\[\.\.\.\] = y: .* does not fit uint8 \(0 to 255\); widen the dtype"):
+        x[:] = value
+    with pytest.raises(OverflowError, match=r"copy_: .* does not fit uint8"):
+        x.copy_(value if isinstance(value, tg.Tensor) else tg.tensor(value))
+    with pytest.raises(ValueError, match=r"x\[\.\.\.\] = y: nan is no uint8"):
+        x[:] = np.array([np.nan, 300.0])
+    assert x.tolist() == [5, 6]
+    x[:] = np.array([255.9, 0])
+    assert x.tolist() == [255, 0]
+
+
+@pytest.mark.parametrize("change", [lambda x: x.add_(300), lambda x: x.__iand__(300), lambda x: x.clamp_(-1, 2)])
+def test_a_number_beyond_the_dtype_names_the_operation(change):
+    x = tg.tensor([5], dtype="uint8")
+    with pytest.raises(OverflowError, match=r"(add|bitwise_and|clamp): .*(300|-1).* uint8; .*widen"):
+        change(x)
+    assert x.tolist() == [5]

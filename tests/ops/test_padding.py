@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from moving_cases import (  # noqa: F401
     T,
     pytest_generate_tests,
@@ -14,7 +15,7 @@ from moving_cases import (  # noqa: F401
 )
 
 import tinygen as tg
-from tinygen.ops import padding as MODULE  # noqa: F401
+from tinygen.ops import padding as MODULE
 
 CASES = {
     "pad": [
@@ -43,3 +44,11 @@ ERRORS = {
 def test_integers_get_borders_too():
     x = tg.arange(6).reshape(2, 3)
     assert tg.pad(x, (1, 0), value=9)[0].tolist() == [9, 0, 1, 2]
+
+
+def test_a_border_is_of_a_number_that_the_integers_can_hold():
+    for value, kind in ((300, OverflowError), (-1, OverflowError), (float("nan"), ValueError)):
+        with pytest.raises(kind, match=rf"pad: {value} .*uint8"):
+            MODULE.pad(tg.tensor([5], dtype="uint8"), (1, 1), value=value)
+    assert MODULE.pad(tg.tensor([5], dtype="uint8"), (1, 1), value=255).tolist() == [255, 5, 255]
+    assert MODULE.pad(tg.tensor([True]), (1, 1), value=True).tolist() == [True] * 3

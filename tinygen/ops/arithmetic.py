@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..tape import Tensor, op
 from ..tape import add as _add
 from .choosing import where
@@ -62,6 +64,8 @@ def mul(k, x, y):
 def div(k, x, y, *, rounding_mode=None):
     """x / y, broadcast; integers give float32. `rounding_mode` 'floor' or 'trunc' rounds it (derivative 0)."""
     array = x if hasattr(x, "dtype") else y
+    if rounding_mode is not None:
+        _nonzero("div", x, y)
     if rounding_mode is None:
         out = k.xp.true_divide(x, y)
         return out if array.dtype.kind == "f" else out.astype("float32")
@@ -70,6 +74,15 @@ def div(k, x, y, *, rounding_mode=None):
     if rounding_mode == "trunc":
         return k.xp.trunc(k.xp.true_divide(x, y)) if array.dtype.kind == "f" else (x - k.xp.fmod(x, y)) // y
     raise ValueError(f"div: rounding_mode={rounding_mode!r} is not known; use None, 'floor' or 'trunc'")
+
+
+def _nonzero(name: str, x: Any, y: Any) -> None:
+    """ZeroDivisionError where integers are divided by 0: no integer stands for infinity or NaN."""
+    if (x if hasattr(x, "dtype") else y).dtype.kind == "f":
+        return
+    zero = not y.all() if isinstance(y, np.ndarray) else type(y) is int and y == 0  # a GPU's array is not waited for
+    if zero:
+        raise ZeroDivisionError(f"{name}: integers cannot be divided by 0; convert them with .float()")
 
 
 @op
@@ -92,18 +105,21 @@ def pow(k, x, y):
 @op
 def floor_divide(k, x, y):
     """The quotient x / y rounded towards minus infinity, broadcast; no gradient."""
+    _nonzero("floor_divide", x, y)
     return k.xp.floor_divide(x, y)
 
 
 @op
 def fmod(k, x, y):
     """The remainder x - y * trunc(x / y), with the sign of x; d/dy = -trunc(x / y)."""
+    _nonzero("fmod", x, y)
     return k.xp.fmod(x, y)
 
 
 @op
 def remainder(k, x, y):
     """The remainder x - y * floor(x / y), with the sign of y, as Python's %; d/dy = -floor(x / y)."""
+    _nonzero("remainder", x, y)
     return k.xp.remainder(x, y)
 
 

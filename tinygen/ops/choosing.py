@@ -14,7 +14,10 @@ import numpy as np
 
 from ..tape import Tensor, op
 from .comparison import eq, ge, gt, isnan, le, logical_and, logical_or, lt
+from .creation import fitting
 from .pointwise import cast
+
+_WHOLE = (int, np.integer)  # a whole number; a fractional one makes floats of integers
 
 __all__ = ["maximum", "minimum", "clamp", "where"]
 
@@ -48,7 +51,16 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         kind = type(input + other)
         dtype = "float32" if issubclass(kind, float | np.floating) else "int64"
         input = Tensor(condition.device.kernels.xp.asarray(input, dtype), None, condition.device)
+    if isinstance(input, _WHOLE):
+        input = _fitting_beside(other, input)
+    elif isinstance(other, _WHOLE):
+        other = _fitting_beside(input, other)
     return _where(input, other, condition=condition.array)
+
+
+def _fitting_beside(tensor: Any, number: Any) -> Any:
+    """The number; OverflowError unless the integers of the tensor beside it can hold it."""
+    return fitting("where", number, tensor.dtype) if tensor.dtype.kind in "iu" else number
 
 
 @op

@@ -76,7 +76,7 @@ def fitting(name: str, value: Any, dtype: Any) -> Any:
     return whole
 
 
-def _check_fit(name: str, array: Any, dtype: Any) -> None:
+def check_fit(name: str, array: Any, dtype: Any) -> None:
     """Raises as `fitting` for a NumPy array with numbers that integers of this dtype cannot hold."""
     if dtype.kind in "iu" and dtype != array.dtype and array.dtype.kind in "fiu" and array.size:
         fitting(name, array.min(), dtype)  # NaN if there is one
@@ -90,7 +90,7 @@ def _place(name: str, array: Any, dtype: Any, device: Device, copy: bool) -> Any
         array = array.get()  # from a GPU
     dtype = array.dtype if dtype is None else np.dtype(dtype)
     if isinstance(array, np.ndarray):
-        _check_fit(name, array, dtype)
+        check_fit(name, array, dtype)
     return xp.array(array, dtype=dtype, order="C") if copy else xp.asarray(array, dtype=dtype)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from ..recording import is_grad_enabled
 from ..tape import Leaf, Tensor
 from . import indexing
-from .creation import fitting
+from .creation import check_fit, fitting
 
 _RANK = {"b": 0, "u": 1, "i": 1, "f": 2}  # a result is written into a dtype of its kind, or of a wider one
 
@@ -52,7 +52,8 @@ def setting(name: str, function: Callable) -> Callable:
     def apply(self: Tensor, *args: Any, **options: Any) -> Tensor:
         if _is_recorded(name, self, args):
             return put(name, self, (...,), function(self.detach(), *args, **options))
-        return _write(name, self, function(self.detach(), *args, **options), (...,))
+        value = function(self.detach(), *args, **options)
+        return _write(name, self, _assigned(name, self, value), (...,))
 
     apply.__name__, apply.__doc__ = name, f"`{name.removesuffix('_')}`, written into this tensor; returns it."
     return apply
@@ -61,9 +62,18 @@ def setting(name: str, function: Callable) -> Callable:
 def put(name: str, tensor: Tensor, index: tuple, value: Any) -> Tensor:
     """The tensor itself, with `value` at `index`."""
     if not _is_recorded(name, tensor, (value,)):
-        return _write(name, tensor, value, index)
+        return _write(name, tensor, _assigned(name, tensor, value), index)
     value = value if isinstance(value, Tensor) or np.ndim(value) == 0 else Tensor(np.asarray(value, tensor.dtype))
     return _rebind(name, tensor, indexing._put(_as_now(tensor), value, index=index))
+
+
+def _assigned(name: str, tensor: Tensor, value: Any) -> Any:
+    """The value; raises as `fitting` where integers of the tensor's dtype cannot hold it."""
+    array = getattr(value, "array", value)
+    array = np.asarray(array) if isinstance(array, list | tuple) else array
+    if isinstance(array, np.ndarray):  # elsewhere a look would wait for the device
+        check_fit(name, array, tensor.dtype)
+    return value
 
 
 def _is_recorded(name: str, tensor: Tensor, operands: tuple) -> bool:

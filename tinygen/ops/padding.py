@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from ..tape import Tensor
+from .creation import fitting
 from .indexing import _whole
 from .joining import _cat, _place, _slice, narrow
 from .rearranging import flip
@@ -63,6 +64,8 @@ def _pad_constant(x: Tensor, amounts: tuple, value: float) -> Tensor:
         x = _slice(x, index=tuple(source))
     if tuple(x.shape) == tuple(shape):
         return x
+    if x.dtype.kind in "iu":
+        value = fitting("pad", value, x.dtype)
     return _place(x, shape=tuple(shape), index=tuple(target), value=value)
 
 
