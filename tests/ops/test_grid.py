@@ -55,7 +55,9 @@ def test_points_that_are_no_numbers_read_nothing_outside(mode, border, corners):
     y.sum().backward()
     assert np.isfinite(x.grad.numpy()).all()
     if border == "zeros":
-        assert (y.detach().numpy()[..., :5] == 0).all() and (y.detach().numpy()[..., 5] != 0).all()
+        nowhere, beyond, inside = np.split(y.detach().numpy(), [3, 5], -1)
+        assert (nowhere == 0).all() if mode == "nearest" else np.isnan(nowhere).all()
+        assert (beyond == 0).all() and (inside != 0).all()
 
 
 def test_single_precision_stays_single():
@@ -101,3 +103,15 @@ def test_errors_say_what_was_expected():
     ):
         with pytest.raises(error, match=match):
             call()
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("border", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [False, True])
+def test_a_point_that_is_no_number_reads_what_torchs_reads(mode, border, corners):
+    values = [np.nan, np.inf, -np.inf, -0.9, 0.4]
+    grid = np.array(list(itertools.product(values, values)), np.float32).reshape(1, 5, 5, 2)
+    image = np.arange(1, 25, dtype=np.float32).reshape(1, 2, 3, 4)
+    ours = grid_sample(tg.tensor(image), tg.tensor(grid), mode, border, corners)
+    theirs = torch.nn.functional.grid_sample(torch.tensor(image), torch.tensor(grid), mode, border, corners)
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), 1e-5, 1e-5)

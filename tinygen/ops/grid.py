@@ -19,7 +19,7 @@ import numpy as np
 from ..tape import Tensor
 from .arithmetic import fmod
 from .choosing import where
-from .comparison import eq, ge, le, lt
+from .comparison import eq, ge, gt, lt
 from .joining import stack
 from .matmul import matmul
 from .pool import _take_plane
@@ -35,6 +35,7 @@ def _reflected(x: Tensor, size: int, corners: bool) -> Tensor:
     low, span = (0.0, size - 1.0) if corners else (-0.5, float(size))
     if span == 0:
         return x * 0.0
+    x = where(Tensor(x.device.kernels.xp.isfinite(x.array), None, x.device), x, np.nan)
     far = where(lt(x, low), low - x, x - low)
     rest = fmod(far, span)
     turned = eq(fmod(Tensor(far.device.kernels.xp.floor(far.array / span), None, x.device), 2.0), 1.0)
@@ -42,11 +43,11 @@ def _reflected(x: Tensor, size: int, corners: bool) -> Tensor:
 
 
 def _bounded(x: Tensor, size: int, padding: str, corners: bool) -> Tensor:
-    """Pixel coordinates as a border treats them; on the border their derivative is 0, as in torch."""
+    """Pixel coordinates as a border treats them, NaN at 0; on the border their derivative is 0, as in torch."""
     if padding == "zeros":
         return x
     x = _reflected(x, size, corners) if padding == "reflection" else x
-    return where(le(x, 0), 0.0, where(ge(x, size - 1), size - 1.0, x))
+    return where(gt(x, 0), where(ge(x, size - 1), size - 1.0, x), 0.0)
 
 
 def _cubic(t: Tensor, a: float = -0.75) -> list[Tensor]:
@@ -56,8 +57,11 @@ def _cubic(t: Tensor, a: float = -0.75) -> list[Tensor]:
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]
 
 
-def _axis(x: Tensor, size: int, mode: str, padding: str, corners: bool) -> tuple[Any, Any]:
-    """(index, weight) of the taps of grid coordinates x (N, S) along an axis: an array and a tensor (N, taps, S)."""
+def _axis(x: Tensor, size: int, mode: str, padding: str, corners: bool) -> tuple[Any, Any, Any]:
+    """(index, weight, finite) of grid coordinates x (N, S) along an axis.
+
+    index and weight, an array and a tensor (N, taps, S), of the taps; finite (N, S), false where x is no place at all.
+    """
     xp = x.device.kernels.xp
     x = (x + 1) * ((size - 1) / 2) if corners else ((x + 1) * size - 1) / 2
     if mode != "bicubic":
@@ -67,10 +71,11 @@ def _axis(x: Tensor, size: int, mode: str, padding: str, corners: bool) -> tuple
     if mode == "bicubic":
         places = _bounded(Tensor(places, None, x.device), size, padding, corners).array
     inside = (places >= 0) & (places <= size - 1)  # false for NaN
-    t = where(Tensor(xp.isfinite(first), None, x.device), x - Tensor(first, None, x.device), 0.0)
+    finite = xp.isfinite(first)
+    t = where(Tensor(finite, None, x.device), x - Tensor(xp.where(finite, first, 0), None, x.device), 0.0)
     weights = {"nearest": lambda: [t * 0.0 + 1.0], "bilinear": lambda: [1 - t, t], "bicubic": lambda: _cubic(t)}
     weight = where(Tensor(inside, None, x.device), stack(weights[mode](), 1), 0.0)
-    return xp.where(inside, places, 0).astype(np.int64), weight
+    return xp.where(inside, places, 0).astype(np.int64), weight, finite
 
 
 def grid_sample(
@@ -96,14 +101,17 @@ def grid_sample(
     n, c, h, w = input.shape
     p, q = grid.shape[1:3]
     points, corners, xp = reshape(grid, (n, p * q, 2)), bool(align_corners), input.device.kernels.xp
-    columns, wx = _axis(points[:, :, 0], w, mode, padding_mode, corners)
-    rows, wy = _axis(points[:, :, 1], h, mode, padding_mode, corners)
+    columns, wx, known = _axis(points[:, :, 0], w, mode, padding_mode, corners)
+    rows, wy, known_too = _axis(points[:, :, 1], h, mode, padding_mode, corners)
     taps = (n, 1, len(_TAPS[mode]) ** 2, p * q)
     index = (rows[:, :, None] * w + columns[:, None]).reshape(taps)
     index = xp.ascontiguousarray(xp.broadcast_to(index, (n, c, *taps[2:])))
     weight = reshape(unsqueeze(wy, 2) * unsqueeze(wx, 1), taps)
     read = _take_plane(input, index=Tensor(index, None, input.device))
-    return reshape((read * weight).sum(2), (n, c, p, q))
+    y = (read * weight).sum(2)
+    if mode != "nearest":  # a point that is nowhere reads NaN, as in torch, and gives no pixel a gradient
+        y = where(Tensor((known & known_too)[:, None], None, input.device), y, np.nan)
+    return reshape(y, (n, c, p, q))
 
 
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
