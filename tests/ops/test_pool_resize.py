@@ -378,3 +378,18 @@ def test_errors_name_the_op_and_what_was_wrong(name):
     with pytest.raises(ValueError, match=words) as caught:
         call()
     assert str(caught.value).startswith(name.strip())
+
+
+@pytest.mark.parametrize("scale", [1.00001, 0.99999999, 2.00001, 2.0, 1.0])
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "linear"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_line_is_resized_by_the_scale_given_also_to_a_size_that_needs_none(scale, mode, dtype):
+    torch = pytest.importorskip("torch")
+    for n in (3, 20):
+        x = np.arange(n, dtype=dtype).reshape(1, 1, n)
+        theirs = torch.nn.functional.interpolate(torch.tensor(x), scale_factor=scale, mode=mode).numpy()
+        ours = resize.interpolate(tg.tensor(x), scale_factor=scale, mode=mode).numpy()
+        np.testing.assert_allclose(ours, theirs, 1e-5, 2e-3 if mode == "linear" else 0)
+        image = np.broadcast_to(x[..., None, :], (1, 1, 2, n)).copy()
+        theirs = torch.nn.functional.interpolate(torch.tensor(image), scale_factor=scale).numpy()
+        assert np.array_equal(resize.interpolate(tg.tensor(image), scale_factor=scale).numpy(), theirs)

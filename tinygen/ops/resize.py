@@ -76,9 +76,10 @@ def interpolation_taps(
     `line`: the dtype of an input with no other axis, by which torch rounds otherwise.
     """
     p = np.arange(outputs)
-    if outputs == size and mode in ("nearest", "linear"):  # as in torch, whatever the scale
+    image = mode == "nearest" and line is None  # as in torch, whatever the scale
+    if outputs == size and (image or mode == "linear"):
         return unchanged(size)
-    if outputs == 2 * size and mode == "nearest":
+    if outputs == 2 * size and image:
         return Taps(p[:, None] // 2, np.ones((outputs, 1)), size)
     if mode.startswith("nearest"):
         index = np.minimum(_nearest(p, size / outputs if scale is None else scale, mode, line), size - 1)
