@@ -239,7 +239,10 @@ def test_a_run_killed_after_its_last_checkpoint_is_finished(left, monkeypatch, c
     if left == "log":
         lines = Path("run/log.jsonl").read_bytes().splitlines(keepends=True)
         Path("run/log.jsonl").write_bytes(b"".join(lines[:-1]))
-    for stray in ("samples.part", ".checkpoint.safetensors.abc.part", "frames/.00002.png.7.part", "config.json.part"):
+    strays = [".samples.png.12.part", ".config.json.7.part", "frames/.00002.png.7.part"]
+    strays += [".checkpoint.safetensors.abc.part", ".checkpoint.previous.safetensors.part"]
+    strays += ["..best.safetensors.part.a_8.part"]
+    for stray in strays:
         Path("run", stray).touch()
     assert cli.main(["resume", "run"]) == 0
     out = capsys.readouterr().out

@@ -51,6 +51,49 @@ def test_what_a_dead_process_has_left_is_taken_over(content, tmp_path):
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
 
 
+FOREIGN = ["my own notes", '{"pid": "of my cat"}', "3", json.dumps({"lock": [1]})]
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_somebody_elses_lock_is_neither_changed_nor_taken_away(content, tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text(content)
+    for refused in (Lock(tmp_path).__enter__, lambda: check_free(tmp_path)):
+        with pytest.raises(LockedError, match=r"lock has other content than a run's lock; .* move it away"):
+            refused()
+    assert lock.read_text() == content
+
+
+def test_a_lock_that_is_a_link_leads_to_nobodys_harm(tmp_path):
+    target = tmp_path / "thesis.txt"
+    for content in ("", "years of work"):
+        target.write_text(content)
+        for there in (target, tmp_path / "nowhere"):
+            (tmp_path / "lock").symlink_to(there)
+            for refused in (Lock(tmp_path).__enter__, lambda: check_free(tmp_path)):
+                with pytest.raises(LockedError, match="lock is a link, and no run's lock"):
+                    refused()
+            assert (tmp_path / "lock").is_symlink() and target.read_text() == content
+            (tmp_path / "lock").unlink()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_that_took_the_locks_place_stays(tmp_path):
+    with Lock(tmp_path):
+        (tmp_path / "lock").unlink()
+        (tmp_path / "lock").write_text("mine")
+    assert (tmp_path / "lock").read_text() == "mine"
+
+
+def test_resume_leaves_what_is_no_runs():
+    start("vae", folder="run", epochs=2, **TINY).fit(1)
+    mine = ["movie.mp4.part", ".film.mp4.part", "samples.part", "frames/.x.part", ".notes.png.part", "config.json.part"]
+    for name in mine:
+        Path("run", name).write_text("mine")
+    open_run("run").fit()
+    assert [Path("run", name).read_text() for name in mine] == ["mine"] * len(mine)
+
+
 def test_a_folder_in_use_is_left_as_it_is():
     run = start("vae", folder="run", epochs=3, **TINY)
     run.fit(1)
@@ -96,6 +139,27 @@ def test_out_never_takes_a_folder_with_other_files(name):
     with pytest.raises(RunError, match=rf"mine holds files that are no run's \({name.split('/')[0]}\).* another --out"):
         start("vae", folder="mine", **TINY)
     assert files("mine") == {f"mine/{name}": b'{"name": "of a web site"}'}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("lock", "mine"), (".film.mp4.part", ""), ("config.json", '{"recipe": "my cooking"}'), ("config.json", "[]")],
+)
+def test_out_knows_its_own_files_by_more_than_half_a_name(name, content):
+    Path("mine").mkdir()
+    Path("mine", name).write_text(content)
+    with pytest.raises(RunError, match=rf"mine holds files that are no run's \({re.escape(name)}\)"):
+        start("vae", folder="mine", **TINY)
+    assert files("mine") == {f"mine/{name}": content.encode()}
+
+
+def test_out_takes_what_a_start_that_was_killed_has_left():
+    start("vae", folder="run", **TINY)
+    Path("run/lock").write_text('{"pid": 1, "host"')
+    for name in (".config.json.7.part", ".checkpoint.safetensors.part", "..checkpoint.safetensors.part.x1_.part"):
+        Path("run", name).touch()
+    start("vae", folder="run", epochs=1, **TINY).fit()
+    assert not list(Path("run").glob("*.part")) + list(Path("run").glob(".*"))
 
 
 def test_out_takes_an_empty_folder_and_a_start_that_came_to_nothing():

@@ -56,6 +56,9 @@ class Settings:
     on: dict[str, Any] | None = None  # recipe: path, sha and settings of the run that this one stands on
 
 
+REQUIRED = frozenset(f.name for f in fields(Settings) if f.default is MISSING)  # what every config.json holds
+
+
 def prepare(
     recipe: Recipe, dataset: Dataset, data: Mapping[str, Any], *, preset: str = "cpu", seed: int = 0,
     device: str | None = None, threads: int | None = None, epochs: int | None = None, batch_size: int | None = None,

@@ -21,8 +21,10 @@ from tinygen.errors import UserError
 from tinygen.training import load_checkpoint
 from tinygen.training.checkpoint import BEST, CHECKPOINT, PREVIOUS, checked, has_checkpoint
 from tinygen.training.lock import NAME as LOCK
+from tinygen.training.lock import is_lock
+from tinygen.training.whole import is_stray
 
-from .settings import RunError, Settings, read_settings
+from .settings import REQUIRED, RunError, Settings, read_settings
 
 
 def check_new(folder: str | os.PathLike) -> None:
@@ -46,13 +48,13 @@ def _is_of_a_start(path: Path) -> bool:
     """Whether a start that came to nothing may have left the file: settings, an empty folder, what was half written."""
     if path.name == "frames" and path.is_dir():
         return not any(path.iterdir())
-    if path.name == "config.json":
+    if path.name == "config.json" and path.is_file():  # opening a pipe might wait for ever
         try:
             content = json.loads(path.read_bytes())
         except (ValueError, OSError):
             return False
-        return content == {} or (isinstance(content, dict) and "recipe" in content)
-    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".part"))
+        return isinstance(content, dict) and (not content or content.keys() >= REQUIRED)
+    return is_lock(path) if path.name == LOCK else is_stray(path)
 
 
 def weights(folder: Path, settings: Settings) -> str:

@@ -10,7 +10,9 @@ It is written beside its place under a hidden name, then renamed. A process that
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +36,12 @@ class WriteError(UserError, OSError):
         return f"{self.args[0]}{self.remedy}"
 
 
+def kind_of(mode: int) -> str:
+    """What the mode of a file says that it is, in words."""
+    kinds = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}
+    return kinds.get(stat.S_IFMT(mode), "a device or socket")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Context manager that gives a temporary path; what was written there takes the place of `path` at its end."""
@@ -50,9 +58,19 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
+_OWN = re.compile(  # what `whole` and `save_checkpoint` name in a run's folder, and nothing else
+    r"\.(config\.json|log\.jsonl|times\.jsonl|progress\.gif|[\w-]+\.png)\.\d+\.part"
+    r"|\.?\.(checkpoint|checkpoint\.previous|best|not-finite)\.safetensors(\.part)?(\.[a-z0-9_]+)?\.part"
+)
+
+
+def is_stray(path: Path) -> bool:
+    """Whether it is a half-written file of a run by its name, and a regular file."""
+    return bool(_OWN.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+
+
 def take_strays(folder: Path) -> None:
-    """Removes what processes that were killed while they wrote have left in a run's folder."""
+    """Removes what processes that were killed while they wrote have left in a run's folder; no other file."""
     for place in (folder, folder / "frames"):
-        for pattern in ("*.part", ".*.part"):
-            for stray in place.glob(pattern):
-                stray.unlink()
+        for stray in filter(is_stray, list(place.glob(".*.part"))):
+            stray.unlink()
