@@ -286,6 +286,69 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_one_before(monkeypatch, tmp_p
     assert not list(tmp_path.glob(".*"))
 
 
+# ---------------------------------------------------------------------------------- something else in a file's place
+
+
+ODD = ["config.json", "log.jsonl", "times.jsonl", LAST, BEFORE, "best.safetensors", "progress.gif", "lock", "frames",
+       "frames/00001.png", "frames/more.png"]  # fmt: skip
+
+
+def odd(path, kind):
+    """Puts something that is not wanted where the file was."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if kind == "link":
+        path.symlink_to(path.name)
+    elif path.name == "frames" and kind == "folder":
+        path.write_text("mine")
+    else:
+        os.mkfifo(path) if kind == "pipe" else path.mkdir()
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("odd") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.run, "draw_curves", lambda *given: None)
+        run_of("vae", folder, epochs=2).fit()
+    return folder
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_what_is_no_file_in_a_run_is_one_line(name, kind, two_epochs, capsys):
+    shutil.copytree(two_epochs, "run")
+    odd(Path("run", name), kind)
+    for command in (["resume", "run"], ["resume", "run", "--epochs", "3"]):
+        with pytest.raises(SystemExit):
+            cli.main(command)
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and f"run/{name} " in error and "move it away" in error, error
+    assert os.path.lexists(f"run/{name}")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_what_stands_about_in_a_run_does_not_keep_it(kind, two_epochs):
+    shutil.copytree(two_epochs, "run")
+    names = ["x.part", ".samples.png.7.part", "frames/x.part", "notes.png"]
+    for name in names:
+        odd(Path("run", name), kind)
+    assert cli.main(["resume", "run"]) == 0 and cli.main(["resume", "run", "--epochs", "3"]) == 0
+    assert all(os.path.lexists(f"run/{name}") for name in names)
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(21, "move what is there away"), (13, "make it writable"),
+                                                (30, "make it writable"), (27, "make room")])  # fmt: skip
+def test_the_remedy_is_that_of_the_reason(number, remedy, monkeypatch):
+    run = run_of("vae", "run", epochs=1)
+
+    def refuse(*given):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(UserError, match=rf"cannot be written: {os.strerror(number)}; .*; {remedy}, and go on with: "):
+        run.fit()
+
+
 # ---------------------------------------------------------------------------------- no room
 
 

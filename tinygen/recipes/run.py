@@ -37,6 +37,7 @@ from tinygen.training.checkpoint import (
     load_newest,
 )
 from tinygen.training.lock import Lock, check_free
+from tinygen.training.run import check_kinds
 
 from .keep import measured, metric_of
 from .memory import built_within, fitting
@@ -186,6 +187,7 @@ def open_run(
     folder = Path(folder)
     settings = read_settings(folder)
     check_free(folder)  # before the data are read, which may take a while
+    check_kinds(folder)
     settings.device = device or settings.device
     dataset = data_of(settings)
     if dataset.sha != settings.data["sha"]:

@@ -22,7 +22,7 @@ from typing import Any, get_origin
 import tinygen as tg
 from tinygen.data import Dataset
 from tinygen.errors import SettingError, UserError
-from tinygen.training.whole import whole
+from tinygen.training.whole import KindError, check_kind, whole
 
 from .recipe import Given, Recipe
 from .valid import PRESETS, check_settings
@@ -195,6 +195,10 @@ def write_settings(folder: Path, settings: Settings) -> None:
 def read_settings(folder: Path) -> Settings:
     """The settings in a run's folder; RunError says what is missing and which runs there are."""
     path = folder / "config.json"
+    try:
+        check_kind(path)
+    except KindError as error:
+        raise RunError(str(error)) from error
     if not path.exists():
         around = sorted(p.parent.name for p in folder.parent.glob("*/config.json")) if folder.parent.exists() else []
         near = difflib.get_close_matches(folder.name, around, n=1, cutoff=0.3) or around[-1:]

@@ -19,7 +19,7 @@ from tinygen import serialization
 from tinygen.errors import UserError
 from tinygen.step import Step
 
-from .whole import WriteError
+from .whole import WriteError, check_kind
 
 CHECKPOINT, PREVIOUS, BEST = "checkpoint.safetensors", "checkpoint.previous.safetensors", "best.safetensors"
 
@@ -75,7 +75,8 @@ def _save(path: Path, state: dict[str, Any], previous: str | os.PathLike | None)
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """The state in a file. Raises ValueError, naming the file, where it is damaged."""
+    """The state in a file. Raises ValueError, naming the file, where it is damaged or no file."""
+    check_kind(Path(path))
     return serialization.load(path)
 
 

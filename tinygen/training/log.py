@@ -21,7 +21,7 @@ from typing import Any
 import tinygen as tg
 from tinygen.errors import UserError
 
-from .whole import WriteError, whole
+from .whole import WriteError, check_kind, whole
 
 
 class NotFinite(ArithmeticError):
@@ -89,6 +89,7 @@ class LogError(UserError, ValueError):
 
 def read_log(path: Path) -> list[dict]:
     """The lines of a log, oldest first; none where it does not exist. Raises LogError, naming the first bad line."""
+    check_kind(path)
     if not path.exists():
         return []
     lines = [_parsed(line) for line in path.read_bytes().splitlines(keepends=True)]

@@ -38,7 +38,7 @@ from .pictures import is_whole, save_film, save_picture, save_pillow
 from .plots import draw_curves
 from .progress import Display, Silent
 from .replay import first_bad_op
-from .whole import WriteError, take_strays
+from .whole import WriteError, check_kind, take_strays
 
 FRAMES = 50  # at most about so many pictures in progress.gif
 
@@ -66,6 +66,15 @@ def new_folder(parent: Path, name: str) -> Path:
             return folder
         except FileExistsError:  # another run took it just now
             number += 1
+
+
+def check_kinds(folder: Path) -> None:
+    """Raises KindError, naming it, where what a run reads and writes in its folder is of another kind."""
+    for name in ("config.json", "log.jsonl", "times.jsonl", CHECKPOINT, PREVIOUS, BEST, "progress.gif", "curves.png"):
+        check_kind(folder / name)
+    check_kind(folder / "frames", folder=True)
+    for frame in (folder / "frames").glob("*.png"):
+        check_kind(frame)
 
 
 def _is_stale(picture: Path, shown: Path) -> bool:
@@ -101,6 +110,7 @@ class Run(Callback):
         self.every = math.ceil(len(batches) / 10) if len(batches) >= 50 else len(batches)
         self.seconds = 0.0
         self.cpu_seconds = 0.0  # of processor time in this process's updates: test figures and pictures not counted
+        check_kinds(self.folder)
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
         self.intact = True  # whether the last checkpoint may take the place of the one before
         self.logged: int | None = None  # bytes of the log that the checkpoint knows, until it is cut to them
@@ -121,7 +131,7 @@ class Run(Callback):
             with Lock(self.folder):
                 self._fit(epochs)
         except WriteError as error:
-            error.remedy = f"; make room, and {resume}"
+            error.remedy = f"; {error.advice}, and {resume}"
             raise
         except MemoryError as error:
             if isinstance(error, UserError):
@@ -209,7 +219,7 @@ class Run(Callback):
         self._measure_again()
         drawn: list[Path] = []
         film, curves, log = (self.folder / name for name in ("progress.gif", "curves.png", "log.jsonl"))
-        pictures = [path for path in self.folder.glob("*.png") if path != curves]
+        pictures = [path for path in self.folder.glob("*.png") if path != curves and path.is_file()]
         if not (is_whole(self.folder / "frames" / f"{epochs:05d}.png") and all(map(is_whole, pictures)) and pictures):
             drawn += self._take_pictures()
         frames = sorted((self.folder / "frames").glob("*.png"))
@@ -259,6 +269,7 @@ class Run(Callback):
             raise LockedError(f"{self.folder} has gone on since it was opened: another process has trained in it; "
                               "open it again")  # fmt: skip
         self.opened = None
+        check_kinds(self.folder)
         self._repair()
         take_strays(self.folder)
 

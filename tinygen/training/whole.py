@@ -9,6 +9,7 @@ It is written beside its place under a hidden name, then renamed. A process that
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -19,11 +20,21 @@ from pathlib import Path
 
 from tinygen.errors import UserError
 
+IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENXIO}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
 
 class WriteError(UserError, OSError):
     """A file that cannot be written; the message names it, the reason and what is needed."""
 
     remedy = ""
+
+    @property
+    def advice(self) -> str:
+        """What to do about the reason, before one goes on."""
+        if self.reason.errno in IN_THE_WAY:
+            return "move what is there away"
+        return "make it writable" if self.reason.errno in FORBIDDEN else "make room"
 
     def __init__(self, path: Path, error: OSError, needed: int = 0) -> None:
         self.path, self.reason = path, error
@@ -36,10 +47,32 @@ class WriteError(UserError, OSError):
         return f"{self.args[0]}{self.remedy}"
 
 
+class KindError(UserError, ValueError):
+    """A folder in a file's place, or anything else that is no file; the message names it."""
+
+
 def kind_of(mode: int) -> str:
     """What the mode of a file says that it is, in words."""
     kinds = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}
     return kinds.get(stat.S_IFMT(mode), "a device or socket")
+
+
+def check_kind(path: Path, folder: bool = False) -> None:
+    """Raises KindError where it is there and neither a file nor a link to one (or else no folder).
+
+    Asked before it is opened: opening a pipe would wait for ever.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a link to itself
+            raise
+        raise KindError(f"{path} cannot be read: {error.strerror}; move it away, and try again") from error
+    if not (stat.S_ISDIR if folder else stat.S_ISREG)(mode):
+        kind = "a folder" if folder else "a file"
+        raise KindError(f"{path} is {kind_of(mode)}, where {kind} should be; move it away, and try again")
 
 
 @contextmanager
