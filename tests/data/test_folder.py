@@ -346,6 +346,24 @@ def test_a_link_that_leads_nowhere_is_a_picture_that_cannot_be_read(tmp_path):
         data.load(tmp_path)
 
 
+def test_a_link_to_itself_is_no_picture_and_no_folder(tmp_path):
+    folder_of(tmp_path, 4)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "there").symlink_to("back")
+    (tmp_path / "back").symlink_to("there")
+    made = data.load(tmp_path)
+    assert made.count("train") + made.count("test") == 4
+    assert made.unread == "without an extension: 3 (back, loop, there)"
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for read, words in (
+        (lambda: data.load(tmp_path), r"1 of 5 pictures cannot be read.*\n.*loop\.png: Too many levels"),
+        (lambda: data.load(tmp_path / "loop"), "loop"),
+        (lambda: read_picture(tmp_path / "loop.png", (1, 8, 8)), r"loop\.png: Too many levels"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read()
+
+
 def test_where_nothing_can_be_read_it_says_what_is_there(tmp_path):
     (tmp_path / "a.heic").write_bytes(b"?")
     with pytest.raises(DataError, match=r"no pictures \(and 1 other files\).*: \.heic: 1 \(a\.heic\)"):

@@ -82,12 +82,20 @@ def _files(folder: Path, parts: Parts, above: tuple[tuple[int, int], ...], unrea
         at = (*parts, entry.name)
         if hidden(entry.name):
             continue
-        if entry.is_dir():
+        if _is_dir(entry):
             yield from _files(Path(entry.path), at, (*above, here), unread)
         elif is_special(entry.path):
             unread.add("no regular file", at)
         else:
             yield at
+
+
+def _is_dir(entry: os.DirEntry) -> bool:
+    """Whether it is a folder or a link to one; a link to itself is neither."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def is_special(path: str | os.PathLike) -> bool:
