@@ -33,25 +33,43 @@ __all__ = ["save", "load"]
 _TENSOR, _DICT, _TUPLE = "$tensor", "$dict", "$tuple"  # how the structure names what JSON has no word for
 
 
-def _pack(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
-    """The structure of `value` as JSON; its arrays go into `tensors` under their dotted paths."""
+_DTYPES = {"float16", "float32", "float64", "bool"} | {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)}
+_RESERVED = "__metadata__"  # what safetensors calls its own entry
+_DEEPEST = 100
+
+
+def _pack(value: Any, path: str, tensors: dict[str, np.ndarray], within: tuple[int, ...] = ()) -> Any:
+    """The structure of `value` as JSON; its arrays go into `tensors` under their dotted paths.
+
+    `within`: the ids of the dicts and lists that it lies in.
+    """
+    if isinstance(value, Mapping | list | tuple):
+        if id(value) in within:
+            kind = type(value).__name__
+            raise TypeError(f"save: '{path}' is a {kind} that lies in itself; save it without that entry")
+        if len(within) == _DEEPEST:
+            raise TypeError(f"save: '{path[:60]}...' lies more than {_DEEPEST} dicts and lists deep; save it flatter")
+        within = (*within, id(value))
     if isinstance(value, Tensor | np.ndarray) or (hasattr(value, "__array__") and not isinstance(value, np.generic)):
         name = path or "tensor"
-        while name in tensors:
+        _check_text(name, "the name of a tensor")
+        while name in tensors or name == _RESERVED:
             name += "_"
         array = value.detach().cpu().array if isinstance(value, Tensor) else np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"save: '{name}' has dtype {array.dtype}; a file holds floats, integers and booleans")
+        if array.dtype.name not in _DTYPES:
+            remedy = "; save it as float64" if array.dtype.kind == "f" else ""
+            held = "a file holds floats, integers and booleans of at most 64 bits"
+            raise TypeError(f"save: '{name}' has dtype {array.dtype}; {held}{remedy}")
         tensors[name] = np.array(native(array), order="C", copy=None)
         return {_TENSOR: name}
     if isinstance(value, Mapping):
         plain = all(isinstance(k, str) and not k.startswith("$") for k in value)
-        items = [(k, _pack(v, f"{path}.{k}" if path else str(k), tensors)) for k, v in value.items()]
-        return dict(items) if plain else {_DICT: [[_pack(k, path, tensors), v] for k, v in items]}
+        items = [(k, _pack(v, f"{path}.{k}" if path else str(k), tensors, within)) for k, v in value.items()]
+        return dict(items) if plain else {_DICT: [[_pack(k, path, tensors, within), v] for k, v in items]}
     if isinstance(value, list | tuple):
-        items = [_pack(v, f"{path}.{i}" if path else str(i), tensors) for i, v in enumerate(value)]
+        items = [_pack(v, f"{path}.{i}" if path else str(i), tensors, within) for i, v in enumerate(value)]
         return items if isinstance(value, list) else {_TUPLE: items}
-    if isinstance(value, np.generic):
+    if isinstance(value, np.str_) or (isinstance(value, np.generic) and value.dtype.name in _DTYPES):
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -60,6 +78,14 @@ def _pack(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
     raise TypeError(
         f"save: '{path}' is a {type(value).__name__}; only tensors, dicts, lists, numbers and strings are saved"
     )
+
+
+def _check_text(text: str, what: str) -> None:
+    """Raises TypeError for half a surrogate pair, which UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TypeError(f"save: {text!a} is {what}, and no text that UTF-8 can hold; rename it") from error
 
 
 def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:

@@ -168,6 +168,45 @@ def test_the_file_is_as_readable_as_any_other(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode) and tg.load(path) == {}
 
 
+def itself():
+    value = {"step": 1}
+    value["again"] = [value]
+    return value
+
+
+def deep(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_whatever_is_saved_is_loaded(tmp_path):
+    twice = [tg.ones(1)]
+    for value in (
+        {"__metadata__": tg.ones(2), "x": {"__metadata__": tg.zeros(1)}},
+        {"__metadata__": tg.ones(2), "__metadata___": tg.zeros(1)},
+        {"": tg.ones(1), "text": "\ud800", "\ud800": 1},
+        {"one": twice, "other": [twice, twice]},  # beside, not within, itself
+        deep(100),
+    ):
+        tg.save(value, tmp_path / "x.safetensors")
+        assert_equal(tg.load(tmp_path / "x.safetensors"), value)
+
+
+def test_every_dtype_of_numpy_is_loaded_or_refused(tmp_path):
+    codes = np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"
+    for code in codes:
+        array = np.ones(2, code)
+        try:
+            tg.save({"a": array}, tmp_path / "x.safetensors")
+        except TypeError as error:
+            assert code == "g" and "float64" in str(error)
+        else:
+            found = tg.load(tmp_path / "x.safetensors")["a"]
+            assert found.dtype == array.dtype and found.tolist() == array.tolist()
+
+
 def test_what_cannot_be_saved_is_named(tmp_path):
     net = nn.Linear(1, 1)
     for value, match in (
@@ -176,6 +215,13 @@ def test_what_cannot_be_saved_is_named(tmp_path):
         ({"optimizer": optim.SGD(net.parameters())}, "'optimizer' is a SGD"),
         ({"z": np.array([1j])}, "'z' has dtype complex128"),
         ({"o": object()}, "'o' is a object"),
+        ({"l": np.ones(2, np.longdouble)}, "'l' has dtype float128; .* at most 64 bits; save it as float64"),
+        ({"n": np.longdouble(1)}, "'n' is a longdouble"),
+        ({"c": np.complex64(1)}, "'c' is a complex64"),
+        ({"t": np.datetime64("2020-01-01")}, "'t' is a datetime64"),
+        ({"a": {"\ud800": tg.ones(1)}}, r"'a\.\\ud800' is the name of a tensor, and no text"),
+        ({"run": itself()}, r"'run\.again\.0' is a dict that lies in itself"),
+        (deep(101), r"'0\.0\..*' lies more than 100 dicts and lists deep"),
     ):
         with pytest.raises(TypeError, match=match):
             tg.save(value, tmp_path / "x.safetensors")
