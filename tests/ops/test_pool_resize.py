@@ -224,6 +224,17 @@ def test_nan_is_a_maximum_and_padding_is_not():
     assert tg.max_pool2d(infinite, 2).item() == float("-inf")
 
 
+def test_of_values_that_meet_in_unpooling_one_stays(torch):
+    t, values = torch.full((1, 2, 2, 2), 15), np.arange(8.0).reshape(1, 2, 2, 2)
+    x, theirs = tg.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    y, wanted = tg.max_unpool2d(x, tg.tensor(t.numpy()), 2), torch.nn.functional.max_unpool2d(theirs, t, 2)
+    assert y.detach().numpy().tolist() == wanted.tolist()
+    weight = np.arange(32.0).reshape(1, 2, 4, 4)
+    (y * tg.tensor(weight)).sum().backward(), (wanted * torch.tensor(weight)).sum().backward()
+    assert x.grad.tolist() == theirs.grad.tolist()
+    assert tg.max_unpool2d(tg.ones(0, 2, 2, 2), tg.zeros(0, 2, 2, 2).long(), 2).shape == (0, 2, 4, 4)
+
+
 def test_unpooling_returns_the_maxima_to_their_places():
     x = tg.randn(2, 3, 6, 6)
     y, where = tg.max_pool2d(x, 2, return_indices=True)

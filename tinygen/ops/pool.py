@@ -39,8 +39,18 @@ def _put_plane(k, y, *, index, size):
     return k.put_plane(y, index.array, size)
 
 
+@op
+def _set_plane(k, y, *, index, size):
+    """x (N, C, *size) with x[n,c].flat[index[n,c,p,q]] = y[n,c,p,q], else 0; of values that meet one stays."""
+    planes, places = y.shape[0] * y.shape[1], y.shape[2] * y.shape[3]
+    x = k.xp.zeros((planes, size[0] * size[1]), y.dtype)
+    x[k.xp.arange(planes)[:, None], index.array.reshape(planes, places)] = y.reshape(planes, places)
+    return x.reshape(*y.shape[:2], *size)
+
+
 _take_plane.vjp("x")(lambda g, x_shape, index: _put_plane(g, index=index, size=x_shape[2:]))
 _put_plane.vjp("y")(lambda g, index: _take_plane(g, index=index))
+_set_plane.vjp("y")(lambda g, index: _take_plane(g, index=index))  # each reads its place, also where values met
 
 
 @op
@@ -181,7 +191,7 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
 def max_unpool2d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Tensor:
-    """Zeros with input[n,c,p,q] at the places `indices` that max_pool2d returned; values that meet add up.
+    """Zeros with input[n,c,p,q] at the places `indices` that max_pool2d returned; of values that meet one stays.
 
     The size is (P - 1) stride - 2 padding + kernel_size unless output_size says it.
     """
@@ -206,7 +216,7 @@ def max_unpool2d(
             f"places are 0..{size[0] * size[1] - 1}; pass the pooled image's size as output_size"
         )
     place = _planes("max_unpool2d", indices, 2)
-    return _back(_put_plane(_planes("max_unpool2d", input, 2), index=place, size=size), input, 2)
+    return _back(_set_plane(_planes("max_unpool2d", input, 2), index=place, size=size), input, 2)
 
 
 # ---------------------------------------------------------------- mean
