@@ -199,6 +199,18 @@ def test_set_grad_enabled_acts_as_a_statement_a_context_and_a_decorator():
     assert tg.is_grad_enabled() and inside() is False and tg.is_grad_enabled()
 
 
+def test_a_count_of_threads_may_be_a_numpy_integer():
+    before = tg.get_num_threads()
+    try:
+        tg.set_num_threads(np.int64(1))
+        assert tg.get_num_threads() == 1
+    finally:
+        tg.set_num_threads(before)
+    for wrong in (True, np.True_, 2.0, np.float64(2), np.int64(0), "2"):
+        with pytest.raises(ValueError, match="expected an integer of at least 1"):
+            tg.set_num_threads(wrong)
+
+
 def test_one_context_can_be_entered_twice():
     quiet = tg.no_grad()
     with quiet:

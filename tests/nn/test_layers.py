@@ -95,6 +95,7 @@ LAYERS = {  # name: (the layer, of nn or of torch.nn; input shape)
     "softshrink": (lambda N: N.Softshrink(0.3), (2, 9)),
     "tanhshrink": (lambda N: N.Tanhshrink(), (2, 3)),
     "rms_norm": (lambda N: N.RMSNorm((3, 4)), (2, 3, 4)),
+    "rms_norm of NumPy's integer": (lambda N: N.RMSNorm(4 if N is torch.nn else np.int64(4)), (2, 3, 4)),
     "rms_norm plain": (lambda N: N.RMSNorm(4, 0.1, False), (2, 3, 4)),
     "local_response_norm": (lambda N: N.LocalResponseNorm(3, 0.5, 0.6, 1.1), (2, 5, 4)),
     "unfold": (lambda N: N.Unfold((2, 3), stride=2, padding=1), (2, 3, 5, 4)),

@@ -143,6 +143,23 @@ def test_single_precision_and_integers_give_float32():
     assert tg.linalg.norm(tg.tensor([3, 4]), dtype=tg.float64).dtype == np.float64
 
 
+def test_an_axis_may_be_a_numpy_integer():
+    x = tg.tensor(TALL)
+    assert tg.linalg.norm(x, 2, np.int64(1)).tolist() == tg.linalg.norm(x, 2, 1).tolist()
+    assert tg.linalg.norm(x, 2, np.int8(-1), True).tolist() == tg.linalg.norm(x, 2, -1, True).tolist()
+
+
+def test_the_norm_of_an_empty_matrix_is_zero():
+    for size in ((0, 3), (3, 0), (0, 0), (2, 0, 3), (0, 2, 3)):
+        for order in ("fro", "nuc", 1, 2, math.inf):
+            for keepdim in (False, True):
+                found = tg.linalg.norm(tg.zeros(size), order, (-2, -1), keepdim)
+                expected = torch.linalg.norm(torch.zeros(size), order, (-2, -1), keepdim)
+                assert (found.shape, found.tolist()) == (tuple(expected.shape), expected.tolist()), (size, order)
+    with pytest.raises(ValueError, match="no extreme"):  # a minimum has no such bound
+        tg.linalg.norm(tg.zeros(0, 3), -2)
+
+
 def test_errors_say_what_was_expected():
     a, b = tg.tensor(A), tg.tensor(B)
     for call, error, match in (

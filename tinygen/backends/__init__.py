@@ -224,9 +224,10 @@ def device(name: str | Device = "cpu") -> Device:
 
 def thread_count(count: Any) -> int:
     """`count`, but at most four for each core of this machine: more only wait. ValueError for what is no count."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if not whole or count < 1:
         raise ValueError(f"set_num_threads: expected an integer of at least 1, got {count!r}")
-    return min(count, 4 * (os.cpu_count() or 1))
+    return min(int(count), 4 * (os.cpu_count() or 1))
 
 
 PRECISIONS = ("highest", "high", "medium")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..backends.geometry import integers
 from ..ops.padding import pad
 from ..ops.pointwise import cast, rsqrt, square
 from ..ops.pool import avg_pool2d
@@ -29,7 +30,7 @@ def rms_norm(
     weight has that shape too. eps is the dtype's own (the gap above 1) by default. ValueError where the shapes differ.
     Zhang and Sennrich 2019.
     """
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = integers(normalized_shape, 1)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ValueError(f"rms_norm: input {tuple(input.shape)} should end in normalized_shape={shape}, of one axis up")
     if weight is not None and tuple(weight.shape) != shape:

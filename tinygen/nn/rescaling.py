@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..backends.geometry import integers
 from ..tape import Tensor
 from .module import Module, empty
 from .norms import local_response_norm, rms_norm
@@ -18,7 +19,7 @@ class RMSNorm(Module):
         self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        shape = integers(normalized_shape, 1)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self.register_parameter("weight", empty(*shape) if elementwise_affine else None)
         self.reset_parameters()

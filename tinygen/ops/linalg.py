@@ -221,6 +221,11 @@ def svdvals(A: Tensor) -> Tensor:
 # ---------------------------------------------------------------- norms
 
 
+def _largest(x: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    """The largest of these numbers, none below 0, over `dim`; 0 over nothing."""
+    return (reduce.amax if x.array.size else reduce.sum)(x, dim, keepdim)
+
+
 def _matrix_norm(A: Tensor, order: Any, keepdim: bool) -> Tensor:
     """The norm of matrices, which are the last two axes."""
     if order == "fro":
@@ -231,12 +236,12 @@ def _matrix_norm(A: Tensor, order: Any, keepdim: bool) -> Tensor:
         dim = -2 if keepdim else -1
         if order == "nuc":
             return reduce.sum(values, dim, keepdim)
-        return (reduce.amax if order == 2 else reduce.amin)(values, dim, keepdim)
+        return (_largest if order == 2 else reduce.amin)(values, dim, keepdim)
     if order not in (1, -1, math.inf, -math.inf):
         raise ValueError(f"norm: ord={order!r} is none of a matrix: 'fro', 'nuc', 1, -1, 2, -2, inf, -inf")
     rows = order in (math.inf, -math.inf)
     sums = reduce.sum(abs(A), -1 if rows else -2, True)
-    found = (reduce.amax if order > 0 else reduce.amin)(sums, (-2, -1), True)
+    found = (_largest if order > 0 else reduce.amin)(sums, (-2, -1), True)
     return found if keepdim else squeeze(found, (-2, -1))
 
 
@@ -249,7 +254,8 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
     absolute columns or rows). ValueError for another ord.
     """
     x = A if dtype is None else cast(A, dtype)
-    if ord is None or (dim is None and x.ndim == 1) or isinstance(dim, int) or (dim is not None and len(dim) == 1):
+    one_axis = x.ndim == 1 if dim is None else isinstance(dim, int | np.integer) or len(dim) == 1
+    if ord is None or one_axis:
         if isinstance(ord, str):
             raise ValueError(f"norm: ord={ord!r} is of matrices; give two axes as dim, got {dim}")
         return reduce.norm(x, 2 if ord is None else ord, dim, keepdim)
