@@ -1,7 +1,7 @@
 """Whether operations are recorded: for each thread alone.
 
     with tg.no_grad(): ...           # nothing inside is recorded
-    @tg.no_grad()                    # nor inside this function, or this generator function
+    @tg.no_grad()                    # nor inside this function, or this generator function; @tg.no_grad does too
     tg.set_grad_enabled(False)       # from here on
 """
 
@@ -90,14 +90,14 @@ class set_grad_enabled(_Recording):
         return super().__call__(function)
 
 
-def no_grad() -> Any:
+def no_grad(function: Callable | None = None) -> Any:
     """Context manager or decorator: operations inside are not recorded."""
-    return _Recording(False)
+    return _Recording(False) if function is None else _Recording(False)(function)
 
 
-def enable_grad() -> Any:
+def enable_grad(function: Callable | None = None) -> Any:
     """Context manager or decorator: operations inside are recorded, also within `no_grad`."""
-    return _Recording(True)
+    return _Recording(True) if function is None else _Recording(True)(function)
 
 
 def is_grad_enabled() -> bool:

@@ -89,8 +89,9 @@ KERNEL(256, channel_normalize, const real* __restrict__ x, const real* __restric
 
 // The incoming gradient at h = (x - mean) * rstd, behind a leaky_relu of h * weight + bias (slope 1: none).
 DEVICE real gradient_at(real g, real h, real weight, real bias, real leak) {
-  if (leak == 1 || !(h * weight + bias <= 0)) return g;
-  return leak == 0 ? real(0) : leak * g;
+  const real y = h * weight + bias;
+  if (leak == 0) return y <= 0 ? real(0) : g;
+  return leak == 1 || y > 0 ? g : leak * g;
 }
 
 // sums (C, parts, 2): of g, and of g * h with h = (x - mean) * rstd.

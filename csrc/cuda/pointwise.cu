@@ -34,7 +34,9 @@ KERNEL(256, leaky_relu, const real* x, real* y, double slope, long long count) {
 KERNEL(256, leaky_relu_backward, const real* g, long long g_step, const real* __restrict__ x, real* gx, double slope,
        long long count) {  // gx may be g
   const real s = real(slope);
-  each(count, [=](long long i) { gx[i] = !(x[i] <= 0) ? g[i * g_step] : s == 0 ? real(0) : s * g[i * g_step]; });
+  each(count, [=](long long i) {  // at NaN 1 of a ReLU, and the slope of a leaky one, as in torch
+    gx[i] = s == 0 ? (x[i] <= 0 ? real(0) : g[i * g_step]) : x[i] > 0 ? g[i * g_step] : s * g[i * g_step];
+  });
 }
 KERNEL(256, elu, const real* __restrict__ x, real* __restrict__ y, double alpha, double scale, long long count) {
   const real a = real(alpha), s = real(scale);

@@ -377,6 +377,8 @@ def test_relu_of_minus_infinity_is_zero_and_passes_no_gradient(k):
     x, g = np.array([-np.inf, -1, 0, 2, np.nan], F32), np.array([np.inf, np.nan, 1, 1, 1], F32)
     np.testing.assert_array_equal(k.leaky_relu(x, 0.0), np.array([0, 0, 0, 2, np.nan], F32))
     np.testing.assert_array_equal(k.leaky_relu_backward(g, x, 0.0), np.array([0, 0, 0, 1, 1], F32))
+    finite = np.ones_like(x)
+    np.testing.assert_array_equal(k.leaky_relu_backward(finite, x, 0.5), np.array([0.5, 0.5, 0.5, 1, 0.5], F32))
 
 
 def test_elementary_functions_are_within_a_few_units_in_the_last_place(k, rng):

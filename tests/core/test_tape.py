@@ -444,6 +444,20 @@ def test_no_grad_as_a_decorator_also_of_a_recursive_function():
     assert f(leaf([1.0]), 3).node is None and tg.is_grad_enabled()
 
 
+def test_decorators_of_recording_need_no_parentheses():
+    @tg.no_grad
+    def quiet(x):
+        return x * 2.0
+
+    @tg.enable_grad
+    def loud(x):
+        return x * 2.0
+
+    assert quiet.__name__ == "quiet" and quiet(leaf([1.0])).node is None and tg.is_grad_enabled()
+    with tg.no_grad():
+        assert loud(leaf([1.0])).node is not None and not tg.is_grad_enabled()
+
+
 def test_set_grad_enabled():
     x = leaf([1.0])
     for mode in (True, False):

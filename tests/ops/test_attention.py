@@ -101,6 +101,15 @@ def test_dropout_keeps_the_mean():
     assert abs(mean - expected).max().item() < 0.1 and abs(mean - expected).max().item() > 0
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "int32"])
+def test_a_mask_of_integers_is_refused_as_by_torch(dtype):
+    q, mask = Q[0, 0], np.zeros((Q.shape[-2],) * 2, dtype)
+    with pytest.raises(RuntimeError, match="attn_mask"):
+        torch.nn.functional.scaled_dot_product_attention(*[torch.tensor(q)[None]] * 3, torch.tensor(mask))
+    with pytest.raises(TypeError, match=f"attn_mask should be bool or float64, got {dtype}"):
+        F.scaled_dot_product_attention(*[tg.tensor(q)] * 3, tg.tensor(mask))
+
+
 def test_errors_say_what_was_expected():
     q, k, v = (tg.tensor(a) for a in (Q, K, V))
     for call, match in (

@@ -381,6 +381,17 @@ def test_any_number_of_threads():
 # ------------------------------------------------------------------------------- what lanes of the C++ kernels run over
 
 LANE_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
+@pytest.mark.parametrize("name", ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"])
+def test_a_negative_padding_is_refused_as_by_torch(name):
+    torch = pytest.importorskip("torch")
+    sizes = ((1, 1, 5), (1, 1, 3)) if "1d" in name else ((1, 1, 5, 5), (1, 1, 3, 3))
+    for padding in (-1, [0] * (len(sizes[0]) - 3) + [-2]):
+        with pytest.raises(RuntimeError, match="negative padding"):
+            getattr(torch.nn.functional, name)(*map(torch.ones, sizes), padding=padding)
+        with pytest.raises(ValueError, match=f"{name}: padding=.* should not be negative"):
+            getattr(tg, name)(*map(tg.ones, sizes), padding=padding)
+
+
 RAGGED = [  # channels, filters, groups, size, kernel, stride, dilation, padding (negative: a crop)
     (5, 13, 1, (7, 6), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))),
     (13, 33, 1, (9, 8), (4, 4), (2, 2), (1, 1), ((1, 1), (1, 1))),

@@ -28,6 +28,14 @@ def bounds(L, x, values=BOUNDS):
     return L.tensor(values, dtype=x.dtype)
 
 
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "softshrink"])
+def test_derivatives_at_nan_are_torchs(name):
+    values = [NAN, 1.0, -1.0, 0.0, 0.5, -0.5, math.inf, -math.inf]
+    x, theirs = tg.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    getattr(F, name)(x).sum().backward(), getattr(TF, name)(theirs).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), theirs.grad.numpy())
+
+
 CASES = {  # (L, the functions of nn.functional, x) -> result
     "clamp min": lambda L, N, x: x.clamp(min=NAN),
     "clamp max": lambda L, N, x: x.clamp(max=NAN),

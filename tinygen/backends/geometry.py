@@ -190,6 +190,8 @@ def padding_pairs(name: str, padding: Any, kernel: Shape, dilation: Shape) -> li
     pairs = [integers(v, 2) for v in values]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError(f"{name}: padding={padding} should hold integers, or pairs (before, after)")
+    if any(np.ndim(v) == 0 and v < 0 for v in values):  # a pair may: it says on which side to crop
+        raise ValueError(f"{name}: padding={padding} should not be negative; crop the input by slices, or by pairs")
     return [(before, after) for before, after in pairs]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ..ops.activation import sigmoid, tanh
 from ..ops.choosing import where
-from ..ops.comparison import ge, gt, le, logical_or, lt
+from ..ops.comparison import ge, gt, le, logical_and, logical_or, lt
 from ..ops.in_place import changed
 from ..ops.joining import split
 from ..ops.pointwise import expm1
@@ -49,7 +49,8 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by `lambd`, 0 where |x| <= lambd: the proximal step of the l1 norm."""
     if lambd < 0:
         raise ValueError(f"softshrink: lambd={lambd} should not be negative")
-    return where(gt(input, lambd), input - lambd, where(lt(input, -lambd), input + lambd, input * 0.0))
+    outside = where(lt(input, 0), input + lambd, input - lambd)  # NaN is: its derivative is 1
+    return where(logical_and(ge(input, -lambd), le(input, lambd)), input * 0.0, outside)
 
 
 def tanhshrink(input: Tensor) -> Tensor:

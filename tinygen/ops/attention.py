@@ -111,6 +111,9 @@ def scaled_dot_product_attention(
         key = repeat_interleave(key, heads[0] // heads[1], -3)
         value = repeat_interleave(value, heads[0] // heads[2], -3)
     scale = float(scale) if scale is not None else 1 / math.sqrt(max(1, query.shape[-1]))
+    if attn_mask is not None and attn_mask.dtype.kind in "iu":
+        remedy = "make it boolean with .bool(), or a float to be added to the scores"
+        raise TypeError(f"{name}: attn_mask should be bool or {query.dtype}, got {attn_mask.dtype}; {remedy}")
     bias = None if attn_mask is None else _as_bias(attn_mask, query)
     if dropout_p > 0:
         return matmul(dropout(_weights(query, key, bias, scale, is_causal), dropout_p), value)

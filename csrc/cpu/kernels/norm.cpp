@@ -275,7 +275,7 @@ TINYGEN_INLINE Vector<T> activate(Vector<T> v, Vector<T> slope) {
 template <class T, Behind behind>
 TINYGEN_INLINE Vector<T> gate(Vector<T> g, Vector<T> v, Vector<T> slope) {
   if (behind == kRelu) return select(v <= 0, Vector<T>{}, g);
-  return behind == kLeaky ? select(v <= 0, slope * g, g) : g;
+  return behind == kLeaky ? select(v > 0, g, slope * g) : g;
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ TINYGEN_KERNEL(leaky_relu_backward, (long long count, const T* g, bool one_g, co
   const Vector<T> s = splat<T>((T)slope), zero = splat<T>(0);
   if (slope == 0)
     return map_gradient(count, kCheap, g, one_g, x, gx, [=](Vector<T> d, Vector<T> v) { return select(v <= 0, zero, d); });
-  map_gradient(count, kCheap, g, one_g, x, gx, [=](Vector<T> d, Vector<T> v) { return select(v <= 0, s * d, d); });
+  map_gradient(count, kCheap, g, one_g, x, gx, [=](Vector<T> d, Vector<T> v) { return select(v > 0, d, s * d); });
 }
 
 TINYGEN_KERNEL(elu, (long long count, const T* x, T* y, double alpha, double scale)) {

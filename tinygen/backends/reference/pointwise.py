@@ -49,11 +49,11 @@ def leaky_relu(x: Array, slope: float, out: Array | None = None) -> Array:
 
 
 def leaky_relu_backward(g: Array, x: Array, slope: float, out: Array | None = None) -> Array:
-    """g where x > 0, else slope * g (0 if slope is 0, whatever g is). Written into `out` if that is given."""
+    """g where x > 0, else slope * g; slope 0: 0 where x <= 0, whatever g is, else g. To `out` if that is given."""
     check_shape("leaky_relu_backward", "g", g, x.shape)
     check_floats("leaky_relu_backward", g, x)
     check_out("leaky_relu_backward", x, out, g, x)
-    return into(out, np.where(x <= 0, np.zeros_like(g) if slope == 0 else slope * g, g))
+    return into(out, np.where(x <= 0, np.zeros_like(g), g) if slope == 0 else np.where(x > 0, g, slope * g))
 
 
 def into(out: Array | None, values: Array) -> Array:
