@@ -29,6 +29,7 @@ import numpy as np
 
 from . import memory
 from .backends import Device, home
+from .backends.arrays import promoted
 from .errors import named
 from .keywords import positional
 from .recording import enable_grad, thread
@@ -206,17 +207,13 @@ class Op:
         return (result, residuals) if self.residuals else result
 
     def _reconcile(self, inputs: tuple, arrays: list) -> tuple:
-        """Converts integers and 0-d floats to the float dtype beside them; other mixtures raise."""
+        """Converts integers and 0-d arrays to the dtype beside them; other mixtures raise."""
         tensors = [t for t in inputs if isinstance(t, Tensor)]
         if len({t.device.name for t in tensors}) > 1:
             places = ", ".join(f"{t.array.shape} on {t.device}" for t in tensors)
             raise RuntimeError(f"{self.name}: mixed devices ({places}); move one with .to(...)")
-        given = [t.array for t in tensors if t.array.dtype.kind == "f"]
-        floats = sorted({a.dtype.name for a in given if a.ndim} or {a.dtype.name for a in given})
-        if len(floats) > 1:
-            raise TypeError(f"{self.name}: mixed dtypes {' and '.join(floats)}; use .float()")
-        if floats or float in map(type, arrays):
-            dtype = np.dtype(floats[0] if floats else "float32")
+        dtype = promoted(self.name, arrays)
+        if dtype is not None:
             replaced = list(inputs)
             for i, a in enumerate(arrays):
                 source = getattr(a, "dtype", dtype)

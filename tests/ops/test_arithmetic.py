@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -229,3 +230,38 @@ def test_integers_divided_by_0_raise_as_torchs_do(name):
 def test_a_number_that_the_dtype_cannot_hold_is_named_with_the_op(name, apply):
     with pytest.raises(OverflowError, match=rf"^{name}: .*(300|-1).* uint8; choose a number .* or widen"):
         apply(tg.tensor([5], dtype="uint8"))
+
+
+DTYPES = ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
+
+
+@pytest.mark.parametrize("first", DTYPES)
+def test_the_dtypes_of_mixtures_are_torchs(first):
+    torch = pytest.importorskip("torch")
+    for second, one, two in itertools.product(DTYPES, ((), (1,)), ((), (1,))):
+        if one and two and {first[0], second[0]} == {"f"} and first != second:  # tests above: these raise
+            continue
+        y = tg.ones(one, dtype=first) * tg.ones(two, dtype=second)
+        z = torch.ones(one, dtype=getattr(torch, first)) * torch.ones(two, dtype=getattr(torch, second))
+        assert str(y.dtype) == str(z.dtype).removeprefix("torch."), (first, one, second, two)
+
+
+def test_gradients_of_mixed_scalars_keep_their_dtypes():
+    x, y = tg.tensor(2.0, requires_grad=True), tg.tensor(np.float64(3), requires_grad=True)
+    (x * y).backward()
+    assert (x.grad.dtype, y.grad.dtype, x.grad.item(), y.grad.item()) == (np.float32, np.float64, 3.0, 2.0)
+
+
+def test_an_integer_that_does_not_fit_beside_others_is_named():
+    small, large = tg.tensor([1, 2], dtype="uint8"), tg.tensor(300)
+    for call in (lambda: small + large, lambda: large * small, lambda: small + tg.tensor(-1)):
+        with pytest.raises(OverflowError, match=r"(add|mul): (300|-1) does not fit the uint8 beside it; .*'int64'"):
+            call()
+    assert (small.to("int64") + large).tolist() == [301, 302]
+
+
+def test_powers_of_booleans_are_integers():
+    torch = pytest.importorskip("torch")
+    for power in (lambda L, x: L.square(x), lambda L, x: x**2, lambda L, x: x**3, lambda L, x: x**0):
+        y, z = power(tg, tg.tensor([True, False])), power(torch, torch.tensor([True, False]))
+        assert (str(y.dtype), y.tolist()) == (str(z.dtype).removeprefix("torch."), z.tolist())

@@ -229,3 +229,12 @@ def test_the_class_takes_arrays_of_numbers_alone():
         with pytest.raises(TypeError, match="Tensor: tensors hold real numbers, integers or booleans, not"):
             tg.Tensor(wrong)
     assert tg.Tensor(np.float32(2)).shape == () and type(tg.Tensor(np.float32(2)).array) is np.ndarray
+
+
+@pytest.mark.parametrize("data", [2**63, [2**63], [[2**64]], -(2**63) - 1])
+def test_integers_beyond_int64_are_refused_as_by_torch(data):
+    with pytest.raises(ValueError, match="Overflow"):
+        pytest.importorskip("torch").tensor(data)
+    with pytest.raises(OverflowError, match="tensor: an integer leaves the range of int64"):
+        tg.tensor(data)
+    assert tg.tensor(2**63, dtype="float32").item() == 2.0**63

@@ -99,3 +99,14 @@ def test_integers_are_scattered_too():
     zeros = tg.zeros(3, dtype="int64")
     assert tg.scatter_add(zeros, 0, tg.tensor([0, 2, 2]), tg.tensor([1, 2, 3])).tolist() == [1, 0, 5]
     assert tg.scatter(tg.zeros(2, 3), 1, tg.tensor([[2], [0]]), 1).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("name", ["scatter", "scatter_add", "index_add"])
+def test_what_is_written_does_not_change_the_dtype(name):
+    torch = pytest.importorskip("torch")
+    for dtype, other in (("int64", "float32"), ("uint8", "int64"), ("float32", "float64")):
+        x, values = torch.zeros(2, dtype=getattr(torch, dtype)), torch.ones(1, dtype=getattr(torch, other))
+        with pytest.raises(RuntimeError, match=r"dtype|scalar type"):
+            getattr(x, name)(0, torch.tensor([0]), values)
+        with pytest.raises(TypeError, match=rf"{name}: (src|source) is {other}, input {dtype}; .*\.to\('{dtype}'\)"):
+            getattr(tg.zeros(2, dtype=dtype), name)(0, tg.tensor([0]), tg.ones(1, dtype=other))

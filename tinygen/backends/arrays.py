@@ -19,6 +19,33 @@ def float_dtype(kernel: str, dtype: Any) -> np.dtype:
     return dtype
 
 
+def promoted(op: str, arrays: list) -> np.dtype | None:
+    """The dtype that all arguments of an op are converted to, as in torch; None where NumPy's own rules are those.
+
+    Integers take the floating dtype beside them. Arrays without axes do not widen those that have some, of integers as
+    of floats. TypeError for several floating dtypes, OverflowError for an integer without axes that does not fit.
+    """
+    given = [a for a in arrays if hasattr(a, "dtype")]
+    floats = sorted({a.dtype.name for a in given if a.dtype.kind == "f" and a.ndim})
+    if len(floats) > 1:
+        raise TypeError(f"{op}: mixed dtypes {' and '.join(floats)}; use .float()")
+    floats = floats or sorted({a.dtype.name for a in given if a.dtype.kind == "f"})[-1:]  # without axes: the widest
+    if floats or float in map(type, arrays):
+        return np.dtype(floats[0] if floats else "float32")
+    if len(given) < 2:
+        return None
+    single = [a for a in given if not a.ndim and a.dtype.kind in "iu"]
+    dtypes = {a.dtype for a in given if a.ndim and a.dtype.kind in "iu"} if single else ()
+    if not dtypes:
+        return None
+    dtype = np.result_type(*dtypes)
+    limits = np.iinfo(dtype)
+    for a in single:  # not on a GPU, where reading a number waits
+        if isinstance(a, np.ndarray | np.generic) and not limits.min <= a <= limits.max:
+            raise OverflowError(f"{op}: {a} does not fit the {dtype} beside it; widen that with .to({str(a.dtype)!r})")
+    return dtype
+
+
 def check_floats(kernel: str, *arrays: Array | None) -> None:
     """TypeError unless all arrays (None is skipped, the first is none) share one float dtype."""
     dtype = arrays[0].dtype  # type: ignore[union-attr]

@@ -97,6 +97,8 @@ def pow(k, x, y):
 
     The exponent's derivative is log(x) * out, and 0 at x = 0 <= y.
     """
+    if type(y) is int and x.dtype.kind == "b":
+        x = x.astype("int64")
     if not hasattr(y, "dtype") and y in (3, 4):  # three times as fast as NumPy's power
         return x * x * x if y == 3 else (x * x) * (x * x)
     return x**y

@@ -52,6 +52,9 @@ def _array_of(name: str, data: Any, dtype: Any) -> Any:
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"{name}: the nested lists do not form a rectangular array ({error})") from None
+    whole = isinstance(first, int) and not isinstance(first, bool)
+    if whole and (array.dtype.kind == "O" or (array.dtype.kind == "u" and dtype is None)):
+        raise OverflowError(f"{name}: an integer leaves the range of int64; make it a float, such as 1e20")
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: cannot make numbers of {type(first).__name__} data")
     if not hasattr(first, "dtype") and dtype is None:

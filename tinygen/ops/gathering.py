@@ -15,7 +15,7 @@ import numpy as np
 
 from ..tape import Tensor, op
 from .creation import fitting
-from .indexing import _add_at, _index_array, _take
+from .indexing import _add_at, _index_array, _take, check_source
 from .joining import _slice
 from .view import dim_of, expand, flatten, reshape
 
@@ -119,6 +119,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 def _checked_source(name: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> tuple[int, Any, Tensor]:
+    check_source(name, "src", src, x)
     dim, array = _checked_gather(name, x, dim, index)
     if not array.size:  # nothing is written
         array = array.reshape((0,) * max(x.ndim, 1))

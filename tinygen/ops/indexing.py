@@ -214,9 +214,17 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return _take(input, dim=dim, index=array)
 
 
+def check_source(name: str, what: str, source: Tensor, input: Tensor) -> None:
+    """TypeError unless input keeps its dtype with this source: one of that dtype, or integers beside floats."""
+    if source.dtype != input.dtype and (input.dtype.kind != "f" or source.dtype.kind == "f"):
+        remedy = f"convert {what} with .to({str(input.dtype)!r})"
+        raise TypeError(f"{name}: {what} is {source.dtype}, input {input.dtype}; {remedy}")
+
+
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """input with alpha * source[i] added to element index[i] of axis `dim`: the adjoint of `index_select` in source."""
     dim = dim_of("index_add", dim, input.ndim)
+    check_source("index_add", "source", source, input)
     if not input.ndim:
         flat = _reshape(source, shape=(source.array.size,))
         return _reshape(index_add(_reshape(input, shape=(1,)), 0, index, flat, alpha=alpha), shape=())
