@@ -108,3 +108,49 @@ def test_a_module_by_its_number():
     assert copy.deepcopy(model).__getattr__("0").extra_repr() == model[0].extra_repr()
     with pytest.raises(AttributeError, match="Sequential has no attribute '2'"):
         model.__getattr__("2")
+
+
+ALONG = {  # name: (L, F of L, x, the axis by name) -> result; torch has most of them
+    "softmax": lambda L, N, x, **a: L.softmax(x, **a),
+    "cat": lambda L, N, x, **a: L.cat([x, x], **a),
+    "stack": lambda L, N, x, **a: L.stack([x, x], **a),
+    "sort": lambda L, N, x, **a: x.sort(**a).values,
+    "argsort": lambda L, N, x, **a: x.argsort(**a),
+    "topk": lambda L, N, x, **a: x.topk(2, **a).indices,
+    "squeeze": lambda L, N, x, **a: x[:, :1].squeeze(**a),
+    "unsqueeze": lambda L, N, x, **a: x.unsqueeze(**a),
+    "unbind": lambda L, N, x, **a: x.unbind(**a)[1],
+    "chunk": lambda L, N, x, **a: x.chunk(2, **a)[1],
+    "narrow": lambda L, N, x, **a: x.narrow(**a, start=1, length=1),
+    "repeat_interleave": lambda L, N, x, **a: x.repeat_interleave(2, **a),
+    "linalg.norm": lambda L, N, x, **a: L.linalg.norm(x, **a),
+}
+OUR_OWN = {
+    "F.softmax": lambda L, N, x, **a: N.softmax(x, **a),
+    "F.log_softmax": lambda L, N, x, **a: N.log_softmax(x, **a),
+    "F.softmin": lambda L, N, x, **a: N.softmin(x, **a),
+    "F.normalize": lambda L, N, x, **a: N.normalize(x, **a),
+    "flip": lambda L, N, x, **a: x.flip(**{key: (dim,) for key, dim in a.items()}),
+    "roll": lambda L, N, x, **a: x.roll(1, **a),
+    "split": lambda L, N, x, **a: x.split(1, **a)[1],
+    "norm": lambda L, N, x, **a: x.norm(**a),
+}
+
+
+@pytest.mark.parametrize("name", [*ALONG, *OUR_OWN])
+def test_an_axis_may_have_numpys_name(name):
+    torch = pytest.importorskip("torch")
+    call, key = {**ALONG, **OUR_OWN}[name], "dims" if name in ("flip", "roll") else "dim"
+    values = np.array([[3.0, 1.0, 2.0], [5.0, 7.0, 6.0]])
+    expected = call(torch, torch.nn.functional, torch.tensor(values), **{"axis" if name in ALONG else key: 1})
+    for option in ("axis", key):
+        np.testing.assert_allclose(call(tg, F, tg.tensor(values), **{option: 1}).numpy(), expected.numpy())
+    with pytest.raises(TypeError, match=f"axis and {key} are one option"):
+        call(tg, F, tg.tensor(values), axis=1, **{key: 1})
+
+
+@pytest.mark.parametrize("dim", [1.0, "1", (0, 1.0)])
+def test_an_axis_that_is_no_integer_is_named(dim):
+    for name in ("sum", "mean", "amax", "squeeze"):
+        with pytest.raises(TypeError, match=rf"{name}: dim=.*1.* should be an integer"):
+            getattr(X, name)(dim)

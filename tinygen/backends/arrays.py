@@ -41,7 +41,7 @@ def promoted(op: str, arrays: list) -> np.dtype | None:
     dtype = np.result_type(*dtypes)
     limits = np.iinfo(dtype)
     for a in single:  # not on a GPU, where reading a number waits
-        if isinstance(a, np.ndarray | np.generic) and not limits.min <= a <= limits.max:
+        if isinstance(a, np.ndarray | np.generic) and not limits.min <= int(a) <= limits.max:
             raise OverflowError(f"{op}: {a} does not fit the {dtype} beside it; widen that with .to({str(a.dtype)!r})")
     return dtype
 

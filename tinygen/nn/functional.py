@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import FunctionType
 from typing import Any
 
-from ..keywords import explained
+from ..keywords import explained, numpy_names
 from ..ops import activation, choosing, comparison, fused, pointwise, reduce
 from ..ops.activation import log_sigmoid, sigmoid, tanh
 from ..ops.attention import scaled_dot_product_attention
@@ -165,16 +165,19 @@ def _dim(name: str, dim: int | None) -> int:
     return dim
 
 
+@numpy_names
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """e^x / sum(e^x) along `dim`."""
     return reduce.softmax(input, _dim("softmax", dim), dtype)
 
 
+@numpy_names
 def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """softmax(-x) along `dim`."""
     return reduce.softmax(-input, _dim("softmin", dim), dtype)
 
 
+@numpy_names
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """x - log(sum(e^x)) along `dim`."""
     return reduce.log_softmax(input, _dim("log_softmax", dim), dtype)
@@ -270,6 +273,7 @@ def instance_norm(
     return fused.instance_norm(input, weight, bias, eps)
 
 
+@numpy_names
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(|x|_p, eps) along `dim`."""
     return input / choosing.clamp(reduce.norm(input, p, dim, keepdim=True), min=eps)

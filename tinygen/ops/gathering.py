@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..keywords import numpy_names
 from ..tape import Tensor, op
 from .creation import fitting
 from .indexing import _add_at, _index_array, _take, check_source
@@ -76,6 +77,7 @@ def _checked_gather(name: str, x: Tensor, dim: int, index: Any) -> tuple[int, An
     return dim, array
 
 
+@numpy_names
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """y[i,j,k] = input[i, index[i,j,k], k] for dim = 1, with the shape of index.
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..keywords import numpy_names
 from ..tape import Tensor, op
 from .joining import _slice
 from .view import _reshape, dim_of
@@ -203,6 +204,7 @@ def _index_array(name: str, x: Tensor, index: Any, length: int | None = None) ->
     return array.astype(np.int64, copy=False)
 
 
+@numpy_names
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The elements index[0], index[1], ... of axis `dim`, in that order; index is 1-D. IndexError outside the axis."""
     dim = dim_of("index_select", dim, input.ndim)

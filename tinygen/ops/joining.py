@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..keywords import numpy_names
 from ..memory import share
 from ..tape import Tensor, op
 from .view import _reshape, dim_of, sizes_of
@@ -40,6 +41,7 @@ _slice.vjp("x")(lambda g, x_shape, index: _place(g, shape=x_shape, index=index))
 _place.vjp("x")(lambda g, index: _slice(g, index=index))
 
 
+@numpy_names
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The view input[start : start + length] along axis `dim`; ValueError where that leaves the axis."""
     dim = dim_of("narrow", dim, input.ndim)
@@ -66,6 +68,7 @@ def _(g, x_shape, ends, dim):
     return _cat(*zeros, dim=dim)
 
 
+@numpy_names
 def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Views of input cut along `dim`: every `split_size` elements (the last may be shorter), or into given sizes."""
     dim = dim_of("split", dim, input.ndim)
@@ -88,6 +91,7 @@ def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int =
     return pieces
 
 
+@numpy_names
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` views of ceil(size / chunks) elements each along `dim`."""
     if chunks < 1:
@@ -96,6 +100,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, max(1, -(-input.shape[dim] // operator.index(chunks))), dim)
 
 
+@numpy_names
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The views input[0], input[1], ... along `dim`."""
     dim = dim_of("unbind", dim, input.ndim)
@@ -128,6 +133,7 @@ def _(g, tensors_shape, dim):
     return pieces
 
 
+@numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one after the other along axis `dim`; their other axes agree, else ValueError.
 
@@ -164,6 +170,7 @@ def _stack(k, *tensors, dim):
 _stack.vjp("tensors")(lambda g, dim: list(unbind(g, dim)))
 
 
+@numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis `dim`; ValueError where the shapes differ."""
     tensors = tuple(tensors)

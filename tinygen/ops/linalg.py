@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..keywords import numpy_names
 from ..tape import Tensor, op
 from . import reduce
 from .diagonals import tril
@@ -245,6 +246,7 @@ def _matrix_norm(A: Tensor, order: Any, keepdim: bool) -> Tensor:
     return found if keepdim else squeeze(found, (-2, -1))
 
 
+@numpy_names
 def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The norm of vectors or matrices.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..keywords import numpy_names
 from ..tape import Tensor, op
 from ..tape import expand as _expand
 from .indexing import _take
@@ -28,6 +29,7 @@ def _flip(k, x, *, dims):
 _flip.vjp("x")(lambda g, dims: _flip(g, dims=dims))
 
 
+@numpy_names
 def flip(input: Tensor, dims: Any, *more: int) -> Tensor:
     """input read backwards along the axes `dims` (a copy)."""
     axes = tuple([dim_of("flip", d, input.ndim) for d in sizes_of("flip", (dims, *more))])
@@ -57,6 +59,7 @@ def _roll(k, x, *, shifts, dims):
 _roll.vjp("x")(lambda g, shifts, dims: _roll(g, shifts=tuple([-s for s in shifts]), dims=dims))
 
 
+@numpy_names
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """y[(i + shift) mod n] = input[i] along each axis of `dims`; without dims, of the flattened input."""
     steps = sizes_of("roll", (shifts,) if isinstance(shifts, tuple | list) else ((shifts,),))
@@ -88,6 +91,7 @@ def tile(input: Tensor, dims: Any, *more: int) -> Tensor:
     return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
 
+@numpy_names
 def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
     """Each element of axis `dim` `repeats` times in a row; without dim, of the flattened input.
 

@@ -11,12 +11,12 @@ Extremes at ties as in torch: `amax(x)` and `max(x)` share the gradient evenly a
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..keywords import numpy_names
 from ..tape import Tensor, expand, identity, op
 from .choosing import maximum, minimum, where
 from .comparison import eq, isnan, logical_and, logical_or
@@ -28,26 +28,6 @@ __all__ = [
     "sum", "mean", "var", "std", "prod", "norm", "max", "min", "amax", "amin", "argmax", "argmin", "any", "all",
     "logsumexp", "softmax", "log_softmax", "cumsum", "cumprod",
 ]  # fmt: skip
-
-
-_TORCH_NAMES = {"axis": "dim", "keepdims": "keepdim", "ddof": "correction"}
-
-
-def _numpy_names(function: Any) -> Any:
-    """Decorator: NumPy's names serve too, and what it leaves at None is left out; so np.mean(t) calls t.mean."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        for unused in [n for n in ("out", "dtype") if n in options and options[n] is None]:
-            del options[unused]
-        for name in _TORCH_NAMES.keys() & options.keys():
-            option = _TORCH_NAMES[name]
-            if option in options:
-                raise TypeError(f"{function.__name__}: {name} and {option} are one option; give one of them")
-            options[option] = options.pop(name)
-        return function(*args, **options)
-
-    return call
 
 
 def _axes(name: str, dim: Any, ndim: int) -> tuple[int, ...]:
@@ -139,14 +119,14 @@ _mean.vjp("x")(_mean_vjp)
 _var.vjp("x")(_var_vjp)
 
 
-@_numpy_names
+@numpy_names
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """The sum over `dim` (an axis, a tuple, None: all); integers and booleans add up as int64. `dtype` casts first."""
     x = input if dtype is None else cast(input, dtype)
     return _sum(x, axes=_axes("sum", dim, x.array.ndim), keepdim=keepdim)
 
 
-@_numpy_names
+@numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """The average over `dim`; NaN over nothing, float32 for integers. `dtype` casts first; TypeError for integers."""
     if dtype is not None and np.dtype(dtype).kind != "f":
@@ -155,7 +135,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = Non
     return _mean(x, axes=_axes("mean", dim, x.array.ndim), keepdim=keepdim)
 
 
-@_numpy_names
+@numpy_names
 def var(
     input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
@@ -169,7 +149,7 @@ def var(
     return _var(input, axes=_axes("var", dim, input.array.ndim), keepdim=keepdim, correction=degrees)
 
 
-@_numpy_names
+@numpy_names
 def std(
     input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
@@ -210,7 +190,7 @@ def _prod(k, x, *, axes, keepdim):
     return _result(x, x.prod(axes, _wide(x), keepdims=keepdim))
 
 
-@_numpy_names
+@numpy_names
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """The product over `dim`, 1 over nothing, int64 for integers; derivatives of every order are right at zeros too.
 
@@ -235,7 +215,7 @@ def _cumprod(k, x, *, dim):
     return _result(x, k.xp.cumprod(x, dim, _wide(x)))
 
 
-@_numpy_names
+@numpy_names
 def cumprod(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """y[i] = x[0] * ... * x[i] along `dim`, same shape; `dtype` casts first. Exact at zeros to every order."""
     x = input if dtype is None else cast(input, dtype)
@@ -254,7 +234,7 @@ def _cumsum(k, x, *, dim, reverse):
 _cumsum.vjp("x")(lambda g, dim, reverse: _cumsum(g, dim=dim, reverse=not reverse))
 
 
-@_numpy_names
+@numpy_names
 def cumsum(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """y[i] = x[0] + ... + x[i] along `dim`, same shape; `dtype` casts first."""
     x = input if dtype is None else cast(input, dtype)
@@ -281,7 +261,7 @@ def _norm_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple, keepdim: bool) -> 
 _norm.vjp("x")(_norm_vjp)
 
 
-@_numpy_names
+@numpy_names
 def norm(input: Tensor, p: float | str = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """(sum of |x|^p)^(1/p) over `dim`; p = inf: max |x|, -inf: min |x|, 0: the number of non-zeros, 'fro': 2.
 
@@ -376,7 +356,7 @@ def _nonempty(name: str, x: Tensor, axes: tuple[int, ...]) -> None:
         )
 
 
-@_numpy_names
+@numpy_names
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The largest entry over `dim`, NaN if there is one; ties share the gradient evenly. ValueError over nothing."""
     axes = _axes("amax", dim, input.array.ndim)
@@ -384,7 +364,7 @@ def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _amax(input, axes=axes, keepdim=keepdim)
 
 
-@_numpy_names
+@numpy_names
 def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The smallest entry over `dim`, NaN if there is one; ties share the gradient evenly. ValueError over nothing."""
     axes = _axes("amin", dim, input.array.ndim)
@@ -402,7 +382,7 @@ def _select(name: str, positions: Any, x: Tensor, dim: Any, keepdim: bool) -> Va
     return ValuesIndices(values, indices) if keepdim else ValuesIndices(values.squeeze(axis), indices.squeeze(axis))
 
 
-@_numpy_names
+@numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest entry; with an axis `dim` the pair (values, indices) along it; with a tensor, `maximum` of both.
 
@@ -413,7 +393,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return amax(input, None, keepdim) if dim is None else _select("max", _argmax, input, dim, keepdim)
 
 
-@_numpy_names
+@numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest entry; with an axis `dim` the pair (values, indices) along it; with a tensor, `minimum` of both.
 
@@ -431,25 +411,25 @@ def _position(name: str, positions: Any, x: Tensor, dim: Any, keepdim: bool) -> 
     return out.reshape(_kept(x.array.shape, axes)) if keepdim else out
 
 
-@_numpy_names
+@numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The position of the (first) maximum along `dim`, or in the flattened tensor: int64, no gradient."""
     return _position("argmax", _argmax, input, dim, keepdim)
 
 
-@_numpy_names
+@numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The position of the (first) minimum along `dim`, or in the flattened tensor: int64, no gradient."""
     return _position("argmin", _argmin, input, dim, keepdim)
 
 
-@_numpy_names
+@numpy_names
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """True where some entry over `dim` is non-zero; False over nothing."""
     return _any(input, axes=_axes("any", dim, input.array.ndim), keepdim=keepdim)
 
 
-@_numpy_names
+@numpy_names
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """True where every entry over `dim` is non-zero; True over nothing."""
     return _all(input, axes=_axes("all", dim, input.array.ndim), keepdim=keepdim)
@@ -481,7 +461,7 @@ def _logsumexp_vjp(g: Tensor, out: Tensor, x: Tensor, axes: tuple, keepdim: bool
 _logsumexp.vjp("x")(_logsumexp_vjp)
 
 
-@_numpy_names
+@numpy_names
 def logsumexp(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """log(sum of e^x) over `dim`, without overflow; -inf over nothing or over -inf alone, with gradient 0."""
     return _logsumexp(input, axes=_axes("logsumexp", dim, input.array.ndim), keepdim=keepdim)
@@ -513,14 +493,14 @@ _softmax.vjp("x")(lambda g, out, dim: out * (g - (g * out).sum(dim, keepdim=True
 _log_softmax.vjp("x")(lambda g, out, dim: g - exp(out) * g.sum(dim, keepdim=True))
 
 
-@_numpy_names
+@numpy_names
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """y[i] = e^x[i] / sum over j of e^x[j] along `dim`, without overflow; -inf gives 0. `dtype` casts first."""
     x = input if dtype is None else cast(input, dtype)
     return _softmax(x, dim=dim_of("softmax", dim, x.array.ndim))
 
 
-@_numpy_names
+@numpy_names
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """y[i] = x[i] - log(sum over j of e^x[j]) along `dim`, accurate where softmax is tiny. `dtype` casts first."""
     x = input if dtype is None else cast(input, dtype)

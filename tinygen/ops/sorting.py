@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..keywords import numpy_names
 from ..tape import Tensor
 from .gathering import _gather
 from .view import clone, dim_of
@@ -33,6 +34,7 @@ def _order(x: Tensor, dim: int, descending: bool) -> Any:
     return (a.shape[dim] - 1 - backwards).astype(np.int64, copy=False)
 
 
+@numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Sorted:
     """(values, indices): input in ascending order along `dim`; equals keep their order, NaN counts as the largest.
 
@@ -45,6 +47,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     return Sorted(_gather(input, dim=dim, index=order), Tensor(order, None, input.device))
 
 
+@numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The indices (int64) that put input in order along `dim`."""
     dim = dim_of("argsort", dim, input.ndim)
@@ -52,6 +55,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     return Tensor(order, None, input.device)
 
 
+@numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
     """(values, indices) of the k largest (or smallest) elements along `dim`, in order; of equals the first is first."""
     dim = dim_of("topk", dim, input.ndim)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.geometry import integers
+from ..keywords import numpy_names
 from ..tape import Tensor, op
 from ..tape import expand as _expand
 
@@ -44,6 +45,8 @@ def sizes_of(name: str, sizes: tuple) -> tuple[int, ...]:
 def dim_of(name: str, dim: int, ndim: int) -> int:
     """`dim` counted from the front; IndexError outside [-ndim, ndim - 1]."""
     reach = max(ndim, 1)
+    if not hasattr(dim, "__index__"):
+        raise TypeError(f"{name}: dim={dim!r} should be an integer")
     if not -reach <= dim < reach:
         raise IndexError(
             f"{name}: dimension {dim} is out of range for {ndim} dimensions (legal: {-reach} to {reach - 1})"
@@ -53,7 +56,11 @@ def dim_of(name: str, dim: int, ndim: int) -> int:
 
 def dims_of(name: str, dims: Any, ndim: int) -> list[int]:
     """One axis, or a sequence of axes, counted from the front."""
-    return [dim_of(name, d, ndim) for d in integers(dims, 1)]
+    try:
+        named = integers(dims, 1)
+    except TypeError:
+        raise TypeError(f"{name}: dim={dims!r} should be an integer, or several") from None
+    return [dim_of(name, d, ndim) for d in named]
 
 
 @op(view=True)
@@ -164,6 +171,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return _reshape(input, shape=(*shape[:dim], *sizes, *shape[dim + 1 :]))
 
 
+@numpy_names
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """input without its axes of size 1, or without those of them named in `dim`."""
     shape = tuple(input.shape)
@@ -172,6 +180,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     return input if kept == shape else _reshape(input, shape=kept)
 
 
+@numpy_names
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """input with a new axis of size 1 at place `dim` of the result."""
     shape = input.shape
