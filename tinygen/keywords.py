@@ -1,6 +1,5 @@
 """Names of arguments: ops by keyword, as torch names them, and errors that say which argument is no tensor.
 
-    x.sum(axis=1, keepdims=True)       NumPy's names: axis for dim or dims, keepdims, ddof
     F.linear(input=x, weight=w)        mul(x, other=y)        F.softsign([1.0]): "input should be a tensor, got list"
 """
 
@@ -30,28 +29,6 @@ def positional(op: Any, inputs: tuple, named: dict) -> tuple[tuple, dict]:
     if 0 not in values:
         raise TypeError(f"{op.name}: argument {op.args[0]!r} is missing")
     return tuple([values.get(i) for i in range(max(values) + 1)]), attributes
-
-
-def numpy_names(function: Any) -> Any:
-    """Decorator: NumPy's names serve too, and what it leaves at None is left out; so np.mean(t) calls t.mean."""
-    parameters = inspect.signature(function).parameters
-    names = {"axis": "dim" if "dim" in parameters else "dims", "keepdims": "keepdim", "ddof": "correction"}
-    names = {theirs: ours for theirs, ours in names.items() if ours in parameters}
-
-    @wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        if not options:
-            return function(*args)
-        for unused in [n for n in ("out", "dtype") if n in options and options[n] is None]:
-            del options[unused]
-        for name in names.keys() & options.keys():
-            option = names[name]
-            if option in options:
-                raise TypeError(f"{function.__name__}: {name} and {option} are one option; give one of them")
-            options[option] = options.pop(name)
-        return function(*args, **options)
-
-    return call
 
 
 def explained(function: Callable, tensor: type) -> Callable:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import tape
-from .backends import DEVICE_NAMES, Device
+from .backends import is_device
 from .backends import device as get_device
 from .backends.arrays import native
 from .memory import share
@@ -114,7 +114,7 @@ class Methods(Tensor):
     is_contiguous = lambda self: bool(self.array.flags.c_contiguous)
     tolist = lambda self: self.array.tolist()
     cpu = lambda self: self.to("cpu")
-    cuda = lambda self: self.to("cuda")
+    cuda = lambda self, device=0: self.to(device if is_device(device) else f"cuda:{device}")
     float = lambda self: self.to("float32")
     double = lambda self: self.to("float64")
     long = lambda self: self.to("int64")
@@ -165,7 +165,7 @@ class Methods(Tensor):
         for target in targets:
             if isinstance(target, Tensor):
                 dtype, device = target.dtype, target.device
-            elif isinstance(target, Device) or str(target).startswith(DEVICE_NAMES):
+            elif is_device(target):
                 device = target
             else:
                 dtype = target

@@ -263,3 +263,16 @@ def test_repr_counts_parameters():
     )
     html = net._repr_html_()
     assert html.count("<tr>") == 6 and "10,020" in html and "weight 10x999" in html
+
+
+@pytest.mark.parametrize("make", [lambda: tg.ones(2), lambda: tg.nn.Linear(2, 2)])
+def test_places_and_dtypes_are_told_apart_by_name(make):
+    for place in ("cpu", "cpu:0", tg.device("cpu")):
+        moved = make().to(place)
+        assert getattr(moved, "weight", moved).device.name == "cpu"
+    for wrong in ("mps", "flaot32", "cuda7"):
+        with pytest.raises(ValueError, match=f"to: '{wrong}' is neither a device nor a dtype; known devices are 'cpu'"):
+            make().to(wrong)
+    for call in (lambda: make().to("cuda:1"), lambda: make().cuda(1), lambda: make().cuda("cuda:1")):
+        with pytest.raises(ValueError, match="device: 'cuda:1': tinygen uses one GPU"):
+            call()

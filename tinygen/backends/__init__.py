@@ -216,11 +216,26 @@ def device(name: str | Device = "cpu") -> Device:
             remedy = "set CUDA_VISIBLE_DEVICES to choose another, and use 'cuda'"
             raise SettingError(f"device: {name!r}: tinygen uses one GPU, the first it sees; {remedy}")
         name = "cuda"
+    name = "cpu" if name == "cpu:0" else name
     if name not in _devices:
         if name not in _MODULES:
             raise SettingError(f"device: unknown device {name!r}; known devices are {', '.join(map(repr, _MODULES))}")
         _devices[name] = Device(name, _load(name))
     return _devices[name]
+
+
+def is_device(target: Any) -> bool:
+    """Whether a target of `to` is a device, not a dtype; ValueError for a word that is neither."""
+    if not isinstance(target, str):
+        return isinstance(target, Device)
+    if target.split(":")[0] in DEVICE_NAMES:
+        return True
+    try:
+        np.dtype(target)
+    except TypeError:
+        known = f"known devices are {', '.join(map(repr, DEVICE_NAMES))}, a dtype is such as 'float32'"
+        raise SettingError(f"to: {target!r} is neither a device nor a dtype; {known}") from None
+    return False
 
 
 def thread_count(count: Any) -> int:

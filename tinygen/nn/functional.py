@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import FunctionType
 from typing import Any
 
-from ..keywords import explained, numpy_names
+from ..keywords import explained
 from ..ops import activation, choosing, comparison, fused, pointwise, reduce
 from ..ops.activation import log_sigmoid, sigmoid, tanh
 from ..ops.attention import scaled_dot_product_attention
@@ -36,6 +36,7 @@ from ..ops.pool import (
 from ..ops.random import dropout, dropout1d, dropout2d, rand_like
 from ..ops.rearranging import pixel_shuffle, pixel_unshuffle
 from ..ops.resize import interpolate, upsample
+from ..ops.view import numpy_names
 from ..recording import no_grad
 from ..tape import Tensor
 from .activations import celu, glu, hardsigmoid, hardswish, prelu, softshrink, tanhshrink

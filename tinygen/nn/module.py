@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends import DEVICE_NAMES, Device
+from ..backends import is_device
 from ..backends.arrays import native
 from ..backends.geometry import by
 from ..memory import share
@@ -327,7 +327,7 @@ class Module:
         for target in targets:
             if isinstance(target, Tensor):
                 dtype, device = target.dtype, target.device
-            elif isinstance(target, Device) or target in DEVICE_NAMES:
+            elif is_device(target):
                 device = target
             else:
                 dtype = target
@@ -356,9 +356,9 @@ class Module:
         """The module on the CPU."""
         return self.to(device="cpu")
 
-    def cuda(self) -> Module:
+    def cuda(self, device: Any = 0) -> Module:
         """The module on the GPU."""
-        return self.to(device="cuda")
+        return self.to(device=device if is_device(device) else f"cuda:{device}")
 
     # State.
 

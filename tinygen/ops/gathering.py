@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ..keywords import numpy_names
 from ..tape import Tensor, op
 from .creation import fitting
 from .indexing import _add_at, _index_array, _take, check_source
 from .joining import _slice
-from .view import dim_of, expand, flatten, reshape
+from .view import dim_of, expand, flatten, numpy_names, reshape
 
 __all__ = ["gather", "take_along_dim", "scatter", "scatter_add"]
 

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..keywords import numpy_names
 from ..tape import Tensor, op
 from .joining import _slice
-from .view import _reshape, dim_of
+from .view import _reshape, dim_of, numpy_names
 
 __all__ = ["getitem", "select", "index_select", "index_add"]
 

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..keywords import numpy_names
 from ..memory import share
 from ..tape import Tensor, op
-from .view import _reshape, dim_of, sizes_of
+from .view import _reshape, dim_of, numpy_names, sizes_of
 
 __all__ = ["cat", "concat", "concatenate", "stack", "split", "chunk", "unbind", "narrow"]
 

@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..keywords import numpy_names
 from ..tape import Tensor, op
 from . import reduce
 from .diagonals import tril
 from .matmul import matmul
 from .pointwise import _real, abs, cast
-from .view import dim_of, movedim, squeeze, transpose, unsqueeze
+from .view import dim_of, movedim, numpy_names, squeeze, transpose, unsqueeze
 
 __all__ = ["cholesky", "eigh", "inv", "norm", "slogdet", "solve", "svd", "svdvals"]
 

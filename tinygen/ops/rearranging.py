@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..keywords import numpy_names
 from ..tape import Tensor, op
 from ..tape import expand as _expand
 from .indexing import _take
-from .view import _reshape, clone, dim_of, dims_of, flatten, sizes_of, transpose
+from .view import _reshape, clone, dim_of, dims_of, flatten, numpy_names, sizes_of, transpose
 
 __all__ = ["flip", "rot90", "roll", "tile", "repeat", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle"]
 

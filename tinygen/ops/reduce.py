@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..keywords import numpy_names
 from ..tape import Tensor, expand, identity, op
 from .choosing import maximum, minimum, where
 from .comparison import eq, isnan, logical_and, logical_or
 from .joining import cat, narrow
 from .pointwise import _real, cast, exp, sign
-from .view import dim_of, dims_of
+from .view import dim_of, dims_of, numpy_names
 
 __all__ = [
     "sum", "mean", "var", "std", "prod", "norm", "max", "min", "amax", "amin", "argmax", "argmin", "any", "all",

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..keywords import numpy_names
 from ..tape import Tensor
 from .gathering import _gather
-from .view import clone, dim_of
+from .view import clone, dim_of, numpy_names
 
 __all__ = ["sort", "argsort", "topk"]
 

@@ -12,15 +12,16 @@ dimensions.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from collections.abc import Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from ..backends.geometry import integers
-from ..keywords import numpy_names
 from ..tape import Tensor, op
 from ..tape import expand as _expand
 
@@ -40,6 +41,28 @@ def sizes_of(name: str, sizes: tuple) -> tuple[int, ...]:
         if len(sizes) == 1 and np.ndim(sizes[0]) == 1:  # an array of them
             return sizes_of(name, (tuple(sizes[0]),))
         raise TypeError(f"{name}: expected integers, got {sizes}") from None
+
+
+def numpy_names(function: Any) -> Any:
+    """Decorator: NumPy's names serve too, and what it leaves at None is left out; so np.mean(t) calls t.mean."""
+    parameters = inspect.signature(function).parameters
+    names = {"axis": "dim" if "dim" in parameters else "dims", "keepdims": "keepdim", "ddof": "correction"}
+    names = {theirs: ours for theirs, ours in names.items() if ours in parameters}
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if not options:
+            return function(*args)
+        for unused in [n for n in ("out", "dtype") if n in options and options[n] is None]:
+            del options[unused]
+        for name in names.keys() & options.keys():
+            option = names[name]
+            if option in options:
+                raise TypeError(f"{function.__name__}: {name} and {option} are one option; give one of them")
+            options[option] = options.pop(name)
+        return function(*args, **options)
+
+    return call
 
 
 def dim_of(name: str, dim: int, ndim: int) -> int:
