@@ -109,6 +109,7 @@ class Op:
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         self.args = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.named = frozenset(self.attributes)
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.rules: dict[str, tuple[Callable, list[str]]] = {}
         self.fast: tuple[Callable, list[str]] | None = None
@@ -152,7 +153,7 @@ class Op:
         return rule
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
-        if attributes and not attributes.keys() <= self.attributes.keys():
+        if attributes and not self.named.issuperset(attributes):
             inputs, attributes = positional(self, inputs, attributes)
         call = Call(self, inputs, attributes) if observers else None
         arrays: list[Any] = []
@@ -251,8 +252,7 @@ def _plan(op: Op, linked: tuple[int, ...]) -> tuple[list[int], list, list, set[s
 
 def _tensors(arrays: tuple, node: Node | None, device: Device) -> tuple[Tensor, ...]:
     """The results of an op with several outputs."""
-    nodes = [node and Output(node, i) for i in range(len(arrays))]  # type: ignore
-    return tuple([Tensor(a, n, device) for a, n in zip(arrays, nodes, strict=True)])
+    return tuple([Tensor(a, node and Output(node, i), device) for i, a in enumerate(arrays)])  # type: ignore
 
 
 def _kept(value: Any) -> tuple[Any, Any]:

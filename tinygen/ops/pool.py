@@ -66,6 +66,8 @@ _max_pool.vjp("x")(lambda g, out, x_shape: _put_plane(g[0], index=out[1], size=x
 
 
 def _pair(name: str, what: str, value: Any, axes: int, smallest: int) -> tuple[int, ...]:
+    if type(value) is int and value >= smallest:
+        return (value,) * axes
     values = tuple(value) if np.ndim(value) else (value,) * axes
     values = values * axes if len(values) == 1 else values
     if len(values) != axes or any(int(v) != v or v < smallest for v in values):
