@@ -240,11 +240,19 @@ def check_count(kernel: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{kernel}: sizes should not be negative, got {shape}")
 
 
+def native_dtype(dtype: Any) -> np.dtype:
+    """`dtype` in this machine's byte order: the one object NumPy has of it, which the tape compares by identity."""
+    return np.dtype(np.dtype(dtype).type)
+
+
 def native(array: Any) -> Any:
     """The array in this machine's byte order; itself if it is. A matrix, whose `*` is another, becomes an array."""
     dtype = array.dtype
     plain = np.asarray(array) if isinstance(array, np.ndarray | np.generic) else array
-    return plain if dtype.isnative else plain.astype(dtype.newbyteorder("="))
+    if dtype.kind not in "fiub":  # refused by name, later
+        return plain
+    one = native_dtype(dtype)
+    return plain if dtype is one else plain.view(one) if dtype.isnative else plain.astype(one)
 
 
 def numeric(name: str, array: Any) -> Any:

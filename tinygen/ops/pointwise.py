@@ -17,8 +17,7 @@ import math
 import operator
 from typing import Any
 
-import numpy as np
-
+from ..backends.arrays import native_dtype
 from ..tape import Tensor, convert, op
 
 __all__ = [
@@ -164,7 +163,7 @@ def _cast_discrete(k, x, *, dtype):
 
 def cast(input: Tensor, dtype: Any) -> Tensor:
     """input in another dtype, itself if it has it already. Differentiable between float types, not to integers."""
-    dtype, source = np.dtype(dtype).newbyteorder("="), input.array.dtype
+    dtype, source = native_dtype(dtype), input.array.dtype
     if dtype == source:
         return input
     if dtype.kind != "f":

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..backends import Device
 from ..backends import device as get_device
-from ..backends.arrays import native
+from ..backends.arrays import native, native_dtype
 from ..tape import Tensor, leaf, op
 from .creation import fitting
 from .in_place import changed
@@ -129,7 +129,7 @@ def set_rng_state(state: Any) -> None:
 
 def _draw(name: str, size: tuple, generator: Generator | None, dtype: Any, device: Device, normal: bool = False) -> Any:
     """Raw uniform or normal numbers for the function `name`, in single precision for dtypes below it."""
-    wanted = np.dtype(np.float32 if dtype is None else dtype).newbyteorder("=")
+    wanted = native_dtype(np.float32 if dtype is None else dtype)
     if wanted.kind != "f":
         raise TypeError(f"{name}: random numbers of dtype {wanted} are not defined; use a floating dtype or randint")
     if min(size, default=1) < 0:
