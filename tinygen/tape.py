@@ -259,8 +259,8 @@ def _kept(value: Any) -> tuple[Any, Any]:
     """A value that a node keeps, and of a tensor its state now: it may be changed or rebound."""
     if isinstance(value, Tensor):
         cell = value._version
-        return value, (value.array, value.node, cell, cell[0])
-    return (value, tuple(map(_kept, value))) if type(value) is tuple else (value, None)
+        return value, (cell, cell[0], value.array, value.node)
+    return (value, [_kept(v) for v in value]) if type(value) is tuple else (value, None)
 
 
 class Leaf:
@@ -319,6 +319,8 @@ class Node:
         """What a VJP's parameter `name` stands for; raises if it was changed since the forward."""
         if name in self.saved:
             value, state = self.saved[name]
+            if isinstance(value, Tensor) and value._version is state[0] and state[0][0] == state[1]:
+                return value
             return value if state is None else self._as_it_was(name, value, state)
         if name == "out":
             return (_tensors if self.count else Tensor)(self.out, self, self.device)
@@ -328,7 +330,7 @@ class Node:
         if type(value) is tuple:
             every = [v if s is None else self._as_it_was(name, v, s) for v, s in state]
             return tuple(every)
-        array, node, cell, version = state
+        cell, version, array, node = state
         if cell[0] != version:
             name = getattr(value, "name", None) or name
             why = f"its input '{name}' {_shape(value) or ''} was changed in place since"

@@ -188,12 +188,12 @@ def check_linear(x: Array, w: Array, bias: Array | None) -> None:
         check_shape("linear", "bias", bias, w.shape[:1])
 
 
-def check_sum(x: Array, axes: tuple[int, ...]) -> None:
-    """The axes ascend, and x has them."""
+def check_sum(ndim: int, axes: tuple[int, ...]) -> None:
+    """The axes ascend, and an array with `ndim` axes has them."""
     before = -1
-    for axis in (*axes, x.ndim):
+    for axis in (*axes, ndim):
         if axis <= before:
-            raise ValueError(f"sum: axes should ascend within [0, {x.ndim}), got {axes}")
+            raise ValueError(f"sum: axes should ascend within [0, {ndim}), got {axes}")
         before = axis
 
 

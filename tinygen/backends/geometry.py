@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arrays import check_sum
+
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 _MOST_POSITIONS = 1 << 40  # that one axis may reach
@@ -269,7 +271,11 @@ class Pieces(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def extents(shape: Shape, axes: tuple[int, ...]) -> tuple[list[int], Shape]:
-    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape."""
+    """The lengths of reduced and kept axes in turn, a reduced one (perhaps of length 1) first; and the kept shape.
+
+    ValueError for axes that do not ascend, or that are not there.
+    """
+    check_sum(len(shape), axes)
     lengths = [1]
     for i, n in enumerate(shape):
         if n != 1:

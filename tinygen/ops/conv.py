@@ -78,7 +78,9 @@ def arranged(op: Op, axes: int, x: Any, w: Any, b: Any, groups: int, law: tuple)
     if not isinstance(x, Tensor) or not isinstance(w, Tensor):
         given = f"{type(x).__name__} and {type(w).__name__}; wrap them in tensor(...)"
         raise TypeError(f"{op.name}{axes}d: expected tensors, got {given}")
-    check_dtypes(f"{op.name}{axes}d", x.array.dtype, w.array.dtype)
+    dtype = x.array.dtype
+    if dtype is not w.array.dtype or dtype.kind != "f":
+        check_dtypes(f"{op.name}{axes}d", dtype, w.array.dtype)
     shapes = x.array.shape, w.array.shape, None if b is None else b.shape
     try:
         geo = _geometry(op, axes, *shapes, groups, *law)

@@ -97,7 +97,8 @@ def _windows(
 ) -> list[tuple]:
     """(size, kernel, stride, padding, dilation, outputs) per axis."""
     kernels = _pair(name, "kernel_size", kernel, axes, 1)
-    strides = kernels if stride is None or np.shape(stride) == (0,) else _pair(name, "stride", stride, axes, 1)
+    given = stride is not None and (type(stride) is int or np.size(stride) > 0)
+    strides = _pair(name, "stride", stride, axes, 1) if given else kernels
     pads = _pair(name, "padding", padding, axes, 0)
     dilations = _pair(name, "dilation", dilation, axes, 1)
     windows = []

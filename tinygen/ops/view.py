@@ -67,6 +67,8 @@ def numpy_names(function: Any) -> Any:
 
 def dim_of(name: str, dim: int, ndim: int) -> int:
     """`dim` counted from the front; IndexError outside [-ndim, ndim - 1]."""
+    if type(dim) is int and -ndim <= dim < ndim:
+        return dim % ndim
     reach = max(ndim, 1)
     if not hasattr(dim, "__index__"):
         raise TypeError(f"{name}: dim={dim!r} should be an integer")
@@ -79,6 +81,8 @@ def dim_of(name: str, dim: int, ndim: int) -> int:
 
 def dims_of(name: str, dims: Any, ndim: int) -> list[int]:
     """One axis, or a sequence of axes, counted from the front."""
+    if type(dims) is int:
+        return [dim_of(name, dims, ndim)]
     try:
         named = integers(dims, 1)
     except TypeError:

@@ -28,6 +28,7 @@ def inputs(kernel: str, *arrays: Any) -> Sequence[Any]:
     return [a if a is None else np.asarray(a, order="C") for a in arrays]
 
 
+INT64 = np.dtype(np.int64)
 empty = np.empty  # an uninitialised array for a result: every kernel allocates through here
 
 
@@ -41,7 +42,8 @@ class places:
 
     def __init__(self, kernel: str, index: Array, length: int) -> None:
         self.kernel, self.length = kernel, length
-        self.index = np.ascontiguousarray(index, np.int64).reshape(index.shape)
+        plain = index.dtype is INT64 and index.flags.c_contiguous
+        self.index = index if plain else np.ascontiguousarray(index, np.int64).reshape(index.shape)
 
     def __enter__(self) -> Array:
         return self.index

@@ -33,7 +33,8 @@ def _as_matrices(*arrays: Array) -> list[Array]:
 
 
 def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
-    check_conv("conv", geo, x, w, None)
+    if x.shape != geo.x_shape or w.shape != geo.w_shape:
+        check_conv("conv", geo, x, w, None)
     if bias is not None and bias.shape != geo.w_shape[:1]:
         check_shape("conv", "bias", bias, geo.w_shape[:1])
     x, w, bias = inputs("conv", x, w, bias)
@@ -47,7 +48,8 @@ def conv(x: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: fl
 
 
 def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None, slope: float = 1.0) -> Array:
-    check_conv("conv_transpose", geo, None, w, y)
+    if y.shape != geo.y_shape or w.shape != geo.w_shape:
+        check_conv("conv_transpose", geo, None, w, y)
     if bias is not None and bias.shape != geo.x_shape[1:2]:
         check_shape("conv_transpose", "bias", bias, geo.x_shape[1:2])
     y, w, bias = inputs("conv_transpose", y, w, bias)
@@ -61,7 +63,8 @@ def conv_transpose(y: Array, w: Array, geo: Geometry, bias: Array | None = None,
 
 
 def conv_weight(x: Array, y: Array, geo: Geometry) -> Array:
-    check_conv("conv_weight", geo, x, None, y)
+    if x.shape != geo.x_shape or y.shape != geo.y_shape:
+        check_conv("conv_weight", geo, x, None, y)
     x, y = inputs("conv_weight", x, y)
     w = empty(geo.w_shape, x.dtype)
     if geo.is_dense:
@@ -85,20 +88,23 @@ def conv_transpose_moments(
 
 
 def matmul(a: Array, b: Array) -> Array:
-    check_matmul(a, b)
-    shape = (*a.shape[:-1], b.shape[-1])
-    if a.ndim > 2 or b.ndim > 2:
-        shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *shape[-2:])
-    c = empty(shape, a.dtype)
-    _cpu.matmul(a, b, None, 1.0, c)
+    m, n = a.shape, b.shape
+    try:
+        shape = (m[0], n[1]) if len(m) == len(n) == 2 else (*np.broadcast_shapes(m[:-2], n[:-2]), m[-2], n[-1])
+        c = empty(shape, a.dtype)
+        _cpu.matmul(a, b, None, 1.0, c)
+    except (ValueError, IndexError):  # the binding looks at all shapes; the words are found here
+        check_matmul(a, b)
+        raise
     return c
 
 
 def linear(x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
-    check_linear(x, w, bias)
-    check_floats("linear", x, w, bias)
-    if bias is not None and not bias.flags.c_contiguous:
-        bias = np.ascontiguousarray(bias)
     y = empty((len(x), len(w)), x.dtype)
-    _cpu.matmul(x, w.T, bias, slope, y)
+    try:
+        _cpu.matmul(x, w.T, bias, slope, y)
+    except (ValueError, TypeError):  # as in `matmul`, or the bias has gaps
+        check_linear(x, w, bias)
+        check_floats("linear", x, w, bias)
+        _cpu.matmul(x, w.T, None if bias is None else np.ascontiguousarray(bias), slope, y)
     return y
