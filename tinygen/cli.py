@@ -355,7 +355,7 @@ def _study(arguments: argparse.Namespace) -> int:
         return 0
     findings, folder = run_study(
         arguments.name, arguments.run, arguments=_assignments(arguments.set), tiny=arguments.tiny,
-        display=Display(), seed=arguments.seed,
+        display=Display(), seed=arguments.seed, data=arguments.data,
     )  # fmt: skip
     _print_table(findings.table)
     for name, value in findings.metrics.items():

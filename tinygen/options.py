@@ -84,6 +84,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
 def study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="its name (default: list them)")
     parser.add_argument("run", type=_path, nargs="?", help="the run to look at (default: the newest that fits)")
+    parser.add_argument("--data", help="the data it looks at, or of the runs it looks at (default: its own)")
     parser.add_argument("--tiny", action="store_true", help="small, in seconds")
     parser.add_argument("--seed", type=_seed, default=0)
     _set_option(parser, "an argument of the study")

@@ -125,6 +125,31 @@ def test_a_study_on_nothing_is_kept_in_the_folder_studies():
         run_study("of-nothing", "runs/x")
 
 
+def test_a_study_on_a_data_set_receives_the_one_that_is_named_or_its_own():
+    @study("of data", data="digits")
+    def of_data(dataset, factor: int = 1):
+        return Findings({"n": factor * dataset.count("train"), "pixels": dataset.shape[-1]}, {})
+
+    np.savez("mine.npz", images=np.zeros((20, 1, 9, 9), np.uint8))
+    findings, folder, _ = told("of-data")
+    assert findings.metrics == {"n": 1500, "pixels": 8} and folder == Path("studies/of-data")
+    assert told("of-data", tiny=True)[0].metrics["n"] == 64
+    assert told("of-data", data="mine.npz", arguments={"factor": 2})[0].metrics == {"n": 36, "pixels": 9}
+    kept = json.loads((folder / "study.json").read_text())["data"]
+    assert [one["name"] for one in kept] == ["mine"] and len(kept[0]["sha"]) > 8
+    with pytest.raises(RunError, match="study of-data stands on no run; leave runs/x out"):
+        run_study("of-data", "runs/x")
+    with pytest.raises(ValueError, match="a study on runs looks at their data: leave out data='digits'"):
+        study("of both", on=("vae",), data="digits")
+
+
+def test_data_beside_a_run_are_refused():
+    registered()
+    start("build-toy", folder="run", **TINY).fit()
+    with pytest.raises(RunError, match="study toy-study looks at the data of run; leave out --data mnist"):
+        run_study("toy-study", "run", data="mnist")
+
+
 def test_what_does_not_fit_is_refused():
     registered()
     start("lenet", folder="other", **TINY).fit()

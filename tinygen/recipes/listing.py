@@ -109,7 +109,7 @@ def _reached(by_data: Mapping[str, Any]) -> list[str]:
 def describe_study(name: str) -> str:
     """What a study is, what it stands on, its arguments and what it found."""
     study = find_study(name)
-    lines = [f"{name}: {study.summary}", f"  stands on {', '.join(study.on) or 'nothing'}"]
+    lines = [f"{name}: {study.summary}", f"  stands on {', '.join(study.on) or study.data or 'nothing'}"]
     lines += [f"  {line}" for line in (study.run.__doc__ or "").splitlines()[:1]]
     lines.append("arguments (--set NAME=VALUE):")
     for argument, parameter in study.arguments().items():

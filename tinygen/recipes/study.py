@@ -1,4 +1,4 @@
-"""A study: a function of trained runs that returns numbers and pictures.
+"""A study: a function of trained runs, or of a data set, that returns numbers and pictures.
 
     @study("interpolation and scatter of codes", on=("autoencoder",), lectures=(1, 4))
     def codes(trained: Trained, pairs: int = 4) -> Findings: ...
@@ -6,7 +6,8 @@
     tinygen study codes runs/autoencoder-001 --set pairs=8
 
 It receives one `Trained` for each recipe of `on`: the run that is named, the newest that fits, or one that is trained
-for it. What it finds goes to <first run>/studies/<name>/, or studies/<name>/ where it stands on nothing.
+for it. One that says `data="digits"` instead receives a Dataset. What it finds goes to <first run>/studies/<name>/,
+or studies/<name>/ where it stands on no run.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tinygen as tg
-from tinygen.data import Dataset
+from tinygen.data import Dataset, load
 from tinygen.training import Display, save_picture
 from tinygen.training.pictures import save_pillow
 from tinygen.training.whole import whole
 
 from .recipe import Recipe, find, meanings, nearest
 from .run import data_of, load_run, stand_on
-from .settings import RunError, Settings, check_arguments, read_settings, writing
+from .settings import TINY_LIMIT, RunError, Settings, check_arguments, read_settings, writing
 
 
 class Trained(NamedTuple):
@@ -63,6 +64,7 @@ class Study:
     run: Callable[..., Findings]
     chapter: str
     on: tuple[str, ...] = ()
+    data: str | None = None
     lectures: tuple[int, ...] = ()
     tiny: Mapping[str, Any] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)  # of the arguments: lines of the docstring
@@ -77,19 +79,23 @@ STUDIES: dict[str, Study] = {}
 
 
 def study(
-    summary: str, *, on: tuple[str, ...] = (), lectures: tuple[int, ...] = (), tiny: Mapping[str, Any] | None = None
-) -> Callable:
+    summary: str, *, on: tuple[str, ...] = (), data: str | None = None, lectures: tuple[int, ...] = (),
+    tiny: Mapping[str, Any] | None = None,
+) -> Callable:  # fmt: skip
     """Decorator: registers a function as a study and returns it unchanged.
 
-    `on`: names of recipes; `tiny`: arguments that make it take seconds. The docstring's first line says what is found;
-    one line `name: meaning` follows for each argument.
+    `on`: names of recipes, whose runs the function receives; `data`, instead: the data set it receives where none is
+    named. `tiny`: arguments that make it take seconds. The docstring's first line says what is found; one line
+    `name: meaning` follows for each argument. Raises ValueError for both `on` and `data`: runs have data of their own.
     """
+    if on and data is not None:
+        raise ValueError(f"a study on runs looks at their data: leave out data={data!r}, or on={on}")
 
     def register(run: Callable) -> Callable:
         name = run.__name__.replace("_", "-")
         if name in STUDIES and STUDIES[name].chapter != run.__module__:
             raise ValueError(f"two studies are called {name!r}: in {STUDIES[name].chapter} and {run.__module__}")
-        STUDIES[name] = Study(name, summary, run, run.__module__, on, lectures, tiny or {}, meanings(run))
+        STUDIES[name] = Study(name, summary, run, run.__module__, on, data, lectures, tiny or {}, meanings(run))
         return run
 
     return register
@@ -106,7 +112,8 @@ def run_study(
 ) -> tuple[Findings, Path]:  # fmt: skip
     """(findings, the folder they lie in) of a study.
 
-    `folder`: the run to look at, for the first recipe of `on`; else `data` name what that run is trained on.
+    `folder`: the run to look at, for the first recipe of `on`; else `data` name what that run is trained on. A study
+    on a data set looks at `data`, a name or a path (at the tiny preset at the first images only).
     """
     chosen = find_study(name)
     check_arguments(f"study {name}", chosen.arguments(), arguments or {})
@@ -114,21 +121,25 @@ def run_study(
     folders = [Path(folder)] if folder is not None else []
     if len(folders) > len(chosen.on):
         raise RunError(f"study {name} stands on no run; leave {folder} out")
-    if data is not None and not chosen.on:
+    if data is not None and not chosen.on and chosen.data is None:
         raise RunError(f"study {name} stands on no run and reads no data; leave out --data {data}")
+    if folders and data is not None:
+        raise RunError(f"study {name} looks at the data of {folder}; leave out --data {data}")
     if folders:
         _check_fits(chosen, folders[0])
     source = read_settings(folders[0]).data if folders else {"name": data} if data is not None else None
     for base in chosen.on[len(folders) :]:
         folders.append(stand_on(base, source, preset, display, fits))
         source = source or read_settings(folders[0]).data  # all of them on the same data
-    trained = []
+    given: list[Any] = []
     for one in folders:
         settings = read_settings(one)
-        trained.append(Trained(load_run(one), data_of(settings), settings, one))
+        given.append(Trained(load_run(one), data_of(settings), settings, one))
+    if chosen.data is not None:
+        given.append(load(data or chosen.data, limit=TINY_LIMIT if tiny else None))
     values = {**(chosen.tiny if tiny else {}), **(arguments or {})}
     tg.manual_seed(seed)
-    findings = chosen.run(*trained, **values)
+    findings = chosen.run(*given, **values)
     target = (folders[0] if folders else Path()) / "studies" / name
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
@@ -136,6 +147,7 @@ def run_study(
             _save(content, target / f"{title}.png")
         content = {
             "study": name, "runs": [str(f) for f in folders], "arguments": values, "seed": seed,
+            "data": [{"name": g.name, "sha": g.sha} for g in given if isinstance(g, Dataset)],
             "metrics": {metric: float(value) for metric, value in findings.metrics.items()},
             "table": [dict(row) for row in findings.table], "version": tg.__version__,
         }  # fmt: skip
