@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import by_hand
 import numpy as np
 import pytest
 
 import tinygen as tg
 from tinygen import nn, optim
-from tinygen.models import AutoencoderStep, penalties
+from tinygen.models import AutoencoderStep, figures, penalties
 from tinygen.networks.mlp import MLPDecoder, MLPEncoder
+from tinygen.recipes import autoencoders as recipes
+from tinygen.recipes import find
+from tinygen.recipes.recipe import Given
 from tinygen.studies import latents
 from tinygen.testing import gradcheck
 
@@ -123,6 +128,94 @@ def test_the_contractive_penalty_of_a_sigmoid_layer_has_a_closed_form():
     assert value.item() == pytest.approx(closed(by_hand.arrays(encoder)), rel=1e-5)
     value.backward()
     assert by_hand.same_slopes(closed, by_hand.arrays(encoder), by_hand.gradients(encoder))
+
+
+def test_scaling_the_code_leaves_the_contraction_unchanged_and_not_the_jacobian():
+    """E(x) times c and D(h / c) are the same autoencoder: c = 1/2 quarters |J|^2, and says nothing of it."""
+    x, _ = by_hand.images(20)
+    step = recipes.contractive_autoencoder(Given((1, 8, 8), (), 1), latent=6)
+    by_hand.stir(step.encoder)
+    halved = AutoencoderStep(Scaled(step.encoder, 0.5), nn.Sequential(Scaled(nn.Identity(), 2.0), step.decoder))
+    with tg.no_grad():
+        assert np.allclose(halved.apply(x).numpy(), step.apply(x).numpy(), atol=1e-6)
+        one, other = (figures.contraction()(each, [(x, None)]) for each in (step, halved))
+        (closed,) = (figure(step, [(x, None)]) for figure in step.figures)
+    assert one == pytest.approx(closed, rel=1e-4)
+    assert other["jacobian"] == pytest.approx(one["jacobian"] / 4, rel=1e-4)
+    assert other["contraction"] == pytest.approx(one["contraction"], rel=1e-4)
+
+
+class Scaled(nn.Module):
+    """c f(x)."""
+
+    def __init__(self, network, scale):
+        super().__init__()
+        self.network, self.scale = network, scale
+
+    def forward(self, x):
+        return self.scale * self.network(x)
+
+
+def test_tied_weights_learn_from_both_ends():
+    """y = sigmoid(W^T sigmoid(W x + b) + c): one W, whose slope has two terms."""
+    step = recipes.contractive_autoencoder(Given((1, 8, 8), (), 1), latent=6, strength=0.01)
+    by_hand.stir(step.encoder, step.decoder)
+    x, _ = by_hand.images(7)
+    rows = x.numpy().reshape(7, 64).astype(float)
+
+    def objective(weights):
+        w, b, c = weights
+        h = by_hand.sigmoid(rows @ w.T + b)
+        error = ((by_hand.sigmoid(h @ w + c) - rows) ** 2).mean()
+        return error + 0.01 * (((h * (1 - h)) ** 2) @ (w**2).sum(1)).mean()
+
+    before = by_hand.arrays(step.encoder, step.decoder)
+    metrics = step((x, None))
+    assert metrics["mse"].item() + metrics["penalty"].item() == pytest.approx(objective(before), rel=1e-5)
+    assert by_hand.same_slopes(objective, before, by_hand.gradients(step.encoder, step.decoder))
+
+
+SWEEPS = {  # what each penalty is for, and strengths
+    "l2-autoencoder": ("weight_norm", (0.0, 1e-4, 1e-3)),
+    "l1-autoencoder": ("weight_sum", (0.0, 1e-4, 1e-3)),
+    "smooth-autoencoder": ("variation", (0.0, 1e-3, 1e-2)),
+    "contractive-autoencoder": ("jacobian", (0.0, 1e-3, 1e-2)),
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_what_is_penalised_falls_with_the_strength_of_the_penalty(name):
+    figure, strengths = SWEEPS[name]
+    x, _ = by_hand.images(64)
+    small = {"hidden": (16,)} if "hidden" in find(name).arguments() else {}
+    found = []
+    for strength in strengths:
+        tg.manual_seed(0)
+        step = find(name).build(Given((1, 8, 8), (), 80), latent=8, strength=strength, lr=1e-2, **small)
+        for _ in range(80):
+            step((x, None))
+        with tg.no_grad():
+            found.append(step.summary([(x, None)])[figure])
+    assert all(b < 0.98 * a for a, b in pairwise(found)), found
+
+
+def test_a_sparse_code_is_not_negative_and_its_decoder_s_columns_have_norm_1():
+    """min mse + strength sum h, h = relu(...): the columns keep the penalty from being paid by small codes."""
+    x, _ = by_hand.images(64)
+    near_zero = []
+    for strength in (0.0, 0.001):
+        tg.manual_seed(0)
+        step = recipes.sparse_autoencoder(Given((1, 8, 8), (), 150), (16,), 12, strength=strength, lr=1e-2)
+        for _ in range(150):
+            metrics = step((x, None))
+        columns = next(w for w in by_hand.arrays(step.decoder) if w.ndim > 1)
+        assert columns.shape == (16, 12)
+        np.testing.assert_allclose((columns**2).sum(0), 1, rtol=1e-5)
+        with tg.no_grad():
+            code = step.encode(x)
+            near_zero.append(step.summary([(x, None)])["near_zero"])
+        assert code.min().item() == 0 and metrics["penalty"].item() <= strength * 1.5 * code.sum(1).mean().item()
+    assert near_zero[1] > near_zero[0] + 0.1
 
 
 def test_the_gradient_of_total_variation_is_that_of_finite_differences():

@@ -144,6 +144,32 @@ def test_one_optimizer_moves_both_networks_at_the_rate_given():
     assert all(by_hand.all_moved(a, by_hand.learned(b)) for a, b in zip(before, step.networks().values()))
 
 
+def test_a_constraint_follows_each_update_and_holds_the_decoder():
+    found = []
+    step = made(None, None, lambda decoder: found.append((decoder, (parameters(step)[0] != before[0]).any())))
+    before = parameters(step)
+    step(by_hand.images(5))
+    assert found == [(step.decoder, True)]
+
+
+def test_the_learning_rate_falls_to_0_over_the_steps_given():
+    step = made(steps=4, lr=0.2)
+    rates = []
+    for _ in range(5):
+        rates.append(step.optimizer.param_groups[0]["lr"])
+        step(by_hand.images(5))
+    assert rates == pytest.approx([0.2, 0.15, 0.1, 0.05, 0])
+    step(by_hand.images(5))
+    assert step.optimizer.param_groups[0]["lr"] == 0
+    assert made().schedule is None and "schedule" in step.parts()
+
+
+def test_a_summary_is_what_all_its_figures_say():
+    step = made(None, None, None, (lambda s, b: {"a": len(b)}, lambda s, b: {"b": s is step}))
+    assert step.summary([1, 2, 3]) == {"a": 3, "b": True}
+    assert made().summary([1, 2, 3]) == {}
+
+
 @pytest.mark.parametrize("conv", [False, True])
 def test_autoencoder_learns(conv):
     tg.manual_seed(0)

@@ -10,6 +10,7 @@ import tinygen as tg
 from tinygen import nn
 from tinygen.models import penalties
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
+from tinygen.networks.mlp import MLPDecoder, MLPEncoder
 
 SHAPE = (2, 8, 9)
 
@@ -94,3 +95,68 @@ def test_every_penalty_moves_what_it_speaks_of():
             for network in (encoder, decoder)
         ]
         assert tuple(moved) == expected, name
+
+
+# ---------------------------------------------------------------------------------- closed form, constraint
+
+
+def sigmoid_layer(inputs=64, outputs=5):
+    encoder = nn.Sequential(MLPEncoder((1, 8, 8), (), outputs), nn.Sigmoid())
+    by_hand.stir(encoder)
+    return encoder
+
+
+def test_the_closed_form_and_double_backward_are_equal_with_their_gradients():
+    x, found = by_hand.images(6)[0], []
+    encoder = sigmoid_layer().double()
+    x = x.double()
+    for norm in (penalties.jacobian, penalties.of_a_sigmoid):
+        encoder.zero_grad()
+        each = norm(encoder, x, encoder(x))
+        assert each.shape == (6,)
+        value = penalties.contractive(0.4, norm)(encoder, None, x, encoder(x), None)
+        assert value.item() == pytest.approx(0.4 * each.detach().numpy().mean(), rel=1e-10)
+        value.backward()
+        found.append((each.detach().numpy(), by_hand.gradients(encoder)))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-10)
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        assert abs(a).max() > 1e-3
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10)
+
+
+def test_the_closed_form_is_the_sum_over_units_of_slope_and_weight():
+    encoder = sigmoid_layer()
+    x, _ = by_hand.images(4)
+    w, b = by_hand.arrays(encoder)
+    expected = []
+    for image in x.numpy().reshape(4, 64):
+        total = 0.0
+        for row, shift in zip(w, b):
+            h = by_hand.sigmoid(row @ image + shift)
+            total += (h * (1 - h)) ** 2 * (row**2).sum()
+        expected.append(total)
+    assert len(w) == 5
+    np.testing.assert_allclose(penalties.of_a_sigmoid(encoder, x, encoder(x)).detach().numpy(), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [lambda: MLPEncoder((1, 8, 8), (), 4), lambda: nn.Sequential(MLPEncoder((1, 8, 8), (6,), 4), nn.Sigmoid()),
+     lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.Tanh())],
+)  # fmt: skip
+def test_the_closed_form_refuses_what_it_is_not_the_form_of(encoder):
+    encoder = encoder()
+    x, _ = by_hand.images(2)
+    with pytest.raises(ValueError, match=r"Linear, Sigmoid; the encoder is .*penalties.jacobian"):
+        penalties.of_a_sigmoid(encoder, x, encoder(x))
+
+
+def test_columns_of_the_layer_behind_the_code_have_norm_1():
+    decoder = nn.Sequential(MLPDecoder((1, 8, 8), (7,), 5), nn.Sigmoid())
+    by_hand.stir(decoder)
+    before = by_hand.arrays(decoder)
+    penalties.unit_columns(decoder)
+    first, *rest = by_hand.arrays(decoder)
+    assert first.shape == (7, 5)
+    np.testing.assert_allclose(first, before[0] / np.sqrt((before[0] ** 2).sum(0)), rtol=1e-5)
+    assert all((a == b).all() for a, b in zip(rest, before[1:]))

@@ -9,7 +9,7 @@ from by_hand import SIZES
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.networks.convolutional import ConvDecoder, ConvEncoder, halved
+from tinygen.networks.convolutional import ConvDecoder, ConvEncoder, MapDecoder, MapEncoder, halved
 from tinygen.networks.mlp import gaussian
 
 
@@ -51,6 +51,40 @@ def test_the_decoder_is_linear_layers_then_transposed_convolutions(size):
     expected = by_hand.conv_transpose(h, w2, size, b2)
     np.testing.assert_allclose(network(tg.tensor(z)).detach().numpy(), expected, rtol=1e-4, atol=1e-4)
     assert expected.min() < 0 and expected.max() > 1  # logits
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_a_feature_map_leads_back_to_the_image_s_size(size):
+    shape = (3, *size)
+    code = MapEncoder(shape, (4, 5))(by_hand.images(2, shape)[0])
+    assert code.shape == (2, 5, size[0] // 4, size[1] // 4)
+    assert MapDecoder(shape, (4, 5))(code).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 11)])
+def test_a_map_s_networks_are_convolutions_with_relu_and_no_other_layer(size):
+    shape = (2, *size)
+    encoder, decoder = MapEncoder(shape, (3, 4)), MapDecoder(shape, (3, 4))
+    by_hand.stir(encoder, decoder)
+    x, _ = by_hand.images(3, shape)
+    w1, b1, w2, b2 = by_hand.arrays(encoder)
+    h = by_hand.relu(by_hand.conv(x.numpy(), w1, b1, stride=2, padding=1))
+    code = by_hand.relu(by_hand.conv(h, w2, b2, stride=2, padding=1))
+    np.testing.assert_allclose(encoder(x).detach().numpy(), code, rtol=1e-4, atol=1e-4)
+    w1, b1, w2, b2 = by_hand.arrays(decoder)
+    z = code - 0.3  # below 0, too: nothing is cut before the first layer
+    h = by_hand.relu(by_hand.conv_transpose(z, w1, [s // 2 for s in size], b1))
+    expected = by_hand.conv_transpose(h, w2, size, b2)
+    found = decoder(tg.tensor(z.astype(np.float32))).detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_of_an_image_that_is_too_small_or_no_image_is_refused():
+    for network in (MapEncoder, MapDecoder):
+        with pytest.raises(ValueError, match=r"8x8 pixels cannot be halved 4 times.*channels"):
+            network((1, 8, 8), (2, 2, 2, 2))
+        with pytest.raises(ValueError, match=r"needs images .*the data's shape is \(2,\)"):
+            network((2,), (4,))
 
 
 def test_a_gaussian_encoder_s_trunk_ends_with_relu():

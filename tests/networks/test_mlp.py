@@ -15,6 +15,7 @@ from tinygen.networks.mlp import (
     MLPDiscriminator,
     MLPEncoder,
     MLPGenerator,
+    TiedDecoder,
     ToTanh,
     gaussian,
     linear_layers,
@@ -43,6 +44,21 @@ def test_an_encoder_is_linear_layers_with_relu(hidden):
     by_hand.stir(network)
     x = drawn(6, *SHAPE)
     close(network(tg.tensor(x)), by_hand.mlp(x, by_hand.arrays(network)))
+
+
+def test_a_tied_decoder_is_the_transposed_weight_and_a_bias_of_its_own():
+    layer = tg.nn.Linear(30, 4)
+    network = TiedDecoder(SHAPE, layer)
+    by_hand.stir(layer, network)
+    h = drawn(6, 4)
+    w, _ = by_hand.arrays(layer)
+    (c,) = by_hand.arrays(network)
+    close(network(tg.tensor(h)), (h @ w + c).reshape(6, *SHAPE))
+    assert [name for name, _ in network.named_parameters()] == ["bias"] and c.shape == (30,)
+    network(tg.tensor(h)).square().sum().backward()
+    assert layer.weight.grad is not None and layer.bias.grad is None  # W learns from both ends
+    layer.weight.data.zero_()
+    close(network(tg.tensor(h)), np.broadcast_to(c.reshape(SHAPE), (6, *SHAPE)))
 
 
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 6)])

@@ -46,6 +46,18 @@ _TABLE = [
     Metric("nll", "negative log-likelihood", "nats per image", "low"),
     Metric("bits_per_dim", "bits per dimension", "bits per dimension", "low"),
     Metric("penalty", "penalty", "as added to the loss", None),
+    # what a penalty reaches
+    Metric("weight_norm", "weight norm", "root of the sum of w^2", None),
+    Metric("weight_sum", "sum of weights", "sum of |w|", None),
+    Metric("near_zero", "codes near 0", "share, below 1 % of a unit's largest", "high"),
+    Metric("dead", "dead units", "units that are 0 on every test image", "low"),
+    Metric("jacobian", "Jacobian of the code", "mean squared norm", None),
+    Metric("contraction", "contraction", "squared Jacobian by the code's variance", "low"),
+    Metric("variation", "variation of reconstructions", "sum of |differences|, mean over images", None),
+    Metric("variation_real", "variation of the images", "sum of |differences|, mean over images", None),
+    Metric("mse_clean", "squared error, clean images", "squared error per pixel", "low"),
+    Metric("mse_noise", "squared error, noise images", "squared error per pixel", None),
+    Metric("gap", "gap of noise to clean images", "squared error per pixel", None),
     # classification
     Metric("accuracy", "accuracy", "share of images", "high", headline=True),
     # games

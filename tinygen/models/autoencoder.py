@@ -3,14 +3,14 @@
     loss = mean over batch and pixels of (x - D(E(x~)))^2 + penalty,    x~ = corrupt(x)
 
 Without a corruption x~ is x. With one this is a denoising autoencoder: it sees x~ and has to return the clean x. A
-penalty (penalties.py) makes it sparse, contractive or smooth.
+penalty (penalties.py) makes it sparse, contractive or smooth. With `steps` the learning rate falls linearly to 0.
 
 Absent on purpose: any prior on the codes. So there is nothing to draw samples from; see vae.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -21,7 +21,11 @@ from tinygen.step import Step
 
 
 class AutoencoderStep(Step):
-    """One update. `corrupt(x)` gives what the encoder sees; `penalty` is one of penalties.py."""
+    """One update. `corrupt(x)` gives what the encoder sees; `penalty` is one of penalties.py.
+
+    `constrain(decoder)` follows each update; `figures`, of figures.py, are what `summary` adds over the test set.
+    Update t of `steps` has learning rate lr (1 - t / steps).
+    """
 
     def __init__(
         self,
@@ -29,14 +33,21 @@ class AutoencoderStep(Step):
         decoder: nn.Module,
         corrupt: Callable | None = None,
         penalty: Callable | None = None,
+        constrain: Callable | None = None,
+        figures: Sequence[Callable] = (),
         *,
+        steps: int | None = None,
         lr: float = 1e-3,
     ) -> None:
         self.encoder, self.decoder = encoder, decoder
         self.corrupt, self.penalty = corrupt, penalty
+        self.constrain, self.figures = constrain, figures
         self.optimizer = optim.Adam(
             chain(encoder.parameters(), decoder.parameters()), lr=lr
         )
+        rate = lambda t: max(0.0, 1 - t / steps) if steps else 1.0
+        scheduler = optim.lr_scheduler.LambdaLR
+        self.schedule = scheduler(self.optimizer, rate) if steps else None
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
         x = batch[0]
@@ -51,6 +62,10 @@ class AutoencoderStep(Step):
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        if self.constrain:
+            self.constrain(self.decoder)
+        if self.schedule:
+            self.schedule.step()
         metrics = {"mse": error.detach()}
         return (
             metrics | {"penalty": (loss - error).detach()}
@@ -59,7 +74,7 @@ class AutoencoderStep(Step):
         )
 
     def encode(self, x: tg.Tensor) -> tg.Tensor:
-        """Codes (N, latent)."""
+        """Codes (N, latent); of a convolutional denoiser a feature map."""
         return self.encoder(x)
 
     def decode(self, code: tg.Tensor) -> tg.Tensor:
@@ -78,6 +93,13 @@ class AutoencoderStep(Step):
                 self.apply(self.corrupt(x) if self.corrupt else x), x
             )
         }
+
+    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
+        """What `figures` say of the whole test set."""
+        found: dict[str, float] = {}
+        for figure in self.figures:
+            found |= figure(self, batches)
+        return found
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Images beside what the encoder saw, where that differs, and their reconstructions."""

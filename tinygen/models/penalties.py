@@ -54,28 +54,55 @@ def total_variation(strength: float) -> Callable:
     return penalty
 
 
-def contractive(strength: float) -> Callable:
+def contractive(strength: float, norm: Callable | None = None) -> Callable:
     """strength * sum_ij (d h_j / d x_i)^2, mean over the batch: codes that stand still where x moves (Rifai 2011).
 
-    One backward pass for each entry of the code, differentiated again.
+    `norm(encoder, x, code)` gives the sum for each image: `jacobian` for any encoder, the default, or `of_a_sigmoid`.
     """
+    norm = norm or jacobian
+    return lambda encoder, decoder, x, code, y: (
+        strength * norm(encoder, x, code).mean()
+    )
 
-    def penalty(
-        encoder: nn.Module,
-        decoder: nn.Module,
-        x: tg.Tensor,
-        code: tg.Tensor,
-        y: tg.Tensor,
-    ) -> tg.Tensor:
-        x = x.detach().requires_grad_()
-        h = encoder(x)
-        rows: list[Any] = [
-            tg.grad(h[:, j].sum(), x, create_graph=True)[0]
-            for j in range(h.shape[1])
-        ]
-        return strength * sum(row.square().sum() for row in rows) / len(x)
 
-    return penalty
+def jacobian(
+    encoder: nn.Module, x: tg.Tensor, code: tg.Tensor | None = None
+) -> tg.Tensor:
+    """sum_ij (d h_j / d x_i)^2, (N,): one backward pass for each entry of the code, recorded again."""
+    x = x.detach().requires_grad_()
+    h = encoder(x).flatten(1)
+    rows: list[Any] = [
+        tg.grad(h[:, j].sum(), x, create_graph=True)[0]
+        for j in range(h.shape[1])
+    ]
+    return sum(row.square().flatten(1).sum(1) for row in rows)  # type: ignore[return-value]
+
+
+def of_a_sigmoid(
+    encoder: nn.Module, x: tg.Tensor, code: tg.Tensor
+) -> tg.Tensor:
+    """The same sum in closed form for h = sigmoid(W x + b): sum_j (h_j (1 - h_j))^2 sum_i W_ji^2, (N,).
+
+    Raises ValueError for an encoder that is more than one linear layer with a sigmoid.
+    """
+    layers = [m for m in encoder.modules() if not list(m.children())]
+    kinds = [type(m).__name__ for m in layers if type(m) is not nn.Flatten]
+    if kinds != ["Linear", "Sigmoid"]:
+        raise ValueError(
+            f"the closed form is that of Linear, Sigmoid; the encoder is {', '.join(kinds)}: use penalties.jacobian"
+        )
+    weight = next(encoder.parameters())
+    slopes = (code * (1 - code)).square()
+    return slopes @ weight.square().sum(1)
+
+
+def unit_columns(decoder: nn.Module) -> None:
+    """A constraint: scales the weights that leave each unit of the code to the norm 1, in place.
+
+    Without it the L1 penalty is evaded: codes shrink and the decoder's first layer grows.
+    """
+    weight = next(m.weight for m in decoder.modules() if type(m) is nn.Linear)
+    weight.data.div_(weight.detach().norm(2, 0, keepdim=True))
 
 
 def _weights(*networks: nn.Module) -> Iterator[tg.Tensor]:

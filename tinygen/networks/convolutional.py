@@ -32,6 +32,38 @@ def halved(shape: Sequence[int], times: int) -> list[tuple[int, int]]:
     return [(h >> i, w >> i) for i in range(times + 1)]
 
 
+def halving_layers(
+    shape: Sequence[int], channels: Sequence[int]
+) -> list[nn.Module]:
+    """Convolutions of kernel 4, stride 2, padding 1, each with a ReLU behind it."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise((shape[0], *channels)):
+        layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.ReLU()]
+    return layers
+
+
+def doubling_layers(
+    shape: Sequence[int], channels: Sequence[int]
+) -> nn.ModuleList:
+    """The transposed convolutions that lead from channels[-1] planes back to the image's."""
+    widths = (shape[0], *channels)[::-1]
+    return nn.ModuleList(
+        [
+            nn.ConvTranspose2d(a, b, 4, stride=2, padding=1)
+            for a, b in pairwise(widths)
+        ]
+    )
+
+
+def doubled(
+    y: tg.Tensor, layers: nn.ModuleList, sizes: Sequence[tuple[int, int]]
+) -> tg.Tensor:
+    """y after each layer in turn, with ReLU between them; `sizes` are the encoder's, the image's first."""
+    for layer, size in zip(layers, reversed(sizes)):
+        y = layer(y if layer is layers[0] else F.relu(y), output_size=size)
+    return y
+
+
 class ConvEncoder(nn.Sequential):
     """Images (N, C, H, W) to (N, outputs): k4 s2 p1 convolutions with ReLU, then linear layers `hidden` with ReLU."""
 
@@ -43,11 +75,8 @@ class ConvEncoder(nn.Sequential):
         outputs: int,
     ) -> None:
         h, w = halved(shape, len(channels))[-1]
-        layers: list[nn.Module] = []
-        for a, b in pairwise((shape[0], *channels)):
-            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.ReLU()]
         super().__init__(
-            *layers,
+            *halving_layers(shape, channels),
             nn.Flatten(),
             *linear_layers((channels[-1] * h * w, *hidden, outputs)),
         )
@@ -72,16 +101,27 @@ class ConvDecoder(nn.Module):
         self.project = nn.Sequential(
             *layers, nn.ReLU(), nn.Unflatten(1, (channels[-1], h, w))
         )
-        widths = (shape[0], *channels)[::-1]
-        self.up = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(a, b, 4, stride=2, padding=1)
-                for a, b in pairwise(widths)
-            ]
-        )
+        self.up = doubling_layers(shape, channels)
 
     def forward(self, z: tg.Tensor) -> tg.Tensor:
-        y = self.project(z)
-        for layer, size in zip(self.up, reversed(self.sizes)):
-            y = layer(y if layer is self.up[0] else F.relu(y), output_size=size)
-        return y
+        return doubled(self.project(z), self.up, self.sizes)
+
+
+class MapEncoder(nn.Sequential):
+    """Images (N, C, H, W) to a feature map (N, channels[-1], h, w): ConvEncoder without linear layers."""
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int]) -> None:
+        halved(shape, len(channels))
+        super().__init__(*halving_layers(shape, channels))
+
+
+class MapDecoder(nn.Module):
+    """A MapEncoder's feature map to logits (N, C, H, W). `channels` are those of the encoder, in its order."""
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = halved(shape, len(channels))[:-1]
+        self.up = doubling_layers(shape, channels)
+
+    def forward(self, code: tg.Tensor) -> tg.Tensor:
+        return doubled(code, self.up, self.sizes)

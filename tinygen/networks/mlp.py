@@ -47,6 +47,22 @@ class MLPDecoder(nn.Sequential):
         )
 
 
+class TiedDecoder(nn.Module):
+    """(N, outputs of a layer) to logits (N, *shape): y = W^T h + c, W the weight of that linear layer.
+
+    Only c is its own; W is learned and saved with the layer.
+    """
+
+    def __init__(self, shape: Sequence[int], layer: nn.Linear) -> None:
+        super().__init__()
+        self.shape, self.tied = tuple(shape), (layer,)  # a tuple hides it
+        self.bias = nn.Parameter(tg.zeros(math.prod(shape)))
+
+    def forward(self, h: tg.Tensor) -> tg.Tensor:
+        y = h @ self.tied[0].weight + self.bias
+        return y.reshape(len(h), *self.shape)
+
+
 class GaussianHead(nn.Module):
     """(N, inputs) to the mean and log variance of a diagonal Gaussian, each (N, latent)."""
 

@@ -6,17 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
 import tinygen as tg
 from tinygen import nn
+from tinygen.data.corruptions import gaussian, masking
 from tinygen.data.selection import subset
-from tinygen.models import AutoencoderStep
-from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
-from tinygen.networks.mlp import MLPDecoder, MLPEncoder
+from tinygen.models import AutoencoderStep, figures, penalties
+from tinygen.networks.convolutional import ConvDecoder, ConvEncoder, MapDecoder, MapEncoder
+from tinygen.networks.mlp import MLPDecoder, MLPEncoder, TiedDecoder
 from tinygen.studies import latents
 from tinygen.training import aside, scatter, track
 
@@ -26,39 +27,246 @@ from .settings import RunError
 from .study import Findings, Sheet, Trained, study
 
 TRIVIAL = (baselines.mean_image, baselines.pca("latent"))
+FROM_NOISE = (baselines.mean_image, baselines.linear_denoiser("sd", baselines.with_noise))
+FROM_HOLES = (baselines.mean_image, baselines.linear_denoiser("p", baselines.with_holes))
+MLP_SMALL = {"epochs": 60, "batch_size": 32, "hidden": (256, 128)}
+CONV_TINY = {"channels": (4, 6)}
+
+
+def fully_connected(given: Given, hidden: Sequence[int], latent: int, *ends: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """An encoder, with `ends` behind it, and its mirror image that ends in [0, 1]."""
+    encoder = MLPEncoder(given.pixels, hidden, latent)
+    decoder = nn.Sequential(MLPDecoder(given.pixels, hidden[::-1], latent), nn.Sigmoid())
+    return nn.Sequential(encoder, *ends) if ends else encoder, decoder
+
+
+# ---------------------------------------------------------------------------------- fewer numbers than pixels
 
 
 @recipe(
     "fully connected autoencoder, 32 numbers an image", lectures=(0, 1, 3, 4), baselines=TRIVIAL,
-    small={"epochs": 60, "batch_size": 32, "hidden": (256, 128), "latent": 16}, tiny={"hidden": (16,), "latent": 3},
+    small=MLP_SMALL | {"latent": 16}, tiny={"hidden": (16,), "latent": 3},
 )  # fmt: skip
 def autoencoder(
     given: Given, hidden: Sequence[int] = (512, 256), latent: int = 32, lr: float = 1e-3
 ) -> AutoencoderStep:
-    """hidden: widths of the encoder's layers; the decoder's in reverse
+    """min over E, D of mean (x - D(E(x)))^2.
+
+    hidden: widths of the encoder's layers; the decoder's in reverse
     latent: numbers in a code
-    lr: learning rate of Adam
+    lr: learning rate of Adam at the first update; it falls to 0
     """
-    encoder = MLPEncoder(given.pixels, hidden, latent)
-    decoder = nn.Sequential(MLPDecoder(given.pixels, hidden[::-1], latent), nn.Sigmoid())
-    return AutoencoderStep(encoder, decoder, lr=lr)
+    return AutoencoderStep(*fully_connected(given, hidden, latent), steps=given.steps, lr=lr)
 
 
 @recipe(
-    "convolutional autoencoder, 32 numbers an image", lectures=(0, 1, 4), baselines=TRIVIAL,
-    small={"epochs": 60, "batch_size": 32, "latent": 16}, gpu={"channels": (32, 64)},
-    tiny={"channels": (4, 6), "latent": 3},
+    "autoencoder, 2 numbers an image", like=autoencoder, small=MLP_SMALL | {"epochs": 150}, tiny={"hidden": (16,)}
+)
+def autoencoder_d2(
+    given: Given, hidden: Sequence[int] = (512, 256), latent: int = 2, lr: float = 1e-3
+) -> AutoencoderStep:
+    return autoencoder(given, hidden, latent, lr)
+
+
+@recipe("autoencoder, 5 numbers an image", like=autoencoder_d2)
+def autoencoder_d5(
+    given: Given, hidden: Sequence[int] = (512, 256), latent: int = 5, lr: float = 1e-3
+) -> AutoencoderStep:
+    return autoencoder(given, hidden, latent, lr)
+
+
+# 784-678-2 has 1,067,958 parameters, 784-512-256-2 has 1,068,306; of 8x8 images 64-743-2 and 64-256-128-2 are alike.
+@recipe(
+    "one hidden layer, as many parameters as autoencoder-d2", like=autoencoder_d2,
+    small={"epochs": 150, "batch_size": 32, "hidden": (743,)},
+)  # fmt: skip
+def shallow_autoencoder(
+    given: Given, hidden: Sequence[int] = (678,), latent: int = 2, lr: float = 1e-3
+) -> AutoencoderStep:
+    return autoencoder(given, hidden, latent, lr)
+
+
+@recipe(
+    "convolutional autoencoder, 32 numbers an image", like=autoencoder, epochs=15, lectures=(0, 1, 4),
+    small={"epochs": 60, "batch_size": 32, "latent": 16}, tiny=CONV_TINY | {"latent": 3},
 )  # fmt: skip
 def conv_autoencoder(
-    given: Given, channels: Sequence[int] = (16, 32), latent: int = 32, lr: float = 1e-3
+    given: Given, channels: Sequence[int] = (32, 64), latent: int = 32, lr: float = 1e-3
 ) -> AutoencoderStep:
     """channels: of the encoder's convolutions; the decoder's in reverse
-    latent: numbers in a code
-    lr: learning rate of Adam
     """
     encoder = ConvEncoder(given.shape, channels, (), latent)
     decoder = nn.Sequential(ConvDecoder(given.shape, channels, (), latent), nn.Sigmoid())
-    return AutoencoderStep(encoder, decoder, lr=lr)
+    return AutoencoderStep(encoder, decoder, steps=given.steps, lr=lr)
+
+
+# ---------------------------------------------------------------------------------- more numbers than pixels
+
+
+@recipe(
+    "linear autoencoder with more numbers than pixels: the identity", lectures=(1, 3), baselines=TRIVIAL[:1],
+    small={"epochs": 60, "batch_size": 32, "latent": 100}, tiny={"latent": 70},
+)  # fmt: skip
+def overcomplete_autoencoder(
+    given: Given, latent: int = 1024, noise: float = 0.0, lr: float = 1e-3
+) -> AutoencoderStep:
+    """D(E(x)) = A B x, to which x itself is the answer; what it sees may have noise, then it is not.
+
+    latent: numbers in a code
+    noise: standard deviation of what is added to the images it sees
+    lr: learning rate of Adam at the first update; it falls to 0
+    """
+    encoder, decoder = MLPEncoder(given.pixels, (), latent), MLPDecoder(given.pixels, (), latent)
+    corrupt = gaussian(noise) if noise else None
+    return AutoencoderStep(encoder, decoder, corrupt, figures=(figures.unseen,), steps=given.steps, lr=lr)
+
+
+@recipe("the same that sees noise: not the identity", like=overcomplete_autoencoder,
+        baselines=(baselines.mean_image, baselines.linear_denoiser("noise", baselines.with_noise)))  # fmt: skip
+def overcomplete_denoising(
+    given: Given, latent: int = 1024, noise: float = 0.3, lr: float = 1e-3
+) -> AutoencoderStep:
+    return overcomplete_autoencoder(given, latent, noise, lr)
+
+
+# ---------------------------------------------------------------------------------- penalties; strength=0: without
+
+
+@recipe("autoencoder that pays for the squares of its weights", like=autoencoder, lectures=(3,))
+def l2_autoencoder(
+    given: Given, hidden: Sequence[int] = (512, 256), latent: int = 32, strength: float = 1e-6, lr: float = 1e-3
+) -> AutoencoderStep:
+    """... + strength sum w^2.
+
+    strength: of the penalty; 0 leaves it out
+    """
+    networks = fully_connected(given, hidden, latent)
+    penalty = penalties.weights_l2(strength)
+    return AutoencoderStep(*networks, None, penalty, None, (figures.weight_norms,), steps=given.steps, lr=lr)
+
+
+@recipe("autoencoder that pays for the sizes of its weights", like=l2_autoencoder)
+def l1_autoencoder(
+    given: Given, hidden: Sequence[int] = (512, 256), latent: int = 32, strength: float = 1e-7, lr: float = 1e-3
+) -> AutoencoderStep:
+    """... + strength sum |w|."""
+    networks = fully_connected(given, hidden, latent)
+    penalty = penalties.weights_l1(strength)
+    return AutoencoderStep(*networks, None, penalty, None, (figures.weight_norms,), steps=given.steps, lr=lr)
+
+
+@recipe(
+    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4),
+    small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
+)  # fmt: skip
+def sparse_autoencoder(
+    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 1e-4, lr: float = 1e-3
+) -> AutoencoderStep:
+    """... + strength sum |h|, h = relu(E(x)) >= 0; the decoder's columns have norm 1."""
+    networks = fully_connected(given, hidden, latent, nn.ReLU())
+    penalty = penalties.code_l1(strength)
+    return AutoencoderStep(
+        *networks, None, penalty, penalties.unit_columns, (figures.sparsity,), steps=given.steps, lr=lr
+    )
+
+
+@recipe(
+    "contractive autoencoder: codes that stand still where images move", like=l2_autoencoder, lectures=(1, 4),
+    small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
+)  # fmt: skip
+def contractive_autoencoder(
+    given: Given, latent: int = 120, strength: float = 1e-3, lr: float = 1e-3
+) -> AutoencoderStep:
+    """... + strength |dh/dx|^2, h = sigmoid(W x + b), D(h) = sigmoid(W^T h + c)."""
+    encoder = nn.Sequential(MLPEncoder(given.pixels, (), latent), nn.Sigmoid())
+    layer = next(m for m in encoder.modules() if isinstance(m, nn.Linear))
+    decoder = nn.Sequential(TiedDecoder(given.pixels, layer), nn.Sigmoid())
+    norm = penalties.of_a_sigmoid
+    penalty = penalties.contractive(strength, norm)
+    return AutoencoderStep(encoder, decoder, None, penalty, None, (figures.contraction(norm),),
+                           steps=given.steps, lr=lr)  # fmt: skip
+
+
+@recipe("autoencoder with smooth reconstructions", like=l2_autoencoder, lectures=(0,))
+def smooth_autoencoder(
+    given: Given, hidden: Sequence[int] = (512, 256), latent: int = 32, strength: float = 1e-5, lr: float = 1e-3
+) -> AutoencoderStep:
+    """... + strength sum |differences of neighbours in D(E(x))|."""
+    networks = fully_connected(given, hidden, latent)
+    penalty = penalties.total_variation(strength)
+    return AutoencoderStep(*networks, None, penalty, None, (figures.variation,), steps=given.steps, lr=lr)
+
+
+# ---------------------------------------------------------------------------------- from spoilt images
+
+
+@recipe(
+    "denoising autoencoder, Gaussian noise of 0.3", lectures=(1, 3, 4), baselines=FROM_NOISE,
+    small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
+)  # fmt: skip
+def denoising_gauss30(
+    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, sd: float = 0.3, lr: float = 1e-3
+) -> AutoencoderStep:
+    """min of mean (x - D(E(x + sd n)))^2, n ~ N(0, I).
+
+    hidden: widths of the encoder's layers; the decoder's in reverse
+    latent: numbers in a code
+    sd: standard deviation of the noise
+    lr: learning rate of Adam at the first update; it falls to 0
+    """
+    networks = fully_connected(given, hidden, latent, nn.ReLU())
+    return AutoencoderStep(*networks, gaussian(sd), steps=given.steps, lr=lr)
+
+
+@recipe("denoising autoencoder, 30 % of the pixels black", like=denoising_gauss30, baselines=FROM_HOLES)
+def denoising_mask30(
+    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, p: float = 0.3, lr: float = 1e-3
+) -> AutoencoderStep:
+    """p: probability of a pixel to be set to 0
+    """
+    networks = fully_connected(given, hidden, latent, nn.ReLU())
+    return AutoencoderStep(*networks, masking(p), steps=given.steps, lr=lr)
+
+
+@recipe("denoising autoencoder, 50 % of the pixels black", like=denoising_mask30)
+def denoising_mask50(
+    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, p: float = 0.5, lr: float = 1e-3
+) -> AutoencoderStep:
+    return denoising_mask30(given, hidden, latent, p, lr)
+
+
+def convolutional(given: Given, channels: Sequence[int], corrupt: Callable, lr: float) -> AutoencoderStep:
+    """A denoiser whose code is a feature map: no linear layer."""
+    decoder = nn.Sequential(MapDecoder(given.shape, channels), nn.Sigmoid())
+    return AutoencoderStep(MapEncoder(given.shape, channels), decoder, corrupt, steps=given.steps, lr=lr)
+
+
+@recipe(
+    "convolutional denoiser, Gaussian noise of 0.3", like=denoising_gauss30,
+    small={"epochs": 60, "batch_size": 32}, tiny=CONV_TINY,
+)  # fmt: skip
+def conv_denoising_gauss30(
+    given: Given, channels: Sequence[int] = (32, 64), sd: float = 0.3, lr: float = 1e-3
+) -> AutoencoderStep:
+    """channels: of the encoder's convolutions; the decoder's in reverse
+    """
+    return convolutional(given, channels, gaussian(sd), lr)
+
+
+@recipe("convolutional denoiser, 30 % of the pixels black", like=conv_denoising_gauss30, baselines=FROM_HOLES)
+def conv_denoising_mask30(
+    given: Given, channels: Sequence[int] = (32, 64), p: float = 0.3, lr: float = 1e-3
+) -> AutoencoderStep:
+    """p: probability of a pixel to be set to 0
+    """
+    return convolutional(given, channels, masking(p), lr)
+
+
+@recipe("convolutional denoiser, 50 % of the pixels black", like=conv_denoising_mask30)
+def conv_denoising_mask50(
+    given: Given, channels: Sequence[int] = (32, 64), p: float = 0.5, lr: float = 1e-3
+) -> AutoencoderStep:
+    return conv_denoising_mask30(given, channels, p, lr)
 
 
 @study("interpolation and scatter of codes", on=("autoencoder",), lectures=(1, 4))

@@ -10,7 +10,10 @@ on an argument is made by a function of that argument's name, which the recipe's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from tinygen.data import Dataset
 from tinygen.metrics import baselines as trivial
@@ -48,6 +51,31 @@ def pca(argument: str) -> Callable:
 
     fitted.__name__ = f"pca({argument})"  # under which the figure is kept in the cache
     return fitted
+
+
+def linear_denoiser(argument: str, corrupt: Callable) -> Callable:
+    """A baseline: the error of the affine map that best restores images from what was spoilt.
+
+    `corrupt(strength, images, draw)` spoils arrays; the strength is what that argument says, `draw` NumPy's generator.
+    """
+
+    def fitted(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
+        spoil = partial(corrupt, arguments[argument])
+        error = trivial.linear_denoiser(dataset.floats("train"), dataset.floats("test"), spoil)
+        return Baseline("mse", "the best linear denoiser", error)
+
+    fitted.__name__ = f"linear_denoiser({argument})"  # under which the figure is kept in the cache
+    return fitted
+
+
+def with_noise(sd: float, images: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """images + sd n, as corruptions.gaussian."""
+    return images + sd * draw.standard_normal(images.shape, np.float32)
+
+
+def with_holes(p: float, images: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Images with each value set to 0 with probability p, as corruptions.masking."""
+    return np.where(draw.random(images.shape, np.float32) < p, 0, images)
 
 
 def bernoulli_mean(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
