@@ -156,7 +156,7 @@ def l1_autoencoder(
 
 
 @recipe(
-    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4),
+    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4), epochs=20,
     small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
 )  # fmt: skip
 def sparse_autoencoder(
@@ -172,10 +172,10 @@ def sparse_autoencoder(
 
 @recipe(
     "contractive autoencoder: codes that stand still where images move", like=l2_autoencoder, lectures=(1, 4),
-    small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
+    epochs=20, small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
 )  # fmt: skip
 def contractive_autoencoder(
-    given: Given, latent: int = 120, strength: float = 1e-3, lr: float = 1e-3
+    given: Given, latent: int = 120, strength: float = 2e-4, lr: float = 1e-2
 ) -> AutoencoderStep:
     """... + strength |dh/dx|^2, h = sigmoid(W x + b), D(h) = sigmoid(W^T h + c)."""
     encoder = nn.Sequential(MLPEncoder(given.pixels, (), latent), nn.Sigmoid())
