@@ -104,11 +104,11 @@ def conv_autoencoder(
 
 
 @recipe(
-    "linear autoencoder with more numbers than pixels: the identity", lectures=(1, 3), baselines=TRIVIAL[:1],
+    "linear autoencoder with more numbers than pixels: the identity", lectures=(1, 3), baselines=TRIVIAL[:1], epochs=20,
     small={"epochs": 60, "batch_size": 32, "latent": 100}, tiny={"latent": 70},
 )  # fmt: skip
 def overcomplete_autoencoder(
-    given: Given, latent: int = 1024, noise: float = 0.0, lr: float = 1e-3
+    given: Given, latent: int = 800, noise: float = 0.0, lr: float = 3e-3
 ) -> AutoencoderStep:
     """D(E(x)) = A B x, to which x itself is the answer; what it sees may have noise, then it is not.
 
@@ -121,10 +121,10 @@ def overcomplete_autoencoder(
     return AutoencoderStep(encoder, decoder, corrupt, figures=(figures.unseen,), steps=given.steps, lr=lr)
 
 
-@recipe("the same that sees noise: not the identity", like=overcomplete_autoencoder,
+@recipe("the same that sees noise: not the identity", like=overcomplete_autoencoder, epochs=10,
         baselines=(baselines.mean_image, baselines.linear_denoiser("noise", baselines.with_noise)))  # fmt: skip
 def overcomplete_denoising(
-    given: Given, latent: int = 1024, noise: float = 0.3, lr: float = 1e-3
+    given: Given, latent: int = 800, noise: float = 0.3, lr: float = 3e-3
 ) -> AutoencoderStep:
     return overcomplete_autoencoder(given, latent, noise, lr)
 
