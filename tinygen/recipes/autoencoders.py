@@ -17,7 +17,7 @@ from tinygen.data.corruptions import gaussian, masking
 from tinygen.data.selection import subset
 from tinygen.models import AutoencoderStep, figures, penalties
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder, MapDecoder, MapEncoder
-from tinygen.networks.mlp import MLPDecoder, MLPEncoder, TiedDecoder
+from tinygen.networks.mlp import MLPDecoder, MLPEncoder, TiedDecoder, he_weights
 from tinygen.studies import latents
 from tinygen.training import aside, scatter, track
 
@@ -163,10 +163,11 @@ def sparse_autoencoder(
     given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 1e-4, lr: float = 1e-3
 ) -> AutoencoderStep:
     """... + strength sum |h|, h = relu(E(x)) >= 0; the decoder's columns have norm 1."""
-    networks = fully_connected(given, hidden, latent, nn.ReLU())
+    encoder, decoder = fully_connected(given, hidden, latent, nn.ReLU())
+    encoder.apply(he_weights)
     penalty = penalties.code_l1(strength)
     return AutoencoderStep(
-        *networks, None, penalty, penalties.unit_columns, (figures.sparsity,), steps=given.steps, lr=lr
+        encoder, decoder, None, penalty, penalties.unit_columns, (figures.sparsity,), steps=given.steps, lr=lr
     )
 
 
