@@ -18,6 +18,7 @@ from tinygen.networks.mlp import (
     TiedDecoder,
     ToTanh,
     gaussian,
+    he_weights,
     linear_layers,
 )
 
@@ -44,6 +45,15 @@ def test_an_encoder_is_linear_layers_with_relu(hidden):
     by_hand.stir(network)
     x = drawn(6, *SHAPE)
     close(network(tg.tensor(x)), by_hand.mlp(x, by_hand.arrays(network)))
+
+
+def test_he_s_weights_keep_the_size_of_what_passes_a_relu():
+    network = MLPEncoder((1, 20, 20), (300,), 200)
+    network.apply(he_weights)
+    w, b, v, c = by_hand.arrays(network)
+    assert (b == 0).all() and (c == 0).all()
+    assert w.std() == pytest.approx(np.sqrt(2 / 400), rel=0.02) and v.std() == pytest.approx(np.sqrt(2 / 300), rel=0.02)
+    assert abs(w.mean()) < 1e-3 and ((w / w.std()) ** 4).mean() == pytest.approx(3, rel=0.05)  # normal, not uniform
 
 
 def test_a_tied_decoder_is_the_transposed_weight_and_a_bias_of_its_own():

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import optim
-from tinygen.models import Bernoulli, Gaussian
-from tinygen.recipes import autoencoders, classifiers, gans, vaes
+from tinygen import nn, optim
+from tinygen.data import Dataset
+from tinygen.models import Bernoulli, Gaussian, penalties
+from tinygen.recipes import RECIPES, autoencoders, classifiers, find, gans, vaes
 from tinygen.recipes.recipe import Given
 
 GIVEN = Given((1, 8, 8), tuple("0123456789"), 10)
@@ -80,8 +81,116 @@ def test_the_default_likelihood_is_bernoulli():
         assert isinstance(recipe(GIVEN, likelihood="gaussian").likelihood, Gaussian)
 
 
-@pytest.mark.parametrize("recipe", [autoencoders.autoencoder, autoencoders.conv_autoencoder])
-def test_an_autoencoder_s_images_lie_in_0_to_1(recipe):
-    codes = 1e5 * tg.randn(4, 32)
-    images = recipe(GIVEN).decoder(codes).detach().numpy()
+# ---------------------------------------------------------------------------------- autoencoders
+
+IMAGES = tg.tensor(np.random.default_rng(0).random((200, 1, 8, 8), np.float32))
+SPOILT = {  # the corruption and its strength
+    "denoising-gauss30": ("noise", 0.3), "denoising-mask30": ("holes", 0.3), "denoising-mask50": ("holes", 0.5),
+    "conv-denoising-gauss30": ("noise", 0.3), "conv-denoising-mask30": ("holes", 0.3),
+    "conv-denoising-mask50": ("holes", 0.5), "overcomplete-denoising": ("noise", 0.3),
+}  # fmt: skip
+PENALTIES = {"l1-autoencoder": "weights_l1", "l2-autoencoder": "weights_l2", "sparse-autoencoder": "code_l1",
+             "contractive-autoencoder": "contractive", "smooth-autoencoder": "total_variation"}  # fmt: skip
+AUTOENCODERS = [name for name, found in RECIPES.items() if found.chapter == autoencoders.__name__]
+LINEAR = ["overcomplete-autoencoder", "overcomplete-denoising"]
+
+
+@pytest.mark.parametrize("name", [name for name in AUTOENCODERS if name not in LINEAR])
+def test_an_autoencoder_s_images_lie_in_0_to_1(name):
+    step = find(name).build(GIVEN)
+    codes = 1e5 * tg.randn(*step.encode(IMAGES[:4]).shape)
+    images = step.decoder(codes).detach().numpy()
     assert 0 <= images.min() < 0.01 and 0.99 < images.max() <= 1
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_a_denoiser_sees_the_corruption_of_its_name_and_no_other_one_sees_any(name):
+    corrupt = find(name).build(GIVEN).corrupt
+    kind, strength = SPOILT.get(name, (None, 0))
+    if kind is None:
+        assert corrupt is None
+        return
+    seen, x = corrupt(IMAGES).numpy(), IMAGES.numpy()
+    if kind == "noise":
+        assert (seen - x).std() == pytest.approx(strength, rel=0.03) and abs((seen - x).mean()) < 0.01
+    else:
+        black = seen == 0
+        assert black.mean() == pytest.approx(strength, abs=3 * np.sqrt(0.25 / x.size))  # p +- 3 sigma
+        assert (seen[~black] == x[~black]).all()
+    assert not np.array_equal(corrupt(IMAGES).numpy(), seen)  # drawn anew
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_denoiser_stands_beside_the_linear_one_of_its_corruption(name):
+    """On pixels without a relation the best map shrinks each: an error of v r / (v + r), r the corruption's own."""
+    kind, strength = SPOILT[name]
+    draw = np.random.default_rng(1)
+    train, test = (draw.random((n, 1, 8, 8), np.float32) for n in (6000, 500))
+    dataset = Dataset("drawn", train, None, test, None, ())
+    recipe = find(name)
+    found = {b.what: b.value for b in (f(dataset, recipe.defaults()) for f in recipe.baselines)}
+    variance, mean = 1 / 12, 1 / 2
+    shared = variance  # the covariance of clean and corrupted
+    spread = variance + strength**2
+    if kind == "holes":
+        shared = (1 - strength) * variance
+        spread = shared + strength * (1 - strength) * mean**2
+    assert found["the best linear denoiser"] == pytest.approx(variance - shared**2 / spread, rel=0.04)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_penalty_is_that_of_its_name(name):
+    step = find(name).build(GIVEN, strength=0.5)
+    x = IMAGES[:5]
+    code = step.encode(x)
+    networks = step.encoder, step.decoder, x, code, step.decode(code)
+    assert step.penalty(*networks).item() == pytest.approx(
+        getattr(penalties, PENALTIES[name])(0.5)(*networks).item(), rel=1e-4
+    )
+    assert (step.constrain is penalties.unit_columns) == (name == "sparse-autoencoder")
+
+
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [("autoencoder", (512, 256, 32, 256, 512, 64)), ("autoencoder-d2", (512, 256, 2, 256, 512, 64)),
+     ("autoencoder-d5", (512, 256, 5, 256, 512, 64)), ("shallow-autoencoder", (678, 2, 678, 64)),
+     ("sparse-autoencoder", (512, 256, 512, 64)), ("denoising-gauss30", (512, 256, 512, 64)),
+     ("denoising-mask30", (512, 256, 512, 64)), ("denoising-mask50", (512, 256, 512, 64)),
+     ("overcomplete-autoencoder", (800, 64)), ("contractive-autoencoder", (120,))],
+)  # fmt: skip
+def test_layers_are_those_of_the_lecture(name, widths):
+    """A long code is behind a ReLU, a short one is not."""
+    step = find(name).build(GIVEN)
+    layers = [m for network in (step.encoder, step.decoder) for m in network.modules()]
+    assert tuple(m.out_features for m in layers if isinstance(m, nn.Linear)) == widths
+    code = step.encode(IMAGES).detach().numpy()
+    cut = name.startswith(("sparse", "denoising"))
+    assert (code.min() == 0) == cut and (code.max() > 0)
+    if name.startswith("contractive"):
+        assert code.min() > 0 and code.max() < 1
+
+
+@pytest.mark.parametrize("name", [name for name in SPOILT if name.startswith("conv")])
+def test_a_convolutional_denoiser_has_no_linear_layer(name):
+    step = find(name).build(GIVEN)
+    kinds = [type(m) for network in (step.encoder, step.decoder) for m in network.modules()]
+    assert nn.Linear not in kinds and kinds.count(nn.Conv2d) == kinds.count(nn.ConvTranspose2d) == 2
+    assert step.encode(IMAGES).shape == (200, 64, 2, 2)
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_the_learning_rate_of_an_autoencoder_falls_over_the_whole_training(name):
+    step = find(name).build(GIVEN, lr=0.5)
+    for _ in range(5):
+        step.schedule.step()
+    assert step.optimizer.param_groups[0]["lr"] == pytest.approx(0.25)  # half of GIVEN's 10 updates
+
+
+def test_deep_and_shallow_have_as_many_parameters():
+    for shape in ((1, 28, 28), (1, 8, 8)):
+        counts = []
+        for name in ("autoencoder-d2", "shallow-autoencoder"):
+            widths = find(name).preset("small")[1] if shape[1] == 8 else {}
+            step = find(name).build(Given(shape, (), 1), **widths)
+            counts.append(sum(p.numel() for network in step.networks().values() for p in network.parameters()))
+        assert counts[1] == pytest.approx(counts[0], rel=1e-3)

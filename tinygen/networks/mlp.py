@@ -24,6 +24,16 @@ def linear_layers(sizes: Sequence[int]) -> list[nn.Module]:
     return layers[:-1]
 
 
+def he_weights(module: nn.Module) -> None:
+    """He's initialisation (2015), for `module.apply`: weights of linear layers N(0, 2 / inputs), biases 0.
+
+    With torch's biases a third of the units behind two layers with ReLU is 0 for every digit, and never learns.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        module.bias.data.zero_()
+
+
 class MLPEncoder(nn.Sequential):
     """(N, *shape) to (N, outputs) through layers of `hidden` values."""
 

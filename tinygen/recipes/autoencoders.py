@@ -17,7 +17,7 @@ from tinygen.data.corruptions import gaussian, masking
 from tinygen.data.selection import subset
 from tinygen.models import AutoencoderStep, figures, penalties
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder, MapDecoder, MapEncoder
-from tinygen.networks.mlp import MLPDecoder, MLPEncoder, TiedDecoder
+from tinygen.networks.mlp import MLPDecoder, MLPEncoder, TiedDecoder, he_weights
 from tinygen.studies import latents
 from tinygen.training import aside, scatter, track
 
@@ -104,11 +104,11 @@ def conv_autoencoder(
 
 
 @recipe(
-    "linear autoencoder with more numbers than pixels: the identity", lectures=(1, 3), baselines=TRIVIAL[:1],
+    "linear autoencoder with more numbers than pixels: the identity", lectures=(1, 3), baselines=TRIVIAL[:1], epochs=20,
     small={"epochs": 60, "batch_size": 32, "latent": 100}, tiny={"latent": 70},
 )  # fmt: skip
 def overcomplete_autoencoder(
-    given: Given, latent: int = 1024, noise: float = 0.0, lr: float = 1e-3
+    given: Given, latent: int = 800, noise: float = 0.0, lr: float = 3e-3
 ) -> AutoencoderStep:
     """D(E(x)) = A B x, to which x itself is the answer; what it sees may have noise, then it is not.
 
@@ -121,10 +121,10 @@ def overcomplete_autoencoder(
     return AutoencoderStep(encoder, decoder, corrupt, figures=(figures.unseen,), steps=given.steps, lr=lr)
 
 
-@recipe("the same that sees noise: not the identity", like=overcomplete_autoencoder,
+@recipe("the same that sees noise: not the identity", like=overcomplete_autoencoder, epochs=10,
         baselines=(baselines.mean_image, baselines.linear_denoiser("noise", baselines.with_noise)))  # fmt: skip
 def overcomplete_denoising(
-    given: Given, latent: int = 1024, noise: float = 0.3, lr: float = 1e-3
+    given: Given, latent: int = 800, noise: float = 0.3, lr: float = 3e-3
 ) -> AutoencoderStep:
     return overcomplete_autoencoder(given, latent, noise, lr)
 
@@ -156,26 +156,27 @@ def l1_autoencoder(
 
 
 @recipe(
-    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4),
+    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4), epochs=20,
     small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
 )  # fmt: skip
 def sparse_autoencoder(
     given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 1e-4, lr: float = 1e-3
 ) -> AutoencoderStep:
     """... + strength sum |h|, h = relu(E(x)) >= 0; the decoder's columns have norm 1."""
-    networks = fully_connected(given, hidden, latent, nn.ReLU())
+    encoder, decoder = fully_connected(given, hidden, latent, nn.ReLU())
+    encoder.apply(he_weights)
     penalty = penalties.code_l1(strength)
     return AutoencoderStep(
-        *networks, None, penalty, penalties.unit_columns, (figures.sparsity,), steps=given.steps, lr=lr
+        encoder, decoder, None, penalty, penalties.unit_columns, (figures.sparsity,), steps=given.steps, lr=lr
     )
 
 
 @recipe(
     "contractive autoencoder: codes that stand still where images move", like=l2_autoencoder, lectures=(1, 4),
-    small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
+    epochs=20, small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
 )  # fmt: skip
 def contractive_autoencoder(
-    given: Given, latent: int = 120, strength: float = 1e-3, lr: float = 1e-3
+    given: Given, latent: int = 120, strength: float = 2e-4, lr: float = 1e-2
 ) -> AutoencoderStep:
     """... + strength |dh/dx|^2, h = sigmoid(W x + b), D(h) = sigmoid(W^T h + c)."""
     encoder = nn.Sequential(MLPEncoder(given.pixels, (), latent), nn.Sigmoid())
