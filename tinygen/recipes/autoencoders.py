@@ -202,7 +202,7 @@ def smooth_autoencoder(
 
 
 @recipe(
-    "denoising autoencoder, Gaussian noise of 0.3", lectures=(1, 3, 4), baselines=FROM_NOISE,
+    "denoising autoencoder, Gaussian noise of 0.3", lectures=(1, 3, 4), baselines=FROM_NOISE, epochs=20,
     small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
 )  # fmt: skip
 def denoising_gauss30(
@@ -243,7 +243,7 @@ def convolutional(given: Given, channels: Sequence[int], corrupt: Callable, lr: 
 
 
 @recipe(
-    "convolutional denoiser, Gaussian noise of 0.3", like=denoising_gauss30,
+    "convolutional denoiser, Gaussian noise of 0.3", like=denoising_gauss30, epochs=16,
     small={"epochs": 60, "batch_size": 32}, tiny=CONV_TINY,
 )  # fmt: skip
 def conv_denoising_gauss30(
