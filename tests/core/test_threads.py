@@ -85,8 +85,13 @@ def trained(seed):
     generator = tg.Generator().manual_seed(seed)
     draw = lambda *size: tg.randn(size, generator=generator)
     model = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.LeakyReLU(), nn.Flatten(),
-        nn.Linear(4 * 36, 8), nn.Tanh(), nn.Linear(8, 1),
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.LeakyReLU(),
+        nn.Flatten(),
+        nn.Linear(4 * 36, 8),
+        nn.Tanh(),
+        nn.Linear(8, 1),
     )
     with tg.no_grad():
         for p in model.parameters():
@@ -216,6 +221,9 @@ def test_one_context_can_be_entered_twice():
     with quiet:
         with tg.enable_grad(), quiet:
             assert not tg.is_grad_enabled()
+        assert not tg.is_grad_enabled()
+        with quiet:
+            pass
         assert not tg.is_grad_enabled()
     assert tg.is_grad_enabled()
     function = quiet(tg.is_grad_enabled)
