@@ -48,8 +48,9 @@ class EMA:
             average = self.averages[name]
             if average.device is not p.device or average.array.dtype != p.array.dtype:
                 average = self.averages[name] = average.to(dtype=p.array.dtype, device=p.device)
-            share = 1 - decay
-            share = share.astype(average.array.dtype) if self.warmup else share
+            share: Any = 1 - decay
+            if self.warmup:
+                share = share.astype(average.array.dtype)
             average.array += share * (p.array - average.array)
 
     def _warmed_up(self) -> Any:
