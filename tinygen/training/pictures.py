@@ -1,7 +1,7 @@
 """Pictures of batches: grids, image files, a film of the training.
 
-    save_image(images, "samples.png", nrow=8)          # torchvision's function, with Pillow
-    save_picture(images, "samples.png")                # large enough to look at; points and captions, too
+save_image(images, "samples.png", nrow=8)          # torchvision's function, with Pillow
+save_picture(images, "samples.png")                # large enough to look at; points and captions, too
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ GAP = 0.25  # grey level between the images of a grid, so that black images do n
 SIDE = 56  # pixels: smaller images are enlarged to about this
 GREYS, COLOURS = 16, 64  # of a film
 SHOWN = 64  # images of a batch
+SOFTWARE = "tinygen"  # what a PNG file names as the program that wrote it
 WIDEST = 1200  # pixels: long captions make fewer columns
 SMOOTH = 16  # pixels: images smaller than this are smoothed
 
@@ -112,9 +113,7 @@ def picture_of(content: Any, nrow: int = 8, most: int = SHOWN, side: int = SIDE)
     return to_pillow(make_grid(enlarged(content[: most * len(batches)], side), nrow=nrow, padding=6, pad_value=GAP))
 
 
-def save_picture(
-    content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN, side: int = SIDE
-) -> Any:
+def save_picture(content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN, side: int = SIDE) -> Any:
     """Writes `picture_of(content)` as a PNG file, all at once; returns the Pillow image."""
     picture = picture_of(content, nrow, most, side)
     save_pillow(picture, Path(path))
@@ -122,9 +121,27 @@ def save_picture(
 
 
 def save_pillow(picture: Any, path: Path) -> None:
-    """Writes a Pillow image as a PNG file, all at once."""
+    """Writes a Pillow image as a PNG file that names tinygen as its software, all at once."""
+    from PIL.PngImagePlugin import PngInfo
+
+    information = PngInfo()
+    information.add_text("Software", SOFTWARE)
     with whole(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", pnginfo=information)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is a picture of `save_pillow`'s; or, by name and content, an array of float32 as of images."""
+    from PIL import Image
+
+    try:
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return array.dtype == np.float32 and array.ndim in (2, 4)
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == SOFTWARE
+    except Exception:  # as in `is_whole`
+        return False
 
 
 def is_whole(path: Path) -> bool:
