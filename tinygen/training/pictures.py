@@ -1,7 +1,7 @@
 """Pictures of batches: grids, image files, a film of the training.
 
-save_image(images, "samples.png", nrow=8)          # torchvision's function, with Pillow
-save_picture(images, "samples.png")                # large enough to look at; points and captions, too
+    save_image(images, "samples.png", nrow=8)          # torchvision's function, with Pillow
+    save_picture(images, "samples.png")                # large enough to look at; points and captions, too
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ def picture_of(content: Any, nrow: int = 8, most: int = SHOWN, side: int = SIDE)
     return to_pillow(make_grid(enlarged(content[: most * len(batches)], side), nrow=nrow, padding=6, pad_value=GAP))
 
 
-def save_picture(content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN, side: int = SIDE) -> Any:
+def save_picture(
+    content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN, side: int = SIDE
+) -> Any:
     """Writes `picture_of(content)` as a PNG file, all at once; returns the Pillow image."""
     picture = picture_of(content, nrow, most, side)
     save_pillow(picture, Path(path))
