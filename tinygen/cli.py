@@ -228,6 +228,8 @@ def _sample(arguments: argparse.Namespace) -> None:
         check_arguments(f"sampling {arguments.run}", parameters, options, "--")
     target = arguments.out or arguments.run / f"sample-{arguments.seed}.png"
     _check_suffix(target)
+    if arguments.out:
+        _check_own(target)
     with writing(target):  # before the samples are drawn, which may take a while
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -242,6 +244,14 @@ def _sample(arguments: argparse.Namespace) -> None:
 def _check_suffix(target: Path) -> None:
     if target.suffix.lower() not in (".png", ".npy"):
         fail(f"--out {target}: the file must end in .png or .npy")
+
+
+def _check_own(target: Path) -> None:
+    """Fails where a file would be written over that tinygen has not written."""
+    from tinygen.training.pictures import is_own
+
+    if target.is_file() and not is_own(target):
+        fail(f"--out {target} exists, and is no picture of tinygen's; choose another name, or move it away")
 
 
 def _save(images: Any, target: Path, columns: int) -> None:
@@ -297,6 +307,8 @@ def _apply(arguments: argparse.Namespace) -> None:
         target = (folder or file.parent) / f"{file.stem}-{run}.png" if folder or not out else out
         if target.exists() and target.samefile(file):
             raise RunError(f"--out {target} is the picture itself; choose another name")
+        if out:
+            _check_own(target)
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.suffix.lower() == ".npy":
@@ -440,6 +452,8 @@ def _check_data(arguments: argparse.Namespace) -> None:
 
     if arguments.out and arguments.out.suffix.lower() != ".png":
         raise RunError(f"--out {arguments.out}: the file must end in .png")
+    if arguments.out:
+        _check_own(arguments.out)
     options = {key: getattr(arguments, key) for key in ("size", "channels", "limit", "only", "without", "labels")}
     dataset = load(arguments.data, **{key: value for key, value in options.items() if value is not None})
     figures = summary(dataset)

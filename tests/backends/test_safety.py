@@ -14,6 +14,7 @@ import pytest
 from test_backends import BACKENDS, CPU, F32, k, rng  # noqa: F401 # k and rng are fixtures
 
 import tinygen as tg
+from tinygen.backends import reference
 from tinygen.backends.geometry import Geometry, Pieces, Taps
 from tinygen.nn import functional as F
 
@@ -112,6 +113,42 @@ def test_shapes_that_do_not_fit_are_refused_in_the_same_words(k):  # noqa: F811
         assert words in str(caught.value)
 
 
+def outcome(call, *args):
+    try:
+        result = call(*args)
+    except (ValueError, TypeError, IndexError) as error:
+        return f"{type(error).__name__}: {error}"
+    return [(np.shape(a), a.dtype) for a in (result if isinstance(result, tuple) else (result,)) if a is not None]
+
+
+def test_shapes_and_dtypes_of_any_kind_give_the_reference_s_outcome(k):  # noqa: F811
+    """Also where a table leaves the check to the kernel and finds the words when that has refused."""
+    one = lambda shape, dtype=F32: np.ones(shape, dtype)
+    shapes = [(), (0,), (3,), (2, 3), (3, 2), (0, 3), (3, 0), (1, 3), (2, 2, 3), (1, 1, 2, 3)]
+    biases = [(), (1,), (2,), (3,), (2, 1), (1, 3), (0,), (0, 3)]
+    dtypes = [F32, np.float64, np.float16, np.int64, bool, np.complex64]
+    calls = []
+    for x in shapes:
+        calls += [("matmul", one(x), one(w)) for w in shapes] + [("linear", one(x), one(w), None) for w in shapes]
+        calls += [("linear", one(x), one(w), one(b)) for w in ((2, 3), (1, 3), (0, 3)) for b in biases]
+        calls += [("sum", one(x, d), axes) for d in dtypes for axes in ((), (0,), (1,), (0, 1), (1, 0), (-1,), (0, 0))]
+        labels = [np.zeros(b, d) for b in biases for d in (np.int64, np.uint8, F32, bool)]
+        calls += [("class_loss", one(x, d), at, 0.5, True) for d in (F32, np.float16, np.int64) for at in labels]
+    for d in dtypes:
+        for e in dtypes:
+            for w in ((4, 3), (4, 2)):
+                calls += [
+                    ("linear", one((2, 3), d), one(w, e), one(4, e)),
+                    ("linear", one((2, 3)), one(w, d), one(4, e)),
+                ]
+                calls += [("matmul", one((2, 3), d), one(w, e)), ("matmul", one((2, 3), d), one(w[::-1], e))]
+    for name, *args in calls:
+        said = [(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in args]
+        want = outcome(getattr(reference, name), *args)
+        if not (k.name.startswith("cuda") and "is outside [" in want):  # a GPU cannot raise for an index
+            assert outcome(getattr(k, name), *args) == want, (name, said)
+
+
 def test_a_result_may_not_overlap_what_is_still_read(k):  # noqa: F811
     whole = np.linspace(-1, 1, 40).astype(F32)
     with pytest.raises(ValueError, match="leaky_relu: out overlaps an input"):
@@ -126,6 +163,10 @@ def test_a_result_may_not_overlap_what_is_still_read(k):  # noqa: F811
 
 def test_pieces_and_buffers_of_an_optimizer_lie_within(k):  # noqa: F811
     p, lr, step = np.ones(3), np.array(0.1), np.array(1.0)
+    for start in (2**62, 2**63 - 1):  # without a state the end alone can be wrong: it overflows
+        pieces = Pieces([p], [start])
+        with pytest.raises(ValueError, match="sgd_step: g: the pieces should lie side by side within the state"):
+            k.sgd_step(pieces, pieces, None, lr, step, 0.9, 0.0, 0.0, False)
     for start in (4, -1, 2**62, 2**63 - 1, -(2**62)):
         pieces = Pieces([p], [start])
         with pytest.raises(ValueError, match="sgd_step: g: the pieces should lie side by side within the state"):

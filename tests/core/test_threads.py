@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -85,8 +86,13 @@ def trained(seed):
     generator = tg.Generator().manual_seed(seed)
     draw = lambda *size: tg.randn(size, generator=generator)
     model = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.LeakyReLU(), nn.Flatten(),
-        nn.Linear(4 * 36, 8), nn.Tanh(), nn.Linear(8, 1),
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.LeakyReLU(),
+        nn.Flatten(),
+        nn.Linear(4 * 36, 8),
+        nn.Tanh(),
+        nn.Linear(8, 1),
     )
     with tg.no_grad():
         for p in model.parameters():
@@ -122,6 +128,57 @@ def test_threads_never_draw_the_same_numbers():
     tg.manual_seed(0)
     straight = np.stack([tg.randn(4).numpy() for _ in range(2000)])
     assert np.array_equal(np.sort(rows[:, 0]), np.sort(straight[:, 0]))  # nor leave any out
+
+
+def test_a_place_in_the_sequence_is_given_away_once():
+    """Also where a thread stops between reading the place and moving it, which in most interpreters is rare."""
+
+    class Slow(tg.Generator):
+        place = 0
+
+        @property
+        def _offset(self):
+            found = self.place
+            time.sleep(1e-3)
+            return found
+
+        @_offset.setter
+        def _offset(self, place):
+            self.place = place
+
+    generator = Slow()
+    every = together(*[lambda: [generator.advance(8) for _ in range(5)]] * 4)
+    assert sorted(place for places in every for place in places) == list(range(0, 40, 2))
+
+
+def test_what_a_vjp_may_write_over_is_its_thread_s():
+    mine = memory.scratch.spare[0] = np.ones(1)
+    try:
+        assert memory.may_overwrite(mine) and together(lambda: memory.may_overwrite(mine)) == [False]
+    finally:
+        memory.scratch.spare[0] = None
+
+
+def test_a_decorated_function_in_two_threads_leaves_each_as_it_was():
+    first, second, left = threading.Event(), threading.Event(), threading.Event()
+
+    @tg.no_grad()
+    def inside(entered, may_leave):
+        entered.set()
+        assert may_leave.wait(30)
+
+    def recording():
+        inside(first, second)
+        left.set()
+        return tg.is_grad_enabled()
+
+    def silent():
+        assert first.wait(30)
+        with tg.no_grad():
+            inside(second, left)
+            return tg.is_grad_enabled()
+
+    assert together(recording, silent) == [True, False]
 
 
 def test_an_observer_is_told_of_its_own_thread_alone():
@@ -216,6 +273,9 @@ def test_one_context_can_be_entered_twice():
     with quiet:
         with tg.enable_grad(), quiet:
             assert not tg.is_grad_enabled()
+        assert not tg.is_grad_enabled()
+        with quiet:
+            pass
         assert not tg.is_grad_enabled()
     assert tg.is_grad_enabled()
     function = quiet(tg.is_grad_enabled)

@@ -391,11 +391,12 @@ def test_a_schedule_between_two_steps_of_its_optimizer_is_refused():
         step(tg.ones(6, 3, device=PLACE))
 
 
-def test_averages_of_weights_move_once_a_step():
+@pytest.mark.parametrize("warmup", [False, True])
+def test_averages_of_weights_move_once_a_step(warmup):
     class Averaged(Learner):
         def __init__(self):
             super().__init__()
-            self.ema = optim.EMA(self.model, 0.9)
+            self.ema = optim.EMA(self.model, 0.45, warmup=warmup)  # reached at update 7
 
         def __call__(self, x):
             result = super().__call__(x)
@@ -406,10 +407,10 @@ def test_averages_of_weights_move_once_a_step():
     for wrap in (lambda step: step, tg.capture):
         tg.manual_seed(3)
         step = wrap(Averaged().to(PLACE))
-        for _ in range(6):
+        for _ in range(10):
             step(tg.ones(6, 3, device=PLACE))
-        results.append({k: v.tolist() for k, v in step.ema.averages.items()})
-    assert results[0] == results[1]
+        results.append({k: v.tolist() for k, v in step.ema.averages.items()} | {"updates": step.ema.updates})
+    assert results[0] == results[1] and results[0]["updates"] == 10
 
 
 def test_a_number_on_the_host_that_changes_is_noticed():

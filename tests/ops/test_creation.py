@@ -231,10 +231,16 @@ def test_the_class_takes_arrays_of_numbers_alone():
     assert tg.Tensor(np.float32(2)).shape == () and type(tg.Tensor(np.float32(2)).array) is np.ndarray
 
 
-@pytest.mark.parametrize("data", [2**63, [2**63], [[2**64]], -(2**63) - 1])
+@pytest.mark.parametrize("data", [2**63, [2**63], [[2**64]], -(2**63) - 1, [2**63, 1], [[1], [2**63]], [True, 2**63]])
 def test_integers_beyond_int64_are_refused_as_by_torch(data):
     with pytest.raises(ValueError, match="Overflow"):
         pytest.importorskip("torch").tensor(data)
     with pytest.raises(OverflowError, match="tensor: an integer leaves the range of int64"):
         tg.tensor(data)
     assert tg.tensor(2**63, dtype="float32").item() == 2.0**63
+
+
+def test_large_integers_beside_floats_are_floats():
+    assert tg.tensor([2**63, 1.5]).tolist() == [2.0**63, 1.5] and tg.tensor([2**63, 1], dtype="float64")[1].item() == 1
+    with pytest.raises(OverflowError, match="tensor: an integer leaves the range"):
+        tg.tensor([1.0, 10**400])

@@ -143,6 +143,15 @@ def test_views_that_could_not_follow_are_refused(view):
     assert np.array_equal(values(h), ROWS + 1)
 
 
+def test_a_view_of_a_leaf_is_refused():
+    weight = tg.ones(2, 3, requires_grad=True)
+    for view in (weight.reshape(3, 2), weight[0], weight.T):
+        before = view.tolist()
+        with pytest.raises(RuntimeError, match="shares its memory with a view of it, or is one"):
+            view += 1
+        assert view.tolist() == before and weight.tolist() == [[1, 1, 1]] * 2
+
+
 def test_a_view_whose_base_is_gone_may_change():
     x = tg.tensor(ROWS, requires_grad=True)
     h = (x * 1).reshape(-1)

@@ -28,7 +28,7 @@ def bounds(L, x, values=BOUNDS):
     return L.tensor(values, dtype=x.dtype)
 
 
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "softshrink"])
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "softshrink", "hardsigmoid"])
 def test_derivatives_at_nan_are_torchs(name):
     values = [NAN, 1.0, -1.0, 0.0, 0.5, -0.5, math.inf, -math.inf]
     x, theirs = tg.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)

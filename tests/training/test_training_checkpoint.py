@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from toys import Counting, Toy, assert_equal
@@ -9,6 +11,7 @@ from toys import Counting, Toy, assert_equal
 import tinygen as tg
 from tinygen import nn, training
 from tinygen.step import Step
+from tinygen.training import checkpoint
 
 
 def batch(level=0.5):
@@ -62,3 +65,24 @@ def test_a_step_that_is_a_part_is_saved_moved_and_looked_at_with_the_whole():
     with training.aside(whole, 0):
         assert not whole.base.net.training
     assert whole.base.net.training
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_at_no_moment_is_there_no_checkpoint(links, tmp_path, monkeypatch):
+    path, previous = tmp_path / "checkpoint.safetensors", tmp_path / "checkpoint.previous.safetensors"
+    checkpoint.save_checkpoint(path, {"count": 1}, previous)
+    seen, replace = [], os.replace
+
+    def watched(*names):
+        seen.append(checkpoint.load_checkpoint(path)["count"])
+        replace(*names)
+
+    def refused(*names):
+        raise OSError(1, "not here")
+
+    monkeypatch.setattr("os.replace", watched)
+    if not links:
+        monkeypatch.setattr("os.link", refused)
+    checkpoint.save_checkpoint(path, {"count": 2}, previous)
+    assert set(seen) == {1} and len(seen) >= 2
+    assert [checkpoint.load_checkpoint(name)["count"] for name in (path, previous)] == [2, 1]

@@ -7,7 +7,7 @@ import pytest
 from toys import Counting
 
 import tinygen as tg
-from tinygen import data, training
+from tinygen import data, nn, training
 from tinygen.step import Step
 
 
@@ -59,3 +59,14 @@ def test_every_example_counts_alike():
 def test_a_step_that_measures_nothing_has_no_figures():
     batches = data.Batches(np.zeros((3, 1, 8, 8), "f4"), None, 2)
     assert training.evaluate(Counting(), training.Tensors(batches)) == {}
+
+
+def test_every_layer_of_a_network_is_looked_at_in_evaluation_mode():
+    class Deep(Step):
+        def __init__(self):
+            self.network = nn.Sequential(nn.Sequential(nn.Dropout(0.5)), nn.BatchNorm1d(2))
+
+    step = Deep()
+    with training.aside(step, 0):
+        assert not any(module.training for module in step.network.modules())
+    assert all(module.training for module in step.network.modules())

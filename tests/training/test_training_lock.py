@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tinygen import cli
@@ -185,6 +186,27 @@ def test_an_empty_name_is_no_folder(command, capsys):
 def test_an_empty_folder_name_is_refused_by_the_library_too():
     with pytest.raises(RunError, match="the folder is empty; leave it out"):
         start("vae", folder="", **TINY)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "notes.png", "data.npy"])
+def test_out_writes_over_pictures_of_tinygens_alone(name, capsys):
+    from PIL import Image
+
+    start("autoencoder", folder="run", epochs=1, **TINY).fit()
+    start("vae", folder="samples", epochs=1, **TINY).fit()
+    Image.new("L", (8, 8), 100).save("photo.png")
+    Path("notes.png").write_text("mine")
+    np.save("data.npy", np.arange(3.0))
+    before = Path(name).read_bytes()
+    commands = [["sample", "samples", "-n", "4"], ["apply", "run", "photo.png"], ["check-data", "digits"]]
+    for command in commands[: 1 if name == "data.npy" else 3]:
+        with pytest.raises(SystemExit):
+            cli.main([*command, "--out", name])
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and f"{name} " in error and "choose another name" in error
+        assert Path(name).read_bytes() == before
+        for _ in range(2):
+            assert cli.main([*command, "--out", f"new{Path(name).suffix}"]) == 0
 
 
 def test_apply_never_writes_over_the_picture_it_reads(capsys):

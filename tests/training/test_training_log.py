@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tinygen as tg
-from tinygen.training.log import Means, NotFinite, read_log, write_line
+from tinygen.training.log import Means, NotFinite, read_log, repair, write_line
 
 
 def test_means_of_windows_and_of_the_epoch():
@@ -36,3 +36,11 @@ def test_lines_are_read_as_they_were_written(tmp_path):
     for line in ({"epoch": 1, "train": {"loss": 0.1}}, {"epoch": 2}):
         write_line(tmp_path / "log.jsonl", line)
     assert read_log(tmp_path / "log.jsonl") == [{"epoch": 1, "train": {"loss": 0.1}}, {"epoch": 2}]
+
+
+def test_a_repaired_log_ends_with_what_is_done(tmp_path):
+    """Lines that were lost let later ones move into the bytes that the checkpoint knows."""
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"epoch": 1, "train": {}}\n{"epoch": 3, "train": {}}\n')
+    assert "its whole lines up to epoch 1 stay" in repair(path, path.stat().st_size, 2.0)
+    assert [line["epoch"] for line in read_log(path)] == [1]

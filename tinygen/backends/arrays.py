@@ -230,7 +230,8 @@ def check_pieces(kernel: str, sizes: list[int], gradients: list[int], starts: li
         raise ValueError(f"{kernel}: g: the gradients have {gradients} elements, the parameters {sizes}")
     ends = [0, *(start + size for start, size in zip(starts, sizes, strict=True))]
     last = ends[-1] if length is None else length
-    if any(start < end for start, end in zip([*starts, last], ends, strict=True)):
+    # From 2**62 on, the end of a piece overflows where it is a C++ integer.
+    if any(start < end for start, end in zip([*starts, last], ends, strict=True)) or max(starts, default=0) >= 2**62:
         raise ValueError(f"{kernel}: g: the pieces should lie side by side within the state")
 
 

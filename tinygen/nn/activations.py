@@ -9,7 +9,7 @@ functional.py offers them beside the others, activation.py has them as modules.
 from __future__ import annotations
 
 from ..ops.activation import sigmoid, tanh
-from ..ops.choosing import where
+from ..ops.choosing import clamp, where
 from ..ops.comparison import ge, gt, le, logical_and, logical_or, lt
 from ..ops.in_place import changed
 from ..ops.joining import split
@@ -34,7 +34,8 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """0 up to x = -3, 1 from x = 3 on, x / 6 + 1/2 between: a sigmoid of three lines."""
     if inplace:
         return changed(hardsigmoid, input)
-    return where(le(input, -3), 0.0, where(ge(input, 3), 1.0, input / 6 + 0.5))
+    middle = clamp(input, -3, 3)  # its derivative at NaN is 0, as torch's
+    return where(le(input, -3), 0.0, where(ge(input, 3), 1.0, middle / 6 + 0.5))
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:

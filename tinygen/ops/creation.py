@@ -52,14 +52,27 @@ def _array_of(name: str, data: Any, dtype: Any) -> Any:
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"{name}: the nested lists do not form a rectangular array ({error})") from None
-    whole = isinstance(first, int) and not isinstance(first, bool)
-    if whole and (array.dtype.kind == "O" or (array.dtype.kind == "u" and dtype is None)):
+    if (isinstance(first, int) or array.dtype.kind == "O") and _is_beyond(data, array, dtype):
         raise OverflowError(f"{name}: an integer leaves the range of int64; make it a float, such as 1e20")
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: cannot make numbers of {type(first).__name__} data")
     if not hasattr(first, "dtype") and dtype is None:
         array = array.astype({"f": np.float32, "i": np.int64}.get(array.dtype.kind, array.dtype), copy=False)
     return array
+
+
+def _is_beyond(data: Any, array: np.ndarray, dtype: Any) -> bool:
+    """Whether integers among the numbers of nested lists leave the range of int64.
+
+    NumPy makes objects of them, or uint64, or floats where smaller ones stand beside them.
+    """
+    kind = array.dtype.kind
+    if kind != "O" and (kind not in "uf" or dtype is not None or not array.size or not array.max() >= 2**63):
+        return False
+    numbers = [data]
+    while numbers and isinstance(numbers[0], list | tuple):
+        numbers = [number for row in numbers for number in row]
+    return all(isinstance(number, int | float if kind == "O" else int) for number in numbers)
 
 
 def fitting(name: str, value: Any, dtype: Any) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from ..recording import no_grad
 from ..tape import Tensor
 
@@ -31,18 +33,34 @@ class EMA:
     def __init__(self, module: Any, decay: float = 0.999, *, warmup: bool = False) -> None:
         if not 0 <= decay <= 1:
             raise ValueError(f"EMA: decay={decay} should lie in [0, 1]")
-        self.module, self.decay, self.warmup, self.updates = module, decay, warmup, 0
+        self.module, self.decay, self.warmup = module, decay, warmup
+        self._count = Tensor(np.zeros((), np.float64))  # on the device: a captured graph counts along
         self.averages = {n: Tensor(p.array.copy(), None, p.device) for n, p in module.named_parameters()}
 
     def update(self) -> None:
         """Moves the averages towards the present parameters."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        first = next(self.module.parameters(), self._count)
+        if self._count.device is not first.device:
+            self._count = self._count.to(device=first.device)
+        self._count.array += 1
+        decay = self._warmed_up() if self.warmup else self.decay
         for name, p in self.module.named_parameters():
             average = self.averages[name]
             if average.device is not p.device or average.array.dtype != p.array.dtype:
                 average = self.averages[name] = average.to(dtype=p.array.dtype, device=p.device)
-            average.array += (1 - decay) * (p.array - average.array)
+            share: Any = 1 - decay
+            if self.warmup:
+                share = share.astype(average.array.dtype)
+            average.array += share * (p.array - average.array)
+
+    def _warmed_up(self) -> Any:
+        n = self._count.array
+        return self._count.device.kernels.xp.minimum((1 + n) / (10 + n), self.decay)
+
+    @property
+    def updates(self) -> int:
+        """How often `update` was called, by captured graphs too; asking waits for the device."""
+        return int(self._count.item())
 
     @contextmanager
     def average_parameters(self) -> Iterator[None]:
@@ -84,4 +102,4 @@ class EMA:
                 raise ValueError(f"EMA: {name} is {tuple(given[name].shape)} in the state, {tuple(average.shape)} here")
         for name, average in self.averages.items():
             average.copy_(given[name].to(device=average.device))
-        self.updates = int(state_dict["updates"])
+        self._count.array[...] = int(state_dict["updates"])

@@ -25,6 +25,7 @@ GAP = 0.25  # grey level between the images of a grid, so that black images do n
 SIDE = 56  # pixels: smaller images are enlarged to about this
 GREYS, COLOURS = 16, 64  # of a film
 SHOWN = 64  # images of a batch
+SOFTWARE = "tinygen"  # what a PNG file names as the program that wrote it
 WIDEST = 1200  # pixels: long captions make fewer columns
 SMOOTH = 16  # pixels: images smaller than this are smoothed
 
@@ -122,9 +123,27 @@ def save_picture(
 
 
 def save_pillow(picture: Any, path: Path) -> None:
-    """Writes a Pillow image as a PNG file, all at once."""
+    """Writes a Pillow image as a PNG file that names tinygen as its software, all at once."""
+    from PIL.PngImagePlugin import PngInfo
+
+    information = PngInfo()
+    information.add_text("Software", SOFTWARE)
     with whole(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", pnginfo=information)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is a picture of `save_pillow`'s; or, by name and content, an array of float32 as of images."""
+    from PIL import Image
+
+    try:
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return array.dtype == np.float32 and array.ndim in (2, 4)
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == SOFTWARE
+    except Exception:  # as in `is_whole`
+        return False
 
 
 def is_whole(path: Path) -> bool:

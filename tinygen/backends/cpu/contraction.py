@@ -93,15 +93,17 @@ def matmul(a: Array, b: Array) -> Array:
         shape = (m[0], n[1]) if len(m) == len(n) == 2 else (*np.broadcast_shapes(m[:-2], n[:-2]), m[-2], n[-1])
         c = empty(shape, a.dtype)
         _cpu.matmul(a, b, None, 1.0, c)
-    except (ValueError, IndexError):  # the binding looks at all shapes; the words are found here
+    except (ValueError, IndexError, TypeError):  # the binding looks at all shapes; the words are found here
         check_matmul(a, b)
         raise
     return c
 
 
 def linear(x: Array, w: Array, bias: Array | None = None, slope: float = 1.0) -> Array:
-    y = empty((len(x), len(w)), x.dtype)
+    if bias is not None and bias.ndim != 1:  # the binding counts its elements alone
+        check_linear(x, w, bias)
     try:
+        y = empty((len(x), len(w)), x.dtype)
         _cpu.matmul(x, w.T, bias, slope, y)
     except (ValueError, TypeError):  # as in `matmul`, or the bias has gaps
         check_linear(x, w, bias)

@@ -22,6 +22,7 @@ def sum(x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
         (x,) = inputs("sum", x)
     lengths, shape = extents(x.shape, axes)
     if x.size == 0:
+        inputs("sum", x)
         return np.full(shape, scale * 0.0, x.dtype)
     if len(lengths) > 4:  # more than two separate runs of reduced axes
         return sum(sum(x, axes[-1:]), axes[:-1], scale)
@@ -51,10 +52,10 @@ def bernoulli_loss(x: Array, target: Array, scale: float, slope: bool) -> tuple[
 def class_loss(x: Array, labels: Array, scale: float, slope: bool) -> tuple[Array, Array | None]:
     if not len(x.shape) - 1 == len(labels.shape) == 1 or labels.dtype.kind not in "iu":
         check_labels(x, labels)
-    (x,) = inputs("class_loss", x)
     try:
+        (x,) = inputs("class_loss", x)
         with places("class_loss", labels, x.shape[1]) as at:
             return _loss("class_loss", x, at, scale, slope)
-    except ValueError:
+    except (ValueError, TypeError):
         check_labels(x, labels)
         raise

@@ -22,8 +22,8 @@ class Sums(Table):
     def sum(self, x: Array, axes: tuple[int, ...], scale: float = 1.0) -> Array:
         if x.dtype.itemsize < 4:  # half precision is added up in single
             return self.sum(x.astype(np.float32), axes, scale).astype(x.dtype)
-        (x,) = self._inputs("sum", x)
         lengths, shape = extents(x.shape, axes)
+        (x,) = self._inputs("sum", x)
         if x.size == 0:
             return self.xp.full(shape, scale * 0.0, x.dtype)
         if len(lengths) > 4:  # more than two separate runs of reduced axes
