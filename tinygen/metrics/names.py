@@ -94,6 +94,22 @@ _TABLE = [
     Metric("queries", "queries", "test images", None),
     Metric("R@10", "recall at 10", "share of queries", "high"),
     Metric("MAP@R", "mean average precision at R", "mean over queries", "high"),
+    # spaces of codes
+    Metric("rarest_digit", "rarest digit", "share of the manifold", "high"),
+    Metric("kl_reversed", "KL of the prior from q", "nats per image", None),
+    Metric("variance_ratio", "variance of the k-sample estimate", "k draws of z against one", "low"),
+    # theory
+    Metric("forward_kl", "least KL(p || q)", "nats", "low"),
+    Metric("reverse_kl", "least KL(q || p)", "nats", "low"),
+    Metric("js", "least JS(p, q)", "nats", "low"),
+    Metric("outside", "over-generalisation", "mass of the forward fit off the target", None),
+    Metric("log_p", "log evidence", "nats", None),
+    Metric("elbo", "ELBO", "nats, q the prior", None),
+    Metric("k_sample_bound", "k-sample bound", "nats, q the prior, the largest k", None),
+    Metric("prior", "prior", "probability of rain", None),
+    Metric("marginal", "marginal", "probability that the student is there", None),
+    Metric("posterior", "posterior", "probability of rain, the student being there", None),
+    Metric("posterior_absent", "posterior", "probability of rain, the student being absent", None),
 ]
 NAMES: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 
