@@ -1,8 +1,9 @@
-"""The slides' facts about the evidence lower bound, the KL and the reparametrisation."""
+"""The slides' facts about the evidence lower bound, the KL, the reparametrisation and the manifold."""
 
 from __future__ import annotations
 
 import math
+import statistics
 
 import by_hand
 import numpy as np
@@ -13,6 +14,8 @@ from tinygen import nn
 from tinygen.models import Bernoulli, VAEStep
 from tinygen.networks.mlp import GaussianHead
 from tinygen.nn.functional import gaussian_kl
+from tinygen.studies import manifold
+from tinygen.studies.evidence import averaged
 
 SIGMA = 0.6  # of p(x|z)
 
@@ -155,3 +158,59 @@ def test_grey_targets_have_a_floor():
     """-x log x - (1 - x) log(1 - x) is the least a Bernoulli likelihood pays for a grey pixel: log 2 at 1/2."""
     assert Bernoulli()(tg.zeros(2, 3), tg.full((2, 3), 0.5)).item() == pytest.approx(3 * math.log(2))
     assert Bernoulli()(tg.full((2, 3), 0.3), tg.full((2, 3), 0.5)).item() > 3 * math.log(2)
+
+
+# ---------------------------------------------------------------------------------- the manifold
+
+
+def test_the_grid_is_the_inverse_distribution_function_of_a_uniform_lattice():
+    """Phi(z_i) = (i + 1/2) / n: as dense as the prior, whose median is 0 and whose 97.5 % lie below 1.96."""
+    found = manifold.quantiles(20)
+    normal = statistics.NormalDist()
+    assert found == pytest.approx([normal.inv_cdf((i + 0.5) / 20) for i in range(20)], abs=1e-12)
+    assert found[19] == pytest.approx(1.959964, abs=1e-6) and (np.diff(found) > 0).all()
+    np.testing.assert_allclose(found, -found[::-1], atol=1e-12)
+    drawn = np.random.default_rng(0).normal(size=100_000)
+    cells = np.searchsorted((found[1:] + found[:-1]) / 2, drawn)  # the nearest of the lattice
+    assert np.bincount(cells)[2:-2] / 5000 == pytest.approx(np.ones(16), abs=0.1)  # an equal share of the samples
+
+
+def test_the_grid_grows_to_the_right_and_upwards_and_leaves_other_units_at_0():
+    codes = manifold.grid(4, 5, (3, 1)).numpy().reshape(4, 4, 5)
+    z = manifold.quantiles(4)
+    np.testing.assert_allclose(codes[:, :, 3], np.tile(z, (4, 1)), rtol=1e-6)
+    np.testing.assert_allclose(codes[:, :, 1], np.tile(z[::-1], (4, 1)).T, rtol=1e-6)
+    assert (codes[:, :, [0, 2, 4]] == 0).all() and codes.dtype == np.float32
+    for units in ((1, 1), (0, 5), (0,)):
+        with pytest.raises(ValueError, match="must be two different ones of the 5 of a code"):
+            manifold.grid(4, 5, units)
+
+
+def test_a_walk_moves_one_unit():
+    code = tg.tensor([0.3, -1.0, 2.0])
+    found = manifold.walk(code, 1, 7).numpy()
+    np.testing.assert_allclose(found[:, 1], manifold.quantiles(7), rtol=1e-6)
+    assert (found[:, 0] == np.float32(0.3)).all() and (found[:, 2] == 2.0).all()
+    assert code.tolist() == pytest.approx([0.3, -1.0, 2.0])  # as it was
+
+
+def test_a_unit_is_active_where_its_mean_varies_over_images():
+    """Not where it is far from 0: a constant mean of 5 says nothing about the image."""
+    means = np.random.default_rng(0).normal(size=(500, 4)) * [1.0, 0.05, 2.0, 0.2] + [0, 5, 0, 0]
+    assert manifold.most_active(means).tolist() == [2, 0, 3, 1]
+    assert manifold.active(means) == 3  # .05^2 is below .01
+    assert manifold.active(means, 0.5) == 2
+
+
+def test_the_bound_of_k_draws_has_the_mean_of_one_draw_and_less_variance(monkeypatch):
+    """(lecture 3) z is drawn k times for an image: E_q log p(x|z) is estimated with a k-th of the variance."""
+    tg.manual_seed(0)
+    step = linear_gaussian()
+    x = np.random.default_rng(0).normal(size=4)
+    batch = (tg.tensor(np.tile(x, (8, 1))), None)
+    estimate = lambda: -step.measure(batch)["loss"].item()
+    one, three = averaged(estimate, 1, 600), averaged(estimate, 3, 600)
+    exact = elbo(step, x, monkeypatch)
+    for values in (one, three):
+        assert values.mean() == pytest.approx(exact, abs=5 * values.std() / math.sqrt(len(values)))
+    assert three.var() / one.var() == pytest.approx(1 / 3, rel=0.25)

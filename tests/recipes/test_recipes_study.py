@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
+import statistics
 from pathlib import Path
 
+import by_hand
 import numpy as np
 import pytest
 from toys import Toy
 
 import tinygen as tg
+from tinygen import metrics
+from tinygen.data import load
+from tinygen.data.selection import subset
 from tinygen.errors import SettingError
 from tinygen.metrics import NAMES
 from tinygen.recipes import STUDIES, Findings, RunError, find_study, recipe, run_study, start, study
-from tinygen.recipes.study import Sheet
+from tinygen.recipes.study import Sheet, Trained
+from tinygen.step import Step
 from tinygen.training import Display
 
 TINY = {"preset": "tiny", "limit": 64, "epochs": 1}
@@ -248,3 +255,149 @@ def test_a_run_of_the_same_kind_of_step_fits_unnamed_too():
     start("typed-too", folder="runs/other", **TINY).fit()
     findings, _, said = told("of-a-kind", tiny=True)
     assert findings.metrics["typed_too"] and said == "stands on runs/other (typed-too, seed 0)\n"
+
+
+# ---------------------------------------------------------------------------------- spaces of codes, and theory
+
+
+class Squares(Step):
+    """A VAE of 8x8 images whose parts are known: codes are three pixels, one unit hardly in use."""
+
+    def __init__(self, digits):
+        self.digits = tg.tensor(digits)
+
+    def encode(self, images):
+        return self.encoder(images)[0]
+
+    def encoder(self, images):
+        mean = images.flatten(1)[:, 18:21] * tg.tensor([0.02, 1.0, 2.0])
+        return mean, tg.full(mean.shape, -1.0)
+
+    def decode(self, z):
+        """The digit that the third unit says, from 0 far left to 9 far right."""
+        at = (z[:, 2].numpy() + 2.5).clip(0, 4.99) * 2
+        return self.digits[tg.tensor(at.astype(np.int64))]
+
+    def measure(self, batch):
+        mean, log_variance = self.encoder(batch[0])
+        return {"loss": (mean + (0.5 * log_variance).exp() * tg.randn_like(mean)).sum(1).mean()}
+
+
+def known():
+    """(Trained of `Squares`, the test images) on the embedded digits."""
+    dataset = load("digits")
+    examples = [np.flatnonzero(dataset.train_labels == d)[3] for d in range(10)]
+    step = Squares(dataset.floats("train")[examples])
+    return Trained(step, dataset, None, Path("run")), dataset.floats("test")
+
+
+def test_the_manifold_counts_what_the_frozen_network_sees():
+    trained, images = known()
+    found = find_study("manifold").run(trained, side=12, pairs=20)
+    sheet = found.pictures["manifold"]
+    assert sheet.columns == 12 and len(sheet.images) == 144
+    z = [statistics.NormalDist().inv_cdf((i + 0.5) / 12) for i in range(12)]
+    shown = trained.step.decode(tg.tensor([[0.0, 0.0, value] for value in z])).numpy()
+    rows = sheet.images.numpy().reshape(12, 12, 1, 8, 8)
+    assert all(np.array_equal(row, shown) for row in rows)  # the most active unit is the third: to the right
+    labels = metrics.features(sheet.images.numpy())[1].argmax(1)
+    shares = [float((labels == d).mean()) for d in range(10)]
+    assert [row["share"] for row in found.table] == pytest.approx(shares) and sum(shares) == pytest.approx(1)
+    assert found.metrics["rarest_digit"] == min(shares) and found.metrics["active"] == 2
+    assert found.metrics["digits"] == sum(share >= 0.01 for share in shares) > 5
+    assert len(found.pictures["walks"].images) == 3 * 12
+    test = tg.tensor(images[subset(len(images), 2000)][:40])
+    ends = trained.step.decode(trained.step.encode(test)).numpy()
+    lines = found.pictures["interpolations"].images.numpy().reshape(20, 8, 1, 8, 8)
+    assert np.array_equal(lines[:, 0], ends[::2]) and np.array_equal(lines[:, 7], ends[1::2])
+    with pytest.raises(RunError, match="40000 lines need 80000 test images, and there are 297"):
+        find_study("manifold").run(trained, pairs=40_000)
+
+
+def test_the_manifold_of_images_that_are_no_digits_has_no_digits():
+    np.savez("mine.npz", images=np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8))
+    start("vae", "mine.npz", folder="run", preset="tiny").fit()
+    findings, folder, _ = told("manifold", "run", arguments={"side": 3, "pairs": 2})
+    assert set(findings.metrics) == {"active"} and size_of(folder / "manifold.png") == (3 * 62 + 6, 3 * 62 + 6)
+
+
+def test_a_manifold_needs_two_numbers():
+    start("vae", folder="run", arguments={"latent": 1}, **TINY).fit()
+    with pytest.raises(RunError, match=r"needs codes of two numbers or more; this run's are \(1,\)"):
+        told("manifold", "run")
+
+
+def test_latents_of_two_runs_and_of_k_draws():
+    trained, images = known()
+    tg.manual_seed(0)
+    found = find_study("latents").run(trained, trained, k=4, repeats=200)
+    test = images[subset(len(images), 2000)]
+    mean = trained.step.encode(tg.tensor(test[:50])).numpy().astype(float)
+    log_variance = np.full((50, 3), -1.0)
+    assert found.metrics["kl"] == pytest.approx(by_hand.kl(mean, log_variance).mean(), rel=1e-5)
+    other = 0.5 * ((1 + mean**2) / np.exp(-1.0) - 1 - 1.0).sum(1)
+    assert found.metrics["kl_reversed"] == pytest.approx(other.mean(), rel=1e-5)
+    assert found.metrics["variance_ratio"] == pytest.approx(1 / 4, rel=0.4)
+    rows = {row["of"]: row for row in found.table}
+    codes = trained.step.encode(tg.tensor(test)).numpy().astype(float)
+    cloud = rows["codes: autoencoder"]
+    assert cloud["mean"] == pytest.approx(np.linalg.norm(codes.mean(0)), rel=1e-5)
+    assert cloud["sd"] == pytest.approx(math.sqrt(codes.var(0, ddof=1).mean()), rel=1e-5)
+    one, many = rows["ELBO, one draw of z"], rows["ELBO, 4 draws of z"]
+    exact, sd = -mean.sum(1).mean(), math.sqrt(3 * math.exp(-1.0) / 50)
+    assert one["mean"] == pytest.approx(exact, abs=0.05) and many["mean"] == pytest.approx(exact, abs=0.03)
+    assert one["sd"] == pytest.approx(sd, rel=0.2) and many["sd"] == pytest.approx(sd / 2, rel=0.2)
+    draws = found.pictures["draws"]
+    assert draws.columns == 12 and len(draws.images) == 5 * 12
+    assert np.array_equal(draws.images[:12].numpy(), test[:12])
+    with pytest.raises(RunError, match="k must be at least 2, it is 1"):
+        find_study("latents").run(trained, trained, k=1)
+
+
+def test_bayes_by_the_rule_and_counted():
+    tg.manual_seed(0)
+    found = find_study("bayes").run(rain=0.2, there_in_rain=0.25, there_when_dry=0.75)
+    assert found.metrics == pytest.approx({
+        "prior": 0.2, "marginal": 0.65, "posterior": 0.05 / 0.65, "posterior_absent": 0.15 / 0.35,
+    })  # fmt: skip
+    assert [row["by Bayes"] for row in found.table] == pytest.approx(
+        [0.2, 0.65, 0.05 / 0.65, 0.6 / 0.65, 0.15 / 0.35, 0.2 / 0.35]
+    )
+    assert [row["on 10,000 days"] for row in found.table] == pytest.approx(
+        [row["by Bayes"] for row in found.table], abs=0.03
+    )
+    with pytest.raises(RunError, match=r"rain is a probability between 0 and 1, it is 1\.5"):
+        find_study("bayes").run(rain=1.5)
+
+
+def test_elbo_identities_in_numbers():
+    tg.manual_seed(0)
+    found = find_study("elbo-identities").run(weight=2.0, sigma=0.5, x=1.0, groups=200)
+    log_p = statistics.NormalDist(0, math.sqrt(4.25)).pdf(1.0)
+    assert found.metrics["log_p"] == pytest.approx(math.log(log_p), abs=1e-9)
+    for row in found.table:
+        assert row["ELBO"] <= found.metrics["log_p"] + 1e-9 and abs(row["log p - ELBO - KL"]) < 1e-6
+    posterior, half, twice, off, prior = found.table
+    assert (posterior["mean"], posterior["sd"]) == pytest.approx((2 / 4.25, math.sqrt(0.25 / 4.25)))
+    assert posterior["KL to posterior"] == pytest.approx(0, abs=1e-9)
+    assert half["KL to posterior"] == pytest.approx(math.log(2) - 3 / 8)
+    assert twice["KL to posterior"] == pytest.approx(3 / 2 - math.log(2))
+    assert off["KL to posterior"] == pytest.approx(0.5) and prior["ELBO"] == found.metrics["elbo"]
+    lacking = found.metrics["log_p"] - found.metrics["k_sample_bound"]  # the bound of 100 draws closes most of the gap
+    assert -0.02 < lacking < 0.1 * prior["KL to posterior"]
+    with pytest.raises(RunError, match="sigma is a standard deviation above 0, it is 0"):
+        find_study("elbo-identities").run(sigma=0.0)
+
+
+def test_divergences_in_numbers():
+    found = find_study("divergences").run(points=401)
+    forward, reverse, js, moments = found.table
+    assert (forward["mean"], forward["sd"]) == pytest.approx((moments["mean"], moments["sd"]), abs=1e-6)
+    assert (moments["mean"], moments["sd"]) == pytest.approx((0.5, math.sqrt(0.63 + 6.0)), abs=1e-3)
+    assert reverse["mean"] == pytest.approx(2.5, abs=0.02) and reverse["sd"] == pytest.approx(0.9, abs=0.02)
+    for row, name in ((forward, "forward_kl"), (reverse, "reverse_kl"), (js, "js")):
+        assert found.metrics[name] == pytest.approx(row[name], abs=1e-9)
+        assert all(row[name] <= other[name] + 1e-9 for other in (forward, reverse, js))
+    assert reverse["outside"] < 0.02 < 0.2 < forward["outside"] == found.metrics["outside"]
+    with pytest.raises(RunError, match="share=1 between 0 and 1"):
+        find_study("divergences").run(share=1.0)
