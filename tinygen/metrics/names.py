@@ -84,7 +84,20 @@ _TABLE = [
     Metric("energy_distance", "energy distance", "in the points' unit", "low", headline=True),
     # pairs of images
     Metric("psnr", "PSNR", "dB", "high"),
+    Metric("psnr_noisy", "PSNR of noisy images", "dB", "high"),
+    Metric("psnr_denoised", "PSNR, denoised", "dB", "high"),
+    Metric("psnr_linear", "PSNR, best linear denoiser", "dB", "high"),
+    Metric("psnr_blurred", "PSNR of blurred images", "dB", "high"),
+    Metric("psnr_deblurred", "PSNR, deblurred", "dB", "high"),
+    Metric("psnr_polynomial", "PSNR, best local polynomial", "dB", "high"),
+    Metric("psnr_wiener", "PSNR, Wiener filter", "dB", "high"),
+    Metric("psnr_bilateral", "PSNR, bilateral filter", "dB", "high"),
+    Metric("psnr_trained", "PSNR, trained denoiser", "dB", "high"),
     Metric("ssim", "SSIM", "similarity, at most 1", "high"),
+    # sparse codes
+    Metric("ista_gap", "ISTA above the optimum", "share of the optimum, last step", "low"),
+    Metric("fista_gap", "FISTA above the optimum", "share of the optimum, last step", "low"),
+    Metric("atoms_used", "atoms of a patch", "numbers of a code that are not 0", None),
     # ranking and retrieval
     Metric("auroc", "AUROC", "area under the ROC curve", "high"),
     Metric("auprc", "AUPRC", "average precision", "high"),

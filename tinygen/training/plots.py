@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +169,26 @@ def _range(series: list[list[float]]) -> tuple[float, float]:
     lowest, highest = min(values), max(values)
     margin = 0.05 * (highest - lowest)
     return lowest - margin, highest + margin
+
+
+def draw_powers(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], guides: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    across: str, up: str, title: str = "",
+) -> Any:  # fmt: skip
+    """A Pillow image of curves (x, y) by name on logarithmic axes, where a power of x is a straight line.
+
+    `guides`: curves to compare with, drawn thin and broken.
+    """
+    figure, finish = _figure((6.2, 4.4))
+    axes = figure.add_subplot()
+    for name, (x, y) in curves.items():
+        axes.loglog(x, y, linewidth=1.8, label=name)
+    for (name, (x, y)), style in zip(guides.items(), ("--", ":", "-."), strict=False):
+        axes.loglog(x, y, linewidth=1, linestyle=style, color="grey", label=name)
+    axes.set_title(title)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return finish()
