@@ -90,6 +90,7 @@ _TABLE = [
     Metric("psnr_blurred", "PSNR of blurred images", "dB", "high"),
     Metric("psnr_deblurred", "PSNR, deblurred", "dB", "high"),
     Metric("psnr_polynomial", "PSNR, best local polynomial", "dB", "high"),
+    Metric("psnr_adaptive", "PSNR, adaptive neighbourhoods", "dB", "high"),
     Metric("psnr_wiener", "PSNR, Wiener filter", "dB", "high"),
     Metric("psnr_bilateral", "PSNR, bilateral filter", "dB", "high"),
     Metric("psnr_trained", "PSNR, trained denoiser", "dB", "high"),
