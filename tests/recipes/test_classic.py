@@ -1,0 +1,125 @@
+"""The studies of the chapter `classic`: which images are learned from, and which are judged."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+import pytest
+
+from tinygen.metrics import psnr
+from tinygen.recipes import RunError, find_study, recipe, run_study, start
+from tinygen.step import Step
+from tinygen.studies import denoising
+from tinygen.studies import sparse_coding as sparse
+from tinygen.training import Display
+
+
+def dark_to_learn_and_bright_to_test(path, side=16):
+    draw = np.random.default_rng(0)
+    x_train, x_test = (draw.integers(low, low + 100, (n, 1, side, side), np.uint8) for low, n in ((0, 40), (150, 12)))
+    np.savez(path, x_train=x_train, x_test=x_test, y_train=np.arange(40) % 2, y_test=np.arange(12) % 2)
+    return x_test[:, 0] / np.float32(255)
+
+
+def told(*given, **options):
+    return run_study(*given, display=Display(io.StringIO(), live=False), **options)[0]
+
+
+def watched(monkeypatch, module, name):
+    """The arguments of each call of a function of `module`, which does its work as before."""
+    calls, inner = [], getattr(module, name)
+
+    def outer(*given, **named):
+        calls.append((given, named))
+        return inner(*given, **named)
+
+    monkeypatch.setattr(module, name, outer)
+    return calls
+
+
+SMALL = dict(find_study("sparse-coding").tiny)
+
+
+def test_sparse_codes_learn_from_training_images_and_judge_test_images(monkeypatch):
+    test = dark_to_learn_and_bright_to_test("mine.npz")
+    learned = watched(monkeypatch, sparse, "learned_atoms")
+    best, filtered = watched(monkeypatch, denoising, "linear"), watched(monkeypatch, denoising, "wiener")
+    restored = watched(monkeypatch, sparse, "averaged")
+    findings = told("sparse-coding", data="mine.npz", arguments=SMALL | {"images": 12, "noise": 0.05})
+    assert abs(learned[0][0][0].mean()) < 1e-6  # patches without their means
+    assert learned[0][0][0].std() == pytest.approx(100 / 255 / 12**0.5, rel=0.05)
+    assert len(learned[1][0][0]) == SMALL["patches"] and len(learned) == 2
+    assert best[0][0][1].mean() < 0.25 and best[0][0][0].mean() > 0.7  # mean of training patches, noisy test patches
+    assert filtered[0][0][1].mean() < 0.25 and filtered[0][0][0].mean() > 0.7
+    clean, noisy, denoised = (batch.numpy() for batch in findings.pictures["denoised"])
+    assert len(clean) == 8 and clean.mean() > 0.7 and abs(denoised - clean).mean() < 0.3
+    assert findings.metrics["psnr_noisy"] == pytest.approx(-20 * np.log10(0.05), abs=0.3)
+    rows = {(row["task"], row["method"]): row for row in findings.table}
+    assert {row["n"] for key, row in rows.items() if key[0] != "defects"} == {len(test)}
+    assert rows["defects", "objective"]["n"] == SMALL["textured"]
+    found = sparse.averaged(*restored[0][0]).clip(0, 1)
+    assert findings.metrics["psnr_denoised"] == pytest.approx(psnr(found, test))
+    assert 0.7 < findings.metrics["auroc"] < 1 and findings.metrics["fista_gap"] < findings.metrics["ista_gap"]
+
+
+def test_images_of_any_size_can_be_coded():
+    """Wider than high, and not a multiple of the patch."""
+    images = np.random.default_rng(1).integers(0, 256, (40, 3, 9, 13), np.uint8)
+    np.savez("odd.npz", images=images)
+    findings = told("sparse-coding", data="odd.npz", arguments=SMALL | {"side": 4})
+    assert findings.pictures["deblurred"][2].shape == (4, 1, 9, 13)
+    assert all(np.isfinite(v) for v in findings.metrics.values())
+
+
+def any_run_fits(monkeypatch):
+    """The module is hidden behind the decorator of its name."""
+    monkeypatch.setattr(sys.modules["tinygen.recipes.study"], "fits", lambda one, other: True)
+
+
+class Known(Step):
+    """A denoiser that answers .8."""
+
+    def __call__(self, batch):
+        return {}
+
+    def apply(self, images):
+        return 0 * images + 0.8
+
+
+def known_denoiser(given, sd: float = 0.3) -> Known:
+    return Known()
+
+
+def no_denoiser(given, p: float = 0.3) -> Known:
+    return Known()
+
+
+def test_classic_denoisers_are_fitted_to_training_images_and_judged_on_test_images(monkeypatch):
+    chosen = find_study("classic-denoisers")
+    any_run_fits(monkeypatch)
+    recipe("knows the mean")(known_denoiser)
+    test = dark_to_learn_and_bright_to_test("mine.npz")
+    start("known-denoiser", "mine.npz", folder="run", epochs=1, arguments={"sd": 0.1}).fit()
+    filtered, whole = watched(monkeypatch, denoising, "wiener"), watched(monkeypatch, denoising, "linear")
+    tried = watched(monkeypatch, denoising, "local_polynomial")
+    findings = told("classic-denoisers", "run", arguments={"tuned": 6})
+    for (z, mean, *_, sd), _ in filtered + whole:
+        assert mean.mean() < 0.25 and z.mean() > 0.7 and sd == 0.1
+    bright = [given[0].mean() > 0.7 for given, _ in tried]
+    assert bright.count(True) == 3 and all(len(given[0]) == (12 if b else 6) for (given, _), b in zip(tried, bright))
+    assert findings.metrics["psnr_noisy"] == pytest.approx(20, abs=0.5)
+    assert findings.metrics["psnr_trained"] == pytest.approx(psnr(np.full_like(test, 0.8), test))
+    assert [row["denoiser"] for row in findings.table][-1] == "known-denoiser" and chosen.on == ("denoising-gauss30",)
+    assert {row["n"] for row in findings.table} == {12}
+    pictures = findings.pictures["denoised"]
+    assert len(pictures) == 1 + len(findings.table) and np.array_equal(pictures[0].numpy()[:, 0], test[:8])
+
+
+def test_a_run_that_knows_no_gaussian_noise_is_refused(monkeypatch):
+    any_run_fits(monkeypatch)
+    recipe("knows the mean")(no_denoiser)
+    start("no-denoiser", folder="run", preset="tiny").fit()
+    with pytest.raises(RunError, match="run is a run of no-denoiser, which learns nothing about Gaussian noise; name"):
+        told("classic-denoisers", "run")
