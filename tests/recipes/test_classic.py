@@ -53,7 +53,7 @@ def test_sparse_codes_learn_from_training_images_and_judge_test_images(monkeypat
     assert len(learned[1][0][0]) == SMALL["patches"] and len(learned) == 2
     assert best[0][0][1].mean() < 0.25 and best[0][0][0].mean() > 0.7  # mean of training patches, noisy test patches
     assert filtered[0][0][1].mean() < 0.25 and filtered[0][0][0].mean() > 0.7
-    clean, noisy, denoised = (batch.numpy() for batch in findings.pictures["denoised"])
+    clean, _, denoised = (batch.numpy() for batch in findings.pictures["denoised"])
     assert len(clean) == 8 and clean.mean() > 0.7 and abs(denoised - clean).mean() < 0.3
     assert findings.metrics["psnr_noisy"] == pytest.approx(-20 * np.log10(0.05), abs=0.3)
     rows = {(row["task"], row["method"]): row for row in findings.table}

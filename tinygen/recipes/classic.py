@@ -61,7 +61,7 @@ def sparse_coding(
     train = dataset.floats("train", subset(dataset.count("train"), 1000))[:, 0]
     test = dataset.floats("test", subset(dataset.count("test"), images))[:, 0]
     known = _some_patches(train, side, patches, draw)
-    known = known - known.mean(1, keepdims=True)  # how bright a patch is says a free code
+    known = known - known.mean(1, keepdims=True)  # denoising keeps a patch's own mean
     learned = sparse.learned_atoms(known, atoms, strength, rounds, seed=int(draw.integers(2**31)))
 
     numbers, curves = _descent(known[:200], learned, strength, steps)
@@ -136,7 +136,7 @@ def _denoised(
     flat = squares.reshape(-1, side * side)
     bright = flat.mean(1, keepdims=True)
     D = sparse.matrix(tg.tensor(learned))
-    strength = 1.75 * noise  # best of 1.5, 1.75, 2, 2.5 and 3 on training images held out
+    strength = 1.75 * noise  # the best of 1.5, 1.75, 2, 2.5 and 3 on training images held out
     x = sparse.after(sparse.fista(D, tg.tensor(flat - bright), strength, sparse.largest_square(learned)), steps)
     together = lambda found: sparse.averaged(found.reshape(squares.shape), stride).clip(0, 1)
     found = together(D.forward(x).numpy() + bright)
@@ -155,18 +155,17 @@ def _deblurred(
     The image is a transposed convolution of its codes, and what is seen the blur of that.
     """
     side = round(learned.shape[1] ** 0.5)
-    constant = np.full((1, side * side), 1 / side, np.float32)
+    constant = np.full((1, side * side), 1 / side, np.float32)  # what patches were learned without
     kernels = tg.tensor(np.concatenate([constant, learned]).reshape(-1, 1, side, side))
     image = sparse.transposed_convolution(kernels, _stride(test.shape[1:], side, side // 4))
     kernel = denoising.gaussian_kernel(blur)
     R = sparse.convolution(tg.tensor(kernel.astype(np.float32)))
     mean = train.mean()  # outside the image all is of mean brightness
     z = gaussian(noise)(R.forward(tg.tensor(test[:, None] - mean)))
-    weights = np.full((len(kernels), 1, 1), noise / 3, np.float32)  # near the best of 1/4, 1/2 and 1 on training images held out
-    weights[0] = 0  # brightness is free
     seen = sparse.composed(R, image)
     lipschitz = 1.02 * sparse.largest_eigenvalue(seen, tg.randn_like(seen.adjoint(z[:1])))
-    x = sparse.after(sparse.fista(seen, z, tg.tensor(weights), lipschitz), 2 * steps)  # a blur makes it slow
+    strength = noise / 3  # near the best of 1/4, 1/3 and 1/2 on training images held out
+    x = sparse.after(sparse.fista(seen, z, strength, lipschitz), 2 * steps)  # a blur makes it slow
     found = (image.forward(x).numpy()[:, 0] + mean).clip(0, 1)
     blurred = z.numpy()[:, 0] + mean
     wiener = denoising.wiener(blurred, train.mean(0), denoising.spectrum(train), noise, kernel).clip(0, 1)
@@ -188,7 +187,7 @@ def _outliers(
     """AUROC of pixels with a defect for each score, and a picture: textures, the objective as a map, the defects."""
     textured = dataset if isinstance(dataset, Textures) else textures("fibres", train=200, test=count)
     train = textured.floats("train")[:200, 0]
-    test, masks = textured.floats("test")[:count, 0], textured.test_masks[:count, 0]
+    test, masks = textured.floats("test")[:count, 0], np.asarray(textured.test_masks)[:count, 0]
     mean = train.mean()  # of all pixels: a patch that is too bright is an outlier, too
     known = _some_patches(train, side, patches, draw) - mean
     learned = sparse.learned_atoms(known, atoms, strength, rounds, seed=int(draw.integers(2**31)))
@@ -254,9 +253,8 @@ def classic_denoisers(trained: Trained, images: int = 1000, tuned: int = 50) -> 
     whole = lambda z: denoising.linear(z.reshape(len(z), -1), flat.mean(0), covariance, sd).reshape(z.shape)
     rows.append(("best linear map", "covariance of training images", _on_planes(whole, noisy)))
     rows.append((trained.settings.recipe, str(trained.folder), restored.clip(0, 1)))
-    table = [{"denoiser": name, "setting": setting, "PSNR": psnr(found, clean), "n": len(clean)}
-             for name, setting, found in rows]  # fmt: skip
-    reached = {row["denoiser"]: row["PSNR"] for row in table}
+    reached = {name: psnr(found, clean) for name, _, found in rows}
+    table = [{"denoiser": name, "setting": setting, "PSNR": reached[name], "n": len(clean)} for name, setting, _ in rows]
     polynomials = [value for name, value in reached.items() if name.startswith("polynomial") and name != ADAPTIVE]
     numbers = {
         "psnr_noisy": reached["nothing"], "psnr_polynomial": max(polynomials), "psnr_adaptive": reached[ADAPTIVE],

@@ -35,7 +35,8 @@ def sector(reach: float, direction: int, of: int = 8) -> np.ndarray:
     """
     radius = math.floor(reach)
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    turn = np.angle(np.exp(1j * (np.arctan2(y, x) - 2 * np.pi * direction / of)))
+    angle = np.arctan2(y, x) - 2 * np.pi * direction / of
+    turn = np.angle(np.exp(1j * angle))  # in (-pi, pi]
     inside = (np.hypot(y, x) <= reach) & (abs(turn) <= np.pi / of + 1e-9)
     inside[radius, radius] = True
     return inside.astype(float)
@@ -105,12 +106,15 @@ def largest_fitting(
     Windows in rising size; intervals are estimate +- width times its deviation under noise of `sd` (Goldenshluger and
     Nemirovski 1997; Katkovnik 1999).
     """
-    low, high = np.full((2, *images.shape), [[[[-np.inf]]], [[[np.inf]]]])
-    fits = np.ones(images.shape, bool)
-    best, variance = np.zeros((2, *images.shape))
-    scale = np.zeros(images.shape, int)
+    shape = images.shape
+    low = np.full(shape, -np.inf)
+    high = np.full(shape, np.inf)
+    fits = np.ones(shape, bool)
+    best = np.zeros(shape)
+    variance = np.zeros(shape)
+    scale = np.zeros(shape, int)
     for at, window in enumerate(windows):
-        kernels = polynomial_kernels(images.shape[1:], window, degree)
+        kernels = polynomial_kernels(shape[1:], window, degree)
         estimate = filtered(images, kernels)
         deviation = sd * np.sqrt((kernels**2).sum((2, 3)))
         low = np.maximum(low, estimate - width * deviation)
@@ -154,11 +158,14 @@ def bilateral(
     """
     views = _neighbours(images, len(window))
     inside = _neighbours(np.ones_like(images[:1]), len(window))
-    total, weights = np.zeros((2, *images.shape))
+    total = np.zeros(images.shape)
+    weights = np.zeros(images.shape)
     for i, j in np.ndindex(window.shape):
-        alike = np.exp(-((views[..., i, j] - images) ** 2) / (2 * range_sd**2))
+        neighbour = views[..., i, j]
+        squares = (neighbour - images) ** 2
+        alike = np.exp(-squares / (2 * range_sd**2))
         weight = window[i, j] * inside[..., i, j] * alike
-        total += weight * views[..., i, j]
+        total += weight * neighbour
         weights += weight
     return total / weights
 
@@ -191,10 +198,12 @@ def wiener(
 
 def frequency_response(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(H, W): by what a correlation with the kernel multiplies each frequency of a periodic image."""
+    height, width = shape
     plane = np.zeros(shape)
     radius = len(kernel) // 2
     for i, j in np.ndindex(kernel.shape):
-        plane[(radius - i) % shape[0], (radius - j) % shape[1]] += kernel[i, j]
+        row, column = radius - i, radius - j
+        plane[row % height, column % width] += kernel[i, j]
     return np.fft.fft2(plane)
 
 

@@ -177,8 +177,8 @@ def learned_atoms(
 
 def largest_square(atoms: np.ndarray) -> float:
     """The largest eigenvalue of D^T D for atoms (K, P)."""
-    small = atoms @ atoms.T if len(atoms) < atoms.shape[1] else atoms.T @ atoms
-    return float(np.linalg.eigvalsh(small.astype(np.float64))[-1])
+    squares = np.linalg.svd(atoms.astype(np.float64), compute_uv=False) ** 2
+    return float(squares[0])
 
 
 def _of_length_1(vectors: np.ndarray) -> np.ndarray:
@@ -202,8 +202,10 @@ def averaged(patches: np.ndarray, stride: int = 1) -> np.ndarray:
     cover = np.zeros((height, width), patches.dtype)
     for i in range(size):
         for j in range(size):
-            down = slice(i, i + stride * (rows - 1) + 1, stride)
-            right = slice(j, j + stride * (columns - 1) + 1, stride)
+            last = i + stride * (rows - 1)
+            down = slice(i, last + 1, stride)
+            last = j + stride * (columns - 1)
+            right = slice(j, last + 1, stride)
             total[:, down, right] += patches[..., i, j]
             cover[down, right] += 1
     return total / cover
