@@ -222,6 +222,8 @@ def _outliers(
 def classic_denoisers(trained: Trained, images: int = 1000, tuned: int = 50) -> Findings:
     """PSNR of test images with the noise that the run was trained against; all estimates are cut to [0, 1].
 
+    The picture's rows: the clean images, then as in the table.
+
     images: test images
     tuned: training images on which the width of windows is chosen
     """
@@ -254,7 +256,8 @@ def classic_denoisers(trained: Trained, images: int = 1000, tuned: int = 50) -> 
     rows.append(("best linear map", "covariance of training images", _on_planes(whole, noisy)))
     rows.append((trained.settings.recipe, str(trained.folder), restored.clip(0, 1)))
     reached = {name: psnr(found, clean) for name, _, found in rows}
-    table = [{"denoiser": name, "setting": setting, "PSNR": reached[name], "n": len(clean)} for name, setting, _ in rows]
+    table = [{"denoiser": name, "setting": setting, "PSNR": reached[name], "n": len(clean)}
+             for name, setting, _ in rows]  # fmt: skip
     polynomials = [value for name, value in reached.items() if name.startswith("polynomial") and name != ADAPTIVE]
     numbers = {
         "psnr_noisy": reached["nothing"], "psnr_polynomial": max(polynomials), "psnr_adaptive": reached[ADAPTIVE],
