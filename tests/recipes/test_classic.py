@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from tinygen.data.selection import subset
 from tinygen.metrics import psnr
 from tinygen.recipes import RunError, find_study, recipe, run_study, start
 from tinygen.step import Step
@@ -79,13 +80,13 @@ def any_run_fits(monkeypatch):
 
 
 class Known(Step):
-    """A denoiser that answers .8."""
+    """A denoiser that leaves everything as it is."""
 
     def __call__(self, batch):
         return {}
 
     def apply(self, images):
-        return 0 * images + 0.8
+        return images
 
 
 def known_denoiser(given, sd: float = 0.3) -> Known:
@@ -103,6 +104,7 @@ def test_classic_denoisers_are_fitted_to_training_images_and_judged_on_test_imag
     test = dark_to_learn_and_bright_to_test("mine.npz")
     start("known-denoiser", "mine.npz", folder="run", epochs=1, arguments={"sd": 0.1}).fit()
     filtered, whole = watched(monkeypatch, denoising, "wiener"), watched(monkeypatch, denoising, "linear")
+    inner = denoising.local_polynomial
     tried = watched(monkeypatch, denoising, "local_polynomial")
     findings = told("classic-denoisers", "run", arguments={"tuned": 6})
     for (z, mean, *_, sd), _ in filtered + whole:
@@ -110,7 +112,12 @@ def test_classic_denoisers_are_fitted_to_training_images_and_judged_on_test_imag
     bright = [given[0].mean() > 0.7 for given, _ in tried]
     assert bright.count(True) == 3 and all(len(given[0]) == (12 if b else 6) for (given, _), b in zip(tried, bright))
     assert findings.metrics["psnr_noisy"] == pytest.approx(20, abs=0.5)
-    assert findings.metrics["psnr_trained"] == pytest.approx(psnr(np.full_like(test, 0.8), test))
+    assert findings.metrics["psnr_trained"] == pytest.approx(psnr(filtered[0][0][0].clip(0, 1), test))
+    some = np.load("mine.npz")["x_train"][subset(40, 6), 0] / np.float32(255)
+    for degree in (0, 1, 2):  # the window that does best on training images is the one that is judged
+        calls = [(given[0], named["window"]) for given, named in tried if named["degree"] == degree]
+        reached = [psnr(inner(z, window, degree).clip(0, 1), some) for z, window in calls[:-1]]
+        assert len(reached) == 6 and calls[-1][1] is calls[np.argmax(reached)][1]
     assert [row["denoiser"] for row in findings.table][-1] == "known-denoiser" and chosen.on == ("denoising-gauss30",)
     assert {row["n"] for row in findings.table} == {12}
     pictures = findings.pictures["denoised"]
