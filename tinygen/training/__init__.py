@@ -13,8 +13,8 @@ from .interrupts import Interrupted
 from .log import read_log
 from .loop import Callback, Position, fit
 from .pictures import enlarged, make_grid, picture_of, save_image, save_picture
-from .plots import _figure as figure, draw_powers
-from .plots import scatter
+from .plots import _figure as figure
+from .plots import draw_powers, scatter
 from .progress import Display, Tracked, duration, track
 from .run import Diverged, Keep, Run, new_folder
 
