@@ -237,12 +237,17 @@ def test_codes_have_as_many_lines_as_were_asked_for_or_none():
             told("codes", "run", arguments={"pairs": pairs, "points": points})
 
 
-def test_a_run_of_the_same_kind_of_step_fits_unnamed_too():
+def test_a_run_of_the_same_kind_of_step_fits_where_it_is_named():
+    """Unnamed it does not: a study of denoisers would meet any autoencoder."""
     registered()
 
     @recipe("typed")
     def typed_toy(given) -> Toy:
         return Toy(0.1, given.shape)
+
+    @recipe("a variant", like=typed_toy)
+    def typed_variant(given) -> Toy:
+        return Toy(0.2, given.shape)
 
     @recipe("typed as well, of another family")
     def typed_too(given) -> Toy:
@@ -253,8 +258,12 @@ def test_a_run_of_the_same_kind_of_step_fits_unnamed_too():
         return Findings({"typed_too": trained.settings.recipe == "typed-too"}, {})
 
     start("typed-too", folder="runs/other", **TINY).fit()
-    findings, _, said = told("of-a-kind", tiny=True)
-    assert findings.metrics["typed_too"] and said == "stands on runs/other (typed-too, seed 0)\n"
+    assert told("of-a-kind", "runs/other", tiny=True)[0].metrics["typed_too"]
+    start("typed-variant", folder="runs/variant", **TINY).fit()
+    assert told("of-a-kind", tiny=True)[2] == "stands on runs/variant (typed-variant, seed 0)\n"
+    start("typed-toy", folder="runs/toy", **TINY).fit()
+    os.utime("runs/toy/checkpoint.safetensors", (1e9, 1e9))  # an older one, and the very recipe
+    assert told("of-a-kind", tiny=True)[2] == "stands on runs/toy (typed-toy, seed 0)\n"
 
 
 # ---------------------------------------------------------------------------------- spaces of codes, and theory

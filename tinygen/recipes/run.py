@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from tinygen.training.run import check_kinds
 from .keep import measured, metric_of
 from .memory import built_within, fitting
 from .plan import check_batch, has_schedule
-from .recipe import RECIPES, Recipe, find
+from .recipe import RECIPES, find
 from .scores import watch
 from .settings import (
     TINY_LIMIT,
@@ -263,27 +264,26 @@ def _remembered(source: Mapping[str, Any]) -> tuple[Dataset, str | None]:
     return found[0]  # others: whoever goes on with them says so
 
 
-def stand_on(
-    base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None,
-    fits: Callable[[Recipe, Recipe], bool] = lambda one, other: one.family == other.family,
-) -> Path:  # fmt: skip
-    """The folder of the newest finished run that fits: of that recipe or its family, on those data, at that preset.
+def stand_on(base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None) -> Path:
+    """The folder of the newest finished run of that recipe on those data, at that preset; else one of its family.
 
-    `fits(recipe of the run, recipe named)`: where more than the family will do.
     `source`: name and options of the data, as config.json holds them; None: any. Where there is no such run, one is
     trained, and that is said.
     """
-    recipe = find(base)
+    recipe, relatives = find(base), []
     for folder in runs():
         try:
             settings = read_settings(folder)
         except RunError:
             continue
-        fitting = settings.recipe in RECIPES and fits(find(settings.recipe), recipe)
+        related = settings.recipe in RECIPES and find(settings.recipe).family == recipe.family
         same = source is None or all(settings.data.get(key) == source.get(key) for key in ("name", *OPTIONS))
-        if fitting and same and settings.preset == preset and is_finished(folder, settings):
-            (display or Display()).say(f"stands on {folder} ({settings.recipe}, seed {settings.seed})")
-            return folder
+        if related and same and settings.preset == preset and is_finished(folder, settings):
+            relatives.append((settings.recipe != base, folder, settings))
+    if relatives:
+        _, folder, settings = min(relatives, key=itemgetter(0))  # the first of the smallest, and the newest come first
+        (display or Display()).say(f"stands on {folder} ({settings.recipe}, seed {settings.seed})")
+        return folder
     (display or Display()).say(f"needs a trained {base}, and there is none here: training one first")
     options: dict[str, Any] = {option: source.get(option) for option in OPTIONS} if source else {}
     of_a_run = source is not None and "sha" in source  # whose data need not be where $TINYGEN_DATA says now

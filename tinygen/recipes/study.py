@@ -129,7 +129,7 @@ def run_study(
         _check_fits(chosen, folders[0])
     source = read_settings(folders[0]).data if folders else {"name": data} if data is not None else None
     for base in chosen.on[len(folders) :]:
-        folders.append(stand_on(base, source, preset, display, fits))
+        folders.append(stand_on(base, source, preset, display))
         source = source or read_settings(folders[0]).data  # all of them on the same data
     given: list[Any] = []
     for one in folders:
