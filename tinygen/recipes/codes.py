@@ -182,7 +182,7 @@ def latent_size(
 )  # fmt: skip
 def classifier_initialisation(
     trained: Trained, few: int = 100, many: int = 1000, draws: int = 5, updates: int = 300, lr: float = 1e-3,
-    batch_size: int = 20,
+    tuned_lr: float = 3e-4, head_lr: float = 1e-2, batch_size: int = 20,
 ) -> Findings:  # fmt: skip
     """Test accuracies of one network, encoder and linear layer, that learns from few labels in three ways.
 
@@ -190,7 +190,9 @@ def classifier_initialisation(
     many: labels, of a second comparison
     draws: draws of the labels and of the untrained weights
     updates: at most so many; a fifth of the labels chooses how many
-    lr: learning rate of Adam
+    lr: learning rate of Adam, from scratch
+    tuned_lr: that of the encoder, fine-tuned
+    head_lr: that of the linear layer on a trained encoder
     batch_size: images in a batch
     """
     step, dataset = trained.step, trained.dataset
@@ -208,6 +210,7 @@ def classifier_initialisation(
     with aside(step, 0):
         encode = lambda x: step.encode(x.to(step.device)).cpu()
         queries = latents.encoded(encode, images)
+    width = queries.shape[1]
     rates: dict[str, dict[str, list[float]]] = {}
     taken: dict[str, dict[str, list[int]]] = {}
     bar = iter(track(range(2 * draws), "draws of the labels"))
@@ -221,14 +224,17 @@ def classifier_initialisation(
             with aside(step, 0):
                 z = latents.encoded(encode, x)
             fresh = int(draw.integers(2**31))
-            ways = {
-                "from scratch": (partial(_classifier, trained, fresh, classes, None), x, images),
-                "frozen encoder": (partial(_head, queries.shape[1], classes, step.device), z, queries),
-                "fine-tuned": (partial(_classifier, trained, fresh, classes, step.encoder.state_dict()), x, images),
-            }
+            begun = partial(_encoder, trained, fresh)
+            copied = partial(_encoder, trained, fresh, step.encoder.state_dict())
+            ways: dict[str, tuple[Callable, np.ndarray, np.ndarray]] = {
+                "from scratch": (lambda e=begun: transfer.joined(e(), width, classes, lr=lr, head_lr=lr), x, images),
+                "frozen encoder": (lambda: transfer.head(width, classes, head_lr, step.device), z, queries),
+                "fine-tuned": (
+                    lambda e=copied: transfer.joined(e(), width, classes, lr=tuned_lr, head_lr=head_lr), x, images),
+            }  # fmt: skip
             for way, (make, given, asked) in ways.items():
                 network, best = transfer.learned(
-                    make, given, labels, held, draw, most=updates, every=max(1, updates // 15), size=batch_size, lr=lr
+                    make, given, labels, held, draw, most=updates, every=max(1, updates // 15), size=batch_size
                 )
                 title = f"{count:,} labels"
                 rates.setdefault(title, {}).setdefault(way, []).append(transfer.judged(network, asked, answers)[1])
@@ -245,20 +251,12 @@ def classifier_initialisation(
     return Findings(_gains(rows), {"accuracies": figure, "labelled": picture}, rows)
 
 
-def _classifier(trained: Trained, seed: int, classes: int, weights: Mapping | None) -> nn.Module:
-    """The run's encoder with the weights of a seed, or those given, and a linear layer on its codes."""
+def _encoder(trained: Trained, seed: int, weights: Mapping | None = None) -> nn.Module:
+    """An encoder as the run's, with the weights of a seed, or a copy of those given."""
     step: Any = build(replace(trained.settings, seed=seed))
-    encoder = step.encoder
     if weights is not None:
-        encoder.load_state_dict(weights)
-    width = trained.dataset.floats("train", [0])
-    with tg.no_grad():
-        outputs = encoder(tg.tensor(width, device=trained.step.device)).shape[1]
-    return nn.Sequential(encoder, _head(outputs, classes, trained.step.device))
-
-
-def _head(inputs: int, classes: int, device: Any) -> nn.Module:
-    return nn.Linear(inputs, classes).to(device)
+        step.encoder.load_state_dict(weights)
+    return step.encoder
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -5,7 +5,9 @@
 The encoder learns from images without labels; its decoder is dropped; a linear layer is put on the codes. A few
 labels then train the linear layer alone (frozen encoder) or all of it (fine-tuned).
 
-    network, steps = learned(make, x, labels, held, most=200)
+    make = lambda: head(32, 10, lr=1e-2)                          # frozen encoder: x are codes
+    make = lambda: joined(encoder(), 32, 10, lr=3e-4, head_lr=1e-2)   # fine-tuned: x are images
+    network, steps = learned(make, x, labels, held, draw, most=200)
 
 How long to train is chosen on labels that are held out; then a new network learns from all of them for so long.
 Absent on purpose: augmentation, weight decay, schedules. What remains is the effect of the initial weights.
@@ -38,23 +40,47 @@ def balanced(
     return order[np.argsort(rank, kind="stable")[:count]]
 
 
+def head(
+    width: int, classes: int, lr: float, device: Any = "cpu"
+) -> tuple[nn.Module, optim.Optimizer]:
+    """A linear layer from codes (N, width) to logits (N, classes), and its optimizer."""
+    layer = nn.Linear(width, classes).to(device)
+    return layer, optim.Adam(layer.parameters(), lr=lr)
+
+
+def joined(
+    encoder: nn.Module, width: int, classes: int, *, lr: float, head_lr: float
+) -> tuple[nn.Module, optim.Optimizer]:
+    """The encoder with a linear layer on its codes (N, width), and the optimizer of both, each at its rate.
+
+    The layer starts from random weights, the encoder perhaps from good ones: one rate for both spoils the encoder
+    before the layer makes sense of its codes.
+    """
+    device = next(encoder.parameters()).device
+    layer = nn.Linear(width, classes).to(device)
+    groups = [
+        {"params": list(encoder.parameters()), "lr": lr},
+        {"params": list(layer.parameters()), "lr": head_lr},
+    ]
+    return nn.Sequential(encoder, layer), optim.Adam(groups, lr=lr)
+
+
 def fit(
     network: nn.Module,
+    optimizer: optim.Optimizer,
     x: np.ndarray,
     labels: np.ndarray,
     steps: int,
     draw: np.random.Generator,
     *,
-    size: int = 100,
-    lr: float = 1e-3,
+    size: int = 20,
     after: Callable | None = None,
 ) -> None:
-    """Updates every parameter of the network `steps` times, by Adam on batches of `size`; `after(t)` follows update t.
+    """Trains the network by `steps` updates on batches of `size`; `after(t)` follows update t.
 
     x (N, ...): images or codes; labels (N,). Every pass goes through them in a new order.
     """
     device = next(network.parameters()).device
-    optimizer = optim.Adam(network.parameters(), lr=lr)
     starts = range(0, len(x), size)
     for t in range(steps):
         if t % len(starts) == 0:
@@ -94,15 +120,15 @@ def learned(
     *,
     most: int = 200,
     every: int = 10,
-    size: int = 100,
-    lr: float = 1e-3,
+    size: int = 20,
 ) -> tuple[nn.Module, int]:
-    """(a network of `make()` trained on all labels, for how many updates).
+    """(a network of `make()` trained on all labels, for how many updates); `make()` gives it and its optimizer.
 
     Another network of `make()` learns without the positions `held`. Its loss on them is least after that many of at
     most `most` updates, looked at `every` so many.
     """
-    network, losses = make(), {}
+    losses: dict[int, float] = {}
+    network, optimizer = make()
     rest = np.setdiff1d(np.arange(len(x)), held)
 
     def look(t: int) -> None:
@@ -110,11 +136,18 @@ def learned(
             losses[t] = judged(network, x[held], labels[held])[0]
 
     fit(
-        network, x[rest], labels[rest], most, draw, after=look, size=size, lr=lr
+        network,
+        optimizer,
+        x[rest],
+        labels[rest],
+        most,
+        draw,
+        size=size,
+        after=look,
     )
     steps = min(losses, key=losses.__getitem__)
-    network = make()
-    fit(network, x, labels, steps, draw, size=size, lr=lr)
+    network, optimizer = make()
+    fit(network, optimizer, x, labels, steps, draw, size=size)
     return network, steps
 
 
