@@ -237,7 +237,7 @@ def classifier_initialisation(
                     make, given, labels, held, draw, most=updates, every=max(1, updates // 15), size=batch_size
                 )
                 title = f"{count:,} labels"
-                rates.setdefault(title, {}).setdefault(way, []).append(transfer.judged(network, asked, answers)[1])
+                rates.setdefault(title, {}).setdefault(way, []).append(transfer.judged(network, asked, answers))
                 taken.setdefault(title, {}).setdefault(way, []).append(best)
             if count == few:
                 picture = Sheet(tg.tensor(x[np.argsort(labels, kind="stable")][:100]), 10)
