@@ -7,6 +7,7 @@ import json
 import math
 import os
 import statistics
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,6 @@ from tinygen.recipes import (
     study,
 )
 from tinygen.recipes.run import build
-from tinygen.recipes.study import Sheet, Trained
 from tinygen.step import Step
 from tinygen.training import Display
 
@@ -505,12 +505,15 @@ def test_few_labels_in_three_ways(monkeypatch):
     from tinygen.recipes import codes
 
     start("conv-autoencoder", folder="run", preset="tiny").fit()
-    before = {k: v.numpy().copy() for k, v in load_run("run").encoder.state_dict().items()}
+    step = load_run("run")
+    monkeypatch.setattr(sys.modules["tinygen.recipes.study"], "load_run", lambda folder: step)
+    before = {k: v.numpy().copy() for k, v in step.encoder.state_dict().items()}
     calls, trained = [], []
 
     def learned(make, x, labels, held, draw, **options):
         network, _ = make()
-        calls.append((network, {k: v.numpy().copy() for k, v in network.state_dict().items()}, x, labels, held, options))
+        weights = {k: v.numpy().copy() for k, v in network.state_dict().items()}
+        calls.append((network, weights, x, labels, held, options))
         return codes.transfer.fit(*make(), x, labels, 2, draw) or (network, len(calls))
 
     monkeypatch.setattr(codes.transfer, "learned", learned)
@@ -527,6 +530,7 @@ def test_few_labels_in_three_ways(monkeypatch):
             assert (tuned[1][f"0.{name}"] == value).all()
             assert (scratch[1][f"0.{name}"] != value).any() or not value.any()
         assert scratch[5]["most"] == 4
+    assert all((v.numpy() == before[k]).all() for k, v in step.encoder.state_dict().items())  # the run's own
     assert calls[0][1]["0.0.weight"].tolist() != calls[3][1]["0.0.weight"].tolist()  # a new start at each draw
     found = np.arange(12).reshape(2, 2, 3) / 20  # labels, draws, ways
     for row, values_of in zip(findings.table, found.transpose(0, 2, 1).reshape(6, 2), strict=True):

@@ -65,7 +65,7 @@ def test_every_pass_shows_every_row_once_in_a_new_order():
 def test_an_update_is_one_of_softmax_regression():
     """Plain gradient descent: W' = W - lr mean over rows of (p - onehot) x^T."""
     x, labels = clouds(12)
-    layer, _ = transfer.head(4, 3, lr=1.0)
+    layer = nn.Linear(4, 3)
     before = layer.weight.detach().numpy().astype(float), layer.bias.detach().numpy().astype(float)
     transfer.fit(layer, tg.optim.SGD(layer.parameters(), lr=0.1), x, labels, 1, rng(), size=12)
     logits = x @ before[0].T + before[1]
@@ -76,7 +76,7 @@ def test_an_update_is_one_of_softmax_regression():
 
 
 def test_the_share_that_is_right_in_pieces():
-    layer, _ = transfer.head(4, 3, lr=1.0)
+    layer = nn.Linear(4, 3)
     x, labels = clouds(50, apart=1.0)
     expected = np.mean((x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()).argmax(1) == labels)
     assert 0 < expected < 1 and transfer.judged(layer, x, labels, size=7) == pytest.approx(expected)
@@ -84,10 +84,10 @@ def test_the_share_that_is_right_in_pieces():
 
 def test_the_network_and_its_optimizer_have_a_rate_for_each_part():
     encoder = nn.Linear(5, 4)
-    network, optimizer = transfer.joined(encoder, 4, 3, lr=0.25, head_lr=0.5)
+    network, optimizer = transfer.joined(encoder, (4, 6, 3), lr=0.25, head_lr=0.5)
     rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert [rate[id(p)] for p in encoder.parameters()] == [0.25, 0.25]
-    assert [rate[id(p)] for p in network[1].parameters()] == [0.5, 0.5] and network[0] is encoder
+    assert [rate[id(p)] for p in network[1].parameters()] == [0.5] * 4 and network[0] is encoder
     assert network(tg.zeros(2, 5)).shape == (2, 3)
 
 
@@ -125,7 +125,8 @@ def test_updates_are_chosen_on_the_held_out_and_a_new_network_learns_from_all():
 
 def test_a_head_learns_clouds_apart():
     x, labels = clouds()
-    network, steps = transfer.learned(lambda: transfer.head(4, 3, 0.05), x, labels, np.arange(12), rng(), most=60)
+    make = lambda: transfer.head_alone((4, 3), 0.05)
+    network, steps = transfer.learned(make, x, labels, np.arange(12), rng(), most=60)
     assert transfer.judged(network, *clouds(seed=3)) == 1.0 and 1 <= steps <= 60
 
 
@@ -145,3 +146,12 @@ def test_a_straight_line_does_not_part_a_ring_from_its_centre_and_a_kernel_does(
     labels = np.repeat([0, 1], 60)
     assert transfer.support_vectors(x, labels, x, labels) == 1.0
     assert transfer.logistic_regression(x, labels, x, labels) < 0.8
+
+
+def test_a_head_has_relu_between_its_layers_and_none_behind():
+    network, optimizer = transfer.head_alone((4, 7, 3), 0.5)
+    w, b, v, c = (p.detach().numpy() for p in network.parameters())
+    x, _ = clouds(9)
+    expected = np.maximum(x @ w.T + b, 0) @ v.T + c
+    np.testing.assert_allclose(network(tg.tensor(x)).detach().numpy(), expected, atol=1e-5)
+    assert optimizer.param_groups[0]["lr"] == 0.5 and len(optimizer.param_groups[0]["params"]) == 4

@@ -178,21 +178,22 @@ def latent_size(
 
 @study(
     "few labels: from scratch, frozen encoder, fine-tuned", on=("conv-autoencoder",), lectures=(0, 1),
-    tiny={"few": 20, "many": 30, "draws": 2, "updates": 4},
+    tiny={"few": 20, "many": 30, "draws": 2, "updates": 4, "hidden": 5},
 )  # fmt: skip
 def classifier_initialisation(
-    trained: Trained, few: int = 100, many: int = 1000, draws: int = 5, updates: int = 300, lr: float = 1e-3,
-    tuned_lr: float = 3e-4, head_lr: float = 1e-2, batch_size: int = 20,
+    trained: Trained, few: int = 100, many: int = 1000, draws: int = 5, updates: int = 200, hidden: int = 256,
+    lr: float = 1e-3, tuned_lr: float = 3e-4, head_lr: float = 3e-3, batch_size: int = 20,
 ) -> Findings:  # fmt: skip
-    """Test accuracies of one network, encoder and linear layer, that learns from few labels in three ways.
+    """Test accuracies of one network, an encoder and a head of two layers, that learns from few labels in three ways.
 
     few: labels
     many: labels, of a second comparison
     draws: draws of the labels and of the untrained weights
     updates: at most so many; a fifth of the labels chooses how many
+    hidden: values between the head's two layers
     lr: learning rate of Adam, from scratch
     tuned_lr: that of the encoder, fine-tuned
-    head_lr: that of the linear layer on a trained encoder
+    head_lr: that of the head on a trained encoder
     batch_size: images in a batch
     """
     step, dataset = trained.step, trained.dataset
@@ -210,7 +211,7 @@ def classifier_initialisation(
     with aside(step, 0):
         encode = lambda x: step.encode(x.to(step.device)).cpu()
         queries = latents.encoded(encode, images)
-    width = queries.shape[1]
+    sizes = (queries.shape[1], hidden, classes)
     rates: dict[str, dict[str, list[float]]] = {}
     taken: dict[str, dict[str, list[int]]] = {}
     bar = iter(track(range(2 * draws), "draws of the labels"))
@@ -227,10 +228,10 @@ def classifier_initialisation(
             begun = partial(_encoder, trained, fresh)
             copied = partial(_encoder, trained, fresh, step.encoder.state_dict())
             ways: dict[str, tuple[Callable, np.ndarray, np.ndarray]] = {
-                "from scratch": (lambda e=begun: transfer.joined(e(), width, classes, lr=lr, head_lr=lr), x, images),
-                "frozen encoder": (lambda: transfer.head(width, classes, head_lr, step.device), z, queries),
+                "from scratch": (lambda e=begun: transfer.joined(e(), sizes, lr=lr, head_lr=lr), x, images),
+                "frozen encoder": (lambda: transfer.head_alone(sizes, head_lr, step.device), z, queries),
                 "fine-tuned": (
-                    lambda e=copied: transfer.joined(e(), width, classes, lr=tuned_lr, head_lr=head_lr), x, images),
+                    lambda e=copied: transfer.joined(e(), sizes, lr=tuned_lr, head_lr=head_lr), x, images),
             }  # fmt: skip
             for way, (make, given, asked) in ways.items():
                 network, best = transfer.learned(

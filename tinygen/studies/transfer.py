@@ -1,12 +1,12 @@
 """Transfer: a trained encoder E as the beginning of a classifier (lectures 0, 1).
 
-    logits = W E(x) + b,    loss = -mean log softmax(logits)[label]
+    logits = W relu(V E(x) + a) + b,    loss = -mean log softmax(logits)[label]
 
-The encoder learns from images without labels; its decoder is dropped; a linear layer is put on the codes. A few
-labels then train the linear layer alone (frozen encoder) or all of it (fine-tuned).
+The encoder learns from images without labels; its decoder is dropped; a head is put on the codes. A few labels then
+train the head alone (frozen encoder) or all of it (fine-tuned).
 
-    make = lambda: head(32, 10, lr=1e-2)                          # frozen encoder: x are codes
-    make = lambda: joined(encoder(), 32, 10, lr=3e-4, head_lr=1e-2)   # fine-tuned: x are images
+    make = lambda: head_alone((32, 256, 10), lr=3e-3)                    # frozen encoder: x are codes
+    make = lambda: joined(encoder(), (32, 256, 10), lr=3e-4, head_lr=3e-3)  # fine-tuned: x are images
     network, steps = learned(make, x, labels, held, draw, most=200)
 
 How long to train is chosen on labels that are held out; then a new network learns from all of them for so long.
@@ -15,7 +15,8 @@ Absent on purpose: augmentation, weight decay, schedules. What remains is the ef
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,29 +41,37 @@ def balanced(
     return order[np.argsort(rank, kind="stable")[:count]]
 
 
-def head(
-    width: int, classes: int, lr: float, device: Any = "cpu"
+def head(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers from codes (N, sizes[0]) to logits (N, sizes[-1]), with ReLU between them."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def head_alone(
+    sizes: Sequence[int], lr: float, device: Any = "cpu"
 ) -> tuple[nn.Module, optim.Optimizer]:
-    """A linear layer from codes (N, width) to logits (N, classes), and its optimizer."""
-    layer = nn.Linear(width, classes).to(device)
-    return layer, optim.Adam(layer.parameters(), lr=lr)
+    """A head and its optimizer, for a frozen encoder."""
+    layers = head(sizes).to(device)
+    return layers, optim.Adam(layers.parameters(), lr=lr)
 
 
 def joined(
-    encoder: nn.Module, width: int, classes: int, *, lr: float, head_lr: float
+    encoder: nn.Module, sizes: Sequence[int], *, lr: float, head_lr: float
 ) -> tuple[nn.Module, optim.Optimizer]:
-    """The encoder with a linear layer on its codes (N, width), and the optimizer of both, each at its rate.
+    """The encoder with a head on its codes (N, sizes[0]), and the optimizer of both, each at its rate.
 
-    The layer starts from random weights, the encoder perhaps from good ones: one rate for both spoils the encoder
-    before the layer makes sense of its codes.
+    The head starts from random weights, the encoder perhaps from good ones: one rate for both spoils the encoder
+    before the head makes sense of its codes.
     """
     device = next(encoder.parameters()).device
-    layer = nn.Linear(width, classes).to(device)
+    layers = head(sizes).to(device)
     groups = [
         {"params": list(encoder.parameters()), "lr": lr},
-        {"params": list(layer.parameters()), "lr": head_lr},
+        {"params": list(layers.parameters()), "lr": head_lr},
     ]
-    return nn.Sequential(encoder, layer), optim.Adam(groups, lr=lr)
+    return nn.Sequential(encoder, layers), optim.Adam(groups, lr=lr)
 
 
 def fit(
