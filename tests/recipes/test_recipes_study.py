@@ -493,9 +493,12 @@ def test_every_size_of_code_is_trained_on_the_training_images_and_judged_on_the_
 def test_sizes_of_codes_reach_the_networks(monkeypatch):
     from tinygen.recipes import codes
 
-    built = []
+    built, judged = [], []
     monkeypatch.setattr(codes, "build", lambda settings: built.append(settings) or build(settings))
-    told("latent-size", tiny=True, arguments={"sizes": [2, 7]}, seed=3)
+    monkeypatch.setattr(codes, "error", lambda step, images: judged.append(images) or len(judged) / 8)
+    findings, _, _ = told("latent-size", tiny=True, arguments={"sizes": [2, 7]}, seed=3)
+    assert all((images == load("digits", limit=64).floats("test")).all() for images in judged)
+    assert [row["mse"] for row in findings.table] == [1 / 8, 2 / 8]
     assert [one.arguments["latent"] for one in built] == [2, 7] and built[0].seed == built[1].seed
     assert {one.epochs for one in built} == {2}
 

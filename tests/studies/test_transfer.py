@@ -155,3 +155,13 @@ def test_a_head_has_relu_between_its_layers_and_none_behind():
     expected = np.maximum(x @ w.T + b, 0) @ v.T + c
     np.testing.assert_allclose(network(tg.tensor(x)).detach().numpy(), expected, atol=1e-5)
     assert optimizer.param_groups[0]["lr"] == 0.5 and len(optimizer.param_groups[0]["params"]) == 4
+
+
+def test_rows_keep_their_labels_in_both_trainings(monkeypatch):
+    seen = []
+    monkeypatch.setattr(transfer, "fit", lambda network, optimizer, x, labels, steps, draw, *, size, after=None:
+                        seen.append((x, labels)) or (after and after(steps)))  # fmt: skip
+    x = np.arange(12, dtype=np.float32)[:, None]
+    transfer.learned(lambda: transfer.head_alone((1, 3), 0.1), x, np.arange(12) % 3, np.array([2, 7]), rng(), most=4)
+    assert [len(rows) for rows, _ in seen] == [10, 12]
+    assert all((rows[:, 0] % 3 == labels).all() for rows, labels in seen)
