@@ -35,6 +35,7 @@ from tinygen.recipes import (
     study,
 )
 from tinygen.recipes.run import build
+from tinygen.recipes.study import Sheet, Trained
 from tinygen.step import Step
 from tinygen.training import Display
 
