@@ -15,7 +15,7 @@ from tinygen.networks.mlp import MLPDecoder, MLPEncoder
 from tinygen.recipes import autoencoders as recipes
 from tinygen.recipes import find
 from tinygen.recipes.recipe import Given
-from tinygen.studies import latents
+from tinygen.studies import latents, transfer
 from tinygen.testing import gradcheck
 
 
@@ -264,3 +264,40 @@ def test_a_great_circle_keeps_the_norm_of_noise_where_a_line_passes_nearer_to_th
     norm = first.norm().item()
     assert latents.great_circle(first, last, 10).norm(2, 1).tolist() == pytest.approx([norm] * 10)
     assert latents.line(first, last, 11)[5].norm().item() < 0.85 * norm
+
+
+# ---------------------------------------------------------------------------------- few labels
+
+
+def few_labels():
+    """An encoder, images and labels, and a random generator."""
+    x, _ = by_hand.images(12)
+    encoder = nn.Sequential(*MLPEncoder((1, 8, 8), (9,), 3))
+    return encoder, x.numpy(), np.arange(12) % 3, np.random.default_rng(0)
+
+
+def test_a_frozen_encoder_gets_no_updates_and_its_head_does():
+    encoder, x, labels, draw = few_labels()
+    before = by_hand.arrays(encoder)
+    with tg.no_grad():
+        codes = latents.encoded(encoder, x)
+    heads = []
+    make = lambda: heads.append(transfer.head_alone((3, 5, 3), 0.1)) or heads[-1]
+    tg.manual_seed(0)
+    network, steps = transfer.learned(make, codes, labels, np.arange(3), draw, most=6, every=2)
+    assert network is heads[1][0] and steps in (2, 4, 6)
+    assert all((a == b).all() for a, b in zip(before, by_hand.arrays(encoder)))
+    tg.manual_seed(0)
+    fresh = [transfer.head_alone((3, 5, 3), 0.1)[0] for _ in range(2)][1]
+    assert all((a != b).any() for a, b in zip(by_hand.arrays(fresh), by_hand.arrays(network)))
+
+
+def test_fine_tuning_moves_encoder_and_head_each_by_at_most_its_rate_in_the_first_update():
+    """Adam's first step is lr g / (|g| + eps): its size is the rate, whatever the slope."""
+    encoder, x, labels, draw = few_labels()
+    network, optimizer = transfer.joined(encoder, (3, 5, 3), lr=1e-3, head_lr=1e-2)
+    before = by_hand.arrays(encoder), by_hand.arrays(network[1])
+    transfer.fit(network, optimizer, x, labels, 1, draw)
+    for rate, old, part in ((1e-3, before[0], encoder), (1e-2, before[1], network[1])):
+        moved = np.concatenate([abs(a - b).ravel() for a, b in zip(old, by_hand.arrays(part))])
+        assert moved.max() == pytest.approx(rate, rel=1e-2)

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import statistics
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import by_hand
@@ -20,7 +22,19 @@ from tinygen.data import load
 from tinygen.data.selection import subset
 from tinygen.errors import SettingError
 from tinygen.metrics import NAMES
-from tinygen.recipes import STUDIES, Findings, RunError, find_study, recipe, run_study, start, study
+from tinygen.recipes import (
+    STUDIES,
+    Findings,
+    RunError,
+    find_study,
+    load_run,
+    open_run,
+    recipe,
+    run_study,
+    start,
+    study,
+)
+from tinygen.recipes.run import build
 from tinygen.recipes.study import Sheet, Trained
 from tinygen.step import Step
 from tinygen.training import Display
@@ -208,11 +222,19 @@ def test_every_study_runs_from_nothing(name):
     assert chosen.summary and chosen.lectures and set(chosen.arguments()) <= set(chosen.meanings)
 
 
+CLASSIFIED = {"nearest_neighbour", "pixel_nearest_neighbour", "codes", "logistic_regression", "svm", "fitted"}
+
+
+def reconstructed(run, images):
+    with tg.no_grad():
+        return run.step.eval().apply(tg.tensor(images)).numpy()
+
+
 def test_codes_of_images_without_labels():
     np.savez("mine.npz", images=np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8))
     start("conv-autoencoder", "mine.npz", folder="run", preset="tiny").fit()
     findings, folder, _ = told("codes", "run", arguments={"pairs": 2, "steps": 5})
-    assert findings.metrics == {} and (folder / "codes.png").exists()
+    assert not set(findings.metrics) & CLASSIFIED and (folder / "codes.png").exists()
     assert size_of(folder / "interpolations.png") == (5 * 62 + 6, 2 * 62 + 6)
 
 
@@ -224,8 +246,8 @@ def test_codes_have_no_neighbours_of_a_class_that_training_lacks(unseen):
     np.savez("mine.npz", x_train=images[:40], y_train=labels[0], x_test=images[40:], y_test=labels[1])
     start("autoencoder", "mine.npz", folder="run", preset="tiny").fit()
     findings, _, _ = told("codes", "run")
-    assert set(findings.metrics) == (set() if unseen else {"nearest_neighbour", "codes", "queries"})
-    assert set(findings.pictures) == {"codes", "interpolations"}
+    assert set(findings.metrics) & CLASSIFIED == (set() if unseen else CLASSIFIED)
+    assert set(findings.pictures) == {"codes", "interpolations", "foreign"}
 
 
 def test_codes_have_as_many_lines_as_were_asked_for_or_none():
@@ -410,3 +432,162 @@ def test_divergences_in_numbers():
     assert reverse["outside"] < 0.02 < 0.2 < forward["outside"] == found.metrics["outside"]
     with pytest.raises(RunError, match="share=1 between 0 and 1"):
         find_study("divergences").run(share=1.0)
+
+
+def test_errors_of_codes_are_those_of_the_test_images_and_of_foreign_ones_over_them():
+    start("autoencoder", folder="run", preset="tiny").fit()
+    findings, _, _ = told("codes", "run", arguments={"points": 40, "fitted": 50})
+    run, dataset = open_run("run"), load("digits", limit=64)
+    images = dataset.floats("test")[subset(64, 40)]
+    mse = lambda x: float(((reconstructed(run, x) - x) ** 2).mean())
+    assert findings.metrics["mse"] == pytest.approx(mse(images), rel=1e-5)
+    turned = np.rot90(images, 2, (2, 3)).copy()
+    assert findings.metrics["foreign_upside_down"] == pytest.approx(mse(turned) / mse(images), rel=1e-5)
+    noise = mse(np.random.default_rng(0).random((4000, 1, 8, 8), np.float32)) / mse(images)
+    assert findings.metrics["foreign_noise"] == pytest.approx(noise, rel=0.05)
+    assert findings.metrics["fitted"] == 50 and findings.metrics["codes"] == 64
+    whole, *rounded = findings.table
+    assert whole == {"bits a number": 32, "bits a code": 96, "ratio": 64 * 8 / 96, "mse": findings.metrics["mse"]}
+    with tg.no_grad():
+        known, found = (run.step.encode(tg.tensor(x)).numpy() for x in (dataset.floats("train"), images))
+    for row in rounded:
+        levels = np.linspace(known.min(0), known.max(0), 2 ** row["bits a number"])
+        nearest = np.stack([levels[abs(found[:, [k]] - levels[:, k]).argmin(1), k] for k in range(3)], 1)
+        with tg.no_grad():
+            again = run.step.decode(tg.tensor(nearest.astype("f4"))).numpy()
+        assert row["mse"] == pytest.approx(((again - images) ** 2).mean(), rel=1e-4)
+        assert row["ratio"] == pytest.approx(64 * 8 / (3 * row["bits a number"]))
+
+
+def test_pixels_and_codes_have_each_their_own_neighbours():
+    start("autoencoder", folder="run", preset="tiny").fit()
+    findings, _, _ = told("codes", "run")
+    dataset = load("digits", limit=64)
+    x, y = (dataset.floats(split).reshape(64, -1).astype(float) for split in ("train", "test"))
+    nearest = ((y[:, None] - x[None]) ** 2).sum(-1).argmin(1)
+    share = (dataset.train_labels[nearest] == dataset.test_labels).mean()
+    assert findings.metrics["pixel_nearest_neighbour"] == pytest.approx(share)
+    assert findings.metrics["nearest_neighbour"] != pytest.approx(share)
+
+
+def test_foreign_images_are_those_of_the_other_set_where_it_is_there(monkeypatch):
+    from tinygen.recipes import codes
+
+    mnist, fashion = (load("digits", limit=20), load("digits", limit=40))
+    monkeypatch.setattr(codes, "load", {"fashion-mnist": fashion}.__getitem__)
+    images = mnist.floats("test")
+    kinds = codes._foreign(replace(mnist, name="mnist"), images, np.random.default_rng(0))
+    assert np.array_equal(kinds["fashion-mnist"], fashion.floats("test")[:20])
+    assert set(codes._foreign(replace(mnist, name="fashion-mnist"), images, np.random.default_rng(0))) == {
+        "upside down", "uniform noise"
+    }  # fmt: skip
+
+
+def test_every_size_of_code_is_trained_on_the_training_images_and_judged_on_the_test_images():
+    findings, folder, _ = told("latent-size", tiny=True, arguments={"sizes": [1, 3], "epochs": 1})
+    dataset = load("digits", limit=64)
+    x, y = (dataset.floats(split).reshape(64, -1).astype(float) for split in ("train", "test"))
+    _, _, axes = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    for row, d in zip(findings.table, (1, 3), strict=True):
+        kept = (y - x.mean(0)) @ axes[:d].T @ axes[:d]
+        assert row["PCA"] == pytest.approx(((y - x.mean(0) - kept) ** 2).mean(), rel=1e-4)
+        assert row["d"] == d and row["ratio"] == 64 / d and row["epochs"] == 1
+    assert findings.metrics["mse_smallest_code"] == findings.table[0]["mse"]
+    assert findings.metrics["mse_largest_code"] == findings.table[1]["mse"]
+    assert findings.metrics["pca_beaten"] == np.mean([row["mse"] < row["PCA"] for row in findings.table])
+    assert (folder / "reconstructions.png").exists()
+    with pytest.raises(RunError, match="a recipe with an argument latent: lenet"):
+        told("latent-size", tiny=True, arguments={"recipe": "lenet"})
+
+
+def test_sizes_of_codes_reach_the_networks(monkeypatch):
+    from tinygen.recipes import codes
+
+    built, judged = [], []
+    monkeypatch.setattr(codes, "build", lambda settings: built.append(settings) or build(settings))
+    monkeypatch.setattr(codes, "error", lambda step, images: judged.append(images) or len(judged) / 8)
+    findings, _, _ = told("latent-size", tiny=True, arguments={"sizes": [2, 7]}, seed=3)
+    assert all((images == load("digits", limit=64).floats("test")).all() for images in judged)
+    assert [row["mse"] for row in findings.table] == [1 / 8, 2 / 8]
+    assert [one.arguments["latent"] for one in built] == [2, 7] and built[0].seed == built[1].seed
+    assert {one.epochs for one in built} == {2}
+
+
+def test_few_labels_in_three_ways(monkeypatch):
+    """Same net, same labels, same held-out fifth; the run keeps its weights; the figures are means over draws."""
+    from tinygen.recipes import codes
+
+    start("conv-autoencoder", folder="run", preset="tiny").fit()
+    step = load_run("run")
+    monkeypatch.setattr(sys.modules["tinygen.recipes.study"], "load_run", lambda folder: step)
+    before = {k: v.numpy().copy() for k, v in step.encoder.state_dict().items()}
+    calls, trained = [], []
+
+    def learned(make, x, labels, held, draw, **options):
+        network, _ = make()
+        weights = {k: v.numpy().copy() for k, v in network.state_dict().items()}
+        calls.append((network, weights, x, labels, held, options))
+        return codes.transfer.fit(*make(), x, labels, 2, draw) or (network, len(calls))
+
+    monkeypatch.setattr(codes.transfer, "learned", learned)
+    values = iter(np.arange(12) / 20)
+    monkeypatch.setattr(codes.transfer, "judged", lambda *given: trained.append(given) or next(values))
+    findings, _, _ = told("classifier-initialisation", "run", tiny=True)
+    for at, (scratch, frozen, tuned) in enumerate(zip(calls[::3], calls[1::3], calls[2::3])):
+        count = 20 if at < 2 else 30
+        assert len(scratch[3]) == count and (scratch[3] == tuned[3]).all() and (scratch[3] == frozen[3]).all()
+        assert len(scratch[4]) == count // 5 and all(one[4] is scratch[4] for one in (frozen, tuned))
+        assert (scratch[2] == tuned[2]).all() and frozen[2].shape == (count, 3)
+        assert scratch[1].keys() == tuned[1].keys()
+        for name, value in before.items():
+            assert (tuned[1][f"0.{name}"] == value).all()
+            assert (scratch[1][f"0.{name}"] != value).any() or not value.any()
+        assert scratch[5]["most"] == 4
+    assert all((v.numpy() == before[k]).all() for k, v in step.encoder.state_dict().items())  # the run's own
+    assert calls[0][1]["0.0.weight"].tolist() != calls[3][1]["0.0.weight"].tolist()  # a new start at each draw
+    found = np.arange(12).reshape(2, 2, 3) / 20  # labels, draws, ways
+    for row, values_of in zip(findings.table, found.transpose(0, 2, 1).reshape(6, 2), strict=True):
+        assert row["accuracy"] == pytest.approx(values_of.mean())
+        assert row["spread"] == pytest.approx(abs(values_of[1] - values_of[0]) / 2**0.5) and row["draws"] == 2
+    names = ("scratch", "frozen", "fine_tuned")
+    for k, which in enumerate(("few", "many")):
+        for j, name in enumerate(names):
+            assert findings.metrics[f"{name}_{which}"] == pytest.approx(found[k, :, j].mean())
+        assert findings.metrics[f"gain_{which}"] == pytest.approx(0.1)
+    dataset = load("digits", limit=64)
+    assert all((given[2] == dataset.test_labels).all() for given in trained)
+    assert (trained[0][1] == dataset.floats("test")).all() and trained[1][1].shape == (64, 3)
+
+
+def test_few_labels_need_one_of_each_class_and_no_more_than_there_are():
+    start("conv-autoencoder", folder="run", preset="tiny").fit()
+    for values in ({"few": 9}, {"few": 40, "many": 30}, {"few": 20, "many": 65}):
+        with pytest.raises(RunError, match="give 10 <= few <= many <= 64, a label of each"):
+            told("classifier-initialisation", "run", arguments=values)
+    np.savez("mine.npz", images=np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8))
+    start("conv-autoencoder", "mine.npz", folder="bare", preset="tiny").fit()
+    with pytest.raises(RunError, match="needs labels, and mine has none"):
+        told("classifier-initialisation", "bare")
+
+
+def test_samples_of_a_plain_decoder_are_of_noise_and_of_a_gaussian_of_the_training_codes(monkeypatch):
+    from tinygen.metrics import scores
+    from tinygen.recipes import codes
+
+    made, fitted = [], []
+    monkeypatch.setattr(codes, "judge", lambda images, real: made.append((images, real)) or scores(images, real))
+    true = codes.latents.fitted_gaussian
+    monkeypatch.setattr(codes.latents, "fitted_gaussian", lambda *given: fitted.append((given, true(*given)))
+                        or fitted[-1][1])  # fmt: skip
+    findings, folder, _ = told("decoder-as-generator", tiny=True, arguments={"n": 200})
+    dataset = load("digits", limit=64)
+    step = load_run(folder.parent.parent)
+    with tg.no_grad():
+        known = step.encode(tg.tensor(dataset.floats("train"))).numpy()
+        np.testing.assert_allclose(fitted[0][0][0], known, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(made[1][0], step.decode(tg.tensor(fitted[0][1])).numpy(), rtol=1e-4, atol=1e-6)
+    assert [len(images) for images, _ in made] == [200] * 3 and findings.metrics["samples"] == 200
+    assert all((real == dataset.floats("test")).all() for _, real in made)
+    numbers = [findings.metrics[f"cfid_{kind}"] for kind in ("standard_normal", "fitted_gaussian", "vae")]
+    assert numbers == pytest.approx([scores(*pair)["cfid"] for pair in made])
+    assert findings.metrics["cfid_ratio"] == pytest.approx(numbers[0] / numbers[2])

@@ -113,3 +113,35 @@ def test_shares_that_are_known():
     assert share([0, 1, 2, 3]) == 1.0
     assert share([1, 0, 3, 2]) == 0.0
     assert share([0, 1, 3, 2]) == 0.5
+
+
+def test_draws_from_a_fitted_gaussian_have_the_codes_mean_and_covariance():
+    draw = np.random.default_rng(3)
+    mix = draw.normal(size=(3, 3))
+    codes = (draw.exponential(size=(500, 3)) @ mix + [5, -2, 0]).astype(np.float32)
+    found = latents.fitted_gaussian(codes, 40_000, np.random.default_rng(0))
+    assert found.shape == (40_000, 3) and found.dtype == np.float32
+    centred = codes - codes.mean(0)
+    covariance = centred.T @ centred / 499
+    error = np.sqrt(np.diag(covariance) / 40_000)
+    assert (abs(found.mean(0) - codes.mean(0)) < 5 * error).all()
+    np.testing.assert_allclose(np.cov(found.T), covariance, atol=0.05 * np.diag(covariance).max())
+    assert latents.fitted_gaussian(codes[:, :1], 9, draw).shape == (9, 1)
+
+
+def test_rounded_codes_are_the_nearest_of_equally_spaced_levels():
+    draw = np.random.default_rng(4)
+    known, codes = (draw.normal(size=(n, 3)).astype(np.float32) * [1, 10, 0.1] + 2 for n in (200, 50))
+    for bits in (1, 2, 5):
+        found = latents.quantised(codes, known, bits)
+        for k in range(3):
+            levels = np.linspace(known[:, k].min(), known[:, k].max(), 2**bits)
+            nearest = levels[abs(codes[:, k, None] - levels).argmin(1)]
+            np.testing.assert_allclose(found[:, k], nearest, rtol=1e-5)
+    constant = np.full((4, 1), 2.0)
+    assert (latents.quantised(constant, constant, 3) == 2.0).all()
+
+
+def test_images_of_codes_in_pieces():
+    codes = np.arange(2500.0)[:, None]
+    assert np.array_equal(latents.decoded(lambda z: 2 * z, codes), 2 * codes)

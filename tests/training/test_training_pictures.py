@@ -106,3 +106,15 @@ def test_points_are_drawn_side_by_side():
     one, two = picture_of(points), picture_of((points, points))
     assert two.width == 2 * one.width and one.height > 300
     assert np.unique(np.asarray(two)).size > 10
+
+
+def test_panels_stand_beside_each_other_below_their_titles():
+    from PIL import Image
+
+    red, blue = Image.new("RGB", (200, 30), "red"), Image.new("RGB", (150, 50), "blue")
+    sheet = np.asarray(training.panels([red, blue], ["first", "second"]))
+    assert sheet.shape == (24 + 50, 200 + 16 + 150, 3)
+    assert (sheet[24:54, :200] == [255, 0, 0]).all() and (sheet[24:, 216:] == [0, 0, 255]).all()
+    assert (sheet[54:, :200] == 255).all() and (sheet[24:, 200:216] == 255).all()
+    assert (sheet[:24, :100] < 128).any() and (sheet[:24, 216:316] < 128).any()
+    assert training.panels([red], ["a title that is wider than the picture " * 3]).width > 300

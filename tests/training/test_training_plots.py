@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinygen.training.pictures import picture_of
-from tinygen.training.plots import draw_curves, draw_points, scatter
+from tinygen.training.plots import draw_curves, draw_points, draw_repeats, scatter
 
 
 def drawn_axes(tmp_path, monkeypatch, lines):
@@ -117,3 +117,19 @@ def test_a_scatter_has_a_colour_for_every_class(monkeypatch):
     plain = scatter(points * [9, 1], None, (), "codes")
     assert aspects == [(("equal",), {"adjustable": "datalim"})]  # distances are comparable, and the panel is filled
     assert plain.size == picture.size
+
+
+def test_repeats_have_a_dot_each_their_mean_and_their_deviation(monkeypatch):
+    from matplotlib.figure import Figure
+
+    kept = []
+    add = Figure.add_subplot
+    monkeypatch.setattr(Figure, "add_subplot", lambda self: kept.append(add(self)) or kept[-1])
+    draw_repeats({"few": {"a": [0.5, 0.7], "b": [0.6]}, "many": {"a": [0.9, 0.9], "b": [0.8]}}, "accuracy", "two draws")
+    axes = kept[0]
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx([0.6, 0.6, 0.9, 0.8])
+    dots = [line.get_ydata() for line in axes.get_lines() if line.get_marker() == "."]
+    assert [list(y) for y in dots] == [[0.5, 0.7], [0.6], [0.9, 0.9], [0.8]]
+    lines = axes.collections[0].get_segments()[0]
+    assert lines[:, 1].tolist() == pytest.approx([0.6 - 0.2 / 2**0.5, 0.6 + 0.2 / 2**0.5])
+    assert axes.get_ylabel() == "accuracy" and [t.get_text() for t in axes.get_xticklabels()] == ["a", "b"]

@@ -1,30 +1,20 @@
-"""Autoencoders (lectures 0, 1, 3, 4): the recipes and studies of this chapter.
+"""Autoencoders (lectures 0, 1, 3, 4): the recipes of this chapter; codes.py holds its studies.
 
     tinygen train conv-autoencoder --data mnist
-    tinygen study codes
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
-import numpy as np
-
-import tinygen as tg
 from tinygen import nn
 from tinygen.data.corruptions import gaussian, masking
-from tinygen.data.selection import subset
 from tinygen.models import AutoencoderStep, figures, penalties
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder, MapDecoder, MapEncoder
 from tinygen.networks.mlp import MLPDecoder, MLPEncoder, TiedDecoder, he_weights
-from tinygen.studies import latents
-from tinygen.training import aside, scatter, track
 
 from . import baselines
 from .recipe import Given, recipe
-from .settings import RunError
-from .study import Findings, Sheet, Trained, study
 
 TRIVIAL = (baselines.mean_image, baselines.pca("latent"))
 FROM_NOISE = (baselines.mean_image, baselines.linear_denoiser("sd", baselines.with_noise))
@@ -268,38 +258,3 @@ def conv_denoising_mask50(
     given: Given, channels: Sequence[int] = (32, 64), p: float = 0.5, lr: float = 1e-3
 ) -> AutoencoderStep:
     return conv_denoising_mask30(given, channels, p, lr)
-
-
-@study("interpolation and scatter of codes", on=("autoencoder",), lectures=(1, 4))
-def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8) -> Findings:
-    """Images along lines between codes, codes of test images in the plane, and 1-NN where training has their classes.
-
-    pairs: lines between codes of test images
-    points: test images whose codes are drawn
-    steps: images on a line
-    """
-    step, dataset = trained.step, trained.dataset
-    order = subset(dataset.count("test"), points)
-    images = dataset.floats("test")[order]
-    labels = None if dataset.test_labels is None else dataset.test_labels[order]
-    if 2 * pairs > len(order):
-        raise RunError(
-            f"{pairs} lines need the codes of {2 * pairs} test images, and there are {len(order)}: give at most "
-            f"pairs={len(order) // 2}, or more points"
-        )
-    encode = lambda x: step.encode(x.to(step.device)).cpu()
-    with aside(step, 0):
-        found = latents.encoded(encode, images)
-        ends = tg.tensor(found[: 2 * pairs])
-        lines = [latents.line(ends[2 * i], ends[2 * i + 1], steps) for i in range(pairs)]
-        pictures = {"interpolations": Sheet(step.decode(tg.cat(lines).to(step.device)), steps)}
-        numbers = {}
-        seen = dataset.train_labels
-        if labels is not None and seen is not None and np.isin(labels, seen).all():  # no neighbour has a class unseen
-            watch = partial(track, what="codes of training images")
-            known = latents.encoded(encode, dataset.floats("train"), watch=watch)
-            right = latents.one_nearest_neighbour(known, seen, found, labels)
-            numbers = {"nearest_neighbour": right, "codes": float(len(known)), "queries": float(len(found))}
-    drawn = scatter(latents.in_the_plane(found), labels, dataset.classes,
-                    f"codes of {len(found):,} test images")  # fmt: skip
-    return Findings(numbers, pictures | {"codes": drawn})

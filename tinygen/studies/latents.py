@@ -34,6 +34,32 @@ def encoded(
     return np.concatenate(codes)
 
 
+def decoded(decode: Callable, codes: np.ndarray) -> np.ndarray:
+    """(N, C, H, W): the images of codes (N, D), computed in pieces."""
+    return encoded(decode, codes)
+
+
+def fitted_gaussian(
+    codes: np.ndarray, n: int, draw: np.random.Generator
+) -> np.ndarray:
+    """(n, D): draws from the Gaussian with the mean and the covariance of codes (N, D), float32."""
+    mean = codes.mean(0, dtype=np.float64)
+    covariance = np.atleast_2d(np.cov(codes, rowvar=False))
+    found = draw.multivariate_normal(mean, covariance, n, method="eigh")
+    return found.astype(np.float32)
+
+
+def quantised(codes: np.ndarray, known: np.ndarray, bits: int) -> np.ndarray:
+    """Codes (N, D) rounded to 2^bits levels, equally spaced between the ends of each number in `known` (M, D).
+
+    Numbers outside these ends become the nearest end.
+    """
+    low, high = known.min(0), known.max(0)
+    width = np.maximum((high - low) / (2**bits - 1), np.finfo(np.float32).tiny)
+    levels = np.rint((codes.clip(low, high) - low) / width)
+    return (low + levels * width).astype(codes.dtype)
+
+
 def line(first: tg.Tensor, last: tg.Tensor, steps: int) -> tg.Tensor:
     """(steps, D): codes on the line from `first` to `last`, both (D,), which are its ends exactly."""
     share = np.linspace(0, 1, steps)

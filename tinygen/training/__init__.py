@@ -12,15 +12,15 @@ from .evaluate import Batch, Tensors, aside, evaluate, to_tensors
 from .interrupts import Interrupted
 from .log import read_log
 from .loop import Callback, Position, fit
-from .pictures import enlarged, make_grid, picture_of, save_image, save_picture
+from .pictures import enlarged, make_grid, panels, picture_of, save_image, save_picture
 from .plots import _figure as figure
-from .plots import draw_powers, scatter
+from .plots import draw_powers, draw_repeats, scatter
 from .progress import Display, Tracked, duration, track
 from .run import Diverged, Keep, Run, new_folder
 
 __all__ = [
     "Batch", "Callback", "Display", "Diverged", "Interrupted", "Keep", "Position", "Run", "Tensors", "Tracked", "aside",
-    "draw_powers", "duration", "enlarged", "evaluate", "figure", "fit", "load_checkpoint", "make_grid", "new_folder",
-    "picture_of", "read_log", "restore", "save_checkpoint", "save_image", "save_picture", "scatter", "state_of",
-    "to_tensors", "track",
+    "draw_powers", "draw_repeats", "duration", "enlarged", "evaluate", "figure", "fit", "load_checkpoint", "make_grid",
+    "new_folder", "panels", "picture_of", "read_log", "restore", "save_checkpoint", "save_image", "save_picture",
+    "scatter", "state_of", "to_tensors", "track",
 ]  # fmt: skip

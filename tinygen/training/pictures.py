@@ -113,6 +113,22 @@ def picture_of(content: Any, nrow: int = 8, most: int = SHOWN, side: int = SIDE)
     return to_pillow(make_grid(enlarged(content[: most * len(batches)], side), nrow=nrow, padding=6, pad_value=GAP))
 
 
+def panels(pictures: Sequence[Any], titles: Sequence[str]) -> Any:
+    """Pillow images beside each other, a line of text above each."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=14)
+    widths = [max(p.width, math.ceil(font.getlength(title)) + 4) for p, title in zip(pictures, titles, strict=True)]
+    sheet = Image.new("RGB", (sum(widths) + 16 * (len(widths) - 1), 24 + max(p.height for p in pictures)), "white")
+    draw = ImageDraw.Draw(sheet)
+    left = 0
+    for picture, title, width in zip(pictures, titles, widths):
+        draw.text((left + 2, 4), title, font=font, fill="black")
+        sheet.paste(picture.convert("RGB"), (left, 24))
+        left += width + 16
+    return sheet
+
+
 def save_picture(
     content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN, side: int = SIDE
 ) -> Any:

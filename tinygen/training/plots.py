@@ -43,6 +43,29 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names: Sequence[str],
     return finish()
 
 
+def draw_repeats(values: Mapping[str, Mapping[str, Sequence[float]]], unit: str, title: str = "") -> Any:
+    """A Pillow image of {series: {group: values}}: each value a dot, their mean a bar, +- one deviation a line."""
+    figure, finish = _figure((6.2, 4.2))
+    axes = figure.add_subplot()
+    groups = list(next(iter(values.values())))
+    width = 0.8 / len(values)
+    for i, (series, of_group) in enumerate(values.items()):
+        places = np.arange(len(groups)) + (i - (len(values) - 1) / 2) * width
+        for place, group in zip(places, groups):
+            axes.plot([place] * len(of_group[group]), of_group[group], "k.", markersize=4, zorder=3)
+        means = [np.mean(of_group[group]) for group in groups]
+        spreads = [np.std(of_group[group], ddof=1) if len(of_group[group]) > 1 else 0.0 for group in groups]
+        axes.bar(places, means, 0.9 * width, yerr=spreads, capsize=4, label=series, alpha=0.7)
+    lowest = min(min(v) for of_group in values.values() for v in of_group.values())
+    axes.set_ylim(bottom=max(0.0, lowest - 0.1))
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_ylabel(unit)
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return finish()
+
+
 def _figure(size: tuple[float, float], layout: Any = "constrained") -> tuple[Any, Any]:
     """(figure, a function that gives it as a Pillow image), drawn without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
