@@ -323,7 +323,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tinygen.recipes import find, load_run, read_settings, score
     from tinygen.recipes.reproduce import expected
     from tinygen.recipes.run import best_epoch, data_of, epochs_done
-    from tinygen.recipes.scores import baselines, unscored
+    from tinygen.recipes.scores import baselines, over, unscored
     from tinygen.recipes.settings import RunError
 
     settings = read_settings(arguments.run)
@@ -346,7 +346,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     trivial = baselines(find(settings.recipe), dataset, settings.arguments)
     for name, (value, n) in found.items():
         unit = NAMES[name].unit if name in NAMES else ""
-        line = f"  {name:<16} {value:>10.5g}  {unit:<36} n = {n:,}"
+        line = f"  {name:<16} {value:>10.5g}  {unit:<36} {over(name, n)}"
         if name in ranges and ranges[name][1] == n:  # a figure of other numbers of samples is another figure
             low, high = ranges[name][0]
             line += f"   expected {low:.5g} to {high:.5g}" + ("" if low <= value <= high else "  OUTSIDE")

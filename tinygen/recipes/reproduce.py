@@ -25,7 +25,7 @@ from tinygen.training import Display, read_log
 from .baselines import Baseline
 from .recipe import RECIPES, find
 from .run import OPTIONS, start
-from .scores import baselines, score
+from .scores import baselines, over, score
 from .settings import TINY_LIMIT, RunError, Settings, prepare
 from .study import STUDIES, find_study, run_study
 
@@ -182,7 +182,7 @@ def _told(
         mean = sum(figure.values) / len(figure.values)
         line = f"  {figure.name:<16} {mean:>10.5g}"
         line += f"   {min(figure.values):.5g} to {max(figure.values):.5g}" if len(figure.values) > 1 else ""
-        line += f"   n = {figure.n:,}" if figure.n else ""
+        line += f"   {over(figure.name, figure.n)}" if figure.n else ""
         if figure.range is None:
             line += "   nothing kept"
         else:
