@@ -4,6 +4,7 @@
     tinygen train dcgan --data mnist --epochs 10
     tinygen resume runs/vae-001
     tinygen sample runs/vae-001 -n 64 --seed 1
+    tinygen sample vae-d2 --pretrained                  # weights that ship with tinygen
     tinygen apply runs/vae-001 picture.png
     tinygen list dcgan                                  # what it is, its arguments, what it reaches
 
@@ -215,18 +216,22 @@ def _on_plain_numpy(device: str) -> bool:
 def _sample(arguments: argparse.Namespace) -> None:
     import inspect
 
-    from tinygen.recipes import load_run, samples
+    from tinygen.recipes import load_run, pretrained, samples
     from tinygen.recipes.settings import RunError, annotation, check_arguments, value_of, writing
     from tinygen.step import Unsupported
 
-    step = load_run(arguments.run, arguments.device)
+    if arguments.pretrained:
+        step = pretrained(str(arguments.run), arguments.device or "cpu")
+        place = Path(f"{arguments.run}-sample-{arguments.seed}.png")
+    else:
+        step, place = load_run(arguments.run, arguments.device), arguments.run / f"sample-{arguments.seed}.png"
     parameters = dict(list(inspect.signature(step.sample).parameters.items())[1:])
     is_text = lambda name: name in parameters and annotation(parameters[name]).startswith("str")
     pairs = _pairs(arguments.further)
     options: dict[str, Any] = {name: text if is_text(name) else value_of(text) for name, text in pairs}
     if step.offers("sample"):
         check_arguments(f"sampling {arguments.run}", parameters, options, "--")
-    target = arguments.out or arguments.run / f"sample-{arguments.seed}.png"
+    target = arguments.out or place
     _check_suffix(target)
     if arguments.out:
         _check_own(target)

@@ -165,7 +165,7 @@ def _study(
         )
         with _changing(file) as content:
             content["studies"][name] = {"metrics": found, "command": f"tinygen reproduce {name}{options}",
-                                        **_made_by()}  # fmt: skip
+                                        **made_by()}  # fmt: skip
     ranges = {metric: range_of(values) for metric, values in before.items()}
     result = [Figure(metric, values, ranges.get(metric), None) for metric, values in found.items()]
     return _told(result, say, "figures of the tiny preset are not kept" if tiny else f"no figure of {name} is kept")
@@ -224,7 +224,7 @@ def _keep(
             metrics[metric]["n"] = n
         for clock in ("seconds", "cpu_seconds"):  # the second does not depend on what else runs
             place.setdefault(clock, [])[at : at + 1] = [entry.pop(clock)]
-        place.update(entry | _made_by())
+        place.update(entry | made_by())
 
 
 def keep_torch(
@@ -256,7 +256,7 @@ def _changing(file: Path) -> Iterator[dict[str, Any]]:
         lock.unlink(missing_ok=True)
 
 
-def _made_by() -> dict[str, str]:
+def made_by() -> dict[str, str]:
     """The machine and the commit that a figure is from."""
     try:
         models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

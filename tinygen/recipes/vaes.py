@@ -46,7 +46,7 @@ TRIVIAL = (mean_image, floor, baselines.real_images, baselines.pixel_noise)
 
 # The embedded digits have 64 pixels: too few for a Bernoulli likelihood to make an image of, hence the Gaussian.
 @recipe(
-    "variational autoencoder, fully connected", lectures=(2, 3, 4), baselines=TRIVIAL,
+    "variational autoencoder, fully connected", lectures=(2, 3, 4), baselines=TRIVIAL, epochs=20,
     small={"epochs": 100, "batch_size": 32, "hidden": (512, 256, 128), "latent": 6, "likelihood": "gaussian"},
     tiny={"hidden": (16,), "latent": 3},
 )  # fmt: skip
@@ -67,7 +67,7 @@ def vae(
 
 
 @recipe(
-    "variational autoencoder with convolutions", lectures=(2, 3, 4), baselines=TRIVIAL,
+    "variational autoencoder with convolutions", lectures=(2, 3, 4), baselines=TRIVIAL, epochs=15,
     small={"epochs": 80, "batch_size": 32, "hidden": (256, 128), "latent": 6, "likelihood": "gaussian"},
     tiny={"channels": (4, 6), "hidden": (8,), "latent": 3},
 )  # fmt: skip
@@ -89,7 +89,7 @@ def conv_vae(
 
 
 @recipe(
-    "variational autoencoder with two numbers in a code", like=vae,
+    "variational autoencoder with two numbers in a code", like=vae, epochs=30,
     small={"epochs": 150, "batch_size": 32, "hidden": (512, 256, 128), "latent": 2, "likelihood": "gaussian"},
     tiny={"hidden": (16,)},
 )  # fmt: skip
