@@ -30,9 +30,9 @@ def parameters(step):
 
 
 def seeded(*sizes, seed=3):
-    """The noise that the next draws of these sizes give; the random numbers start again."""
+    """The noise (k, N, latent) that the next draws of (N, k, latent) give; the random numbers start again."""
     tg.manual_seed(seed)
-    noise = [tg.randn(*size).numpy().astype(float) for size in sizes]
+    noise = [tg.randn(*size).numpy().astype(float).swapaxes(0, 1) for size in sizes]
     tg.manual_seed(seed)
     return noise
 
@@ -68,7 +68,7 @@ def bound(weights, x, noise):
 def test_log_weights_are_three_densities(likelihood, kind):
     step = made(likelihood, kind, **({"samples": 2} if kind is IWAEStep else {}))
     x, labels = by_hand.images(7)
-    (noise,) = seeded((4, 7, LATENT))
+    (noise,) = seeded((7, 4, LATENT))
     found = step.log_weights((x, labels), 4)
     assert found.shape == (4, 7)
     np.testing.assert_allclose(
@@ -84,7 +84,7 @@ def test_the_update_follows_the_bound_of_k_draws(likelihood, samples):
     x, labels = by_hand.images(6)
     by_hand.leave_gradients(step.encoder, step.decoder, step.likelihood)
     before, pixels = parameters(step), x.numpy().astype(float)
-    (noise,) = seeded((samples, 6, LATENT))
+    (noise,) = seeded((6, samples, LATENT))
     metrics = step((x, labels))
     objective = lambda weights: -bound(weights, pixels, noise)
     assert metrics["loss"].item() == pytest.approx(objective(before), rel=1e-5)
@@ -100,7 +100,7 @@ def test_evaluation_is_the_mean_over_all_images_of_unequal_batches():
     step = made(samples=3)
     x = by_hand.images(21)[0]
     x[16:] = 0.1 * x[16:]  # so that a mean of the two batches' means is another number
-    noise = seeded((3, 16, LATENT), (3, 5, LATENT))
+    noise = seeded((16, 3, LATENT), (5, 3, LATENT))
     with tg.no_grad():
         found = evaluate(step, [(x[:16], None), (x[16:], None)])
     pixels, weights = x.numpy().astype(float), parameters(step)

@@ -93,16 +93,18 @@ class VAEStep(Step):
     def log_weights(self, batch: tuple, k: int) -> tg.Tensor:
         """log p(x|z_i) p(z_i) / q(z_i|x) for k draws z_i from q(z|x): (k, N), in nats."""
         x = self.seen(batch[0])
-        mean, log_variance = self.encoder(x)
-        noise = tg.randn(k, *mean.shape, dtype=x.dtype, device=x.device)
+        mean, log_variance = (t.unsqueeze(1) for t in self.encoder(x))
+        # An image's draws come one after the other: they do not depend on the rest of its batch.
+        noise = tg.randn(
+            len(x), k, self.latent, dtype=x.dtype, device=x.device
+        )
         z = mean + (0.5 * log_variance).exp() * noise
-        targets = x.expand(k, *x.shape).flatten(0, 1)
-        log_p = self.likelihood.log_prob(
-            self.decoder(z.flatten(0, 1)), targets
-        ).unflatten(0, (k, len(x)))
+        targets = x.unsqueeze(1).expand(-1, k, *x.shape[1:]).flatten(0, 1)
+        logits = self.decoder(z.flatten(0, 1))
+        log_p = self.likelihood.log_prob(logits, targets)
         # The 1/2 log 2 pi of p(z) and of q(z|x) cancel.
-        ratio = noise.square() + log_variance - z.square()
-        return log_p + 0.5 * ratio.sum(-1)
+        ratio = (noise.square() + log_variance - z.square()).sum(-1)
+        return (log_p.reshape(len(x), k) + 0.5 * ratio).T
 
     def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
         """active: latent dimensions whose mean varies over the images."""
