@@ -66,9 +66,13 @@ def vae(
     return VAEStep(encoder, decoder, rule, latent=latent, beta=beta, lr=lr)
 
 
+# Of 8x8 pixels, halved twice, too little is left of where a stroke lies: one convolution on the embedded digits. Chosen
+# by 300 of their training images, trained on the other 1,200 (seeds 0-2): -23.7 nats after 60 epochs, two convolutions
+# -14.6 at their best, the `vae` -22.0; longer trainings learn the 1,200 by heart.
 @recipe(
     "variational autoencoder with convolutions", lectures=(2, 3, 4), baselines=TRIVIAL, epochs=15,
-    small={"epochs": 80, "batch_size": 32, "hidden": (256, 128), "latent": 6, "likelihood": "gaussian"},
+    small={"epochs": 60, "batch_size": 32, "channels": (32,), "hidden": (256, 128), "latent": 6,
+           "likelihood": "gaussian"},
     tiny={"channels": (4, 6), "hidden": (8,), "latent": 3},
 )  # fmt: skip
 def conv_vae(
@@ -90,7 +94,7 @@ def conv_vae(
 
 @recipe(
     "variational autoencoder with two numbers in a code", like=vae, epochs=30,
-    small={"epochs": 150, "batch_size": 32, "hidden": (512, 256, 128), "latent": 2, "likelihood": "gaussian"},
+    small={"epochs": 100, "batch_size": 32, "hidden": (512, 256, 128), "latent": 2, "likelihood": "gaussian"},
     tiny={"hidden": (16,)},
 )  # fmt: skip
 def vae_d2(
