@@ -13,6 +13,7 @@ import tinygen as tg
 from tinygen import metrics
 from tinygen.errors import UserError
 from tinygen.recipes import find, load_run, pretrained, samples, start
+from tinygen.recipes.listing import describe_recipe
 from tinygen.recipes.pretrained import FOLDER, keep, names
 
 
@@ -78,6 +79,11 @@ def test_a_damaged_file_names_its_sha(run, tmp_path):
         note.write_text(text)
         with pytest.raises(UserError, match=rf"gan\.json .*{said}"):
             pretrained("gan", folder=tmp_path / "weights")
+
+
+def test_the_list_of_a_recipe_names_its_weights():
+    command = "tinygen sample {} --pretrained"
+    assert command.format("vae-d2") in describe_recipe("vae-d2") and "--pretrained" not in describe_recipe("vae")
 
 
 # ---------------------------------------------------------------------------------- what ships
