@@ -386,3 +386,5 @@ def test_a_wheel_carries_the_cuda_sources(project):
     folder, *names = done.stdout.split()
     assert folder == str(project / "site" / "tinygen" / "csrc" / "cuda")
     assert names == sorted(cuda_sources.kernel_files()) and len(names) > 50
+    weights = project / "site" / "tinygen" / "recipes" / "weights"  # data of the package, like the frozen networks
+    assert {"vae-d2.npz", "vae-d2.json"} <= {path.name for path in weights.iterdir()}

@@ -314,6 +314,16 @@ def test_wrong_input_is_answered_in_one_line(arguments, words, capsys):
     assert not Path("runs").exists()
 
 
+def test_pretrained_weights_are_sampled_without_a_run_or_data(capsys):
+    assert tinygen("sample", "vae-d2", "--pretrained", "-n", 4) == 0
+    assert "4 samples (seed 1) in vae-d2-sample-1.png" in capsys.readouterr().out
+    assert tinygen("sample", "vae-d2", "--pretrained", "-n", 4, "--seed", 2, "--out", "x.npy") == 0
+    assert np.load("x.npy").shape == (4, 1, 28, 28)
+    assert [path.name for path in sorted(Path().iterdir()) if path.name != "cache"] == ["vae-d2-sample-1.png", "x.npy"]
+    capsys.readouterr()
+    assert "no pretrained model is called 'lenet'" in refused(capsys, "sample", "lenet", "--pretrained")
+
+
 def test_a_nan_is_an_error_of_one_line(capsys):
     error = refused(capsys, "train", "autoencoder", *TINY, "--lr", "1e38", "--out", "run")
     assert "became" in error and "epoch 1" in error and "lower learning rate" in error

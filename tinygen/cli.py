@@ -4,6 +4,7 @@
     tinygen train dcgan --data mnist --epochs 10
     tinygen resume runs/vae-001
     tinygen sample runs/vae-001 -n 64 --seed 1
+    tinygen sample vae-d2 --pretrained                  # weights that ship with tinygen
     tinygen apply runs/vae-001 picture.png
     tinygen list dcgan                                  # what it is, its arguments, what it reaches
 
@@ -215,18 +216,22 @@ def _on_plain_numpy(device: str) -> bool:
 def _sample(arguments: argparse.Namespace) -> None:
     import inspect
 
-    from tinygen.recipes import load_run, samples
+    from tinygen.recipes import load_run, pretrained, samples
     from tinygen.recipes.settings import RunError, annotation, check_arguments, value_of, writing
     from tinygen.step import Unsupported
 
-    step = load_run(arguments.run, arguments.device)
+    if arguments.pretrained:
+        step = pretrained(str(arguments.run), arguments.device or "cpu")
+        place = Path(f"{arguments.run}-sample-{arguments.seed}.png")
+    else:
+        step, place = load_run(arguments.run, arguments.device), arguments.run / f"sample-{arguments.seed}.png"
     parameters = dict(list(inspect.signature(step.sample).parameters.items())[1:])
     is_text = lambda name: name in parameters and annotation(parameters[name]).startswith("str")
     pairs = _pairs(arguments.further)
     options: dict[str, Any] = {name: text if is_text(name) else value_of(text) for name, text in pairs}
     if step.offers("sample"):
         check_arguments(f"sampling {arguments.run}", parameters, options, "--")
-    target = arguments.out or arguments.run / f"sample-{arguments.seed}.png"
+    target = arguments.out or place
     _check_suffix(target)
     if arguments.out:
         _check_own(target)
@@ -323,7 +328,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tinygen.recipes import find, load_run, read_settings, score
     from tinygen.recipes.reproduce import expected
     from tinygen.recipes.run import best_epoch, data_of, epochs_done
-    from tinygen.recipes.scores import baselines, unscored
+    from tinygen.recipes.scores import baselines, over, unscored
     from tinygen.recipes.settings import RunError
 
     settings = read_settings(arguments.run)
@@ -346,7 +351,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     trivial = baselines(find(settings.recipe), dataset, settings.arguments)
     for name, (value, n) in found.items():
         unit = NAMES[name].unit if name in NAMES else ""
-        line = f"  {name:<16} {value:>10.5g}  {unit:<36} n = {n:,}"
+        line = f"  {name:<16} {value:>10.5g}  {unit:<36} {over(name, n)}"
         if name in ranges and ranges[name][1] == n:  # a figure of other numbers of samples is another figure
             low, high = ranges[name][0]
             line += f"   expected {low:.5g} to {high:.5g}" + ("" if low <= value <= high else "  OUTSIDE")

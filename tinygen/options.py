@@ -60,10 +60,13 @@ def resume(parser: argparse.ArgumentParser) -> None:
 
 def sample(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
+    text = "of the weights that ship with tinygen: then RUN is a recipe's name, such as vae-d2"
+    parser.add_argument("--pretrained", action="store_true", help=text)
     parser.add_argument("-n", type=_positive(int), default=64, help="how many (default 64)")
     parser.add_argument("--seed", type=_seed, default=1, help="same seed, same samples (default 1)")
     parser.add_argument(
-        "--out", type=_path, help="picture file, or .npy for the numbers (default: <run>/sample-<seed>.png)"
+        "--out", type=_path, help="picture file, or .npy for the numbers (default: <run>/sample-<seed>.png, "
+        "of pretrained weights <name>-sample-<seed>.png)"
     )
     parser.epilog = "A model may take further options, such as --label 7: an unknown one lists them."
 

@@ -52,6 +52,10 @@ class Step:
         """Test figures that are no means over examples. `batches` can be iterated more than once."""
         return {}
 
+    def log_weights(self, batch: tuple, k: int) -> tg.Tensor:
+        """log p(x, z_i) / q(z_i|x) of k draws z_i of each example, (k, N): what importance sampling of p(x) takes."""
+        raise Unsupported(f"{type(self).__name__} has no likelihood to estimate")
+
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """What to look at, by name: images in [0, 1] or points (N, 2), a tuple of such, or `Captioned`."""
         return {}

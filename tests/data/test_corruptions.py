@@ -39,6 +39,16 @@ def test_masking_hides_a_share_p_and_keeps_the_rest(p):
             assert abs((one == other).mean() - 0.5) < 0.02
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.2])
+def test_an_image_in_black_and_white_is_on_above_the_threshold(threshold):
+    x = images(3, 1, 9, 8).numpy()
+    x[0, 0, 0] = threshold
+    got = c.binarised(threshold)(tg.tensor(x)).numpy()
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, np.where(x > np.float32(threshold), 1, 0))
+    np.testing.assert_array_equal(c.binarised()(tg.tensor(x)).numpy(), x > 0.5)
+
+
 @pytest.mark.parametrize("corrupt", RANDOM)
 def test_noise_comes_from_the_default_generator(corrupt):
     x = images(4, 1, 16, 16)

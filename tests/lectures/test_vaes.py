@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import nn
-from tinygen.models import Bernoulli, VAEStep
+from tinygen import metrics, nn
+from tinygen.models import Bernoulli, IWAEStep, VAEStep
 from tinygen.networks.mlp import GaussianHead
 from tinygen.nn.functional import gaussian_kl
 from tinygen.studies import manifold
@@ -26,6 +26,10 @@ class AroundTheDecoder(nn.Module):
     def forward(self, y, x):
         constant = x.shape[1] * (math.log(SIGMA) + 0.5 * math.log(2 * math.pi))
         return (0.5 * ((x - y) / SIGMA).square().sum(1) + constant).mean()
+
+    def log_prob(self, y, x):
+        constant = x.shape[1] * (math.log(SIGMA) + 0.5 * math.log(2 * math.pi))
+        return -0.5 * ((x - y) / SIGMA).square().sum(1) - constant
 
     def mean(self, y):
         return y
@@ -75,7 +79,8 @@ def test_log_p_is_the_bound_plus_the_distance_to_the_posterior(monkeypatch):
         assert bound < evidence
 
 
-def test_the_bound_is_reached_where_q_is_the_posterior(monkeypatch):
+def with_the_posterior():
+    """(linear-Gaussian model whose q(z|x) is p(z|x), its W and b)."""
     step = linear_gaussian()
     with tg.no_grad():  # columns of W at right angles: a diagonal posterior
         step.decoder.weight[:] = tg.tensor(np.array([[1.0, 0], [1, 0], [0, 2], [0, -1]]))
@@ -86,9 +91,56 @@ def test_the_bound_is_reached_where_q_is_the_posterior(monkeypatch):
         step.encoder.mean.bias[:] = tg.tensor(-variance * (w.T @ offset) / SIGMA**2)
         step.encoder.log_variance.weight[:] = 0
         step.encoder.log_variance.bias[:] = tg.tensor(np.log(variance))
+    return step, w, offset
+
+
+def test_the_bound_is_reached_where_q_is_the_posterior(monkeypatch):
+    step, w, offset = with_the_posterior()
     x = np.array([0.3, -1.0, 2.0, 0.5])
     evidence = log_density(x, offset, w @ w.T + SIGMA**2 * np.eye(4))
     assert elbo(step, x, monkeypatch) == pytest.approx(evidence, abs=1e-9)
+
+
+def exact(x, w, offset):
+    """log p(x) of images (N, 4)."""
+    return np.array([log_density(row, offset, w @ w.T + SIGMA**2 * np.eye(4)) for row in x])
+
+
+def test_one_importance_sample_of_the_posterior_is_log_p_itself():
+    """p(x|z) p(z) / p(z|x) = p(x), whatever z is drawn; for two images, so that none is taken for the other."""
+    step, w, offset = with_the_posterior()
+    x = np.array([[0.3, -1.0, 2.0, 0.5], [-0.7, 0.1, 0.4, 1.5]])
+    weights = step.log_weights((tg.tensor(x), None), 3).detach().numpy()
+    np.testing.assert_allclose(weights, np.tile(exact(x, w, offset), (3, 1)), atol=1e-9)
+    assert metrics.importance_sampled_nll(weights[:1]) == pytest.approx(-exact(x, w, offset).mean(), abs=1e-9)
+
+
+def test_importance_sampling_rises_with_k_to_log_p():
+    """Any q that is broad enough: L_1 is the ELBO, L_k rises, L_20000 is log p to a hundredth."""
+    step, w, offset = with_the_posterior()
+    with tg.no_grad():
+        step.encoder.mean.bias[:] += 0.3
+        step.encoder.log_variance.bias[:] += 0.7
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    tg.manual_seed(0)
+    with tg.no_grad():
+        weights = step.log_weights((tg.tensor(x), None), 20_000).numpy()
+    bounds = [metrics.k_sample_bound(weights, k) for k in (1, 2, 5, 50, 20_000)]
+    assert bounds == sorted(bounds) and bounds[1] > bounds[0] + 0.1
+    assert bounds[-1] == pytest.approx(exact(x, w, offset).mean(), abs=0.01)
+    with tg.no_grad():
+        recon, kl = step.terms(tg.tensor(np.tile(x, (20_000, 1))))
+    assert bounds[0] == pytest.approx(-(recon + kl).item(), abs=0.05)
+
+
+def test_the_objective_of_an_iwae_is_log_p_where_q_is_the_posterior():
+    """-L_k = -log p(x) for every k: log of the mean weight, with no constant lost."""
+    of, w, offset = with_the_posterior()
+    x = np.array([[0.3, -1.0, 2.0, 0.5], [-0.7, 0.1, 0.4, 1.5], [0.0, 0.0, 1.0, 0.0]])
+    for k in (1, 5):
+        step = IWAEStep(of.encoder, of.decoder, of.likelihood, latent=2, samples=k)
+        assert step((tg.tensor(x), None))["loss"].item() == pytest.approx(-exact(x, w, offset).mean(), abs=1e-9)
+        of, w, offset = with_the_posterior()
 
 
 @pytest.mark.parametrize(("mu", "sigma", "kl"), [(1, 1, 0.5), (0, 2, 0.80685), (0.5, 0.5, 0.44315), (0, 1, 0.0)])

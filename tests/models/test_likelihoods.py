@@ -31,6 +31,20 @@ def test_likelihoods_are_summed_over_pixels_averaged_over_the_batch_and_finite()
     assert likelihood(tg.tensor(a), tg.tensor(x)).item() == pytest.approx(-np.log(density).sum() / 3, rel=1e-5)
 
 
+def test_log_prob_is_of_each_image_alone():
+    a, x = drawn()
+    p = by_hand.sigmoid(a.astype(float))
+    expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).reshape(3, -1).sum(1)
+    assert Bernoulli().log_prob(tg.tensor(a), tg.tensor(x)).numpy() == pytest.approx(expected, rel=1e-5)
+    sigma, likelihood = math.exp(0.3), Gaussian(0.3)
+    density = np.exp(-((x - p) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
+    found = likelihood.log_prob(tg.tensor(a), tg.tensor(x))
+    assert found.detach().numpy() == pytest.approx(np.log(density).reshape(3, -1).sum(1), rel=1e-5)
+    for one in (Bernoulli(), likelihood):  # the mean of them is what is trained
+        whole = one(tg.tensor(a), tg.tensor(x)).item()
+        assert whole == pytest.approx(-one.log_prob(tg.tensor(a), tg.tensor(x)).mean().item(), rel=1e-6)
+
+
 @pytest.mark.parametrize("log_sigma", [-2.0, 0.5])
 def test_a_gaussian_may_start_from_any_sigma(log_sigma):
     a, x = drawn()

@@ -15,7 +15,7 @@ from tinygen.recipes.recipe import Given
 GIVEN = Given((1, 8, 8), tuple("0123456789"), 10)
 
 
-@pytest.mark.parametrize("recipe", [vaes.vae, vaes.conv_vae])
+@pytest.mark.parametrize("recipe", [vaes.vae, vaes.conv_vae, vaes.vae_d2])
 def test_an_unknown_likelihood_is_refused(recipe):
     with pytest.raises(ValueError, match=r"poisson.*bernoulli.*gaussian"):
         recipe(GIVEN, likelihood="poisson")
@@ -76,9 +76,47 @@ def test_the_learning_rate_of_lenet_falls_to_0():
 
 
 def test_the_default_likelihood_is_bernoulli():
-    for recipe in (vaes.vae, vaes.conv_vae):
+    for recipe in (vaes.vae, vaes.conv_vae, vaes.vae_d2):
         assert isinstance(recipe(GIVEN).likelihood, Bernoulli)
         assert isinstance(recipe(GIVEN, likelihood="gaussian").likelihood, Gaussian)
+
+
+MNIST = Given((1, 28, 28), tuple("0123456789"), 10)
+WIDTHS = {  # of the linear layers: the encoder's, the two heads', the decoder's
+    vaes.vae: ([(784, 400)], (400, 20), [(20, 400), (400, 784)]),
+    vaes.vae_d2: ([(784, 512), (512, 256)], (256, 2), [(2, 256), (256, 512), (512, 784)]),
+    vaes.vae_binarised: ([(784, 400)], (400, 20), [(20, 400), (400, 784)]),
+    vaes.iwae: ([(784, 400)], (400, 20), [(20, 400), (400, 784)]),
+    vaes.conv_vae: ([(64 * 7 * 7, 256)], (256, 20), [(20, 256), (256, 64 * 7 * 7)]),
+}
+
+
+@pytest.mark.parametrize("recipe", WIDTHS, ids=lambda r: r.__name__)
+def test_a_vae_has_the_widths_that_its_figures_are_known_for(recipe):
+    step, (encoder, head, decoder) = recipe(MNIST), WIDTHS[recipe]
+    sizes = lambda network: [p.shape[::-1] for p in network.parameters() if p.ndim == 2]
+    assert sizes(step.encoder) == [*encoder, head, head] and sizes(step.decoder) == decoder
+    assert step.latent == head[1] and getattr(step, "beta", 1.0) == 1.0
+
+
+@pytest.mark.parametrize("recipe", [vaes.vae_binarised, vaes.iwae])
+def test_images_in_black_and_white_are_so_in_training_and_in_the_test(recipe):
+    """On above 1/2, not at it: an update and a measurement of grey images are those of the black and white ones."""
+    grey = np.random.default_rng(0).random((6, 1, 8, 8)).astype("f4")
+    grey[0, 0, 0] = 0.5
+    found = []
+    for images in (grey, (grey > 0.5).astype("f4"), grey):
+        tg.manual_seed(0)
+        step = recipe(GIVEN)
+        if len(found) == 2:
+            step.prepare = None
+        batch = (tg.tensor(images), None)
+        found.append([step(batch)["loss"].item(), *(value.item() for value in step.measure(batch).values())])
+    assert found[0] == found[1] and all(abs(a - b) > 1e-3 for a, b in zip(found[0][:2], found[2][:2]))
+
+
+def test_an_iwae_draws_five_codes():
+    assert vaes.iwae(GIVEN).samples == 5 and vaes.iwae(GIVEN, samples=2).samples == 2
 
 
 # ---------------------------------------------------------------------------------- autoencoders

@@ -17,7 +17,8 @@ from tinygen.data import Dataset
 from tinygen.recipes import RECIPES, find, samples, score
 from tinygen.recipes import scores as module
 from tinygen.recipes.baselines import Baseline, pca
-from tinygen.recipes.scores import baselines, unscored, watch
+from tinygen.recipes.recipe import Given
+from tinygen.recipes.scores import baselines, over, unscored, watch
 from tinygen.step import Step
 
 
@@ -64,6 +65,48 @@ def test_what_a_step_measures_is_taken_over_the_test_images():
     mean = np.mean((digits.floats("test") - step.net.weight.item()) ** 2)
     assert found["mse"] == (pytest.approx(mean, rel=1e-5), 50)
     assert sum(map(len, step.seen["measure"])) == 50
+
+
+class Weighing(Step):
+    """Its log weights are the images' first pixel for one draw, and -infinity for all others."""
+
+    def __init__(self):
+        self.seen, self.draws = [], set()
+
+    def log_weights(self, batch, k):
+        self.seen.append(batch[0].numpy())
+        self.draws.add(k)
+        first = batch[0][:, 0, 0, :1].T
+        return tg.cat([first, tg.full((k - 1, first.shape[1]), -math.inf)])
+
+
+def test_the_likelihood_is_of_1000_test_images_in_a_drawn_order_with_100_draws():
+    """An ordered file: its first 1,000 images would give another number."""
+    value = np.linspace(0, 1, 3000, dtype="f4")
+    images = value[:, None, None, None] * np.ones((1, 8, 8), "f4")
+    ordered = Dataset("ordered", np.zeros((40, 1, 8, 8), "f4"), None, images, None)
+    step = Weighing()
+    found, n = score(step, ordered, 0, 200)["nll"]
+    seen = np.concatenate(step.seen)[:, 0, 0, 0]
+    assert n == len(seen) == len(set(seen)) == 1000 and step.draws == {100}
+    assert found == pytest.approx(math.log(100) - seen.mean(), rel=1e-5)  # log 1/k sum w, w = e^pixel once
+    assert seen.mean() == pytest.approx(0.5, abs=0.03)
+    assert score(Weighing(), ordered, 5, 200)["nll"] == (pytest.approx(found), 1000)  # the same images for every seed
+    few = ordered.limited(70)
+    step = Weighing()
+    assert score(step, few)["nll"][1] == 70 and len(np.concatenate(step.seen)) == 70
+    assert "nll" not in score(Toy(), few) and over("nll", 70) == "n = 70, k = 100" and over("mse", 1000) == "n = 1,000"
+
+
+def test_the_likelihood_of_a_trained_vae_lies_above_its_bound():
+    digits = data.load("digits", limit=100)
+    tg.manual_seed(0)
+    recipe = find("vae-binarised")
+    step = recipe.build(Given((1, 8, 8), digits.classes, 1), hidden=(16,), latent=2)
+    for _ in range(60):
+        step((tg.tensor(digits.floats("train")), None))
+    found = score(step, digits)
+    assert 0 < found["nll"][0] < found["loss"][0] - 0.1
 
 
 @pytest.mark.parametrize(
@@ -180,6 +223,9 @@ KNOWN = [
     ("conv-vae", {"likelihood": "gaussian"}, "loss", "the mean image",
      32 * (math.log(2 * math.pi * 0.04) + MSE / 0.04)),
     ("lenet", {}, "accuracy", "the largest class", 5 / 20),
+    # on above 1/2: half the training pixels; of the test pixels all of one half, and half of the other's
+    ("vae-binarised", {}, "loss", "the mean image", 64 * math.log(2)),
+    ("iwae", {}, "loss", "the mean image", 64 * math.log(2)),
 ]  # fmt: skip
 
 

@@ -34,6 +34,11 @@ def masking(p: float) -> Corruption:
     return lambda x: tg.where(tg.rand_like(x) < p, tg.zeros_like(x), x)
 
 
+def binarised(threshold: float = 0.5) -> Corruption:
+    """1 where x is above the threshold, else 0: the black and white image that a Bernoulli likelihood is one of."""
+    return lambda x: (x > threshold).to(x.dtype)
+
+
 # ---- hidden pixels -------------------------------------------------------------------------------------------------
 
 

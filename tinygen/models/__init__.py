@@ -11,6 +11,7 @@ in. Nothing here knows of files, epochs or progress bars: that is `tinygen.train
 from .autoencoder import AutoencoderStep
 from .classifier import ClassifierStep
 from .gan import GANStep
+from .iwae import IWAEStep
 from .likelihoods import Bernoulli, Gaussian
 from .vae import VAEStep
 
@@ -20,5 +21,6 @@ __all__ = [
     "ClassifierStep",
     "GANStep",
     "Gaussian",
+    "IWAEStep",
     "VAEStep",
 ]

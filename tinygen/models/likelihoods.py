@@ -1,6 +1,7 @@
 """p(x|z) of a decoder that returns logits: what a VAE's reconstruction term is made of (lectures 2, 3, 4).
 
     likelihood(logits, x)         # -log p(x|z), summed over pixels, averaged over the batch, in nats
+    likelihood.log_prob(logits, x)  # log p(x|z) of each image, (N,)
     likelihood.mean(logits)       # E[x|z], an image in [0, 1]
 
 A likelihood may learn: so it is a module.
@@ -23,6 +24,10 @@ class Bernoulli(nn.Module):
             logits, x, reduction="sum"
         ) / len(x)
 
+    def log_prob(self, logits: tg.Tensor, x: tg.Tensor) -> tg.Tensor:
+        losses = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        return -losses.flatten(1).sum(1)
+
     def mean(self, logits: tg.Tensor) -> tg.Tensor:
         return logits.sigmoid()
 
@@ -42,6 +47,12 @@ class Gaussian(nn.Module):
         pixels = math.prod(x.shape[1:])
         spread = pixels * (self.log_sigma + 0.5 * math.log(2 * math.pi))
         return 0.5 * error * (-2 * self.log_sigma).exp() + spread
+
+    def log_prob(self, logits: tg.Tensor, x: tg.Tensor) -> tg.Tensor:
+        errors = (logits.sigmoid() - x).square().flatten(1).sum(1)
+        pixels = math.prod(x.shape[1:])
+        spread = pixels * (self.log_sigma + 0.5 * math.log(2 * math.pi))
+        return -0.5 * errors * (-2 * self.log_sigma).exp() - spread
 
     def mean(self, logits: tg.Tensor) -> tg.Tensor:
         return logits.sigmoid()

@@ -8,12 +8,13 @@ Everything is summed over pixels and latent dimensions and averaged over the bat
 pixels would weigh the KL hundreds of times too heavily and make it vanish. (The slide prints the KL with the wrong
 sign.)
 
-Absent on purpose: tighter bounds, learned priors, KL annealing. `beta` multiplies the KL; its honest value is 1.
+Absent on purpose: learned priors, KL annealing; a tighter bound is iwae.py's. `beta` multiplies the KL; its honest
+value is 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -30,6 +31,7 @@ ACTIVE = 0.01  # variance of a latent's mean over the images, above which it is 
 class VAEStep(Step):
     """One update. `encoder(x)` gives (mean, log variance), each (N, latent); `decoder(z)` gives logits.
 
+    `prepare(images)`: the x that is modelled, in training and in every test figure; by default the images themselves.
     Raises ValueError where beta is below 0.
     """
 
@@ -38,6 +40,7 @@ class VAEStep(Step):
         encoder: nn.Module,
         decoder: nn.Module,
         likelihood: nn.Module,
+        prepare: Callable | None = None,
         *,
         latent: int,
         beta: float = 1.0,
@@ -52,14 +55,14 @@ class VAEStep(Step):
             raise ValueError(
                 f"beta weighs the KL term: it must be at least 0, it is {beta}; its honest value is 1"
             )
-        self.latent, self.beta = latent, beta
+        self.prepare, self.latent, self.beta = prepare, latent, beta
         weights = chain(
             encoder.parameters(), decoder.parameters(), likelihood.parameters()
         )
         self.optimizer = optim.Adam(weights, lr=lr)
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
-        recon, kl = self.terms(batch[0])
+        recon, kl = self.terms(self.seen(batch[0]))
         loss = recon + self.beta * kl
         self.optimizer.zero_grad()
         loss.backward()
@@ -69,6 +72,10 @@ class VAEStep(Step):
             "recon": recon.detach(),
             "kl": kl.detach(),
         }
+
+    def seen(self, images: tg.Tensor) -> tg.Tensor:
+        """The x of images."""
+        return self.prepare(images) if self.prepare else images
 
     def terms(self, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
         """(reconstruction term, KL) with one draw of z for each image."""
@@ -80,8 +87,24 @@ class VAEStep(Step):
 
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """loss (-ELBO: beta is 1 here, whatever was trained) and its two terms."""
-        recon, kl = self.terms(batch[0])
+        recon, kl = self.terms(self.seen(batch[0]))
         return {"loss": recon + kl, "recon": recon, "kl": kl}
+
+    def log_weights(self, batch: tuple, k: int) -> tg.Tensor:
+        """log p(x|z_i) p(z_i) / q(z_i|x) for k draws z_i from q(z|x): (k, N), in nats."""
+        x = self.seen(batch[0])
+        mean, log_variance = (t.unsqueeze(1) for t in self.encoder(x))
+        # An image's draws come one after the other: they do not depend on the rest of its batch.
+        noise = tg.randn(
+            len(x), k, self.latent, dtype=x.dtype, device=x.device
+        )
+        z = mean + (0.5 * log_variance).exp() * noise
+        targets = x.unsqueeze(1).expand(-1, k, *x.shape[1:]).flatten(0, 1)
+        logits = self.decoder(z.flatten(0, 1))
+        log_p = self.likelihood.log_prob(logits, targets)
+        # The 1/2 log 2 pi of p(z) and of q(z|x) cancel.
+        ratio = (noise.square() + log_variance - z.square()).sum(-1)
+        return (log_p.reshape(len(x), k) + 0.5 * ratio).T
 
     def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
         """active: latent dimensions whose mean varies over the images."""
@@ -94,9 +117,9 @@ class VAEStep(Step):
         """What the KL and the latent dimensions in use say about the codes."""
         return of_codes(metrics, self.latent)
 
-    def encode(self, x: tg.Tensor) -> tg.Tensor:
+    def encode(self, images: tg.Tensor) -> tg.Tensor:
         """The mean of q(z|x), (N, latent)."""
-        return self.encoder(x)[0]
+        return self.encoder(self.seen(images))[0]
 
     def decode(self, z: tg.Tensor) -> tg.Tensor:
         """The mean of p(x|z): images in [0, 1]."""
@@ -115,5 +138,5 @@ class VAEStep(Step):
         x = batch[0]
         return {
             "samples": self.sample(len(x)),
-            "reconstructions": (x, self.apply(x)),
+            "reconstructions": (self.seen(x), self.apply(x)),
         }

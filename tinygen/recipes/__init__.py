@@ -10,6 +10,7 @@ Both stand in their chapter's file, and nowhere else.
 
 from importlib import import_module
 
+from .pretrained import pretrained
 from .recipe import RECIPES, Given, Recipe, find, recipe
 from .reproduce import Reproduced, reproduce
 from .run import RecipeRun, load_run, open_run, start
@@ -23,6 +24,6 @@ for _chapter in CHAPTERS:
 
 __all__ = [
     "CHAPTERS", "RECIPES", "STUDIES", "Findings", "Given", "Recipe", "RecipeRun", "Reproduced", "RunError", "Settings",
-    "Study", "find", "find_study", "load_run", "open_run", "prepare", "read_settings", "recipe", "reproduce",
-    "run_study", "samples", "score", "start", "study",
+    "Study", "find", "find_study", "load_run", "open_run", "prepare", "pretrained", "read_settings", "recipe",
+    "reproduce", "run_study", "samples", "score", "start", "study",
 ]  # fmt: skip

@@ -13,8 +13,10 @@ from tinygen.data import KNOWN
 from tinygen.metrics.names import NAMES
 from tinygen.training import duration
 
+from .pretrained import names
 from .recipe import RECIPES, Recipe, find
 from .reproduce import kept, range_of
+from .scores import DRAWS
 from .settings import SMALL, TINY, TINY_LIMIT, annotation
 from .study import STUDIES, find_study, fits
 
@@ -53,6 +55,7 @@ def describe_recipe(name: str) -> str:
     data = "" if recipe.data == "digits" else f"    # on {recipe.data}"
     lines += ["then:", f"  tinygen train {name}{data}"]
     lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001")]
+    lines += [f"  tinygen sample {name} --pretrained    # weights that ship: no training"] if name in names() else []
     commands = [entry["command"] for presets in reached.values() for entry in presets.values()]
     return "\n".join(lines + [f"  {command}" for command in commands or [f"tinygen reproduce {name}"]])
 
@@ -99,6 +102,7 @@ def _reached(by_data: Mapping[str, Any]) -> list[str]:
                 low, high = range_of(found["values"])
                 mean = sum(found["values"]) / len(found["values"])
                 unit = NAMES[metric].unit if metric in NAMES else ""
+                unit += f", k = {DRAWS}" if metric == "nll" else ""
                 lines.append(f"  {metric:<16} {mean:>10.5g}  {unit:<32} passes from {low:.5g} to {high:.5g}")
             for metric, values in entry.get("curve", {}).items():
                 course = ", ".join(f"{v:.4g}" for v in values)

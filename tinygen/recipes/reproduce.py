@@ -25,7 +25,7 @@ from tinygen.training import Display, read_log
 from .baselines import Baseline
 from .recipe import RECIPES, find
 from .run import OPTIONS, start
-from .scores import baselines, score
+from .scores import baselines, over, score
 from .settings import TINY_LIMIT, RunError, Settings, prepare
 from .study import STUDIES, find_study, run_study
 
@@ -165,7 +165,7 @@ def _study(
         )
         with _changing(file) as content:
             content["studies"][name] = {"metrics": found, "command": f"tinygen reproduce {name}{options}",
-                                        **_made_by()}  # fmt: skip
+                                        **made_by()}  # fmt: skip
     ranges = {metric: range_of(values) for metric, values in before.items()}
     result = [Figure(metric, values, ranges.get(metric), None) for metric, values in found.items()]
     return _told(result, say, "figures of the tiny preset are not kept" if tiny else f"no figure of {name} is kept")
@@ -182,7 +182,7 @@ def _told(
         mean = sum(figure.values) / len(figure.values)
         line = f"  {figure.name:<16} {mean:>10.5g}"
         line += f"   {min(figure.values):.5g} to {max(figure.values):.5g}" if len(figure.values) > 1 else ""
-        line += f"   n = {figure.n:,}" if figure.n else ""
+        line += f"   {over(figure.name, figure.n)}" if figure.n else ""
         if figure.range is None:
             line += "   nothing kept"
         else:
@@ -224,7 +224,7 @@ def _keep(
             metrics[metric]["n"] = n
         for clock in ("seconds", "cpu_seconds"):  # the second does not depend on what else runs
             place.setdefault(clock, [])[at : at + 1] = [entry.pop(clock)]
-        place.update(entry | _made_by())
+        place.update(entry | made_by())
 
 
 def keep_torch(
@@ -256,7 +256,7 @@ def _changing(file: Path) -> Iterator[dict[str, Any]]:
         lock.unlink(missing_ok=True)
 
 
-def _made_by() -> dict[str, str]:
+def made_by() -> dict[str, str]:
     """The machine and the commit that a figure is from."""
     try:
         models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

@@ -30,6 +30,7 @@ from .baselines import Baseline
 from .recipe import Recipe
 
 SAMPLES = 10_000
+LIKELY, DRAWS = 1000, 100  # test images and draws of a code for each, for the importance-sampled likelihood
 WATCHED = 500  # samples an epoch, to see which classes are made
 DIGITS = tuple("0123456789")
 
@@ -49,16 +50,40 @@ def samples(step: Step, n: int, seed: int, quiet: float = 2.0, **options: Any) -
 def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict[str, tuple[float, int]]:
     """{metric: (value, number of examples it is taken over)} on the test set; n samples where it can be sampled.
 
-    Samples are not scored where `unscored` says why. Raises ValueError where n is too small for a score.
+    A Step that offers `log_weights` has an nll (`importance_sampled`). Samples are not scored where `unscored` says
+    why. Raises ValueError where n is too small for a score.
     """
     count = dataset.count("test")
     test = dataset.batches(min(256, count), split="test")
     with aside(step, seed):
         batches = Tracked(Tensors(test, step.device), "test figures")
         found = {name: (value, count) for name, value in evaluate(step, batches).items()}
+    if step.offers("log_weights"):
+        found["nll"] = importance_sampled(step, dataset, seed)
     if step.offers("sample") and not unscored(dataset):
         found |= {name: (value, n) for name, value in score_samples(step, dataset, seed, n).items()}
     return found
+
+
+def importance_sampled(step: Step, dataset: Dataset, seed: int = 0) -> tuple[float, int]:
+    """(-log p(x) by importance sampling with `DRAWS` draws, mean over the images in nats; number of images).
+
+    They are `LIKELY` test images of a shuffled order: a file's first ones may be the easier ones, as MNIST's are.
+    """
+    count = min(LIKELY, dataset.count("test"))
+    order = dataset.batches(count, split="test").at(0, 0)[0]
+    pieces = [order[start : start + 50] for start in range(0, count, 50)]
+    with aside(step, seed):
+        drawn = [
+            step.log_weights((tg.tensor(piece, device=step.device), None), DRAWS).numpy()
+            for piece in track(pieces, "importance sampling")
+        ]
+    return metrics.importance_sampled_nll(np.concatenate(drawn, axis=1)), count
+
+
+def over(metric: str, n: int) -> str:
+    """Over how many examples a figure of `score` is taken, and for nll with how many draws."""
+    return f"n = {n:,}" + (f", k = {DRAWS}" if metric == "nll" else "")
 
 
 def unscored(dataset: Dataset) -> str | None:
