@@ -233,7 +233,7 @@ def convolutional(given: Given, channels: Sequence[int], corrupt: Callable, lr: 
 
 
 @recipe(
-    "convolutional denoiser, Gaussian noise of 0.3", like=denoising_gauss30, epochs=16,
+    "convolutional denoiser, Gaussian noise of 0.3", like=denoising_gauss30, epochs=12,
     small={"epochs": 60, "batch_size": 32}, tiny=CONV_TINY,
 )  # fmt: skip
 def conv_denoising_gauss30(

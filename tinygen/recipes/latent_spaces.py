@@ -1,7 +1,7 @@
 """Spaces of codes (lectures 1, 3, 4): what a decoder draws over its prior, and what an encoder makes of images.
 
-    tinygen study manifold runs/vae-001
-    tinygen study latents runs/autoencoder-001
+    tinygen study manifold runs/vae-d2-001
+    tinygen study latents runs/autoencoder-d2-001
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .study import Findings, Sheet, Trained, study
 # ---------------------------------------------------------------------------------- the manifold
 
 
-@study("the decoder over its prior: a grid, walks, interpolations", on=("vae",), lectures=(3, 4), tiny={"side": 6})
+@study("the decoder over its prior: a grid, walks, interpolations", on=("vae-d2",), lectures=(3, 4), tiny={"side": 6})
 def manifold(trained: Trained, side: int = 20, walks: int = 8, pairs: int = 4, points: int = 2000) -> Findings:
     """Images of a grid over the two most active units of a code, laid as densely as the prior, and what is on it.
 
@@ -106,8 +106,8 @@ def _encoded(step: Any, images: np.ndarray) -> np.ndarray:
 
 
 @study(
-    "codes of an autoencoder and of a VAE side by side, and what more draws of z bring", on=("autoencoder-d2", "vae"),
-    lectures=(1, 3, 4), tiny={"points": 60, "repeats": 60},
+    "codes of an autoencoder and of a VAE side by side, and what more draws of z bring",
+    on=("autoencoder-d2", "vae-d2"), lectures=(1, 3, 4), tiny={"points": 60, "repeats": 60},
 )  # fmt: skip
 def latents(plain: Trained, variational: Trained, points: int = 2000, k: int = 3, repeats: int = 250) -> Findings:
     """Both clouds of codes beside N(0, I), images of k draws of z, and the ELBO of one draw and of k.
@@ -126,13 +126,14 @@ def latents(plain: Trained, variational: Trained, points: int = 2000, k: int = 3
         clouds = {"autoencoder": _encoded(plain.step, images)}
     with aside(step, 0):
         clouds["VAE, the means of q(z|x)"] = _encoded(step, images)
-        x = tg.tensor(images[:50]).to(step.device)
+        some = tg.tensor(images[:50]).to(step.device)
+        x = step.seen(some)
         mean, log_variance = step.encoder(x)
         kls = gaussian_kl(mean, log_variance).mean().item(), evidence.reversed_kl(mean, log_variance).mean().item()
         shown = min(12, len(x))
         q = mean[:shown], log_variance[:shown]
         drawn = [x[:shown], *(step.decode(reparameterize(*q, tg.randn_like(q[0]))) for _ in range(k))]
-        elbo = lambda: -step.measure((x, None))["loss"].item()
+        elbo = lambda: -step.measure((some, None))["loss"].item()
         one, many = (evidence.averaged(elbo, count, repeats) for count in (1, k))
     ratio = float(many.var(ddof=1) / one.var(ddof=1))
     table = [_cloud(name, codes) for name, codes in clouds.items()]

@@ -46,7 +46,7 @@ TRIVIAL = (mean_image, floor, baselines.real_images, baselines.pixel_noise)
 
 # The embedded digits have 64 pixels: too few for a Bernoulli likelihood to make an image of, hence the Gaussian.
 @recipe(
-    "variational autoencoder, fully connected", lectures=(2, 3, 4), baselines=TRIVIAL, epochs=20,
+    "variational autoencoder, fully connected", lectures=(2, 3, 4), baselines=TRIVIAL,
     small={"epochs": 100, "batch_size": 32, "hidden": (512, 256, 128), "latent": 6, "likelihood": "gaussian"},
     tiny={"hidden": (16,), "latent": 3},
 )  # fmt: skip
@@ -67,10 +67,10 @@ def vae(
 
 
 # Of 8x8 pixels, halved twice, too little is left of where a stroke lies: one convolution on the embedded digits. Chosen
-# by 300 of their training images, trained on the other 1,200 (seeds 0-2): -23.7 nats after 60 epochs, two convolutions
-# -14.6 at their best, the `vae` -22.0; longer trainings learn the 1,200 by heart.
+# by 300 of their training images, trained on the other 1,200: -23.7 nats after 60 epochs (seeds 0-2); two convolutions
+# -14.6 at their best (one seed), the `vae` -22.0 (two seeds). Longer trainings learn the 1,200 by heart.
 @recipe(
-    "variational autoencoder with convolutions", lectures=(2, 3, 4), baselines=TRIVIAL, epochs=15,
+    "variational autoencoder with convolutions", lectures=(2, 3, 4), baselines=TRIVIAL,
     small={"epochs": 60, "batch_size": 32, "channels": (32,), "hidden": (256, 128), "latent": 6,
            "likelihood": "gaussian"},
     tiny={"channels": (4, 6), "hidden": (8,), "latent": 3},
@@ -93,7 +93,7 @@ def conv_vae(
 
 
 @recipe(
-    "variational autoencoder with two numbers in a code", like=vae, epochs=30,
+    "variational autoencoder with two numbers in a code", like=vae, epochs=20,
     small={"epochs": 100, "batch_size": 32, "hidden": (512, 256, 128), "latent": 2, "likelihood": "gaussian"},
     tiny={"hidden": (16,)},
 )  # fmt: skip
@@ -106,7 +106,7 @@ def vae_d2(
 
 # In black and white even 64 pixels suffice for a Bernoulli likelihood.
 @recipe(
-    "variational autoencoder of black and white images (a pixel is on above 1/2)", like=vae, epochs=30,
+    "variational autoencoder of black and white images (a pixel is on above 1/2)", like=vae, epochs=20,
     baselines=(binary_mean, baselines.real_images, baselines.pixel_noise),
     small={"epochs": 100, "batch_size": 32, "latent": 6},
 )  # fmt: skip
