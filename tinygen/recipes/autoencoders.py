@@ -149,11 +149,11 @@ def l1_autoencoder(
 
 
 @recipe(
-    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4), epochs=20,
+    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4),
     small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
 )  # fmt: skip
 def sparse_autoencoder(
-    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 1e-4, lr: float = 1e-3
+    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 7e-5, lr: float = 1e-3
 ) -> AutoencoderStep:
     """... + strength sum |h|, h = relu(E(x)) >= 0; the decoder's columns have norm 1."""
     encoder, decoder = fully_connected(given, hidden, latent, nn.ReLU())
@@ -166,10 +166,10 @@ def sparse_autoencoder(
 
 @recipe(
     "contractive autoencoder: codes that stand still where images move", like=l2_autoencoder, lectures=(1, 4),
-    epochs=20, small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
+    epochs=30, small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
 )  # fmt: skip
 def contractive_autoencoder(
-    given: Given, latent: int = 120, strength: float = 2e-4, lr: float = 1e-2
+    given: Given, latent: int = 120, strength: float = 2.5e-4, lr: float = 1e-2
 ) -> AutoencoderStep:
     """... + strength |dh/dx|^2, h = sigmoid(W x + b), D(h) = sigmoid(W^T h + c)."""
     encoder = nn.Sequential(MLPEncoder(given.pixels, (), latent), nn.Sigmoid())
