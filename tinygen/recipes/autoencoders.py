@@ -166,10 +166,10 @@ def sparse_autoencoder(
 
 @recipe(
     "contractive autoencoder: codes that stand still where images move", like=l2_autoencoder, lectures=(1, 4),
-    epochs=30, small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
+    epochs=20, small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
 )  # fmt: skip
 def contractive_autoencoder(
-    given: Given, latent: int = 120, strength: float = 2e-4, lr: float = 1e-2
+    given: Given, latent: int = 120, strength: float = 2.5e-4, lr: float = 1e-2
 ) -> AutoencoderStep:
     """... + strength |dh/dx|^2, h = sigmoid(W x + b), D(h) = sigmoid(W^T h + c)."""
     encoder = nn.Sequential(MLPEncoder(given.pixels, (), latent), nn.Sigmoid())
