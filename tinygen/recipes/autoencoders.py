@@ -1,6 +1,9 @@
 """Autoencoders (lectures 0, 1, 3, 4): the recipes of this chapter; codes.py holds its studies.
 
     tinygen train conv-autoencoder --data mnist
+    tinygen train sparse-autoencoder --data mnist --set strength=0      # without its penalty, to compare
+
+Each says in `tinygen evaluate` what needs no network: the mean image, principal components, the best linear denoiser.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ TRIVIAL = (baselines.mean_image, baselines.pca("latent"))
 FROM_NOISE = (baselines.mean_image, baselines.linear_denoiser("sd", baselines.with_noise))
 FROM_HOLES = (baselines.mean_image, baselines.linear_denoiser("p", baselines.with_holes))
 MLP_SMALL = {"epochs": 60, "batch_size": 32, "hidden": (256, 128)}
-CONV_TINY = {"channels": (4, 6)}
+CONV_TINY, CONV_GPU = {"channels": (4, 6)}, {"channels": (64, 128), "epochs": 40}
 
 
 def fully_connected(given: Given, hidden: Sequence[int], latent: int, *ends: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -35,7 +38,7 @@ def fully_connected(given: Given, hidden: Sequence[int], latent: int, *ends: nn.
 
 @recipe(
     "fully connected autoencoder, 32 numbers an image", lectures=(0, 1, 3, 4), baselines=TRIVIAL,
-    small=MLP_SMALL | {"latent": 16}, tiny={"hidden": (16,), "latent": 3},
+    small=MLP_SMALL | {"latent": 16}, gpu={"epochs": 40}, tiny={"hidden": (16,), "latent": 3},
 )  # fmt: skip
 def autoencoder(
     given: Given, hidden: Sequence[int] = (512, 256), latent: int = 32, lr: float = 1e-3
@@ -78,7 +81,7 @@ def shallow_autoencoder(
 
 @recipe(
     "convolutional autoencoder, 32 numbers an image", like=autoencoder, epochs=15, lectures=(0, 1, 4),
-    small={"epochs": 60, "batch_size": 32, "latent": 16}, tiny=CONV_TINY | {"latent": 3},
+    small={"epochs": 60, "batch_size": 32, "latent": 16}, gpu=CONV_GPU, tiny=CONV_TINY | {"latent": 3},
 )  # fmt: skip
 def conv_autoencoder(
     given: Given, channels: Sequence[int] = (32, 64), latent: int = 32, lr: float = 1e-3
@@ -95,7 +98,7 @@ def conv_autoencoder(
 
 @recipe(
     "linear autoencoder with more numbers than pixels: the identity", lectures=(1, 3), baselines=TRIVIAL[:1], epochs=20,
-    small={"epochs": 60, "batch_size": 32, "latent": 100}, tiny={"latent": 70},
+    small={"epochs": 60, "batch_size": 32, "latent": 100}, gpu={"epochs": 40}, tiny={"latent": 70},
 )  # fmt: skip
 def overcomplete_autoencoder(
     given: Given, latent: int = 800, noise: float = 0.0, lr: float = 3e-3
@@ -146,11 +149,11 @@ def l1_autoencoder(
 
 
 @recipe(
-    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4), epochs=20,
+    "sparse autoencoder: 256 numbers an image, most of them 0", like=l2_autoencoder, lectures=(1, 3, 4),
     small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
 )  # fmt: skip
 def sparse_autoencoder(
-    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 1e-4, lr: float = 1e-3
+    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 7e-5, lr: float = 1e-3
 ) -> AutoencoderStep:
     """... + strength sum |h|, h = relu(E(x)) >= 0; the decoder's columns have norm 1."""
     encoder, decoder = fully_connected(given, hidden, latent, nn.ReLU())
@@ -166,7 +169,7 @@ def sparse_autoencoder(
     epochs=20, small={"epochs": 60, "batch_size": 32, "latent": 60}, tiny={"latent": 5},
 )  # fmt: skip
 def contractive_autoencoder(
-    given: Given, latent: int = 120, strength: float = 2e-4, lr: float = 1e-2
+    given: Given, latent: int = 120, strength: float = 2.5e-4, lr: float = 1e-2
 ) -> AutoencoderStep:
     """... + strength |dh/dx|^2, h = sigmoid(W x + b), D(h) = sigmoid(W^T h + c)."""
     encoder = nn.Sequential(MLPEncoder(given.pixels, (), latent), nn.Sigmoid())
@@ -193,7 +196,8 @@ def smooth_autoencoder(
 
 @recipe(
     "denoising autoencoder, Gaussian noise of 0.3", lectures=(1, 3, 4), baselines=FROM_NOISE, epochs=20,
-    small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
+    small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, gpu={"epochs": 40},
+    tiny={"hidden": (16,), "latent": 8},
 )  # fmt: skip
 def denoising_gauss30(
     given: Given, hidden: Sequence[int] = (512,), latent: int = 256, sd: float = 0.3, lr: float = 1e-3
