@@ -238,7 +238,7 @@ def convolutional(given: Given, channels: Sequence[int], corrupt: Callable, lr: 
 
 @recipe(
     "convolutional denoiser, Gaussian noise of 0.3", like=denoising_gauss30, epochs=12,
-    small={"epochs": 60, "batch_size": 32}, tiny=CONV_TINY,
+    small={"epochs": 60, "batch_size": 32}, gpu=CONV_GPU, tiny=CONV_TINY,
 )  # fmt: skip
 def conv_denoising_gauss30(
     given: Given, channels: Sequence[int] = (32, 64), sd: float = 0.3, lr: float = 1e-3
