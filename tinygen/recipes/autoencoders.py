@@ -153,7 +153,7 @@ def l1_autoencoder(
     small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, tiny={"hidden": (16,), "latent": 8},
 )  # fmt: skip
 def sparse_autoencoder(
-    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 7e-5, lr: float = 1e-3
+    given: Given, hidden: Sequence[int] = (512,), latent: int = 256, strength: float = 1.2e-4, lr: float = 1e-3
 ) -> AutoencoderStep:
     """... + strength sum |h|, h = relu(E(x)) >= 0; the decoder's columns have norm 1."""
     encoder, decoder = fully_connected(given, hidden, latent, nn.ReLU())
