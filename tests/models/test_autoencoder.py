@@ -152,13 +152,13 @@ def test_a_constraint_follows_each_update_and_holds_the_decoder():
     assert found == [(step.decoder, True)]
 
 
-def test_the_learning_rate_falls_to_0_over_the_steps_given():
-    step = made(steps=4, lr=0.2)
+def test_the_learning_rate_falls_to_0_in_the_last_third_of_the_steps_given():
+    step = made(steps=6, lr=0.2)
     rates = []
-    for _ in range(5):
+    for _ in range(7):
         rates.append(step.optimizer.param_groups[0]["lr"])
         step(by_hand.images(5))
-    assert rates == pytest.approx([0.2, 0.15, 0.1, 0.05, 0])
+    assert rates == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.2, 0.1, 0])
     step(by_hand.images(5))
     assert step.optimizer.param_groups[0]["lr"] == 0
     assert made().schedule is None and "schedule" in step.parts()

@@ -3,7 +3,7 @@
     loss = mean over batch and pixels of (x - D(E(x~)))^2 + penalty,    x~ = corrupt(x)
 
 Without a corruption x~ is x. With one this is a denoising autoencoder: it sees x~ and has to return the clean x. A
-penalty (penalties.py) makes it sparse, contractive or smooth. With `steps` the learning rate falls linearly to 0.
+penalty (penalties.py) makes it sparse, contractive or smooth. With `steps` the learning rate falls to 0 in the last third.
 
 Absent on purpose: any prior on the codes. So there is nothing to draw samples from; see vae.py.
 """
@@ -24,7 +24,7 @@ class AutoencoderStep(Step):
     """One update. `corrupt(x)` gives what the encoder sees; `penalty` is one of penalties.py.
 
     `constrain(decoder)` follows each update; `figures`, of figures.py, are what `summary` adds over the test set.
-    Update t of `steps` has learning rate lr (1 - t / steps).
+    Update t of `steps` has learning rate lr min(1, 3 (1 - t / steps)): constant, then linearly down to 0.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class AutoencoderStep(Step):
         self.optimizer = optim.Adam(
             chain(encoder.parameters(), decoder.parameters()), lr=lr
         )
-        rate = lambda t: max(0.0, 1 - t / steps) if steps else 1.0
+        rate = lambda t: min(1.0, max(0.0, 3 - 3 * t / steps)) if steps else 1.0
         scheduler = optim.lr_scheduler.LambdaLR
         self.schedule = scheduler(self.optimizer, rate) if steps else None
 

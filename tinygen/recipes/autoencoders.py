@@ -47,7 +47,7 @@ def autoencoder(
 
     hidden: widths of the encoder's layers; the decoder's in reverse
     latent: numbers in a code
-    lr: learning rate of Adam at the first update; it falls to 0
+    lr: learning rate of Adam; in the last third of the updates it falls to 0
     """
     return AutoencoderStep(*fully_connected(given, hidden, latent), steps=given.steps, lr=lr)
 
@@ -80,7 +80,7 @@ def shallow_autoencoder(
 
 
 @recipe(
-    "convolutional autoencoder, 32 numbers an image", like=autoencoder, epochs=15, lectures=(0, 1, 4),
+    "convolutional autoencoder, 32 numbers an image", like=autoencoder, epochs=12, lectures=(0, 1, 4),
     small={"epochs": 60, "batch_size": 32, "latent": 16}, gpu=CONV_GPU, tiny=CONV_TINY | {"latent": 3},
 )  # fmt: skip
 def conv_autoencoder(
@@ -107,7 +107,7 @@ def overcomplete_autoencoder(
 
     latent: numbers in a code
     noise: standard deviation of what is added to the images it sees
-    lr: learning rate of Adam at the first update; it falls to 0
+    lr: learning rate of Adam; in the last third of the updates it falls to 0
     """
     encoder, decoder = MLPEncoder(given.pixels, (), latent), MLPDecoder(given.pixels, (), latent)
     corrupt = gaussian(noise) if noise else None
@@ -195,7 +195,7 @@ def smooth_autoencoder(
 
 
 @recipe(
-    "denoising autoencoder, Gaussian noise of 0.3", lectures=(1, 3, 4), baselines=FROM_NOISE, epochs=20,
+    "denoising autoencoder, Gaussian noise of 0.3", lectures=(1, 3, 4), baselines=FROM_NOISE,
     small={"epochs": 60, "batch_size": 32, "hidden": (256,), "latent": 128}, gpu={"epochs": 40},
     tiny={"hidden": (16,), "latent": 8},
 )  # fmt: skip
@@ -207,7 +207,7 @@ def denoising_gauss30(
     hidden: widths of the encoder's layers; the decoder's in reverse
     latent: numbers in a code
     sd: standard deviation of the noise
-    lr: learning rate of Adam at the first update; it falls to 0
+    lr: learning rate of Adam; in the last third of the updates it falls to 0
     """
     networks = fully_connected(given, hidden, latent, nn.ReLU())
     return AutoencoderStep(*networks, gaussian(sd), steps=given.steps, lr=lr)
@@ -237,7 +237,7 @@ def convolutional(given: Given, channels: Sequence[int], corrupt: Callable, lr: 
 
 
 @recipe(
-    "convolutional denoiser, Gaussian noise of 0.3", like=denoising_gauss30, epochs=12,
+    "convolutional denoiser, Gaussian noise of 0.3", like=denoising_gauss30,
     small={"epochs": 60, "batch_size": 32}, gpu=CONV_GPU, tiny=CONV_TINY,
 )  # fmt: skip
 def conv_denoising_gauss30(
