@@ -3,7 +3,7 @@
     loss = mean over batch and pixels of (x - D(E(x~)))^2 + penalty,    x~ = corrupt(x)
 
 Without a corruption x~ is x. With one this is a denoising autoencoder: it sees x~ and has to return the clean x. A
-penalty (penalties.py) makes it sparse, contractive or smooth. With `steps` the learning rate falls to 0 in the last third.
+penalty (penalties.py) makes it sparse, contractive or smooth. With `steps` the rate falls to 0 in their last third.
 
 Absent on purpose: any prior on the codes. So there is nothing to draw samples from; see vae.py.
 """
