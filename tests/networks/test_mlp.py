@@ -164,3 +164,22 @@ def test_layers_have_the_widths_in_the_order_given():
     assert widths(MLPDecoder(SHAPE, (7, 6), 4)) == [7, 6, 30]
     assert widths(MLPGenerator(SHAPE, (7, 6), 4)) == [7, 6, 30]
     assert widths(MLPDiscriminator(SHAPE, (7, 6))) == [7, 6, 1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs"),
+    [
+        (nn.Conv2d(3, 400, 4, stride=2, padding=1), 48),  # 3 planes, 16 places
+        (nn.ConvTranspose2d(400, 30, 4, stride=2, padding=1), 1600),  # of 16 taps a pixel meets 4
+        (nn.ConvTranspose2d(100, 30, 3, stride=1), 900),
+    ],
+    ids=["convolution", "transposed, stride 2", "transposed, stride 1"],
+)
+def test_he_s_weights_keep_the_size_of_what_passes_a_convolution(layer, inputs):
+    tg.manual_seed(0)
+    he_weights(layer)
+    assert layer.weight.detach().numpy().std() == pytest.approx((2 / inputs) ** 0.5, rel=0.03)
+    assert not layer.bias.detach().numpy().any()
+    x = tg.randn(4, layer.in_channels, 16, 16)
+    y = layer(x).detach().numpy()[:, :, 2:-2, 2:-2]
+    assert (y**2).mean() == pytest.approx(2, rel=0.15)  # a ReLU halves it

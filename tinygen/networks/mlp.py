@@ -25,12 +25,20 @@ def linear_layers(sizes: Sequence[int]) -> list[nn.Module]:
 
 
 def he_weights(module: nn.Module) -> None:
-    """He's initialisation (2015), for `module.apply`: weights of linear layers N(0, 2 / inputs), biases 0.
+    """He's initialisation (2015), for `module.apply`: weights N(0, 2 / inputs), biases 0.
 
-    With torch's biases a third of the units behind two layers with ReLU is 0 for every digit, and never learns.
+    `inputs` of a value: those of a linear layer, or those that its kernel reaches. With torch's weights a third of the
+    units behind two linear layers with ReLU is 0 for every digit and never learns; and a convolutional decoder may end
+    in black images, where its sigmoid has no slope (2 of 3 seeds).
     """
-    if isinstance(module, nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    kinds = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
+    if isinstance(module, kinds):
+        weight = module.weight
+        inputs: float = math.prod(weight.shape[1:])
+        if isinstance(module, nn.ConvTranspose2d):
+            taps = math.prod(weight.shape[2:]) / math.prod(module.stride)
+            inputs = weight.shape[0] * taps
+        weight.data.normal_(0, math.sqrt(2 / inputs))
         module.bias.data.zero_()
 
 

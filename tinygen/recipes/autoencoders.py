@@ -232,8 +232,10 @@ def denoising_mask50(
 
 def convolutional(given: Given, channels: Sequence[int], corrupt: Callable, lr: float) -> AutoencoderStep:
     """A denoiser whose code is a feature map: no linear layer."""
-    decoder = nn.Sequential(MapDecoder(given.shape, channels), nn.Sigmoid())
-    return AutoencoderStep(MapEncoder(given.shape, channels), decoder, corrupt, steps=given.steps, lr=lr)
+    encoder, decoder = MapEncoder(given.shape, channels), nn.Sequential(MapDecoder(given.shape, channels), nn.Sigmoid())
+    for network in (encoder, decoder):
+        network.apply(he_weights)
+    return AutoencoderStep(encoder, decoder, corrupt, steps=given.steps, lr=lr)
 
 
 @recipe(
