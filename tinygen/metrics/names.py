@@ -149,8 +149,8 @@ _TABLE = [
     Metric("k_sample_bound", "k-sample bound", "nats, q the prior, the largest k", None),
     Metric("prior", "prior", "probability of rain", None),
     Metric("marginal", "marginal", "probability that the student is there", None),
-    Metric("posterior", "posterior", "probability of rain, the student being there", None),
-    Metric("posterior_absent", "posterior", "probability of rain, the student being absent", None),
+    Metric("posterior", "posterior, where present", "probability of rain, the student being there", None),
+    Metric("posterior_absent", "posterior, where absent", "probability of rain, the student being absent", None),
 ]
 NAMES: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 
