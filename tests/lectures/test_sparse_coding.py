@@ -236,7 +236,7 @@ def test_learning_lowers_the_objective_below_that_of_patches_as_atoms():
 
 
 def test_an_atom_is_the_best_with_codes_and_other_atoms_fixed(monkeypatch):
-    """d_k ~ sum_n x_nk (z_n - sum of the other atoms), of length 1 (Mairal et al. 2009): seen at the last one of all."""
+    """d_k ~ sum_n x_nk (z_n - sum of the others), of length 1 (Mairal et al. 2009): seen at the last one of all."""
     patches = np.random.default_rng(21).normal(size=(40, 6)).cumsum(1).astype(np.float32)
     codes, inner = [], sparse.after
     monkeypatch.setattr(sparse, "after", lambda *given: codes.append(inner(*given)) or codes[-1])
