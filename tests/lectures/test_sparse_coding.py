@@ -235,6 +235,29 @@ def test_learning_lowers_the_objective_below_that_of_patches_as_atoms():
     assert values[0] > values[1] > values[2]
 
 
+def test_an_atom_is_the_best_with_codes_and_other_atoms_fixed(monkeypatch):
+    """d_k ~ sum_n x_nk (z_n - sum of the others), of length 1 (Mairal et al. 2009): seen at the last one of all."""
+    patches = np.random.default_rng(21).normal(size=(40, 6)).cumsum(1).astype(np.float32)
+    codes, inner = [], sparse.after
+    monkeypatch.setattr(sparse, "after", lambda *given: codes.append(inner(*given)) or codes[-1])
+    atoms = sparse.learned_atoms(patches, 5, 0.1, rounds=2).astype(float)
+    x = codes[-1].numpy().astype(float)
+    best = x[:, 4] @ (patches - x[:, :4] @ atoms[:4])
+    assert (x[:, 4] != 0).any()
+    np.testing.assert_allclose(atoms[4], best / np.linalg.norm(best), atol=1e-4)
+
+
+def test_atoms_that_no_patch_uses_become_the_patches_that_are_fitted_worst():
+    """At a lambda that nothing is worth, all of them do: the longest patches, each once."""
+    patches = np.diag([3.0, 5.0, 2.0, 4.0]).astype(np.float32)
+    found = sparse.learned_atoms(patches, 3, 1e3, rounds=1)
+    np.testing.assert_allclose(found, np.eye(4)[[1, 3, 0]], atol=1e-6)
+
+
+def test_after_so_many_steps_is_the_last_of_so_many():
+    assert [sparse.after(iter("abcd"), steps) for steps in (1, 3)] == ["a", "c"]
+
+
 def test_a_dictionary_may_have_more_atoms_than_there_are_patches():
     patches = np.random.default_rng(18).normal(size=(3, 4)).astype(np.float32)
     found = sparse.learned_atoms(patches, 5, 0.1, rounds=3)

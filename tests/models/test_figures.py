@@ -71,6 +71,15 @@ def test_contraction_is_the_squared_jacobian_over_the_variance_of_the_codes():
     assert all(p.grad is None for p in step.encoder.parameters())
 
 
+def test_the_norm_of_a_contraction_is_the_one_that_is_handed_in():
+    step, x = made(), brighter()
+    sizes = lambda encoder, x, code: code.square().sum(1) if encoder is step.encoder else None
+    with tg.no_grad():
+        found = figures.contraction(sizes)(step, unequal(x))
+        expected = step.encode(x).square().sum(1).mean().item()
+    assert found["jacobian"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_variation_is_that_of_reconstructions_and_of_images():
     step, x = made(), brighter()
     size = lambda y: (abs(np.diff(y, axis=2)).sum() + abs(np.diff(y, axis=3)).sum()) / len(y)

@@ -139,6 +139,15 @@ def test_the_closed_form_is_the_sum_over_units_of_slope_and_weight():
     np.testing.assert_allclose(penalties.of_a_sigmoid(encoder, x, encoder(x)).detach().numpy(), expected, rtol=1e-4)
 
 
+def test_the_norm_that_is_handed_in_is_the_one_that_is_paid():
+    received = []
+    norm = lambda *given: received.append(given) or tg.tensor([1.0, 2.0, 6.0])
+    given = nn.Identity(), tg.zeros(3, 2), tg.ones(3, 2)
+    penalty = penalties.contractive(0.5, norm)
+    assert penalty(given[0], None, *given[1:], None).item() == 1.5
+    assert all(a is b for a, b in zip(received[0], given, strict=True))
+
+
 @pytest.mark.parametrize(
     "encoder",
     [lambda: MLPEncoder((1, 8, 8), (), 4), lambda: nn.Sequential(MLPEncoder((1, 8, 8), (6,), 4), nn.Sigmoid()),

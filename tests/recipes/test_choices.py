@@ -99,6 +99,13 @@ def test_a_vae_has_the_widths_that_its_figures_are_known_for(recipe):
     assert step.latent == head[1] and getattr(step, "beta", 1.0) == 1.0
 
 
+@pytest.mark.parametrize("recipe", WIDTHS, ids=lambda r: r.__name__)
+def test_the_decoder_of_a_vae_mirrors_its_encoder(recipe):
+    step = recipe(MNIST, hidden=(7, 5))
+    widths = lambda network: [m.out_features for m in network.modules() if isinstance(m, nn.Linear)]
+    assert widths(step.encoder)[:2] == [7, 5] and widths(step.decoder)[:2] == [5, 7]
+
+
 @pytest.mark.parametrize("recipe", [vaes.vae_binarised, vaes.iwae])
 def test_images_in_black_and_white_are_so_in_training_and_in_the_test(recipe):
     """On above 1/2, not at it: an update and a measurement of grey images are those of the black and white ones."""
@@ -206,6 +213,13 @@ def test_layers_are_those_of_the_lecture(name, widths):
     assert (code.min() == 0) == cut and (code.max() > 0)
     if name.startswith("contractive"):
         assert code.min() > 0 and code.max() < 1
+
+
+def test_a_sparse_encoder_starts_with_he_s_weights():
+    """From torch's, a third of its units would be 0 for every image and stay so."""
+    w, b, v, c = (p.detach().numpy() for p in find("sparse-autoencoder").build(GIVEN).encoder.parameters())
+    assert (b == 0).all() and (c == 0).all()
+    assert w.std() == pytest.approx((2 / 64) ** 0.5, rel=0.03) and v.std() == pytest.approx((2 / 512) ** 0.5, rel=0.03)
 
 
 @pytest.mark.parametrize("name", [name for name in SPOILT if name.startswith("conv")])

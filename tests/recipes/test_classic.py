@@ -54,6 +54,14 @@ def test_sparse_codes_learn_from_training_images_and_judge_test_images(monkeypat
     assert len(learned[1][0][0]) == SMALL["patches"] and len(learned) == 2
     assert best[0][0][1].mean() < 0.25 and best[0][0][0].mean() > 0.7  # mean of training patches, noisy test patches
     assert filtered[0][0][1].mean() < 0.25 and filtered[0][0][0].mean() > 0.7
+    blurred, _, power, sd, kernel = filtered[0][0]
+    train = np.load("mine.npz")["x_train"][:, 0] / np.float32(255)
+    np.testing.assert_allclose(power, denoising.spectrum(train), rtol=1e-4)
+    np.testing.assert_allclose(kernel, denoising.gaussian_kernel(1.5))
+    assert (best[0][0][3], sd) == pytest.approx((0.05, 0.01))  # a fifth of the noise after blurring
+    inside = lambda y: psnr(y[:, 4:-4, 4:-4], test[:, 4:-4, 4:-4])  # a margin of a quarter at most
+    assert findings.metrics["psnr_blurred"] == pytest.approx(inside(blurred))
+    assert findings.metrics["psnr_wiener"] == pytest.approx(inside(denoising.wiener(*filtered[0][0]).clip(0, 1)))
     clean, _, denoised = (batch.numpy() for batch in findings.pictures["denoised"])
     assert len(clean) == 8 and clean.mean() > 0.7 and abs(denoised - clean).mean() < 0.3
     assert findings.metrics["psnr_noisy"] == pytest.approx(-20 * np.log10(0.05), abs=0.3)
@@ -109,6 +117,9 @@ def test_classic_denoisers_are_fitted_to_training_images_and_judged_on_test_imag
     findings = told("classic-denoisers", "run", arguments={"tuned": 6})
     for (z, mean, *_, sd), _ in filtered + whole:
         assert mean.mean() < 0.25 and z.mean() > 0.7 and sd == 0.1
+    train = np.load("mine.npz")["x_train"][:, 0] / np.float32(255)
+    np.testing.assert_allclose(filtered[0][0][2], denoising.spectrum(train), rtol=1e-4)
+    np.testing.assert_allclose(whole[0][0][2], np.cov(train.reshape(40, -1).T), atol=1e-6)
     bright = [given[0].mean() > 0.7 for given, _ in tried]
     assert bright.count(True) == 3 and all(len(given[0]) == (12 if b else 6) for (given, _), b in zip(tried, bright))
     assert findings.metrics["psnr_noisy"] == pytest.approx(20, abs=0.5)
@@ -118,6 +129,12 @@ def test_classic_denoisers_are_fitted_to_training_images_and_judged_on_test_imag
         calls = [(given[0], named["window"]) for given, named in tried if named["degree"] == degree]
         reached = [psnr(inner(z, window, degree).clip(0, 1), some) for z, window in calls[:-1]]
         assert len(reached) == 6 and calls[-1][1] is calls[np.argmax(reached)][1]
+    reached = {row["denoiser"]: row["PSNR"] for row in findings.table}
+    names = {"adaptive": "polynomial of degree 0, adaptive neighbourhoods", "bilateral": "bilateral filter",
+             "wiener": "Wiener filter", "linear": "best linear map"}  # fmt: skip
+    assert all(findings.metrics[f"psnr_{name}"] == reached[row] for name, row in names.items())
+    best = max(reached[f"polynomial of degree {degree}"] for degree in (0, 1, 2))
+    assert findings.metrics["psnr_polynomial"] == best
     assert [row["denoiser"] for row in findings.table][-1] == "known-denoiser" and chosen.on == ("denoising-gauss30",)
     assert {row["n"] for row in findings.table} == {12}
     pictures = findings.pictures["denoised"]

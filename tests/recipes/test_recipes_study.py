@@ -388,6 +388,52 @@ def test_latents_of_two_runs_and_of_k_draws():
         find_study("latents").run(trained, trained, k=1)
 
 
+class Darker(Squares):
+    """Models images of half the brightness, and draws the code itself into the first pixels."""
+
+    def seen(self, images):
+        return 0.5 * images
+
+    def decode(self, z):
+        return tg.cat([z, tg.zeros(len(z), 61)], 1).reshape(-1, 1, 8, 8)
+
+
+def darker():
+    trained, images = known()
+    return trained._replace(step=Darker(trained.step.digits)), images
+
+
+def test_a_walk_leaves_the_other_units_where_a_test_image_has_them():
+    trained, images = darker()
+    found = find_study("manifold").run(trained, side=3, pairs=1, walks=2, points=60)
+    first = subset(len(images), 60)[:1]  # drawn, not the file's first
+    code = trained.step.encode(tg.tensor(images[first])).numpy()[0]
+    assert first[0] > 0 and (code != 0).any()
+    z = [statistics.NormalDist().inv_cdf((i + 0.5) / 12) for i in range(12)]
+    walks = found.pictures["walks"].images.numpy().reshape(2, 12, 64)[..., :3]
+    for walk, unit in zip(walks, (2, 1)):  # the most active first
+        expected = np.tile(code, (12, 1))
+        expected[:, unit] = z
+        np.testing.assert_allclose(walk, expected, rtol=1e-5)
+
+
+def test_latents_are_each_its_own_run_s_of_what_it_models(monkeypatch):
+    plain, images = known()
+    variational, _ = darker()
+    counts, true = [], sys.modules["tinygen.studies.evidence"].averaged
+    monkeypatch.setattr("tinygen.studies.evidence.averaged", lambda estimate, k, repeats: counts.append((k, repeats))
+                        or true(estimate, k, repeats))  # fmt: skip
+    found = find_study("latents").run(plain, variational, points=60, k=5, repeats=3)
+    test = images[subset(len(images), 60)]
+    mean = plain.step.encode(tg.tensor(test)).numpy().astype(float)
+    rows = {row["of"]: row["mean"] for row in found.table}
+    assert rows["codes: autoencoder"] == pytest.approx(np.linalg.norm(mean.mean(0)), rel=1e-4)
+    assert rows["codes: VAE, the means of q(z|x)"] == pytest.approx(np.linalg.norm(mean.mean(0)) / 2, rel=1e-4)
+    assert found.metrics["kl"] == pytest.approx(by_hand.kl(mean[:50] / 2, np.full((50, 3), -1.0)).mean(), rel=1e-5)
+    assert np.array_equal(found.pictures["draws"].images[:12].numpy(), 0.5 * test[:12])
+    assert counts == [(1, 3), (5, 3)]
+
+
 def test_bayes_by_the_rule_and_counted():
     tg.manual_seed(0)
     found = find_study("bayes").run(rain=0.2, there_in_rain=0.25, there_when_dry=0.75)
@@ -421,6 +467,15 @@ def test_elbo_identities_in_numbers():
     assert -0.02 < lacking < 0.1 * prior["KL to posterior"]
     with pytest.raises(RunError, match="sigma is a standard deviation above 0, it is 0"):
         find_study("elbo-identities").run(sigma=0.0)
+
+
+def test_the_bound_of_one_draw_is_the_elbo_of_the_prior_and_more_draws_raise_it(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("tinygen.recipes.theory._draw_elbo", lambda *given: drawn.append(given))
+    found = find_study("elbo-identities").run(groups=200)
+    *_, bounds, elbo = drawn[0]
+    assert bounds[0] == pytest.approx(elbo, abs=0.15) and (np.diff(bounds) > 0).all()
+    assert elbo == found.metrics["elbo"] and bounds[-1] == found.metrics["k_sample_bound"] > elbo + 0.5
 
 
 def test_divergences_in_numbers():
@@ -473,6 +528,22 @@ def test_pixels_and_codes_have_each_their_own_neighbours():
     assert findings.metrics["nearest_neighbour"] != pytest.approx(share)
 
 
+def test_each_classifier_learns_from_training_codes_and_is_asked_about_test_codes(monkeypatch):
+    from tinygen.recipes import codes
+
+    dataset, draw, asked = load("digits", limit=40), np.random.default_rng(0), []
+    known, found = draw.random((40, 3)), draw.random((20, 3))
+    for rule, share in (("logistic_regression", 0.25), ("support_vectors", 0.75)):
+        monkeypatch.setattr(codes.transfer, rule, lambda *given, share=share: asked.append(given) or share)
+    labels = dataset.test_labels[:20]
+    numbers = codes._classified(dataset, known, found, dataset.floats("test")[:20], labels, 30)
+    assert (numbers["logistic_regression"], numbers["svm"], numbers["fitted"]) == (0.25, 0.75, 30)
+    for x, seen, queries, answers in asked:
+        assert queries is found and answers is labels and len(x) == 30
+        places = [int(np.flatnonzero((known == row).all(1))[0]) for row in x]
+        assert len(set(places)) == 30 and (dataset.train_labels[places] == seen).all()
+
+
 def test_foreign_images_are_those_of_the_other_set_where_it_is_there(monkeypatch):
     from tinygen.recipes import codes
 
@@ -509,11 +580,15 @@ def test_sizes_of_codes_reach_the_networks(monkeypatch):
     built, judged = [], []
     monkeypatch.setattr(codes, "build", lambda settings: built.append(settings) or build(settings))
     monkeypatch.setattr(codes, "error", lambda step, images: judged.append(images) or len(judged) / 8)
+    fitted = []
+    monkeypatch.setattr(codes, "fit", lambda step, batches, epochs: fitted.append((batches.at(0, 0)[0], epochs)))
     findings, _, _ = told("latent-size", tiny=True, arguments={"sizes": [2, 7]}, seed=3)
     assert all((images == load("digits", limit=64).floats("test")).all() for images in judged)
     assert [row["mse"] for row in findings.table] == [1 / 8, 2 / 8]
     assert [one.arguments["latent"] for one in built] == [2, 7] and built[0].seed == built[1].seed
     assert {one.epochs for one in built} == {2}
+    train = {image.tobytes() for image in load("digits", limit=64).floats("train")}
+    assert len(fitted) == 2 and all(epochs == 2 and {x.tobytes() for x in seen} <= train for seen, epochs in fitted)
 
 
 def test_few_labels_in_three_ways(monkeypatch):
@@ -562,6 +637,29 @@ def test_few_labels_in_three_ways(monkeypatch):
     assert (trained[0][1] == dataset.floats("test")).all() and trained[1][1].shape == (64, 3)
 
 
+def test_rates_widths_and_new_labels_reach_the_three_ways(monkeypatch):
+    from tinygen.recipes import codes
+
+    start("conv-autoencoder", folder="run", **TINY).fit()
+    calls = []
+
+    def learned(make, x, labels, held, draw, **options):
+        network, optimizer = make()
+        calls.append((network, [group["lr"] for group in optimizer.param_groups], x, options))
+        return network, 1
+
+    monkeypatch.setattr(codes.transfer, "learned", learned)
+    monkeypatch.setattr(codes.transfer, "judged", lambda *given: 0.5)
+    given = {"lr": 0.1, "tuned_lr": 0.2, "head_lr": 0.3, "batch_size": 7, "hidden": 6}
+    told("classifier-initialisation", "run", tiny=True, arguments=given)
+    scratch, frozen, tuned, again = calls[:4]
+    assert [call[1] for call in (scratch, frozen, tuned)] == [[0.1, 0.1], [0.3], [0.2, 0.3]]
+    assert {call[3]["size"] for call in calls} == {7}
+    for head in (scratch[0][1], frozen[0], tuned[0][1]):
+        assert [p.shape for p in head.parameters() if p.ndim == 2] == [(6, 3), (10, 6)]
+    assert again[2].shape == scratch[2].shape and not np.array_equal(again[2], scratch[2])
+
+
 def test_few_labels_need_one_of_each_class_and_no_more_than_there_are():
     start("conv-autoencoder", folder="run", preset="tiny").fit()
     for values in ({"few": 9}, {"few": 40, "many": 30}, {"few": 20, "many": 65}):
@@ -577,7 +675,9 @@ def test_samples_of_a_plain_decoder_are_of_noise_and_of_a_gaussian_of_the_traini
     from tinygen.metrics import scores
     from tinygen.recipes import codes
 
-    made, fitted = [], []
+    made, fitted, decoded = [], [], []
+    inner = codes.latents.decoded
+    monkeypatch.setattr(codes.latents, "decoded", lambda decode, z: decoded.append(z) or inner(decode, z))
     monkeypatch.setattr(codes, "judge", lambda images, real: made.append((images, real)) or scores(images, real))
     true = codes.latents.fitted_gaussian
     monkeypatch.setattr(codes.latents, "fitted_gaussian", lambda *given: fitted.append((given, true(*given)))
@@ -589,6 +689,8 @@ def test_samples_of_a_plain_decoder_are_of_noise_and_of_a_gaussian_of_the_traini
         known = step.encode(tg.tensor(dataset.floats("train"))).numpy()
         np.testing.assert_allclose(fitted[0][0][0], known, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(made[1][0], step.decode(tg.tensor(fitted[0][1])).numpy(), rtol=1e-4, atol=1e-6)
+    noise = decoded[0]  # z ~ N(0, I)
+    assert noise.shape == (200, 3) and abs(noise.mean()) < 0.2 and noise.std() == pytest.approx(1, abs=0.15)
     assert [len(images) for images, _ in made] == [200] * 3 and findings.metrics["samples"] == 200
     assert all((real == dataset.floats("test")).all() for _, real in made)
     numbers = [findings.metrics[f"cfid_{kind}"] for kind in ("standard_normal", "fitted_gaussian", "vae")]
