@@ -108,7 +108,8 @@ def _foreign(dataset: Dataset, images: np.ndarray, draw: np.random.Generator) ->
         other = load(OTHER[dataset.name]).floats("test")
     except (KeyError, DataError):  # no such set, or it is not on this machine
         return kinds
-    return kinds | {OTHER[dataset.name]: other[: len(images)]} if other.shape[1:] == images.shape[1:] else kinds
+    some = other[subset(len(other), len(images))]
+    return kinds | {OTHER[dataset.name]: some} if other.shape[1:] == images.shape[1:] else kinds
 
 
 def _compressed(dataset: Dataset, codes: np.ndarray, bits: int, mse: float) -> dict[str, float]:

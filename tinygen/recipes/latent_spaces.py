@@ -126,7 +126,7 @@ def latents(plain: Trained, variational: Trained, points: int = 2000, k: int = 3
         clouds = {"autoencoder": _encoded(plain.step, images)}
     with aside(step, 0):
         clouds["VAE, the means of q(z|x)"] = _encoded(step, images)
-        some = tg.tensor(images[:50]).to(step.device)
+        some = tg.tensor(images[subset(len(images), 50)]).to(step.device)  # not the front of the file
         x = step.seen(some)
         mean, log_variance = step.encoder(x)
         kls = gaussian_kl(mean, log_variance).mean().item(), evidence.reversed_kl(mean, log_variance).mean().item()
