@@ -48,7 +48,7 @@ def generator() -> np.random.Generator:
 # ---------------------------------------------------------------------------------- A13, A15
 
 
-@study("codes: interpolation, scatter, classifiers, compression, foreign images", on=("autoencoder",), lectures=(1, 4))
+@study("lines between codes, classifiers on codes, compression, foreign images", on=("autoencoder",), lectures=(1, 4))
 def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8, fitted: int = 10_000) -> Findings:
     """Images along lines between codes, codes of test images in the plane, and classifiers on codes where training
     has the classes; the error of rounded codes, and of images unlike those of the training.

@@ -5,6 +5,7 @@ The table is made from expected.json, which `tinygen reproduce --save` writes: n
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -114,7 +115,8 @@ def describe_study(name: str) -> str:
     """What a study is, what it stands on, its arguments and what it found."""
     study = find_study(name)
     lines = [f"{name}: {study.summary}", f"  stands on {', '.join(study.on) or study.data or 'nothing'}"]
-    lines += [f"  {line}" for line in (study.run.__doc__ or "").splitlines()[:1]]
+    about = (inspect.getdoc(study.run) or "").partition("\n\n")[0]  # its first paragraph: the next lists arguments
+    lines += [f"  {line}" for line in about.splitlines()]
     lines.append("arguments (--set NAME=VALUE):")
     for argument, parameter in study.arguments().items():
         default = f"{argument}={json.dumps(parameter.default)}"
@@ -123,7 +125,7 @@ def describe_study(name: str) -> str:
         lines.append(f"  --tiny: {_words(study.tiny)}")
     found = kept()["studies"].get(name)
     if found:
-        lines.append(f"found ({found['machine']}, commit {found['commit']}):")
+        lines.append(f"found by {found['command']} ({found['machine']}, commit {found['commit']}):")
         means = {metric: sum(values) / len(values) for metric, values in found["metrics"].items()}
         lines += [f"  {metric:<24} {mean:>10.5g}" for metric, mean in means.items()]
     again = found["command"] if found else f"tinygen reproduce {name}"
