@@ -294,6 +294,13 @@ def test_what_there_is_is_listed_by_chapter(file):
     assert "count=4" in text and "--tiny: count 1" in text and "tinygen study toy-numbers" in text
 
 
+def test_a_run_is_offered_only_studies_that_accept_it():
+    offers = lambda name: {one for one in RECIPES if f"tinygen study {name} runs/" in describe_recipe(one)}
+    assert offers("classic-denoisers") == {"denoising-gauss30", "conv-denoising-gauss30"}
+    for name in ("codes", "latents", "decoder-as-generator", "classifier-initialisation"):
+        assert "autoencoder" in offers(name) and not any("conv-denoising" in one for one in offers(name))
+
+
 def test_the_tables_rows_are_of_the_data_that_say_more(monkeypatch):
     entry = {"metrics": {"mse": {"values": [2.0], "n": 1}}, "cpu_seconds": [1.0]}
     recipes = {"autoencoder": {"digits": {"cpu": entry}, "mnist": {"cpu": entry}}, "vae": {"digits": {"cpu": entry}}}

@@ -65,7 +65,8 @@ def further(recipe: Recipe, folder: str) -> list[str]:
     """The commands that look at a run of a recipe: what its Step offers, its figures, the studies that it fits."""
     commands = [f"tinygen sample {folder} -n 64 --seed 1"] if recipe.kind.offers("sample") else []
     commands += [f"tinygen apply {folder} picture.png"] if recipe.kind.offers("apply") else []
-    studies = [one.name for one in STUDIES.values() if one.on and fits(recipe, find(one.on[0]))]
+    fitting = [one for one in STUDIES.values() if one.on and fits(recipe, find(one.on[0]))]
+    studies = [one.name for one in fitting if set(one.needs) <= set(recipe.arguments())]
     return [*commands, f"tinygen evaluate {folder}", *(f"tinygen study {name} {folder}" for name in studies)]
 
 
