@@ -322,6 +322,7 @@ def test_pretrained_weights_are_sampled_without_a_run_or_data(capsys):
     assert [path.name for path in sorted(Path().iterdir()) if path.name != "cache"] == ["vae-d2-sample-1.png", "x.npy"]
     capsys.readouterr()
     assert "no pretrained model is called 'lenet'" in refused(capsys, "sample", "lenet", "--pretrained")
+    assert "tinygen sample vae-d2 --pretrained" in refused(capsys, "sample", "vae-d2")
 
 
 def test_a_nan_is_an_error_of_one_line(capsys):

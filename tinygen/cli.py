@@ -217,12 +217,15 @@ def _sample(arguments: argparse.Namespace) -> None:
     import inspect
 
     from tinygen.recipes import load_run, pretrained, samples
+    from tinygen.recipes.pretrained import names
     from tinygen.recipes.settings import RunError, annotation, check_arguments, value_of, writing
     from tinygen.step import Unsupported
 
     if arguments.pretrained:
         step = pretrained(str(arguments.run), arguments.device or "cpu")
         place = Path(f"{arguments.run}-sample-{arguments.seed}.png")
+    elif str(arguments.run) in names() and not arguments.run.exists():
+        raise RunError(f"{arguments.run} is no run; its shipped weights: tinygen sample {arguments.run} --pretrained")
     else:
         step, place = load_run(arguments.run, arguments.device), arguments.run / f"sample-{arguments.seed}.png"
     parameters = dict(list(inspect.signature(step.sample).parameters.items())[1:])
@@ -517,7 +520,7 @@ class Command:
 
 COMMANDS = {
     "train": Command("train a recipe", options.train, _train),
-    "resume": Command("go on with a run that was stopped, or train it longer", options.resume, _resume),
+    "resume": Command("resume a run that was stopped, or train it longer", options.resume, _resume),
     "sample": Command("draw pictures from a trained run", options.sample, _sample),
     "apply": Command("send your pictures through a trained run", options.apply, _apply),
     "evaluate": Command("print the test figures of a run", options.evaluate, _evaluate),

@@ -279,7 +279,8 @@ def test_every_recipe_has_a_headline_in_the_table():
 def test_what_there_is_is_listed_by_chapter(file):
     @study("numbers", on=("toy",), lectures=(3,), tiny={"count": 1})
     def toy_numbers(trained, count: int = 4):
-        """How many there are.
+        """How many there are, and
+        how many are left.
 
         count: how many are counted
         """
@@ -288,8 +289,16 @@ def test_what_there_is_is_listed_by_chapter(file):
     chapter = __name__.rpartition(".")[2].replace("_", " ")
     assert f"{chapter} (lectures 1, 2, 3)" in text and "study: numbers" in text and "a toy" in text
     text = describe_study("toy-numbers")
-    assert "stands on toy" in text and "How many there are." in text and "how many are counted" in text
+    assert "stands on toy" in text and "how many are counted" in text
+    assert "  How many there are, and\n  how many are left.\narguments" in text
     assert "count=4" in text and "--tiny: count 1" in text and "tinygen study toy-numbers" in text
+
+
+def test_a_run_is_offered_only_studies_that_accept_it():
+    offers = lambda name: {one for one in RECIPES if f"tinygen study {name} runs/" in describe_recipe(one)}
+    assert offers("classic-denoisers") == {"denoising-gauss30", "conv-denoising-gauss30"}
+    for name in ("codes", "latents", "decoder-as-generator", "classifier-initialisation"):
+        assert "autoencoder" in offers(name) and not any("conv-denoising" in one for one in offers(name))
 
 
 def test_the_tables_rows_are_of_the_data_that_say_more(monkeypatch):

@@ -447,7 +447,7 @@ def test_bayes_by_the_rule_and_counted():
     assert [row["on 10,000 days"] for row in found.table] == pytest.approx(
         [row["by Bayes"] for row in found.table], abs=0.03
     )
-    with pytest.raises(RunError, match=r"rain is a probability between 0 and 1, it is 1\.5"):
+    with pytest.raises(RunError, match=r"rain is a probability above 0 and below 1, it is 1\.5"):
         find_study("bayes").run(rain=1.5)
 
 
@@ -491,6 +491,16 @@ def test_divergences_in_numbers():
     assert reverse["outside"] < 0.02 < 0.2 < forward["outside"] == found.metrics["outside"]
     with pytest.raises(RunError, match="share=1 between 0 and 1"):
         find_study("divergences").run(share=1.0)
+    with pytest.raises(RunError, match="modes 100 apart need a grid of 1021 points; it has 401"):
+        find_study("divergences").run(apart=100.0, points=401)
+
+
+@pytest.mark.parametrize("apart", [0.5, 10.0, 40.0])
+def test_the_forward_fit_has_the_targets_moments_however_far_apart_the_modes_are(apart):
+    forward, _, _, moments = find_study("divergences").run(apart=apart, points=601).table
+    exact = math.sqrt(0.4 * 0.36 + 0.6 * 0.81 + 0.24 * apart**2)
+    assert (moments["mean"], moments["sd"]) == pytest.approx((0.1 * apart, exact), rel=1e-4)
+    assert (forward["mean"], forward["sd"]) == pytest.approx((moments["mean"], moments["sd"]), rel=1e-4)
 
 
 def test_errors_of_codes_are_those_of_the_test_images_and_of_foreign_ones_over_them():

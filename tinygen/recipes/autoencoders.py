@@ -114,7 +114,7 @@ def overcomplete_autoencoder(
     return AutoencoderStep(encoder, decoder, corrupt, figures=(figures.unseen,), steps=given.steps, lr=lr)
 
 
-@recipe("the same that sees noise: not the identity", like=overcomplete_autoencoder, epochs=10,
+@recipe("linear autoencoder that sees noise: not the identity", like=overcomplete_autoencoder, epochs=10,
         baselines=(baselines.mean_image, baselines.linear_denoiser("noise", baselines.with_noise)))  # fmt: skip
 def overcomplete_denoising(
     given: Given, latent: int = 800, noise: float = 0.3, lr: float = 3e-3

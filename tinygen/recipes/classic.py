@@ -217,7 +217,7 @@ def _outliers(
 
 @study(
     "denoisers without a network beside a trained one", on=("denoising-gauss30",), lectures=(0,),
-    tiny={"images": 12, "tuned": 6},
+    needs=("sd",), tiny={"images": 12, "tuned": 6},
 )  # fmt: skip
 def classic_denoisers(trained: Trained, images: int = 1000, tuned: int = 50) -> Findings:
     """PSNR of test images with the noise that the run was trained against; all estimates are cut to [0, 1].

@@ -48,7 +48,8 @@ def generator() -> np.random.Generator:
 # ---------------------------------------------------------------------------------- A13, A15
 
 
-@study("codes: interpolation, scatter, classifiers, compression, foreign images", on=("autoencoder",), lectures=(1, 4))
+@study("lines between codes, classifiers on codes, compression, foreign images", on=("autoencoder",), lectures=(1, 4),
+       needs=("latent",))  # fmt: skip
 def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8, fitted: int = 10_000) -> Findings:
     """Images along lines between codes, codes of test images in the plane, and classifiers on codes where training
     has the classes; the error of rounded codes, and of images unlike those of the training.
@@ -179,7 +180,7 @@ def latent_size(
 
 @study(
     "few labels: from scratch, frozen encoder, fine-tuned", on=("conv-autoencoder",), lectures=(0, 1),
-    tiny={"few": 20, "many": 30, "draws": 2, "updates": 4, "hidden": 5},
+    needs=("latent",), tiny={"few": 20, "many": 30, "draws": 2, "updates": 4, "hidden": 5},
 )  # fmt: skip
 def classifier_initialisation(
     trained: Trained, few: int = 100, many: int = 1000, draws: int = 5, updates: int = 200, hidden: int = 256,
@@ -280,7 +281,8 @@ def _gains(rows: Sequence[Mapping]) -> dict[str, float]:
 # ---------------------------------------------------------------------------------- A12
 
 
-@study("samples of a plain decoder beside a VAE's", on=("autoencoder", "vae"), lectures=(0, 2), tiny={"n": 64})
+@study("samples of a plain decoder beside a VAE's", on=("autoencoder", "vae"), lectures=(0, 2), needs=("latent",),
+       tiny={"n": 64})  # fmt: skip
 def decoder_as_generator(plain: Trained, vae: Trained, n: int = 10_000) -> Findings:
     """Samples of an autoencoder's decoder, of noise and of a Gaussian fitted to the codes, beside those of a VAE.
 

@@ -107,7 +107,7 @@ def _encoded(step: Any, images: np.ndarray) -> np.ndarray:
 
 @study(
     "codes of an autoencoder and of a VAE side by side, and what more draws of z bring",
-    on=("autoencoder-d2", "vae-d2"), lectures=(1, 3, 4), tiny={"points": 60, "repeats": 60},
+    on=("autoencoder-d2", "vae-d2"), lectures=(1, 3, 4), needs=("latent",), tiny={"points": 60, "repeats": 60},
 )  # fmt: skip
 def latents(plain: Trained, variational: Trained, points: int = 2000, k: int = 3, repeats: int = 250) -> Findings:
     """Both clouds of codes beside N(0, I), images of k draws of z, and the ELBO of one draw and of k.

@@ -5,6 +5,7 @@ The table is made from expected.json, which `tinygen reproduce --save` writes: n
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -64,7 +65,8 @@ def further(recipe: Recipe, folder: str) -> list[str]:
     """The commands that look at a run of a recipe: what its Step offers, its figures, the studies that it fits."""
     commands = [f"tinygen sample {folder} -n 64 --seed 1"] if recipe.kind.offers("sample") else []
     commands += [f"tinygen apply {folder} picture.png"] if recipe.kind.offers("apply") else []
-    studies = [one.name for one in STUDIES.values() if one.on and fits(recipe, find(one.on[0]))]
+    fitting = [one for one in STUDIES.values() if one.on and fits(recipe, find(one.on[0]))]
+    studies = [one.name for one in fitting if set(one.needs) <= set(recipe.arguments())]
     return [*commands, f"tinygen evaluate {folder}", *(f"tinygen study {name} {folder}" for name in studies)]
 
 
@@ -114,7 +116,8 @@ def describe_study(name: str) -> str:
     """What a study is, what it stands on, its arguments and what it found."""
     study = find_study(name)
     lines = [f"{name}: {study.summary}", f"  stands on {', '.join(study.on) or study.data or 'nothing'}"]
-    lines += [f"  {line}" for line in (study.run.__doc__ or "").splitlines()[:1]]
+    about = (inspect.getdoc(study.run) or "").partition("\n\n")[0]  # its first paragraph: the next lists arguments
+    lines += [f"  {line}" for line in about.splitlines()]
     lines.append("arguments (--set NAME=VALUE):")
     for argument, parameter in study.arguments().items():
         default = f"{argument}={json.dumps(parameter.default)}"
@@ -123,7 +126,7 @@ def describe_study(name: str) -> str:
         lines.append(f"  --tiny: {_words(study.tiny)}")
     found = kept()["studies"].get(name)
     if found:
-        lines.append(f"found ({found['machine']}, commit {found['commit']}):")
+        lines.append(f"found by {found['command']} ({found['machine']}, commit {found['commit']}):")
         means = {metric: sum(values) / len(values) for metric, values in found["metrics"].items()}
         lines += [f"  {metric:<24} {mean:>10.5g}" for metric, mean in means.items()]
     again = found["command"] if found else f"tinygen reproduce {name}"

@@ -66,6 +66,7 @@ class Study:
     on: tuple[str, ...] = ()
     data: str | None = None
     lectures: tuple[int, ...] = ()
+    needs: tuple[str, ...] = ()
     tiny: Mapping[str, Any] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)  # of the arguments: lines of the docstring
 
@@ -80,13 +81,14 @@ STUDIES: dict[str, Study] = {}
 
 def study(
     summary: str, *, on: tuple[str, ...] = (), data: str | None = None, lectures: tuple[int, ...] = (),
-    tiny: Mapping[str, Any] | None = None,
+    needs: tuple[str, ...] = (), tiny: Mapping[str, Any] | None = None,
 ) -> Callable:  # fmt: skip
     """Decorator: registers a function as a study and returns it unchanged.
 
     `on`: names of recipes, whose runs the function receives; `data`, instead: the data set it receives where none is
-    named. `tiny`: arguments that make it take seconds. The docstring's first line says what is found; one line
-    `name: meaning` follows for each argument. Raises ValueError for both `on` and `data`: runs have data of their own.
+    named. `needs`: arguments of a recipe without which its runs are not offered the study. `tiny`: arguments that make
+    it take seconds. The docstring's first line says what is found; one line `name: meaning` follows for each argument.
+    Raises ValueError for both `on` and `data`: runs have data of their own.
     """
     if on and data is not None:
         raise ValueError(f"a study on runs looks at their data: leave out data={data!r}, or on={on}")
@@ -95,7 +97,9 @@ def study(
         name = run.__name__.replace("_", "-")
         if name in STUDIES and STUDIES[name].chapter != run.__module__:
             raise ValueError(f"two studies are called {name!r}: in {STUDIES[name].chapter} and {run.__module__}")
-        STUDIES[name] = Study(name, summary, run, run.__module__, on, data, lectures, tiny or {}, meanings(run))
+        STUDIES[name] = Study(
+            name, summary, run, run.__module__, on, data, lectures, needs, tiny or {}, meanings(run)
+        )
         return run
 
     return register

@@ -37,7 +37,7 @@ def bayes(rain: float = 0.3, there_in_rain: float = 0.5, there_when_dry: float =
     """
     for name, value in (("rain", rain), ("there_in_rain", there_in_rain), ("there_when_dry", there_when_dry)):
         if not 0 < value < 1:
-            raise RunError(f"study bayes: {name} is a probability between 0 and 1, it is {value:g}")
+            raise RunError(f"study bayes: {name} is a probability above 0 and below 1, it is {value:g}")
     double = lambda rows: tg.tensor(rows, dtype=tg.float64)
     there = (there_in_rain, there_when_dry)
     found = evidence.bayes(double([rain, 1 - rain]), double([(p, 1 - p) for p in there]))
@@ -190,12 +190,14 @@ def divergences(apart: float = 5.0, share: float = 0.6, points: int = 1001) -> F
     share: of the right, wider mode
     points: of the grid that integrals are sums over
     """
-    if not (apart > 0 and 0 < share < 1 and points > 100):
+    if not (apart > 0 and 0 < share < 1):
         raise RunError(
-            f"study divergences: apart={apart:g} must be above 0, share={share:g} between 0 and 1, and points={points} "
-            f"above 100"
+            f"study divergences: apart={apart:g} must be above 0, and share={share:g} between 0 and 1, both excluded"
         )
-    reach = apart / 2 + 8
+    reach = apart / 2 + max(8, apart + 3)  # a sixth of the grid is above half of apart: a fit may cover both modes
+    needed = max(101, math.ceil(2 * reach / (SIGMAS[0] / 2)) + 1)  # two steps of the grid in the narrower mode's sigma
+    if points < needed:
+        raise RunError(f"study divergences: modes {apart:g} apart need a grid of {needed} points; it has {points}")
     x = tg.linspace(-reach, reach, points, dtype=tg.float64)
     width = (x[1] - x[0]).item()
     target = between.log_mixture(x, (1 - share, share), (-apart / 2, apart / 2), SIGMAS)
