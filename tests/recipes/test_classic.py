@@ -145,5 +145,5 @@ def test_a_run_that_knows_no_gaussian_noise_is_refused(monkeypatch):
     any_run_fits(monkeypatch)
     recipe("knows the mean")(no_denoiser)
     start("no-denoiser", folder="run", preset="tiny").fit()
-    with pytest.raises(RunError, match="run is a run of no-denoiser, which learns nothing about Gaussian noise; name"):
+    with pytest.raises(RunError, match="run is one of no-denoiser, which has no sd; leave run out, or name another"):
         told("classic-denoisers", "run")

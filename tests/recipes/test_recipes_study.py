@@ -707,3 +707,12 @@ def test_samples_of_a_plain_decoder_are_of_noise_and_of_a_gaussian_of_the_traini
     numbers = [findings.metrics[f"cfid_{kind}"] for kind in ("standard_normal", "fitted_gaussian", "vae")]
     assert numbers == pytest.approx([scores(*pair)["cfid"] for pair in made])
     assert findings.metrics["cfid_ratio"] == pytest.approx(numbers[0] / numbers[2])
+
+
+def test_a_study_of_codes_refuses_feature_maps_and_passes_them_over():
+    start("conv-denoising-gauss30", folder="runs/maps", **TINY).fit()
+    for name in ("codes", "decoder-as-generator", "classifier-initialisation", "latents"):
+        with pytest.raises(RunError, match=f"study {name} looks at .* one of conv-denoising-gauss30, .* no latent"):
+            told(name, "runs/maps")
+    start("denoising-mask30", folder="runs/holes", **TINY).fit()  # of the family of denoising-gauss30, and without sd
+    assert "stands on runs/maps (conv-denoising-gauss30" in told("classic-denoisers", tiny=True)[2]

@@ -23,7 +23,6 @@ from tinygen.studies import denoising
 from tinygen.studies import sparse_coding as sparse
 from tinygen.training import aside, draw_powers
 
-from .settings import RunError
 from .study import Findings, Sheet, Trained, study
 
 SHOWN = 8  # images of a picture
@@ -228,12 +227,7 @@ def classic_denoisers(trained: Trained, images: int = 1000, tuned: int = 50) -> 
     tuned: training images on which the width of windows is chosen
     """
     step, dataset = trained.step, trained.dataset
-    sd = trained.settings.arguments.get("sd")
-    if sd is None:
-        raise RunError(
-            f"{trained.folder} is a run of {trained.settings.recipe}, which learns nothing about Gaussian noise; "
-            "name a run of denoising-gauss30, or train one: tinygen train denoising-gauss30"
-        )
+    sd = trained.settings.arguments["sd"]
     train = dataset.floats("train")
     some = train[subset(len(train), tuned)]
     clean = dataset.floats("test", subset(dataset.count("test"), images))

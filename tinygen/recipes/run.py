@@ -264,11 +264,13 @@ def _remembered(source: Mapping[str, Any]) -> tuple[Dataset, str | None]:
     return found[0]  # others: whoever goes on with them says so
 
 
-def stand_on(base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None) -> Path:
+def stand_on(
+    base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None, needs: Sequence[str] = ()
+) -> Path:
     """The folder of the newest finished run of that recipe on those data, at that preset; else one of its family.
 
-    `source`: name and options of the data, as config.json holds them; None: any. Where there is no such run, one is
-    trained, and that is said.
+    `source`: name and options of the data, as config.json holds them; None: any. `needs`: arguments that a relative
+    must have. Where there is no such run, one is trained, and that is said.
     """
     recipe, relatives = find(base), []
     for folder in runs():
@@ -276,7 +278,8 @@ def stand_on(base: str, source: Mapping[str, Any] | None, preset: str, display: 
             settings = read_settings(folder)
         except RunError:
             continue
-        related = settings.recipe in RECIPES and find(settings.recipe).family == recipe.family
+        other = RECIPES.get(settings.recipe)
+        related = other and other.family == recipe.family and set(needs) <= set(other.arguments())
         same = source is None or all(settings.data.get(key) == source.get(key) for key in ("name", *OPTIONS))
         if related and same and settings.preset == preset and is_finished(folder, settings):
             relatives.append((settings.recipe != base, folder, settings))

@@ -86,8 +86,8 @@ def study(
     """Decorator: registers a function as a study and returns it unchanged.
 
     `on`: names of recipes, whose runs the function receives; `data`, instead: the data set it receives where none is
-    named. `needs`: arguments of a recipe without which its runs are not offered the study. `tiny`: arguments that make
-    it take seconds. The docstring's first line says what is found; one line `name: meaning` follows for each argument.
+    named. `needs`: arguments of a recipe without which its runs are refused. `tiny`: arguments that make it
+    take seconds. The docstring's first line says what is found; one line `name: meaning` follows for each argument.
     Raises ValueError for both `on` and `data`: runs have data of their own.
     """
     if on and data is not None:
@@ -133,7 +133,7 @@ def run_study(
         _check_fits(chosen, folders[0])
     source = read_settings(folders[0]).data if folders else {"name": data} if data is not None else None
     for base in chosen.on[len(folders) :]:
-        folders.append(stand_on(base, source, preset, display))
+        folders.append(stand_on(base, source, preset, display, chosen.needs))
         source = source or read_settings(folders[0]).data  # all of them on the same data
     given: list[Any] = []
     for one in folders:
@@ -173,8 +173,12 @@ def _save(content: Any, path: Path) -> None:
 
 def _check_fits(chosen: Study, folder: Path) -> None:
     recipe = read_settings(folder).recipe
+    looks = f"study {chosen.name} looks at a run of {chosen.on[0]}; {folder} is one of {recipe}"
     if not fits(find(recipe), find(chosen.on[0])):
-        raise RunError(f"study {chosen.name} looks at a run of {chosen.on[0]}; {folder} is one of {recipe}")
+        raise RunError(looks)
+    lacking = [name for name in chosen.needs if name not in find(recipe).arguments()]
+    if lacking:
+        raise RunError(f"{looks}, which has no {' and no '.join(lacking)}; leave {folder} out, or name another run")
 
 
 def fits(one: Recipe, other: Recipe) -> bool:
