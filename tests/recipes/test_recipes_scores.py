@@ -237,6 +237,19 @@ def test_a_baseline_of_known_data_is_what_it_is_by_hand(name, arguments, metric,
     assert found[what].floor is what.startswith("floor")
 
 
+def test_a_gaussian_likelihood_has_no_floor_of_grey_images():
+    whats = {b.what for found in baselines(find("vae"), TOY, {"likelihood": "gaussian"}).values() for b in found}
+    assert "the mean image" in whats and "floor of grey images" not in whats
+
+
+def test_black_and_white_baselines_see_no_grey_in_either_split():
+    train = np.repeat(np.float32([0.6, 0.9, 0.8, 0.2]), 64).reshape(4, 1, 8, 8)  # three of four are on
+    test = np.full((5, 1, 8, 8), 0.7, np.float32)  # all on
+    toy = Dataset("toy", train, np.zeros(4, int), test, np.zeros(5, int), ("a",))
+    found = {b.what: b.value for b in baselines(find("vae-binarised"), toy, {})["loss"]}
+    assert found["the mean image"] == pytest.approx(-64 * math.log(0.75), rel=1e-4)
+
+
 def test_the_floor_of_samples_is_the_distance_of_training_images_from_test_images():
     digits = data.load("digits", limit=200)
     found, _ = baselines(find("dcgan"), digits, {})["cfid"]

@@ -55,6 +55,16 @@ def test_codes_on_a_great_circle_turn_at_equal_angles():
     assert plane[2] < 1e-12  # all in the plane of both ends
 
 
+def test_a_great_circle_between_codes_of_unequal_norms_turns_by_the_angle_between_them():
+    a, b = ends(dtype=np.float64)
+    a *= 3
+    angle = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    found = latents.great_circle(tg.tensor(a), tg.tensor(b), 5).numpy()
+    for t in range(5):
+        expected = (np.sin((1 - t / 4) * angle) * a + np.sin(t / 4 * angle) * b) / np.sin(angle)
+        np.testing.assert_allclose(found[t], expected, rtol=1e-9)
+
+
 def test_a_great_circle_keeps_the_norm_and_a_line_does_not():
     a, b = ends(dtype=np.float64)
     b *= np.linalg.norm(a) / np.linalg.norm(b)

@@ -97,11 +97,13 @@ class Scripted(nn.Module):
     def __init__(self, script):
         super().__init__()
         self.layer, self.script, self.learned = nn.Linear(1, 2), list(script), []
+        self.judged: list = []
 
     def forward(self, x):
         if tg.is_grad_enabled():
             self.learned += x.numpy()[:, 0].tolist()
             return self.layer(x)
+        self.judged += x.numpy()[:, 0].tolist()
         good = self.script.pop(0)
         return tg.tensor([[1.0, 0.0] if i < good else [0.0, 1.0] for i in range(len(x))])
 
@@ -119,6 +121,7 @@ def test_updates_are_chosen_on_the_held_out_and_a_new_network_learns_from_all():
     assert steps == 8 and network is made[1] and len(made) == 2
     assert set(made[0].learned) == set(range(12)) - {1, 4, 5, 9}
     assert len(made[0].learned) == 10 * 4 and not made[0].script
+    assert made[0].judged == 5 * [1, 4, 5, 9]
     assert set(made[1].learned) == set(range(12)) and len(made[1].learned) == 8 * 4
     assert len(made[1].script) == 5  # the held out are not looked at again
 
