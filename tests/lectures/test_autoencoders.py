@@ -205,8 +205,8 @@ def test_a_sparse_code_is_not_negative_and_its_decoder_s_columns_have_norm_1():
     near_zero = []
     for strength in (0.0, 0.001):
         tg.manual_seed(0)
-        step = recipes.sparse_autoencoder(Given((1, 8, 8), (), 150), (16,), 12, strength=strength, lr=1e-2)
-        for _ in range(150):
+        step = recipes.sparse_autoencoder(Given((1, 8, 8), (), 300), (16,), 12, strength=strength, lr=3e-3)
+        for _ in range(300):
             metrics = step((x, None))
         columns = next(w for w in by_hand.arrays(step.decoder) if w.ndim > 1)
         assert columns.shape == (16, 12)
