@@ -29,8 +29,7 @@ KERNEL(256, resample, const real* __restrict__ x, const int* __restrict__ row, c
   });
 }
 
-// The maximum over the taps of each output and where it was; index -1 is outside. The first maximum
-// wins, over all the last NaN.
+// The maximum over the taps of each output and where it was; index -1 is outside. The first maximum wins, NaN over all.
 KERNEL(256, max_pool, const real* __restrict__ x, const int* __restrict__ row, long long row_taps,
        const int* __restrict__ column, long long column_taps, real* __restrict__ values,
        long long* __restrict__ winners, long long height, long long width, long long rows, long long columns,
@@ -46,7 +45,7 @@ KERNEL(256, max_pool, const real* __restrict__ x, const int* __restrict__ row, l
         const int w = __ldg(&column[q * column_taps + u]);
         if (w < 0) continue;
         const real value = plane[h * width + w];
-        if (value > best || winner < 0 || is_nan(value)) best = value, winner = h * width + w;
+        if (value > best || winner < 0 || (is_nan(value) && !is_nan(best))) best = value, winner = h * width + w;
       }
     }
     values[i] = best;

@@ -224,19 +224,6 @@ def test_nan_is_a_maximum_and_padding_is_not():
     assert tg.max_pool2d(infinite, 2).item() == float("-inf")
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda-emulated"])
-@pytest.mark.parametrize(
-    "options", [(2,), (2, 1), (3, 2, 1), (3, 1, 1), (3, 1, 1, 2), ((2, 3), 1, (1, 0)), (5, 5)], ids=str
-)
-def test_of_several_nan_the_last_one_of_a_window_wins_as_in_torch(torch, rng, options, device):
-    x = rng.standard_normal((2, 3, 10, 11)).astype(np.float32)
-    x[rng.random(x.shape) < 0.3] = np.nan
-    values, places = tg.max_pool2d(tg.tensor(x, device=device), *options, return_indices=True)
-    wanted = torch.nn.functional.max_pool2d(torch.tensor(x), *options, return_indices=True)
-    np.testing.assert_array_equal(values.numpy(), wanted[0].numpy())
-    np.testing.assert_array_equal(places.numpy(), wanted[1].numpy())
-
-
 def test_of_values_that_meet_in_unpooling_one_stays(torch):
     t, values = torch.full((1, 2, 2, 2), 15), np.arange(8.0).reshape(1, 2, 2, 2)
     x, theirs = tg.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)

@@ -53,7 +53,7 @@ class Kernels(Protocol):
     # x[n,c,rows.index[p,t],cols.index[q,u]].
     def resample(self, x: Array, rows: Taps, cols: Taps) -> Array: ...
     # max_pool: (values, winners), the maximum over the taps of each output (index -1 = outside, never wins; the first
-    # maximum in row-major tap order wins a tie; over all the last NaN wins). winners: int64 h * W + w.
+    # maximum in row-major tap order wins a tie; NaN wins over everything). winners: int64 h * W + w.
     def max_pool(self, x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]: ...
     # take_plane: y[n,c,p,q] = x[n,c].flat[index[n,c,p,q]]; put_plane is its adjoint, (N, C, *size), repeated indices
     # add up.

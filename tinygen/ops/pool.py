@@ -2,8 +2,8 @@
 
 Average pooling is linear and separable, so it is `resample` with the window's taps (resize.py). Max pooling keeps, of
 each window, the maximum and where it was; its gradient goes to that one place: the first maximum in row-major order
-wins a tie, and over all the last NaN, as in torch; the sum of the gradient is preserved. `take_plane` and `put_plane`
-(read at, and add to, given places of an image) are each other's adjoint, so second derivatives need nothing new.
+wins a tie, as in torch, so the sum of the gradient is preserved. `take_plane` and `put_plane` (read at, and add to,
+given places of an image) are each other's adjoint, so second derivatives need nothing new.
 
 Outputs per axis: floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; with ceil_mode rounded up,
 unless the last window would start beyond the input and its left padding. Padding never wins a maximum.
@@ -152,7 +152,7 @@ def max_pool2d(
     """y[n,c,p,q] = max over t, u of input[n, c, s p + d t - pad, s q + d u - pad], inside the image.
 
     The stride s is kernel_size by default. input (N, C, H, W) or (C, H, W). With return_indices also the places of
-    the maxima, h W + w (int64). The gradient goes to the first maximum of a window, or to its last NaN. ValueError for
+    the maxima, h W + w (int64). The gradient goes to the first maximum of a window; NaN is a maximum. ValueError for
     padding > kernel_size / 2. Lecture 4.
     """
     windows = _windows("max_pool2d", input, 2, kernel_size, stride, padding, dilation, ceil_mode)

@@ -242,7 +242,7 @@ inline void max_pool_any(const Taps& rows, const Taps& cols, const T* plane, T* 
         const long long h = rows.index[p * rows.taps + t], w = cols.index[q * cols.taps + u];
         if (h < 0 || w < 0) continue;
         const T value = plane[h * cols.size + w];
-        if (value > best || winner < 0 || value != value) best = value, winner = h * cols.size + w;
+        if (value > best || winner < 0 || (value != value && best == best)) best = value, winner = h * cols.size + w;
       }
     out[o] = best;
     winners[o] = winner < 0 ? 0 : winner;
@@ -292,7 +292,7 @@ inline void max_pool_halves(const Taps& rows, const Taps& cols, const T* plane, 
       Vector<T> best = value[0];
       Places winner = first;
       for (int k = 1; k < 4; k++) {
-        const auto better = (value[k] > best) | (value[k] != value[k]);
+        const auto better = (value[k] > best) | ((value[k] != value[k]) & (best == best));
         best = select(better, value[k], best);
         winner = better ? first + (k / 2 * width + k % 2) : winner;
       }
@@ -336,9 +336,7 @@ TINYGEN_KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, 
     for (long long p = 0; p < rows.outputs; p++)
       for (long long q = 0; q < cols.outputs; q++) {
         const long long h = rows.index[p * rows.taps + k / cols.taps], w = cols.index[q * cols.taps + k % cols.taps];
-        const bool outside = h < 0 || w < 0;  // then the place before it again: of several NaN, the last one wins
-        const long long before = k > 0 ? at[-pitch] : first_row[p] * cols.size + first_col[q];
-        *at++ = (Index<T>)(outside ? before : h * cols.size + w);
+        *at++ = (Index<T>)(h < 0 || w < 0 ? first_row[p] * cols.size + first_col[q] : h * cols.size + w);
       }
     for (; at < index + (k + 1) * pitch; at++) *at = 0;
   }
@@ -358,7 +356,7 @@ TINYGEN_KERNEL(max_pool, (long long planes, const Taps& rows, const Taps& cols, 
         for (long long i = o + pitch; i < window * pitch; i += pitch) {
           const auto position = load_index<T>(index + i);
           const Vector<T> value = gather(from, position);
-          const auto better = (value > best) | (value != value);
+          const auto better = (value > best) | ((value != value) & (best == best));
           best = select(better, value, best);
           winner = better ? position : winner;
         }

@@ -47,7 +47,7 @@ def resample(x: Array, rows: Taps, cols: Taps) -> Array:
 def max_pool(x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]:
     """(values, winners): the maximum over the taps of each output, and where it was (h * W + w, int64).
 
-    The first maximum in row-major order of the taps wins, over all the last NaN; an output with no tap inside is -inf.
+    The first maximum in row-major order of the taps wins, NaN wins over all; an output with no tap inside is -inf.
     """
     check_planes("max_pool", x, rows, cols)
     check_floats("max_pool", x)
@@ -60,7 +60,7 @@ def max_pool(x: Array, rows: Taps, cols: Taps) -> tuple[Array, Array]:
         if not inside.any():
             continue
         value = x[:, :, np.maximum(h, 0), np.maximum(w, 0)]
-        better = inside & ((value > values) | (winners < 0) | np.isnan(value))
+        better = inside & ((value > values) | (winners < 0) | (np.isnan(value) & ~np.isnan(values)))
         np.copyto(values, value, where=better)
         np.copyto(winners, h * width + w, where=better)
     return values, np.maximum(winners, 0)
