@@ -3,7 +3,8 @@
     python -m benchmarks.report                      prints the tables, writes benchmarks/results/<machine>/README.md
     python -m benchmarks.report --write README.md    and puts two short tables between the marker lines of a file
 
-The short tables are the training steps beside PyTorch, and what every recipe reaches (tinygen/recipes/expected.json).
+Either writes benchmarks/results/recipes.md: what every recipe reaches (tinygen/recipes/expected.json). The short tables
+are the training steps beside PyTorch, and what recipes reach that are no variant of another.
 Every table says which machine, versions and commit it is from, and which command remakes it. `roofline.png` shows what
 each kernel reaches of what the machine allows, `conv.png` and `step.png` torch's time over tinygen's, cell by cell,
 `tour.png` the steps of the tour. Of several machines the newest is shown, the others are linked.
@@ -46,19 +47,21 @@ def main(argv: list[str] | None = None) -> str:
     pictures = draw(found, folder)
     target = Path(options.write) if options.write else None
     text = markdown(found, pictures, folder.resolve(), others)
+    made = "Each row: `tinygen reproduce NAME --data DATA --save`; machine and commit: `tinygen/recipes/expected.json`."
+    (folder.parent / "recipes.md").write_text(f"# What the recipes reach\n\n{made}\n\n{recipes_table()}\n")
     (folder / "README.md").write_text(f"# Measured here\n\n{text}\n\n{details(found)}")
     print(text)
     if target:
-        write_between(target, "recipes", recipes_table())
+        write_between(target, "recipes", recipes_table(variants=False))
         write_between(target, "benchmarks", short(found, folder, target.resolve().parent))
     return text
 
 
-def recipes_table() -> str:
-    """What every recipe reaches."""
+def recipes_table(variants: bool = True) -> str:
+    """What every recipe reaches; without `variants`, those that others are like."""
     from tinygen.recipes.listing import table
 
-    return table()
+    return table(variants)
 
 
 def short(found: dict[str, list[rec.Record]], folder: Path, beside: Path) -> str:

@@ -271,6 +271,11 @@ def test_the_table_shows_the_headlines_of_the_names_in_their_order(monkeypatch):
     assert table().splitlines()[2] == "| `one` | digits | squared error 2; sharpness 7 |  | 1 |"
 
 
+def test_the_short_table_leaves_variants_out():
+    names = lambda rows: [re.match(r"\| `([\w-]+)`", row)[1] for row in rows.splitlines()[2:]]
+    assert set(names(table(variants=False))) == {n for n in names(table()) if find(n).family == n} < set(names(table()))
+
+
 def test_every_recipe_has_a_headline_in_the_table():
     for name, by_data in kept()["recipes"].items():
         for presets in by_data.values():

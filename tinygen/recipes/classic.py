@@ -23,7 +23,7 @@ from tinygen.studies import denoising
 from tinygen.studies import sparse_coding as sparse
 from tinygen.training import aside, draw_powers
 
-from .study import Findings, Sheet, Trained, study
+from .study import Findings, Sheet, Trained, generator, study
 
 SHOWN = 8  # images of a picture
 OPTIMUM = 10  # times the steps: what FISTA reaches then is taken for the optimum
@@ -56,7 +56,7 @@ def sparse_coding(
     """
     dataset = dataset.in_channels(1)
     side = min(side, *dataset.shape[1:])
-    draw = np.random.default_rng(int(tg.randint(0, 2**31, (1,)).item()))
+    draw = generator()
     train = dataset.floats("train", subset(dataset.count("train"), 1000))[:, 0]
     test = dataset.floats("test", subset(dataset.count("test"), images))[:, 0]
     known = _some_patches(train, side, patches, draw)

@@ -1,9 +1,9 @@
 """What an autoencoder's codes are good for, and what they are not (lectures 0, 1, 4): studies.
 
-tinygen study codes                          # lines between codes, classifiers on codes, foreign images
-tinygen study latent-size --data mnist       # the error of d = 2, 5, 10, 32 numbers beside PCA's
-tinygen study classifier-initialisation      # few labels: from scratch, frozen encoder, fine-tuned
-tinygen study decoder-as-generator           # a plain decoder makes poor samples of noise
+    tinygen study codes                          # lines between codes, classifiers on codes, foreign images
+    tinygen study latent-size --data mnist       # the error of d = 2, 5, 10, 32 numbers beside PCA's
+    tinygen study classifier-initialisation      # few labels: from scratch, frozen encoder, fine-tuned
+    tinygen study decoder-as-generator           # a plain decoder makes poor samples of noise
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .recipe import find
 from .run import build
 from .scores import samples
 from .settings import RunError, prepare
-from .study import Findings, Sheet, Trained, study
+from .study import Findings, Sheet, Trained, generator, study
 
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}  # images of the same shape that are something else
 BITS = (8, 6, 4, 3, 2)  # of a number in a code
@@ -38,11 +38,6 @@ def error(step: tg.Step, images: np.ndarray) -> float:
     """Squared error per pixel of the reconstructions."""
     again = latents.encoded(lambda x: step.apply(x.to(step.device)).cpu(), images)
     return float(np.mean((again - images) ** 2, dtype=np.float64))
-
-
-def generator() -> np.random.Generator:
-    """Random numbers for NumPy that follow from the study's seed."""
-    return np.random.default_rng(int(tg.randint(0, 2**31 - 1, (1,)).item()))
 
 
 # ---------------------------------------------------------------------------------- A13, A15

@@ -133,14 +133,18 @@ def describe_study(name: str) -> str:
     return "\n".join([*lines, "then:", f"  tinygen study {name}", f"  {again}"])
 
 
-def table() -> str:
+def table(variants: bool = True) -> str:
     """A Markdown table of what is kept: a row for each recipe, data set and preset, PyTorch's figures beside.
+
+    Without `variants` it has the recipes that others are like, and no variant.
 
     A recipe's default data are left out where others are kept: they show that it works, the others what it reaches.
     """
     lines = ["| recipe | data | reached on the test set | PyTorch | CPU s |", "|---|---|---|---|--:|"]
     for name, by_data in kept()["recipes"].items():
         own = RECIPES[name].data if name in RECIPES else ""
+        if not variants and name in RECIPES and RECIPES[name].family != name:
+            continue
         for data, presets in by_data.items():
             if data == own and len(by_data) > 1:
                 continue

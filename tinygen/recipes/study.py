@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import tinygen as tg
 from tinygen.data import Dataset, load
 from tinygen.training import Display, save_picture
@@ -38,6 +40,11 @@ class Trained(NamedTuple):
     dataset: Dataset
     settings: Settings
     folder: Path
+
+
+def generator() -> np.random.Generator:
+    """Random numbers for NumPy that follow from the study's seed."""
+    return np.random.default_rng(int(tg.randint(0, 2**31 - 1, (1,)).item()))
 
 
 class Sheet(NamedTuple):
