@@ -389,3 +389,16 @@ def test_public_ops_have_docstrings():
     public = [(m, n) for m in modules for n in getattr(m, "__all__", [])]
     missing = [f"{m.__name__}.{n}" for m, n in public if not (getattr(m, n).__doc__ or "").strip()]
     assert not missing, missing
+
+
+def test_tests_ask_for_torch_and_are_skipped_without_it():
+    """torch is no part of the extra `test`: a bare import fails for whoever follows the README."""
+    bare = []
+    for path in Path(__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        whole = '\ntorch = pytest.importorskip("torch")\n' in text  # then the whole file is skipped
+        for node in ast.walk(ast.parse("" if whole else text)):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            bare += [f"{path.name}:{node.lineno}" for name in names if name.partition(".")[0] == "torch"]
+    assert not bare, f"{', '.join(bare)}: write torch = pytest.importorskip('torch')"
