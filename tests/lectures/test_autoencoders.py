@@ -145,6 +145,27 @@ def test_scaling_the_code_leaves_the_contraction_unchanged_and_not_the_jacobian(
     assert other["contraction"] == pytest.approx(one["contraction"], rel=1e-4)
 
 
+def test_a_deep_contractive_autoencoder_pays_for_its_jacobian():
+    """Two layers: J = s'(h) W2 [a > 0] W1 by hand, in the loss, in its slope and in the figure."""
+    step = recipes.deep_contractive_autoencoder(Given((1, 8, 8), (), 1), hidden=(7,), latent=3, strength=0.02)
+    by_hand.stir(step.encoder, step.decoder)
+    x, _ = by_hand.images(5)
+    rows = x.numpy().reshape(5, 64).astype(float)
+
+    def jacobian(weights):
+        w1, b1, w2, b2 = weights[:4]
+        a = rows @ w1.T + b1
+        h = by_hand.sigmoid(np.maximum(a, 0) @ w2.T + b2)
+        J = np.einsum("nj,jk,nk,ki->nji", h * (1 - h), w2, a > 0, w1)
+        return (J**2).sum((1, 2)).mean()
+
+    before = by_hand.arrays(step.encoder, step.decoder)
+    with tg.no_grad():
+        (found,) = (figure(step, [(x, None)]) for figure in step.figures)
+    assert found["jacobian"] == pytest.approx(jacobian(before), rel=1e-4)
+    assert step((x, None))["penalty"].item() == pytest.approx(0.02 * jacobian(before), rel=1e-4)
+
+
 class Scaled(nn.Module):
     """c f(x)."""
 

@@ -135,7 +135,8 @@ SPOILT = {  # the corruption and its strength
     "conv-denoising-mask50": ("holes", 0.5), "overcomplete-denoising": ("noise", 0.3),
 }  # fmt: skip
 PENALTIES = {"l1-autoencoder": "weights_l1", "l2-autoencoder": "weights_l2", "sparse-autoencoder": "code_l1",
-             "contractive-autoencoder": "contractive", "smooth-autoencoder": "total_variation"}  # fmt: skip
+             "contractive-autoencoder": "contractive",
+             "deep-contractive-autoencoder": "contractive", "smooth-autoencoder": "total_variation"}  # fmt: skip
 AUTOENCODERS = [name for name, found in RECIPES.items() if found.chapter == autoencoders.__name__]
 LINEAR = ["overcomplete-autoencoder", "overcomplete-denoising"]
 
@@ -201,7 +202,8 @@ def test_a_penalty_is_that_of_its_name(name):
      ("autoencoder-d5", (512, 256, 5, 256, 512, 64)), ("shallow-autoencoder", (678, 2, 678, 64)),
      ("sparse-autoencoder", (512, 256, 512, 64)), ("denoising-gauss30", (512, 256, 512, 64)),
      ("denoising-mask30", (512, 256, 512, 64)), ("denoising-mask50", (512, 256, 512, 64)),
-     ("overcomplete-autoencoder", (800, 64)), ("contractive-autoencoder", (120,))],
+     ("overcomplete-autoencoder", (800, 64)), ("contractive-autoencoder", (120,)),
+     ("deep-contractive-autoencoder", (256, 10, 256, 64))],
 )  # fmt: skip
 def test_layers_are_those_of_the_lecture(name, widths):
     """A long code is behind a ReLU, a short one is not."""
@@ -211,7 +213,7 @@ def test_layers_are_those_of_the_lecture(name, widths):
     code = step.encode(IMAGES).detach().numpy()
     cut = name.startswith(("sparse", "denoising"))
     assert (code.min() == 0) == cut and (code.max() > 0)
-    if name.startswith("contractive"):
+    if "contractive" in name:
         assert code.min() > 0 and code.max() < 1
 
 

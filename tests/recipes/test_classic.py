@@ -62,7 +62,7 @@ def test_sparse_codes_learn_from_training_images_and_judge_test_images(monkeypat
     inside = lambda y: psnr(y[:, 4:-4, 4:-4], test[:, 4:-4, 4:-4])  # a margin of a quarter at most
     assert findings.metrics["psnr_blurred"] == pytest.approx(inside(blurred))
     assert findings.metrics["psnr_wiener"] == pytest.approx(inside(denoising.wiener(*filtered[0][0]).clip(0, 1)))
-    clean, _, denoised = (batch.numpy() for batch in findings.pictures["denoised"])
+    clean, _, denoised = (batch.numpy() for batch in findings.pictures["denoised"].batches)
     assert len(clean) == 8 and clean.mean() > 0.7 and abs(denoised - clean).mean() < 0.3
     assert findings.metrics["psnr_noisy"] == pytest.approx(-20 * np.log10(0.05), abs=0.3)
     rows = {(row["task"], row["method"]): row for row in findings.table}
@@ -78,7 +78,8 @@ def test_images_of_any_size_can_be_coded():
     images = np.random.default_rng(1).integers(0, 256, (40, 3, 9, 13), np.uint8)
     np.savez("odd.npz", images=images)
     findings = told("sparse-coding", data="odd.npz", arguments=SMALL | {"side": 4})
-    assert findings.pictures["deblurred"][2].shape == (4, 1, 9, 13)
+    assert findings.pictures["deblurred"].batches[2].shape == (4, 1, 9, 13)
+    assert findings.pictures["deblurred"].titles == ("clean", "seen", "deblurred")
     assert all(np.isfinite(v) for v in findings.metrics.values())
 
 
@@ -137,7 +138,9 @@ def test_classic_denoisers_are_fitted_to_training_images_and_judged_on_test_imag
     assert findings.metrics["psnr_polynomial"] == best
     assert [row["denoiser"] for row in findings.table][-1] == "known-denoiser" and chosen.on == ("denoising-gauss30",)
     assert {row["n"] for row in findings.table} == {12}
-    pictures = findings.pictures["denoised"]
+    pictures = findings.pictures["denoised"].batches
+    titles = [f"{row['denoiser']}: {row['PSNR']:.1f} dB" for row in findings.table]
+    assert findings.pictures["denoised"].titles == ["clean", *titles]
     assert len(pictures) == 1 + len(findings.table) and np.array_equal(pictures[0].numpy()[:, 0], test[:8])
 
 

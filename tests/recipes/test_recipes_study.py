@@ -339,7 +339,7 @@ def test_the_manifold_counts_what_the_frozen_network_sees():
     assert [row["share"] for row in found.table] == pytest.approx(shares) and sum(shares) == pytest.approx(1)
     assert found.metrics["rarest_digit"] == min(shares) and found.metrics["active"] == 2
     assert found.metrics["digits"] == sum(share >= 0.01 for share in shares) > 5
-    assert len(found.pictures["walks"].images) == 3 * 12
+    assert [len(row) for row in found.pictures["walks"].batches] == 3 * [12]
     test = tg.tensor(images[subset(len(images), 2000)][:40])
     ends = trained.step.decode(trained.step.encode(test)).numpy()
     lines = found.pictures["interpolations"].images.numpy().reshape(20, 8, 1, 8, 8)
@@ -410,7 +410,7 @@ def test_a_walk_leaves_the_other_units_where_a_test_image_has_them():
     code = trained.step.encode(tg.tensor(images[first])).numpy()[0]
     assert first[0] > 0 and (code != 0).any()
     z = [statistics.NormalDist().inv_cdf((i + 0.5) / 12) for i in range(12)]
-    walks = found.pictures["walks"].images.numpy().reshape(2, 12, 64)[..., :3]
+    walks = tg.stack(found.pictures["walks"].batches).numpy().reshape(2, 12, 64)[..., :3]
     for walk, unit in zip(walks, (2, 1)):  # the most active first
         expected = np.tile(code, (12, 1))
         expected[:, unit] = z

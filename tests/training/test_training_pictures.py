@@ -10,7 +10,7 @@ import pytest
 import tinygen as tg
 from tinygen import training
 from tinygen.step import Captioned
-from tinygen.training.pictures import enlarged, picture_of, save_film, save_picture, to_pillow
+from tinygen.training.pictures import enlarged, picture_of, rows, save_film, save_picture, to_pillow
 
 
 def test_grid_is_torchvisions():
@@ -106,6 +106,18 @@ def test_points_are_drawn_side_by_side():
     one, two = picture_of(points), picture_of((points, points))
     assert two.width == 2 * one.width and one.height > 300
     assert np.unique(np.asarray(two)).size > 10
+
+
+def test_rows_stand_below_each_other_right_of_their_titles():
+    light, dark = tg.ones(3, 1, 28, 28), tg.zeros(2, 1, 28, 28)
+    picture = np.asarray(rows((light, dark), ("seen", "a long title")))
+    one, other = (np.asarray(picture_of(batch, nrow=3).convert("RGB")) for batch in (light, dark))
+    assert picture.shape[0] == len(one) + len(other)
+    left = picture.shape[1] - one.shape[1]
+    assert left > 60 and np.array_equal(picture[: len(one), left:], one)
+    assert np.array_equal(picture[len(one) :, left : left + other.shape[1]], other)
+    lines = (picture[:, :left] < 128).any(1)[:, 0]  # where a title is
+    assert lines[: len(one)].any() and lines[len(one) :].any() and not lines[len(one) - 20 : len(one) + 20].any()
 
 
 def test_panels_stand_beside_each_other_below_their_titles():

@@ -181,6 +181,24 @@ def contractive_autoencoder(
                            steps=given.steps, lr=lr)  # fmt: skip
 
 
+@recipe(
+    "contractive autoencoder of several layers: its penalty by double backward", like=contractive_autoencoder,
+    epochs=10, small={"epochs": 60, "batch_size": 32, "hidden": (128,), "latent": 10},
+    tiny={"hidden": (16,), "latent": 3},
+)  # fmt: skip
+def deep_contractive_autoencoder(
+    given: Given, hidden: Sequence[int] = (256,), latent: int = 10, strength: float = 1e-3, lr: float = 3e-3
+) -> AutoencoderStep:
+    """... + strength |dh/dx|^2, h = sigmoid(E(x)); a backward pass for each number of the code, recorded.
+
+    hidden: widths of the encoder's layers; the decoder's in reverse
+    """
+    networks = fully_connected(given, hidden, latent, nn.Sigmoid())
+    norm = penalties.jacobian
+    penalty = penalties.contractive(strength, norm)
+    return AutoencoderStep(*networks, None, penalty, None, (figures.contraction(norm),), steps=given.steps, lr=lr)
+
+
 @recipe("autoencoder with smooth reconstructions", like=l2_autoencoder, lectures=(0,))
 def smooth_autoencoder(
     given: Given, hidden: Sequence[int] = (512, 256), latent: int = 32, strength: float = 1e-5, lr: float = 1e-3

@@ -23,7 +23,7 @@ from tinygen.studies import denoising
 from tinygen.studies import sparse_coding as sparse
 from tinygen.training import aside, draw_powers
 
-from .study import Findings, Sheet, Trained, generator, study
+from .study import Findings, Rows, Sheet, Trained, generator, study
 
 SHOWN = 8  # images of a picture
 OPTIMUM = 10  # times the steps: what FISTA reaches then is taken for the optimum
@@ -70,7 +70,8 @@ def sparse_coding(
         ("deblurred", *_deblurred(train, test, learned, noise / 5, blur, steps)),
     ):
         order = np.argsort(-clean.var((1, 2)))[:SHOWN]  # a crop of the sky shows nothing
-        restored[what] = tuple(tg.tensor(y[order, None].astype(np.float32)) for y in (clean, seen.clip(0, 1), found))
+        shown = [tg.tensor(y[order, None].astype(np.float32)) for y in (clean, seen.clip(0, 1), found)]
+        restored[what] = Rows(shown, ("clean", "seen", what))
         table += [{"task": what, "method": name, "figure": "PSNR", "value": value, "n": len(test)}
                   for name, value in figures.items()]  # fmt: skip
     found_defects, defects = _outliers(dataset, atoms, side, strength, patches, rounds, steps, textured, draw)
@@ -207,8 +208,9 @@ def _outliers(
     figures = {name: auroc(at.ravel(), masks.ravel() > 0.5) for name, at in maps.items()}
     low, high = np.quantile(maps["objective"], (0.01, 0.995))
     heat = ((maps["objective"] - low) / (high - low)).clip(0, 1)
-    shown = tuple(tg.tensor(a[:SHOWN, None].astype(np.float32)) for a in (test, heat, masks))
-    return figures, {"defects": shown, "texture-atoms": _drawn(learned, known, strength, steps)}
+    shown = [tg.tensor(a[:SHOWN, None].astype(np.float32)) for a in (test, heat, masks)]
+    titles = ("textures", "objective", "defects")
+    return figures, {"defects": Rows(shown, titles), "texture-atoms": _drawn(learned, known, strength, steps)}
 
 
 # ---- denoisers without a network
@@ -220,8 +222,6 @@ def _outliers(
 )  # fmt: skip
 def classic_denoisers(trained: Trained, images: int = 1000, tuned: int = 50) -> Findings:
     """PSNR of test images with the noise that the run was trained against; all estimates are cut to [0, 1].
-
-    The picture's rows: the clean images, then as in the table.
 
     images: test images
     tuned: training images on which the width of windows is chosen
@@ -237,30 +237,31 @@ def classic_denoisers(trained: Trained, images: int = 1000, tuned: int = 50) -> 
     every = _planes(train)
     with aside(step, 0):
         restored = step.apply(tg.tensor(noisy).to(step.device)).cpu().numpy()
-    rows: list[tuple[str, str, np.ndarray]] = [("nothing", "", noisy)]
+    estimates: list[tuple[str, str, np.ndarray]] = [("nothing", "", noisy)]
     for name, candidates in _candidates(sd).items():
         tried = {setting: _on_planes(denoise, spoilt) for setting, denoise in candidates.items()}
         best = max(tried, key=lambda setting: psnr(tried[setting], some))
-        rows.append((name, best, _on_planes(candidates[best], noisy)))
+        estimates.append((name, best, _on_planes(candidates[best], noisy)))
     mean, power = every.mean(0), denoising.spectrum(every)
-    rows.append(("Wiener filter", "spectrum of training images",
-                 _on_planes(lambda z: denoising.wiener(z, mean, power, sd), noisy)))  # fmt: skip
+    estimates.append(("Wiener filter", "spectrum of training images",
+                      _on_planes(lambda z: denoising.wiener(z, mean, power, sd), noisy)))  # fmt: skip
     covariance = np.cov(flat.T)
     whole = lambda z: denoising.linear(z.reshape(len(z), -1), flat.mean(0), covariance, sd).reshape(z.shape)
-    rows.append(("best linear map", "covariance of training images", _on_planes(whole, noisy)))
-    rows.append((trained.settings.recipe, str(trained.folder), restored.clip(0, 1)))
-    reached = {name: psnr(found, clean) for name, _, found in rows}
+    estimates.append(("best linear map", "covariance of training images", _on_planes(whole, noisy)))
+    estimates.append((trained.settings.recipe, str(trained.folder), restored.clip(0, 1)))
+    reached = {name: psnr(found, clean) for name, _, found in estimates}
     table = [{"denoiser": name, "setting": setting, "PSNR": reached[name], "n": len(clean)}
-             for name, setting, _ in rows]  # fmt: skip
+             for name, setting, _ in estimates]  # fmt: skip
     polynomials = [value for name, value in reached.items() if name.startswith("polynomial") and name != ADAPTIVE]
     numbers = {
         "psnr_noisy": reached["nothing"], "psnr_polynomial": max(polynomials), "psnr_adaptive": reached[ADAPTIVE],
         "psnr_bilateral": reached["bilateral filter"], "psnr_wiener": reached["Wiener filter"],
         "psnr_linear": reached["best linear map"], "psnr_trained": reached[trained.settings.recipe],
     }  # fmt: skip
-    shown = [clean, *(found for _, _, found in rows)]
-    beside = tuple(tg.tensor(one[:SHOWN].clip(0, 1).astype(np.float32)) for one in shown)
-    return Findings(numbers, {"denoised": beside}, table)
+    shown = [clean, *(found for _, _, found in estimates)]
+    beside = [tg.tensor(one[:SHOWN].clip(0, 1).astype(np.float32)) for one in shown]
+    titles = ["clean", *(f"{name}: {value:.1f} dB" for name, value in reached.items())]
+    return Findings(numbers, {"denoised": Rows(beside, titles)}, table)
 
 
 ADAPTIVE = "polynomial of degree 0, adaptive neighbourhoods"

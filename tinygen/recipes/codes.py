@@ -64,18 +64,16 @@ def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8, 
             f"pairs={len(order) // 2}, or more points"
         )
     draw = generator()
-    encode = lambda x: step.encode(x.to(step.device)).cpu()
-    decode = lambda z: step.decode(z.to(step.device)).cpu()
     watch = partial(track, what="codes of training images")
     with aside(step, 0):
-        found = latents.encoded(encode, images)
-        known = latents.encoded(encode, dataset.floats("train"), watch=watch)
+        found = latents.encoded(trained.encode, images)
+        known = latents.encoded(trained.encode, dataset.floats("train"), watch=watch)
         ends = tg.tensor(found[: 2 * pairs])
         lines = [latents.line(ends[2 * i], ends[2 * i + 1], steps) for i in range(pairs)]
         kinds = {"test images": images, **_foreign(dataset, images, draw)}
         errors = {kind: error(step, x) for kind, x in kinds.items()}
         pictures = {
-            "interpolations": Sheet(step.decode(tg.cat(lines).to(step.device)), steps),
+            "interpolations": Sheet(trained.decode(tg.cat(lines)), steps),
             "foreign": panels([picture_of((x[:12], step.apply(tg.tensor(x[:12]).to(step.device)).cpu()), nrow=4)
                                for x in kinds.values()], [f"{kind}: {e:.4f}" for kind, e in errors.items()]),
             "codes": scatter(latents.in_the_plane(found), labels, dataset.classes,
@@ -83,7 +81,7 @@ def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8, 
         }  # fmt: skip
         rounded = {bits: latents.quantised(found, known, bits) for bits in BITS}
         table = [_compressed(dataset, found, 32, errors["test images"])]
-        table += [_compressed(dataset, z, bits, float(np.mean((latents.decoded(decode, z) - images) ** 2)))
+        table += [_compressed(dataset, z, bits, float(np.mean((latents.decoded(trained.decode, z) - images) ** 2)))
                   for bits, z in rounded.items()]  # fmt: skip
     own = errors.pop("test images")
     names = {"upside down": "foreign_upside_down", "uniform noise": "foreign_noise"}
@@ -206,8 +204,7 @@ def classifier_initialisation(
     classes, draw = len(dataset.classes), generator()
     images = dataset.floats("test")
     with aside(step, 0):
-        encode = lambda x: step.encode(x.to(step.device)).cpu()
-        queries = latents.encoded(encode, images)
+        queries = latents.encoded(trained.encode, images)
     sizes = (queries.shape[1], hidden, classes)
     rates: dict[str, dict[str, list[float]]] = {}
     taken: dict[str, dict[str, list[int]]] = {}
@@ -220,7 +217,7 @@ def classifier_initialisation(
             x = dataset.floats("train", chosen)
             held = transfer.balanced(labels, max(1, count // 5), draw)
             with aside(step, 0):
-                z = latents.encoded(encode, x)
+                z = latents.encoded(trained.encode, x)
             fresh = int(draw.integers(2**31))
             begun = partial(_encoder, trained, fresh)
             copied = partial(_encoder, trained, fresh, step.encoder.state_dict())
@@ -285,14 +282,12 @@ def decoder_as_generator(plain: Trained, vae: Trained, n: int = 10_000) -> Findi
     """
     step, dataset = plain.step, plain.dataset
     draw = generator()
-    encode: Callable = lambda x: step.encode(x.to(step.device)).cpu()
-    decode: Callable = lambda z: step.decode(z.to(step.device)).cpu()
     with aside(step, 0):
-        known = latents.encoded(encode, dataset.floats("train"))
+        known = latents.encoded(plain.encode, dataset.floats("train"))
         noise = draw.standard_normal((n, known.shape[1]), np.float32)
         made = {
-            "standard_normal": latents.decoded(decode, noise),
-            "fitted_gaussian": latents.decoded(decode, latents.fitted_gaussian(known, n, draw)),
+            "standard_normal": latents.decoded(plain.decode, noise),
+            "fitted_gaussian": latents.decoded(plain.decode, latents.fitted_gaussian(known, n, draw)),
         }
     made["vae"] = samples(vae.step, n, int(draw.integers(2**31))).cpu().numpy()
     titles = {

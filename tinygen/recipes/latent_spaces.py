@@ -22,7 +22,7 @@ from tinygen.training import aside, figure
 
 from .scores import DIGITS
 from .settings import RunError
-from .study import Findings, Sheet, Trained, study
+from .study import Findings, Rows, Sheet, Trained, study
 
 # ---------------------------------------------------------------------------------- the manifold
 
@@ -40,17 +40,16 @@ def manifold(trained: Trained, side: int = 20, walks: int = 8, pairs: int = 4, p
     images = dataset.floats("test")[subset(dataset.count("test"), points)]
     if 2 * pairs > len(images):
         raise RunError(f"{pairs} lines need {2 * pairs} test images, and there are {len(images)}: give fewer pairs")
-    decode = lambda z: step.decode(z.to(step.device)).cpu()
     with aside(step, 0):
-        found = _encoded(step, images)
+        found = _encoded(trained, images)
         latent, order = found.shape[1], plane.most_active(found)
-        grid = decode(plane.grid(side, latent, (order[0], order[1])))
+        grid = trained.decode(plane.grid(side, latent, (order[0], order[1])))
         codes = tg.tensor(found[: 2 * pairs])
-        moved = [plane.walk(tg.tensor(found[0]), unit, 12) for unit in order[:walks]]
+        moved = [trained.decode(plane.walk(tg.tensor(found[0]), unit, 12)) for unit in order[:walks]]
         lines = [spaces.line(codes[2 * i], codes[2 * i + 1], 8) for i in range(pairs)]
         pictures: dict[str, Any] = {
-            "manifold": Sheet(grid, side), "walks": Sheet(decode(tg.cat(moved)), 12),
-            "interpolations": Sheet(decode(tg.cat(lines)), 8),
+            "manifold": Sheet(grid, side), "walks": Rows(moved, [f"z_{unit}" for unit in order[:walks]]),
+            "interpolations": Sheet(trained.decode(tg.cat(lines)), 8),
         }  # fmt: skip
     numbers, table = {"active": float(plane.active(found))}, []
     if metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS:
@@ -92,8 +91,8 @@ def _draw_recognised(seen: np.ndarray, sure: np.ndarray, shares: np.ndarray) -> 
     return finish()
 
 
-def _encoded(step: Any, images: np.ndarray) -> np.ndarray:
-    found = spaces.encoded(lambda x: step.encode(x.to(step.device)).cpu(), images)
+def _encoded(trained: Trained, images: np.ndarray) -> np.ndarray:
+    found = spaces.encoded(trained.encode, images)
     if found.ndim != 2 or found.shape[1] < 2:
         raise RunError(
             f"a picture of codes in the plane needs codes of two numbers or more; this run's are {found.shape[1:]}: "
@@ -123,9 +122,9 @@ def latents(plain: Trained, variational: Trained, points: int = 2000, k: int = 3
     images = dataset.floats("test")[order]
     labels = None if dataset.test_labels is None else dataset.test_labels[order]
     with aside(plain.step, 0):
-        clouds = {"autoencoder": _encoded(plain.step, images)}
+        clouds = {"autoencoder": _encoded(plain, images)}
     with aside(step, 0):
-        clouds["VAE, the means of q(z|x)"] = _encoded(step, images)
+        clouds["VAE, the means of q(z|x)"] = _encoded(variational, images)
         some = tg.tensor(images[subset(len(images), 50)]).to(step.device)  # not the front of the file
         x = step.seen(some)
         mean, log_variance = step.encoder(x)

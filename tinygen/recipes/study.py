@@ -25,7 +25,7 @@ import numpy as np
 import tinygen as tg
 from tinygen.data import Dataset, load
 from tinygen.training import Display, save_picture
-from tinygen.training.pictures import save_pillow
+from tinygen.training.pictures import rows, save_pillow
 from tinygen.training.whole import whole
 
 from .recipe import Recipe, find, meanings, nearest
@@ -41,6 +41,14 @@ class Trained(NamedTuple):
     settings: Settings
     folder: Path
 
+    def encode(self, images: tg.Tensor) -> tg.Tensor:
+        """Codes of images; both on the CPU, wherever the run computes."""
+        return self.step.encode(images.to(self.step.device)).cpu()
+
+    def decode(self, codes: tg.Tensor) -> tg.Tensor:
+        """Images of codes; both on the CPU, wherever the run computes."""
+        return self.step.decode(codes.to(self.step.device)).cpu()
+
 
 def generator() -> np.random.Generator:
     """Random numbers for NumPy that follow from the study's seed."""
@@ -54,8 +62,15 @@ class Sheet(NamedTuple):
     columns: int
 
 
+class Rows(NamedTuple):
+    """A row for each batch of images, its title on the left."""
+
+    batches: Sequence[tg.Tensor]
+    titles: Sequence[str]
+
+
 class Findings(NamedTuple):
-    """What a study found: numbers by name, pictures by name (Pillow images, a Sheet, or what `save_picture` takes)."""
+    """What a study found: numbers and pictures by name (Pillow images, a Sheet, Rows, or what `save_picture` takes)."""
 
     metrics: Mapping[str, float]
     pictures: Mapping[str, Any]
@@ -172,6 +187,8 @@ def _save(content: Any, path: Path) -> None:
 
     if isinstance(content, Sheet):
         save_picture(content.images, path, nrow=content.columns, most=len(content.images))
+    elif isinstance(content, Rows):
+        save_pillow(rows(content.batches, content.titles), path)
     elif isinstance(content, Image.Image):
         save_pillow(content, path)
     else:

@@ -129,6 +129,24 @@ def panels(pictures: Sequence[Any], titles: Sequence[str]) -> Any:
     return sheet
 
 
+def rows(batches: Sequence[Any], titles: Sequence[str], side: int = SIDE) -> Any:
+    """A Pillow image of a row of images for each batch (N, C, H, W), its title on the left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=14)
+    pictures = [picture_of(batch, nrow=len(batch), side=side) for batch in batches]
+    margin = max(math.ceil(font.getlength(title)) for title in titles) + 16
+    width, height = margin + max(p.width for p in pictures), sum(p.height for p in pictures)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    top = 0
+    for picture, title in zip(pictures, titles, strict=True):
+        draw.text((8, top + picture.height // 2), title, font=font, fill="black", anchor="lm")
+        sheet.paste(picture.convert("RGB"), (margin, top))
+        top += picture.height
+    return sheet
+
+
 def save_picture(
     content: Any, path: str | os.PathLike, nrow: int = 8, most: int = SHOWN, side: int = SIDE
 ) -> Any:
