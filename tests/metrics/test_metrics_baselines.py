@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -105,6 +106,35 @@ def test_linear_denoiser_is_the_wiener_filter():
     assert sum(seen) == 8000  # each image once
     assert found == baselines.linear_denoiser(train, test, corrupt, seed=3)
     assert found != baselines.linear_denoiser(train, test, corrupt, seed=4)
+
+
+def test_moments_of_spoilt_images_are_those_of_many_draws():
+    draw = np.random.default_rng(0)
+    x = draw.random((200_000, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0.3, 0.2]])
+    mean, covariance = x.mean(0), np.cov(x.T)
+    spoilt = {
+        baselines.noise_moments: x + 0.3 * draw.normal(size=x.shape),
+        baselines.mask_moments: np.where(draw.random(x.shape) < 0.3, 0, x),
+    }
+    for moments, y in spoilt.items():
+        found = moments(0.3, mean, covariance)
+        both = np.cov(y.T, x.T)
+        for exact, drawn in zip(found, (y.mean(0), both[:3, :3], both[:3, 3:])):
+            np.testing.assert_allclose(exact, drawn, atol=3e-3)
+
+
+def test_with_moments_the_linear_denoiser_is_the_best_one_of_few_images_too():
+    """30 images of 12 pixels: one draw of noise tells nothing of its covariance, its formula does."""
+    train, test = images(30, 0).astype(float), images(150, 1).astype(float)
+    spoil = lambda x, generator: x + 0.3 * generator.normal(size=x.shape)
+    exact = baselines.linear_denoiser(train, test, spoil, partial(baselines.noise_moments, 0.3))
+    drawn = baselines.linear_denoiser(train, test, spoil)
+    rows = train.reshape(30, -1)
+    mean, C = rows.mean(0), np.cov(rows.T, bias=True)
+    W = C @ np.linalg.inv(C + 0.09 * np.eye(len(C)))
+    clean = test.reshape(150, -1) - mean
+    expected = (((clean @ W - clean) ** 2).sum(1).mean() + 0.09 * (W**2).sum()) / len(C)
+    assert exact == pytest.approx(expected, rel=0.1) and drawn > 1.2 * exact
 
 
 def test_linear_denoiser_uses_what_pixels_tell_of_each_other():

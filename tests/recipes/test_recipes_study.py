@@ -372,18 +372,21 @@ def test_latents_of_two_runs_and_of_k_draws():
     other = 0.5 * ((1 + mean**2) / np.exp(-1.0) - 1 - 1.0).sum(1)
     assert found.metrics["kl_reversed"] == pytest.approx(other.mean(), rel=1e-5)
     assert found.metrics["variance_ratio"] == pytest.approx(1 / 4, rel=0.4)
-    rows = {row["of"]: row for row in found.table}
+    rows = {(row["of"], row["quantity"]): row["value"] for row in found.table}
     codes = trained.step.encode(tg.tensor(test)).numpy().astype(float)
-    cloud = rows["codes: autoencoder"]
-    assert cloud["mean"] == pytest.approx(np.linalg.norm(codes.mean(0)), rel=1e-5)
-    assert cloud["sd"] == pytest.approx(math.sqrt(codes.var(0, ddof=1).mean()), rel=1e-5)
-    one, many = rows["ELBO, one draw of z"], rows["ELBO, 4 draws of z"]
+    own, spread = (rows["codes: autoencoder", name] for name in ("norm of the mean", "standard deviation"))
+    assert own == pytest.approx(np.linalg.norm(codes.mean(0)), rel=1e-5)
+    assert spread == pytest.approx(math.sqrt(codes.var(0, ddof=1).mean()), rel=1e-5)
+    assert rows["VAE", "mean of KL(q(z|x) || N(0, I)), nats"] == found.metrics["kl"]
+    names = {"mean": "mean, nats", "sd": "standard deviation, nats"}
+    one, many = ({short: rows[f"ELBO, {draws} of z", name] for short, name in names.items()}
+                 for draws in ("one draw", "4 draws"))  # fmt: skip
     exact, sd = -mean.sum(1).mean(), math.sqrt(3 * math.exp(-1.0) / 50)
     assert one["mean"] == pytest.approx(exact, abs=0.05) and many["mean"] == pytest.approx(exact, abs=0.03)
     assert one["sd"] == pytest.approx(sd, rel=0.2) and many["sd"] == pytest.approx(sd / 2, rel=0.2)
-    draws = found.pictures["draws"]
-    assert draws.columns == 12 and len(draws.images) == 5 * 12
-    assert np.array_equal(draws.images[:12].numpy(), test[subset(len(test), 50)][:12])
+    draws, titles = found.pictures["draws"]
+    assert [len(row) for row in draws] == 5 * [12] and titles == ["x", "draw 1", "draw 2", "draw 3", "draw 4"]
+    assert np.array_equal(draws[0].numpy(), test[subset(len(test), 50)][:12])
     with pytest.raises(RunError, match="k must be at least 2, it is 1"):
         find_study("latents").run(trained, trained, k=1)
 
@@ -426,12 +429,12 @@ def test_latents_are_each_its_own_run_s_of_what_it_models(monkeypatch):
     found = find_study("latents").run(plain, variational, points=60, k=5, repeats=3)
     test = images[subset(len(images), 60)]
     mean = plain.step.encode(tg.tensor(test)).numpy().astype(float)
-    rows = {row["of"]: row["mean"] for row in found.table}
+    rows = {row["of"]: row["value"] for row in found.table if row["quantity"] == "norm of the mean"}
     assert rows["codes: autoencoder"] == pytest.approx(np.linalg.norm(mean.mean(0)), rel=1e-4)
     assert rows["codes: VAE, the means of q(z|x)"] == pytest.approx(np.linalg.norm(mean.mean(0)) / 2, rel=1e-4)
     some = subset(60, 50)  # not the file's front
     assert found.metrics["kl"] == pytest.approx(by_hand.kl(mean[some] / 2, np.full((50, 3), -1.0)).mean(), rel=1e-5)
-    assert np.array_equal(found.pictures["draws"].images[:12].numpy(), 0.5 * test[some][:12])
+    assert np.array_equal(found.pictures["draws"].batches[0].numpy(), 0.5 * test[some][:12])
     assert counts == [(1, 3), (5, 3)]
 
 

@@ -9,7 +9,7 @@ All are exact and take seconds on MNIST. Images are float arrays (N, C, H, W) in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from .modes import energy_distance
 
 __all__ = [
     "bernoulli_floor", "gaussian_mean_image", "gaussian_points", "largest_class", "linear_denoiser",
-    "mean_image_bernoulli", "mean_image_mse", "pca_mse", "pixel_noise", "real_against_real", "real_points",
+    "mask_moments", "mean_image_bernoulli", "mean_image_mse", "noise_moments", "pca_mse", "pixel_noise",
+    "real_against_real", "real_points",
 ]  # fmt: skip
 
 BLOCK = 2000
@@ -84,28 +85,40 @@ def largest_class(train_labels: np.ndarray, test_labels: np.ndarray) -> float:
     return float((np.asarray(test_labels) == classes[counts.argmax()]).mean())
 
 
-def linear_denoiser(train: np.ndarray, test: np.ndarray, corrupt: Corruption, seed: int = 0) -> float:
+def linear_denoiser(
+    train: np.ndarray, test: np.ndarray, corrupt: Corruption, moments: Callable | None = None, seed: int = 0
+) -> float:
     """Squared error per pixel on `test` of the affine map that best restores `train` from its corruption.
 
-    corrupt(images (n, C, H, W), NumPy generator) returns the corrupted images. It is drawn once for each image. The map
-    solves the normal equations A (S + ridge) = C, S the covariance of the corrupted, C the one with the clean.
+    corrupt(images (n, C, H, W), NumPy generator) returns the corrupted images. The map solves the normal equations
+    A (S + ridge) = C, S the covariance of the corrupted, C the one with the clean. `moments`, `noise_moments` for
+    instance, gives both from the clean images' mean and covariance; else they are taken from one draw for each image.
     """
     draw = np.random.default_rng(seed)
-    mean, n = _mean(train), len(train)
+    mean = _mean(train)
     size = len(mean)
-    first, second, cross = np.zeros(size), np.zeros((size, size)), np.zeros((size, size))
-    for noisy, clean in _corrupted(train, mean, corrupt, draw):
-        first += noisy.sum(0)
-        second += noisy.T @ noisy
-        cross += noisy.T @ clean  # the clean rows are centred, so the noisy ones need not be
-    centre = first / n
-    covariance = second / n - np.outer(centre, centre)
+    if moments:
+        centre, covariance, cross = moments(mean, _moments((clean, clean) for clean in _rows(train, mean))[1])
+    else:
+        centre, covariance, cross = _moments(_corrupted(train, mean, corrupt, draw))
     ridge = RIDGE * np.trace(covariance) / size
-    weights = np.linalg.solve(covariance + ridge * np.eye(size), cross / n)
+    weights = np.linalg.solve(covariance + ridge * np.eye(size), cross)
     total = 0.0
     for noisy, clean in _corrupted(test, mean, corrupt, draw):
         total += (((noisy - centre) @ weights - clean) ** 2).sum()
     return float(total / test.size)
+
+
+def noise_moments(sd: float, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, covariance, covariance with x) of x + sd n, n ~ N(0, I), from those of x: (D,), (D, D), (D, D)."""
+    return mean, covariance + sd**2 * np.eye(len(mean)), covariance
+
+
+def mask_moments(p: float, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of m x, each m_i 0 with probability p, else 1: E (m x)_i^2 = (1 - p) E x_i^2."""
+    keep = 1 - p
+    own = p * keep * (np.diag(covariance) + mean**2)
+    return keep * mean, keep**2 * covariance + np.diag(own), keep * covariance
 
 
 def real_against_real(train: np.ndarray, test: np.ndarray, n: int, seed: int = 0) -> float:
@@ -164,6 +177,18 @@ def _cross_entropy(x: np.ndarray, p: np.ndarray) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(x > 0, x * np.log(p), 0) + np.where(x < 1, (1 - x) * np.log1p(-p), 0)
     return float(-terms.sum())
+
+
+def _moments(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean of the first, its covariance, its covariance with the second) of blocks of rows; the second is centred."""
+    n, first, second, cross = 0, np.zeros(()), np.zeros(()), np.zeros(())
+    for noisy, clean in pairs:
+        n += len(noisy)
+        first = first + noisy.sum(0)
+        second = second + noisy.T @ noisy
+        cross = cross + noisy.T @ clean  # the clean rows are centred, so the noisy ones need not be
+    mean = first / n
+    return mean, second / n - np.outer(mean, mean), cross / n
 
 
 def _corrupted(

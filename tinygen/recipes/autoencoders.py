@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from tinygen import nn
 from tinygen.data.corruptions import gaussian, masking
+from tinygen.metrics.baselines import mask_moments, noise_moments
 from tinygen.models import AutoencoderStep, figures, penalties
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder, MapDecoder, MapEncoder
 from tinygen.networks.mlp import MLPDecoder, MLPEncoder, TiedDecoder, he_weights
@@ -20,8 +21,9 @@ from . import baselines
 from .recipe import Given, recipe
 
 TRIVIAL = (baselines.mean_image, baselines.pca("latent"))
-FROM_NOISE = (baselines.mean_image, baselines.linear_denoiser("sd", baselines.with_noise))
-FROM_HOLES = (baselines.mean_image, baselines.linear_denoiser("p", baselines.with_holes))
+NOISE, HOLES = (baselines.with_noise, noise_moments), (baselines.with_holes, mask_moments)
+FROM_NOISE = (baselines.mean_image, baselines.linear_denoiser("sd", *NOISE))
+FROM_HOLES = (baselines.mean_image, baselines.linear_denoiser("p", *HOLES))
 MLP_SMALL = {"epochs": 60, "batch_size": 32, "hidden": (256, 128)}
 CONV_TINY, CONV_GPU = {"channels": (4, 6)}, {"channels": (64, 128), "epochs": 40}
 
@@ -115,7 +117,7 @@ def overcomplete_autoencoder(
 
 
 @recipe("linear autoencoder that sees noise: not the identity", like=overcomplete_autoencoder, epochs=10,
-        baselines=(baselines.mean_image, baselines.linear_denoiser("noise", baselines.with_noise)))  # fmt: skip
+        baselines=(baselines.mean_image, baselines.linear_denoiser("noise", *NOISE)))  # fmt: skip
 def overcomplete_denoising(
     given: Given, latent: int = 800, noise: float = 0.3, lr: float = 3e-3
 ) -> AutoencoderStep:

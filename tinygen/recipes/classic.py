@@ -277,12 +277,13 @@ def _candidates(sd: float) -> dict[str, dict[str, Callable]]:
             for setting, window in widths.items()
         }
     found[ADAPTIVE] = {
-        f"intervals of {width:g} deviations": partial(_adaptive, sd=sd, width=width) for width in (0.5, 0.8, 1.2)
+        f"intervals of {width:g} deviations": partial(_adaptive, sd=sd, width=width)
+        for width in (0.2, 0.3, 0.5, 0.8, 1.2)
     }
     found["bilateral filter"] = {
         f"{setting}, range {reach:g}": partial(denoising.bilateral, window=window, range_sd=reach)
         for setting, window in widths.items()
-        for reach in (0.5, 0.7, 1, 2)
+        for reach in (0.5, 0.7, 1, 2, 4)
     }
     return found
 

@@ -176,7 +176,7 @@ def latent_size(
     needs=("latent",), tiny={"few": 20, "many": 30, "draws": 2, "updates": 4, "hidden": 5},
 )  # fmt: skip
 def classifier_initialisation(
-    trained: Trained, few: int = 100, many: int = 1000, draws: int = 5, updates: int = 200, hidden: int = 256,
+    trained: Trained, few: int = 100, many: int = 1000, draws: int = 5, updates: int = 400, hidden: int = 256,
     lr: float = 1e-3, tuned_lr: float = 3e-4, head_lr: float = 3e-3, batch_size: int = 20,
 ) -> Findings:  # fmt: skip
     """Test accuracies of one network, an encoder and a head of two layers, that learns from few labels in three ways.

@@ -135,25 +135,30 @@ def latents(plain: Trained, variational: Trained, points: int = 2000, k: int = 3
         elbo = lambda: -step.measure((some, None))["loss"].item()
         one, many = (evidence.averaged(elbo, count, repeats) for count in (1, k))
     ratio = float(many.var(ddof=1) / one.var(ddof=1))
-    table = [_cloud(name, codes) for name, codes in clouds.items()]
-    table += [
-        {"of": name, "mean": values.mean(), "sd": values.std(ddof=1), "KL from N(0, I)": kls[0]}
-        for name, values in (("ELBO, one draw of z", one), (f"ELBO, {k} draws of z", many))
-    ]
+    told = {f"codes: {name}": _cloud(codes) for name, codes in clouds.items()}
+    told["VAE"] = {"mean of KL(q(z|x) || N(0, I)), nats": kls[0]}
+    told |= {
+        f"ELBO, {name}": {"mean, nats": values.mean(), "standard deviation, nats": values.std(ddof=1)}
+        for name, values in (("one draw of z", one), (f"{k} draws of z", many))
+    }
+    table = [{"of": what, "quantity": name, "value": float(value)}
+             for what, values in told.items() for name, value in values.items()]  # fmt: skip
+    beside = Rows([row.cpu() for row in drawn], ["x", *(f"draw {i + 1}" for i in range(k))])
     pictures = {
-        "latents": _draw_clouds(clouds, labels, dataset.classes), "draws": Sheet(tg.cat(drawn).cpu(), shown),
+        "latents": _draw_clouds(clouds, labels, dataset.classes), "draws": beside,
         "estimates": _draw_estimates(one, many, k),
     }  # fmt: skip
     return Findings({"kl": kls[0], "kl_reversed": kls[1], "variance_ratio": ratio}, pictures, table)
 
 
-def _cloud(name: str, codes: np.ndarray) -> dict[str, Any]:
+def _cloud(codes: np.ndarray) -> dict[str, float]:
     """Norm of the mean, root mean variance, and KL(the Gaussian with the moments of the codes || N(0, I))."""
     mean, covariance = codes.mean(0).astype(float), np.atleast_2d(np.cov(codes.T.astype(float)))
     normal = np.zeros_like(mean), np.eye(len(mean))
     left = divergences.gaussian_kl(*(tg.tensor(array) for array in (mean, covariance, *normal)))
     spread = np.sqrt(np.trace(covariance) / len(mean))
-    return {"of": f"codes: {name}", "mean": np.linalg.norm(mean), "sd": spread, "KL from N(0, I)": left.item()}
+    fitted = "KL(their Gaussian || N(0, I)), nats"
+    return {"norm of the mean": float(np.linalg.norm(mean)), "standard deviation": spread, fitted: left.item()}
 
 
 def _draw_clouds(clouds: dict[str, np.ndarray], labels: np.ndarray | None, names: Sequence[str]) -> Any:
