@@ -80,7 +80,7 @@ def test_a_course_that_differs_is_seen(course):
 def test_a_run_prints_and_writes_what_both_reach(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(recipes, "BURSTS", 2)
     out = tmp_path / "out.json"
-    argv = ["conv-vae", "--preset", "tiny", "--time-steps", "4", "--samples", "500", "--json", str(out)]
+    argv = ["conv-vae", "--preset", "tiny", "--time-steps", "4", "--samples", "501", "--json", str(out)]
     (entry,) = recipes.main(argv)
     assert json.loads(out.read_text())[0]["recipe"] == "conv-vae"
     assert entry["course"] < AGREE

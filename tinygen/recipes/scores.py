@@ -41,9 +41,9 @@ def samples(step: Step, n: int, seed: int, quiet: float = 2.0, **options: Any) -
     with aside(step, seed):
         for start in track(range(0, n, 500), "samples", quiet=quiet):
             pieces.append(step.sample(min(500, n - start), **options))
-            if start == 0 and n > 500:  # the first says how much all of them take, twice while they are joined
+            if start == 0 and n > 500:  # float32, twice while they are joined
                 shape = (n, *pieces[0].shape[1:])
-                require(2 * n * pieces[0].array.nbytes / 500, f"{n:,} samples {shape}", "give a smaller -n")
+                require(8 * n * pieces[0].numel() / 500, f"{n:,} samples {shape}", "give a smaller -n")
         return tg.cat(pieces)
 
 
