@@ -175,3 +175,9 @@ def test_masking_takes_a_probability():
     for p in (-0.1, 1.1):
         with pytest.raises(DataError, match="probability"):
             c.masking(p)
+
+
+def test_a_deviation_is_not_below_0():
+    for sd in (-0.1, float("nan")):
+        with pytest.raises(DataError, match=f"gaussian: sd is a standard deviation, at least 0; it is {sd}; 0.3 is"):
+            c.gaussian(sd)

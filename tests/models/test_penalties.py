@@ -169,3 +169,14 @@ def test_columns_of_the_layer_behind_the_code_have_norm_1():
     assert first.shape == (7, 5)
     np.testing.assert_allclose(first, before[0] / np.sqrt((before[0] ** 2).sum(0)), rtol=1e-5)
     assert all((a == b).all() for a, b in zip(rest, before[1:]))
+
+
+@pytest.mark.parametrize(
+    "name", ["weights_l1", "weights_l2", "code_l1", "total_variation", "contractive"]
+)
+def test_a_strength_below_0_is_refused(name):
+    penalty = getattr(penalties, name)
+    for strength in (-1e-3, float("nan")):
+        with pytest.raises(ValueError, match=f"strength must be at least 0, it is {strength}; .* is usual, 0 leaves"):
+            penalty(strength)
+    penalty(0.0)

@@ -9,7 +9,7 @@ import tinygen as tg
 from tinygen import nn, optim
 from tinygen.data import Dataset
 from tinygen.models import Bernoulli, Gaussian, penalties
-from tinygen.recipes import RECIPES, autoencoders, classifiers, find, gans, vaes
+from tinygen.recipes import RECIPES, RunError, autoencoders, classifiers, find, gans, start, vaes
 from tinygen.recipes.recipe import Given
 
 GIVEN = Given((1, 8, 8), tuple("0123456789"), 10)
@@ -248,3 +248,29 @@ def test_deep_and_shallow_have_as_many_parameters():
             step = find(name).build(Given(shape, (), 1), **widths)
             counts.append(sum(p.numel() for network in step.networks().values() for p in network.parameters()))
         assert counts[1] == pytest.approx(counts[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_denoiser_needs_a_corruption(name):
+    argument = next(a for a in ("sd", "p", "noise") if a in find(name).arguments())
+    for value in (0, 1) if argument == "p" else (0,):
+        refused = f"^{argument} of {name} must be above 0.*, it is {value}; .* is its own.*tinygen train autoencoder"
+        with pytest.raises(RunError, match=refused):
+            start(name, preset="tiny", arguments={argument: value})
+    with pytest.raises(RunError, match=rf"^{name} cannot be built .*'{argument}': -1"):
+        start(name, preset="tiny", arguments={argument: -1})
+
+
+def test_an_overcomplete_autoencoder_sees_noise_or_none_but_not_less():
+    for noise in (0, 0.2):
+        assert start("overcomplete-autoencoder", preset="tiny", arguments={"noise": noise}).step is not None
+    with pytest.raises(RunError, match=r"'noise': -0\.1.*: gaussian: sd is a standard deviation, at least 0; it is -0"):
+        start("overcomplete-autoencoder", preset="tiny", arguments={"noise": -0.1})
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_penalty_may_be_left_out_but_is_no_reward(name):
+    start(name, preset="tiny", arguments={"strength": 0})
+    refused = f"^{name} cannot be built .*'strength': -1.*: a penalty's strength must be at least 0, it is -1"
+    with pytest.raises(RunError, match=refused):
+        start(name, preset="tiny", arguments={"strength": -1})

@@ -24,6 +24,8 @@ TINY = 1e-12  # keeps the derivative of the root finite where there is no edge
 
 def gaussian(sd: float) -> Corruption:
     """x + sd n, n standard normal, drawn anew in every call. Not clipped: values may leave [0,1]."""
+    if not sd >= 0:
+        raise DataError(f"gaussian: sd is a standard deviation, at least 0; it is {sd!r}; 0.3 is usual")
     return lambda x: x + sd * tg.randn_like(x)
 
 

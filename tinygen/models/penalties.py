@@ -4,7 +4,7 @@
     penalty(encoder, decoder, x, code, reconstruction)      # a 0-d tensor, differentiable
 
 Weight penalties leave biases out: the lecture's Keras note, kernel and bias regularisers are two things. The sparse
-penalty is on the code, not on the weights, as one slide has it.
+penalty is on the code, not on the weights, as one slide has it. A strength below 0 raises ValueError.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tinygen import nn
 
 def weights_l1(strength: float) -> Callable:
     """strength * sum |w| over all weights."""
+    _check(strength, usual=1e-6)
     return lambda encoder, decoder, x, code, y: (
         strength * sum(w.abs().sum() for w in _weights(encoder, decoder))
     )
@@ -25,6 +26,7 @@ def weights_l1(strength: float) -> Callable:
 
 def weights_l2(strength: float) -> Callable:
     """strength * sum w^2 over all weights."""
+    _check(strength, usual=1e-6)
     return lambda encoder, decoder, x, code, y: (
         strength * sum(w.square().sum() for w in _weights(encoder, decoder))
     )
@@ -32,6 +34,7 @@ def weights_l2(strength: float) -> Callable:
 
 def code_l1(strength: float) -> Callable:
     """strength * sum_j |h_j|, mean over the batch: most entries of a code become zero (sparse autoencoder)."""
+    _check(strength, usual=1e-3)
     return lambda encoder, decoder, x, code, y: (
         strength * code.abs().flatten(1).sum(1).mean()
     )
@@ -39,6 +42,7 @@ def code_l1(strength: float) -> Callable:
 
 def total_variation(strength: float) -> Callable:
     """strength * sum |y_{i+1,j} - y_ij| + |y_{i,j+1} - y_ij|, mean over the batch: smooth reconstructions."""
+    _check(strength, usual=1e-3)
 
     def penalty(
         encoder: nn.Module,
@@ -59,6 +63,7 @@ def contractive(strength: float, norm: Callable | None = None) -> Callable:
 
     `norm(encoder, x, code)` gives the sum for each image: `jacobian` for any encoder, the default, or `of_a_sigmoid`.
     """
+    _check(strength, usual=1e-3)
     norm = norm or jacobian
     return lambda encoder, decoder, x, code, y: (
         strength * norm(encoder, x, code).mean()
@@ -103,6 +108,14 @@ def unit_columns(decoder: nn.Module) -> None:
     """
     weight = next(m.weight for m in decoder.modules() if type(m) is nn.Linear)
     weight.data.div_(weight.detach().norm(2, 0, keepdim=True))
+
+
+def _check(strength: float, usual: float) -> None:
+    """Raises ValueError below 0: such a term rewards what it is to punish."""
+    if not strength >= 0:
+        raise ValueError(
+            f"a penalty's strength must be at least 0, it is {strength}; {usual:g} is usual, 0 leaves it out"
+        )
 
 
 def _weights(*networks: nn.Module) -> Iterator[tg.Tensor]:

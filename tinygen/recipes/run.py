@@ -10,6 +10,7 @@ stands on a trained run holds its Step (or its networks) as a part, so its weigh
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +64,9 @@ __all__ = [
 ]  # fmt: skip
 
 TEST_BATCH = {3: 256, 1: 2000}  # examples in a test batch: images, points
+SPOILS = {  # arguments of denoisers: what they must be below, and in words
+    "sd": (math.inf, "above 0"), "noise": (math.inf, "above 0"), "p": (1.0, "above 0 and below 1"),
+}  # fmt: skip
 OPTIONS = ("size", "channels", "limit", "only", "without", "labels")  # of data.load
 
 
@@ -134,6 +138,7 @@ def start(
     with built_within(settings):
         step = make()
     batches = _batches(settings, dataset)  # the last that may fail: what fails leaves no folder
+    _check_spoils(step, settings)
     step = fitting(step, make, settings, batches[0])
     if settings.keep is not None:
         settings.keep = measured(settings.keep, step, Tensors(batches[2], settings.device))
@@ -165,9 +170,9 @@ def build(settings: Settings, bases: Sequence[Step] | None = None) -> Step:
     tg.manual_seed(settings.seed)
     try:
         step = recipe.build(given_of(settings), *bases, **settings.arguments)
-    except UserError:
-        raise
     except (TypeError, ValueError, LookupError, OverflowError, AttributeError) as error:
+        if isinstance(error, UserError) and not isinstance(error, DataError):  # it names the argument itself
+            raise
         reason = "a list of sizes is too short" if isinstance(error, IndexError) else error
         changed = {k: v for k, v in settings.arguments.items() if v != recipe.defaults().get(k)}
         raise RunError(
@@ -299,6 +304,21 @@ def stand_on(
         text = f"{base}: {error}; it is saved. Finish it with:\n  {command}\nand start anew"
         raise Interrupted(text, error.code) from error
     return run.folder
+
+
+def _check_spoils(step: Step, settings: Settings) -> None:
+    """Raises RunError for a denoiser whose corruption changes nothing, or leaves nothing of an image.
+
+    Where a recipe's own value is 0, as the noise of overcomplete-autoencoder, 0 is a choice.
+    """
+    defaults = find(settings.recipe).defaults() if hasattr(step, "corrupt") else {}
+    for name in SPOILS.keys() & defaults.keys():
+        value, (below, words) = settings.arguments[name], SPOILS[name]
+        if defaults[name] and not 0 < value < below:
+            raise RunError(
+                f"{name} of {settings.recipe} must be {words}, it is {value:g}; {defaults[name]:g} is its own. What "
+                f"sees images as they are: tinygen train autoencoder, conv-autoencoder or overcomplete-autoencoder"
+            )
 
 
 def _classes(dataset: Dataset) -> Sequence[str]:
