@@ -677,3 +677,13 @@ def test_a_terminal_without_accents_shows_question_marks(monkeypatch):
     print("Fr\u00e9chet", file=stream)
     stream.flush()
     assert stream.buffer.getvalue().endswith(b"Fr?chet\n")
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_what_the_command_has(capsys, monkeypatch):
+    def full(*given, **options):
+        raise MemoryError("112 GiB")
+
+    monkeypatch.setattr("tinygen.recipes.run_study", full)
+    monkeypatch.setattr("tinygen.recipes.start", full)
+    assert "112 GiB; ask for less with --set" in refused(capsys, "study", "manifold", "--set", "side=9")
+    assert "112 GiB; give a smaller -n, --size or --batch-size" in refused(capsys, "train", "vae")

@@ -70,7 +70,9 @@ def _guarded(command: Callable, arguments: argparse.Namespace) -> int:
     except (UserError, FileNotFoundError, PermissionError) as error:
         fail(str(error))
     except MemoryError as error:
-        fail(f"there is not enough memory: {error or 'no more can be had'}; give a smaller -n, --size or --batch-size")
+        studied = arguments.command == "study"  # which has none of those options
+        remedy = "ask for less with --set" if studied else "give a smaller -n, --size or --batch-size"
+        fail(f"there is not enough memory: {error or 'no more can be had'}; {remedy}")
     except Interrupted as error:
         _farewell(f"\n{error}")
         return error.code

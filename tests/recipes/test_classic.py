@@ -150,3 +150,12 @@ def test_a_run_that_knows_no_gaussian_noise_is_refused(monkeypatch):
     start("no-denoiser", folder="run", preset="tiny").fit()
     with pytest.raises(RunError, match="run is one of no-denoiser, which has no sd; leave run out, or name another"):
         told("classic-denoisers", "run")
+
+
+def test_a_run_without_noise_has_nothing_to_remove(monkeypatch):
+    any_run_fits(monkeypatch)
+    recipe("knows the mean")(known_denoiser)
+    start("known-denoiser", folder="run", preset="tiny", arguments={"sd": 0}).fit()
+    refused = "study classic-denoisers: sd of run must be above 0, it is 0: .* name another run, or leave it out"
+    with pytest.raises(RunError, match=refused):
+        told("classic-denoisers", "run")

@@ -21,6 +21,7 @@ from tinygen import metrics
 from tinygen.data import load
 from tinygen.data.selection import subset
 from tinygen.errors import SettingError
+from tinygen.free_memory import TooLarge
 from tinygen.metrics import NAMES
 from tinygen.recipes import (
     STUDIES,
@@ -174,7 +175,8 @@ def test_data_beside_a_run_are_refused():
 def test_what_does_not_fit_is_refused():
     registered()
     start("lenet", folder="other", **TINY).fit()
-    with pytest.raises(RunError, match="study toy-study looks at a run of build-toy; other is one of lenet"):
+    refused = "study toy-study looks at a run of build-toy; other is one of lenet; name another run, or leave it out"
+    with pytest.raises(RunError, match=refused):
         run_study("toy-study", "other")
     with pytest.raises(RunError, match=r"study toy-study has no argument 'pionts'\. Did you mean points\?"):
         run_study("toy-study", "other", arguments={"pionts": 3})
@@ -184,6 +186,69 @@ def test_what_does_not_fit_is_refused():
         find_study("toy-stdy")
     with pytest.raises(RunError, match="runs/none is no run"):
         run_study("toy-study", "runs/none")
+
+
+RANGES = [
+    ("manifold", "side", 1, "at least 2"), ("codes", "steps", 1, "at least 2"), ("latents", "points", 1, "at least 2"),
+    ("latents", "repeats", 1, "at least 2"),
+    ("classifier-initialisation", "lr", -1, "above 0"), ("classifier-initialisation", "tuned_lr", 0, "above 0"),
+    ("classifier-initialisation", "head_lr", -1e-3, "above 0"), ("sparse-coding", "blur", -1, "above 0"),
+    ("sparse-coding", "noise", -1, "above 0"), ("sparse-coding", "strength", -1, "above 0"),
+    ("sparse-coding", "side", 1, "at least 2"), ("sparse-coding", "atoms", 1, "at least 2"),
+    ("sparse-coding", "patches", 1, "at least 2"), ("sparse-coding", "textured", 1, "at least 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "argument", "value", "words"), RANGES)
+def test_arguments_out_of_range_are_refused_before_anything_is_trained(name, argument, value, words):
+    usual = find_study(name).arguments()[argument].default
+    refused = f"study {name}: {argument} must be {words}.*, it is {value:g}; {usual:g} is usual: --set {argument}="
+    with pytest.raises(RunError, match=refused):
+        told(name, tiny=True, arguments={argument: value})
+    assert not Path("runs").exists()
+
+
+def fail_with(error):
+    @study("fails")
+    def failing(side: int = 2, name: str = "x"):
+        raise error
+
+    return lambda **arguments: run_study("failing", arguments=arguments)
+
+
+@pytest.mark.parametrize("error", [ValueError("a\nnumber"), np.linalg.LinAlgError("a number"),
+                                   ZeroDivisionError("a number")])  # fmt: skip
+def test_what_arguments_lead_to_is_said_in_one_line_with_the_study_s_name(error):
+    fails = fail_with(error)
+    with pytest.raises(RunError, match=r"study failing with {'side': 3}: a number; change side"):
+        fails(side=3)
+    with pytest.raises(type(error), match=r"^a\snumber$"):  # nobody gave anything: a fault, with a traceback
+        fails()
+
+
+def test_errors_that_name_their_remedy_stay_as_they_are():
+    with pytest.raises(SettingError, match=r"^mend it$"):
+        fail_with(SettingError("mend it"))(side=3)
+
+
+def test_a_study_that_does_not_fit_into_memory_names_its_own_arguments():
+    fails = fail_with(MemoryError("112 GiB"))
+    for given in ({"side": 9}, {}):
+        with pytest.raises(TooLarge, match=r"study failing.* does not fit into memory: 112 GiB; give a smaller side$"):
+            fails(**given)
+
+
+def test_numbers_that_are_not_finite_are_null_in_study_json():
+    @study("of no number")
+    def of_no_number(count: int = 2):
+        table = [{"a": np.float32("nan"), "b": -math.inf, "c": np.int64(3), "d": (1.5, math.nan), "e": None, "f": True}]
+        return Findings({"x": math.nan, "y": np.inf, "z": np.float32(0.5)}, {}, table)
+
+    folder = told("of-no-number")[1]
+    forbidden = lambda word: pytest.fail(f"{word} is no JSON")
+    kept = json.loads((folder / "study.json").read_text(), parse_constant=forbidden)
+    assert kept["metrics"] == {"x": None, "y": None, "z": 0.5}
+    assert kept["table"] == [{"a": None, "b": None, "c": 3, "d": [1.5, None], "e": None, "f": True}]
 
 
 def test_a_recipe_of_the_same_kind_will_do_but_not_one_of_an_unknown_kind():
@@ -675,10 +740,31 @@ def test_rates_widths_and_new_labels_reach_the_three_ways(monkeypatch):
     assert again[2].shape == scratch[2].shape and not np.array_equal(again[2], scratch[2])
 
 
+def test_sizes_of_codes_are_those_of_a_recipe_that_reconstructs():
+    for name, why in (("gan", "that reconstructs: gan does not"), ("lenet", "with an argument latent: lenet has none")):
+        with pytest.raises(RunError, match=f"study latent-size needs a recipe {why}; name an autoencoder, such as re"):
+            told("latent-size", tiny=True, arguments={"recipe": name})
+    with pytest.raises(RunError, match="study latent-size: sizes is a list of one number or more"):
+        told("latent-size", tiny=True, arguments={"sizes": []})
+
+
+def test_too_few_samples_of_a_decoder_are_refused():
+    with pytest.raises(RunError, match=r"study decoder-as-generator: n=50: .* needs at least 64; give a larger n"):
+        told("decoder-as-generator", tiny=True, arguments={"n": 50})
+
+
+def test_too_few_test_images_are_not_scored():
+    few = load("digits", limit=64).floats("train")[:50]
+    images = (255 * few).astype(np.uint8)
+    np.savez("mine.npz", x_train=images, x_test=images[:20])
+    findings = told("decoder-as-generator", tiny=True, data="mine.npz", arguments={"n": 80})[0]
+    assert findings.metrics == {"samples": 80}
+
+
 def test_few_labels_need_one_of_each_class_and_no_more_than_there_are():
     start("conv-autoencoder", folder="run", preset="tiny").fit()
-    for values in ({"few": 9}, {"few": 40, "many": 30}, {"few": 20, "many": 65}):
-        with pytest.raises(RunError, match="give 10 <= few <= many <= 64, a label of each"):
+    for values in ({"few": 9}, {"few": 40, "many": 30}, {"few": 20, "many": 65}, {"few": 10, "many": 10}):
+        with pytest.raises(RunError, match="give 10 <= few < many <= 64, a label of each"):
             told("classifier-initialisation", "run", arguments=values)
     np.savez("mine.npz", images=np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8))
     start("conv-autoencoder", "mine.npz", folder="bare", preset="tiny").fit()

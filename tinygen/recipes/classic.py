@@ -23,6 +23,7 @@ from tinygen.studies import denoising
 from tinygen.studies import sparse_coding as sparse
 from tinygen.training import aside, draw_powers
 
+from .settings import RunError
 from .study import Findings, Rows, Sheet, Trained, generator, study
 
 SHOWN = 8  # images of a picture
@@ -34,6 +35,7 @@ OPTIMUM = 10  # times the steps: what FISTA reaches then is taken for the optimu
 @study(
     "sparse codes: atoms, ISTA and FISTA, images denoised and deblurred, defects found", data="flower", lectures=(0,),
     tiny={"atoms": 12, "patches": 200, "rounds": 2, "steps": 4, "images": 8, "textured": 8},
+    least={"atoms": 2, "side": 2, "patches": 2, "textured": 2}, above={"strength": 0, "noise": 0, "blur": 0},
 )  # fmt: skip
 def sparse_coding(
     dataset: Dataset, atoms: int = 128, side: int = 8, strength: float = 0.05, patches: int = 8000, rounds: int = 20,
@@ -228,6 +230,11 @@ def classic_denoisers(trained: Trained, images: int = 1000, tuned: int = 50) -> 
     """
     step, dataset = trained.step, trained.dataset
     sd = trained.settings.arguments["sd"]
+    if not sd > 0:
+        raise RunError(
+            f"study classic-denoisers: sd of {trained.folder} must be above 0, it is {sd:g}: nothing is to be removed; "
+            f"name another run, or leave it out"
+        )
     train = dataset.floats("train")
     some = train[subset(len(train), tuned)]
     clean = dataset.floats("test", subset(dataset.count("test"), images))

@@ -26,11 +26,12 @@ from tinygen.training import aside, draw_repeats, fit, panels, picture_of, scatt
 
 from .recipe import find
 from .run import build
-from .scores import samples
+from .scores import samples, unscored
 from .settings import RunError, prepare
 from .study import Findings, Sheet, Trained, generator, study
 
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}  # images of the same shape that are something else
+NAMED = "name an autoencoder, such as recipe=conv-autoencoder"
 BITS = (8, 6, 4, 3, 2)  # of a number in a code
 
 
@@ -44,7 +45,7 @@ def error(step: tg.Step, images: np.ndarray) -> float:
 
 
 @study("lines between codes, classifiers on codes, compression, foreign images", on=("autoencoder",), lectures=(1, 4),
-       needs=("latent",))  # fmt: skip
+       needs=("latent",), least={"steps": 2})  # fmt: skip
 def codes(trained: Trained, pairs: int = 4, points: int = 2000, steps: int = 8, fitted: int = 10_000) -> Findings:
     """Images along lines between codes, codes of test images in the plane, and classifiers on codes where training
     has the classes; the error of rounded codes, and of images unlike those of the training.
@@ -147,8 +148,10 @@ def latent_size(
     epochs: of each training (default: the recipe's)
     """
     kind = find(recipe)
-    if "latent" not in kind.arguments() or not sizes:
-        raise RunError(f"latent-size needs sizes and a recipe with an argument latent: {recipe}, sizes={list(sizes)}")
+    if not sizes:
+        raise RunError("study latent-size: sizes is a list of one number or more, it is []; [2,5,10,32] is usual")
+    if "latent" not in kind.arguments():
+        raise RunError(f"study latent-size needs a recipe with an argument latent: {recipe} has none; {NAMED}")
     seed = int(generator().integers(2**31))
     train, test = dataset.floats("train"), dataset.floats("test")
     shown = test[subset(len(test), 24)]
@@ -156,6 +159,8 @@ def latent_size(
     for d in track(list(sizes), "trainings"):
         settings = prepare(kind, dataset, {"name": dataset.name}, epochs=epochs, seed=seed, arguments={"latent": d})
         step = build(settings)
+        if not step.offers("apply"):
+            raise RunError(f"study latent-size needs a recipe that reconstructs: {recipe} does not; {NAMED}")
         fit(step, dataset.batches(settings.batch_size, settings.seed), settings.epochs)
         pca = baselines.pca_mse(train, test, d) if d <= test[0].size else 0.0
         with aside(step, 0):
@@ -174,6 +179,7 @@ def latent_size(
 @study(
     "few labels: from scratch, frozen encoder, fine-tuned", on=("conv-autoencoder",), lectures=(0, 1),
     needs=("latent",), tiny={"few": 20, "many": 30, "draws": 2, "updates": 4, "hidden": 5},
+    above={"lr": 0, "tuned_lr": 0, "head_lr": 0},
 )  # fmt: skip
 def classifier_initialisation(
     trained: Trained, few: int = 100, many: int = 1000, draws: int = 5, updates: int = 400, hidden: int = 256,
@@ -196,10 +202,10 @@ def classifier_initialisation(
     if seen is None or answers is None:
         raise RunError(f"classifier-initialisation needs labels, and {dataset.name} has none")
     there = np.flatnonzero(seen >= 0)
-    if not len(dataset.classes) <= few <= many <= len(there):
+    if not len(dataset.classes) <= few < many <= len(there):
         raise RunError(
-            f"few={few}, many={many}: give {len(dataset.classes)} <= few <= many <= {len(there)}, a label of each of "
-            f"the classes and no more than there are"
+            f"study classifier-initialisation: few={few}, many={many}: give {len(dataset.classes)} <= few < many <= "
+            f"{len(there)}, a label of each of the classes and no more than there are"
         )
     classes, draw = len(dataset.classes), generator()
     images = dataset.floats("test")
@@ -295,9 +301,12 @@ def decoder_as_generator(plain: Trained, vae: Trained, n: int = 10_000) -> Findi
         "vae": vae.settings.recipe,
     }  # fmt: skip
     numbers = {"samples": float(n)}
-    if scorable(dataset.shape):
+    if scorable(dataset.shape) and not unscored(dataset):
         real = dataset.floats("test")
-        numbers |= {f"cfid_{kind}": judge(images, real)["cfid"] for kind, images in made.items()}
+        try:
+            numbers |= {f"cfid_{kind}": judge(images, real)["cfid"] for kind, images in made.items()}
+        except ValueError as error:  # too few samples
+            raise RunError(f"study decoder-as-generator: n={n}: {error}; give a larger n") from error
         numbers["cfid_ratio"] = numbers["cfid_standard_normal"] / numbers["cfid_vae"]
         titles = {kind: f"{title}: C-FID {numbers[f'cfid_{kind}']:.4g}" for kind, title in titles.items()}
     shown = [picture_of(images[:48], nrow=6) for images in made.values()]

@@ -27,7 +27,8 @@ from .study import Findings, Rows, Sheet, Trained, study
 # ---------------------------------------------------------------------------------- the manifold
 
 
-@study("the decoder over its prior: a grid, walks, interpolations", on=("vae-d2",), lectures=(3, 4), tiny={"side": 6})
+@study("the decoder over its prior: a grid, walks, interpolations", on=("vae-d2",), lectures=(3, 4), tiny={"side": 6},
+       least={"side": 2})  # fmt: skip
 def manifold(trained: Trained, side: int = 20, walks: int = 8, pairs: int = 4, points: int = 2000) -> Findings:
     """Images of a grid over the two most active units of a code, laid as densely as the prior, and what is on it.
 
@@ -107,6 +108,7 @@ def _encoded(trained: Trained, images: np.ndarray) -> np.ndarray:
 @study(
     "codes of an autoencoder and of a VAE side by side, and what more draws of z bring",
     on=("autoencoder-d2", "vae-d2"), lectures=(1, 3, 4), needs=("latent",), tiny={"points": 60, "repeats": 60},
+    least={"points": 2, "repeats": 2},  # one estimate has no variance
 )  # fmt: skip
 def latents(plain: Trained, variational: Trained, points: int = 2000, k: int = 3, repeats: int = 250) -> Findings:
     """Both clouds of codes beside N(0, I), images of k draws of z, and the ELBO of one draw and of k.

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
+import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +27,18 @@ import numpy as np
 
 import tinygen as tg
 from tinygen.data import Dataset, load
+from tinygen.errors import UserError
+from tinygen.free_memory import TooLarge
 from tinygen.training import Display, save_picture
+from tinygen.training.log import NotFinite
 from tinygen.training.pictures import rows, save_pillow
 from tinygen.training.whole import whole
 
 from .recipe import Recipe, find, meanings, nearest
 from .run import data_of, load_run, stand_on
-from .settings import TINY_LIMIT, RunError, Settings, check_arguments, read_settings, writing
+from .settings import TINY_LIMIT, RunError, Settings, annotation, check_arguments, read_settings, writing
+
+COUNTS = ("int", "Sequence[int]")  # annotations of arguments that ask for more or less
 
 
 class Trained(NamedTuple):
@@ -91,6 +99,8 @@ class Study:
     needs: tuple[str, ...] = ()
     tiny: Mapping[str, Any] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)  # of the arguments: lines of the docstring
+    least: Mapping[str, int] = field(default_factory=dict)
+    above: Mapping[str, float] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, inspect.Parameter]:
         """What `--set` may change: the function's parameters that have a default."""
@@ -103,13 +113,15 @@ STUDIES: dict[str, Study] = {}
 
 def study(
     summary: str, *, on: tuple[str, ...] = (), data: str | None = None, lectures: tuple[int, ...] = (),
-    needs: tuple[str, ...] = (), tiny: Mapping[str, Any] | None = None,
+    needs: tuple[str, ...] = (), tiny: Mapping[str, Any] | None = None, least: Mapping[str, int] | None = None,
+    above: Mapping[str, float] | None = None,
 ) -> Callable:  # fmt: skip
     """Decorator: registers a function as a study and returns it unchanged.
 
     `on`: names of recipes, whose runs the function receives; `data`, instead: the data set it receives where none is
     named. `needs`: arguments of a recipe without which its runs are refused. `tiny`: arguments that make it
-    take seconds. The docstring's first line says what is found; one line `name: meaning` follows for each argument.
+    take seconds. `least`: arguments and their smallest values; `above`: those that must be larger than a value. The
+    docstring's first line says what is found; one line `name: meaning` follows for each argument.
     Raises ValueError for both `on` and `data`: runs have data of their own.
     """
     if on and data is not None:
@@ -120,8 +132,9 @@ def study(
         if name in STUDIES and STUDIES[name].chapter != run.__module__:
             raise ValueError(f"two studies are called {name!r}: in {STUDIES[name].chapter} and {run.__module__}")
         STUDIES[name] = Study(
-            name, summary, run, run.__module__, on, data, lectures, needs, tiny or {}, meanings(run)
-        )
+            name, summary, run, run.__module__, on, data, lectures, needs, tiny or {}, meanings(run),
+            least or {}, above or {},
+        )  # fmt: skip
         return run
 
     return register
@@ -139,10 +152,12 @@ def run_study(
     """(findings, the folder they lie in) of a study.
 
     `folder`: the run to look at, for the first recipe of `on`; else `data` name what that run is trained on. A study
-    on a data set looks at `data`, a name or a path (at the tiny preset at the first images only).
+    on a data set looks at `data`, a name or a path (at the tiny preset at the first images only). Raises RunError for
+    arguments that do not fit, and TooLarge, a MemoryError, for those that ask for too much.
     """
     chosen = find_study(name)
     check_arguments(f"study {name}", chosen.arguments(), arguments or {})
+    _check_ranges(chosen, arguments or {})
     preset = "tiny" if tiny else "cpu"
     folders = [Path(folder)] if folder is not None else []
     if len(folders) > len(chosen.on):
@@ -165,7 +180,8 @@ def run_study(
         given.append(load(data or chosen.data, limit=TINY_LIMIT if tiny else None))
     values = {**(chosen.tiny if tiny else {}), **(arguments or {})}
     tg.manual_seed(seed)
-    findings = chosen.run(*given, **values)
+    with _named(chosen, arguments or {}, folder or data):
+        findings = chosen.run(*given, **values)
     target = (folders[0] if folders else Path()) / "studies" / name
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
@@ -178,8 +194,53 @@ def run_study(
             "table": [dict(row) for row in findings.table], "version": tg.__version__,
         }  # fmt: skip
         with whole(target / "study.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=2, default=float) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return findings, target
+
+
+def _check_ranges(chosen: Study, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        usual = chosen.arguments()[name].default
+        for words, limits, fits in (("at least", chosen.least, operator.ge), ("above", chosen.above, operator.gt)):
+            if name in limits and not fits(value, limits[name]):
+                raise RunError(
+                    f"study {chosen.name}: {name} must be {words} {limits[name]:g}, it is {value:g}; "
+                    f"{usual:g} is usual: --set {name}={usual:g}"
+                )
+
+
+@contextmanager
+def _named(chosen: Study, values: Mapping[str, Any], source: str | os.PathLike | None) -> Iterator[None]:
+    """Context manager in which what the arguments of a study lead to is said with its name, as `build` says it."""
+    given = f" with {dict(values)}" if values else ""
+    try:
+        yield
+    except (UserError, NotFinite):
+        raise
+    except MemoryError as error:
+        sizes = [name for name, parameter in chosen.arguments().items() if annotation(parameter) in COUNTS]
+        which = ", ".join([name for name in sizes if name in values] or sizes)
+        remedy = f"give a smaller {which}" if which else "look at smaller data"
+        raise TooLarge(
+            f"study {chosen.name}{given} does not fit into memory: {error or 'no more can be had'}; {remedy}"
+        ) from error
+    except (ValueError, ArithmeticError) as error:  # NumPy's LinAlgError is a ValueError
+        if not (values or source):  # a fault of the study's own
+            raise
+        remedy = f"change {', '.join(values)}" if values else f"look at something else than {source}"
+        raise RunError(f"study {chosen.name}{given}: {' '.join(str(error).split())}; {remedy}") from error
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it: numbers of any library are floats, and null where they are NaN or infinite."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def _save(content: Any, path: Path) -> None:
@@ -199,7 +260,7 @@ def _check_fits(chosen: Study, folder: Path) -> None:
     recipe = read_settings(folder).recipe
     looks = f"study {chosen.name} looks at a run of {chosen.on[0]}; {folder} is one of {recipe}"
     if not fits(find(recipe), find(chosen.on[0])):
-        raise RunError(looks)
+        raise RunError(f"{looks}; name another run, or leave it out")
     lacking = [name for name in chosen.needs if name not in find(recipe).arguments()]
     if lacking:
         raise RunError(f"{looks}, which has no {' and no '.join(lacking)}; leave {folder} out, or name another run")
