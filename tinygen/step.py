@@ -35,6 +35,13 @@ class Captioned(NamedTuple):
     captions: list[str]
 
 
+class Sheet(NamedTuple):
+    """All of some images (N, C, H, W) in a grid of so many columns."""
+
+    images: tg.Tensor
+    columns: int
+
+
 class Step:
     """Base class of all updates; see the module. `least_batch`: examples that one update needs."""
 
@@ -57,12 +64,16 @@ class Step:
         raise Unsupported(f"{type(self).__name__} has no likelihood to estimate")
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
-        """What to look at, by name: images in [0, 1] or points (N, 2), a tuple of such, or `Captioned`."""
+        """What to look at, by name: images in [0, 1] or points (N, 2), a tuple of such, a `Sheet`, or `Captioned`."""
         return {}
 
     def sample(self, n: int) -> tg.Tensor:
         """n new examples. A subclass may take keyword arguments: `tinygen sample` accepts each as an option."""
         raise Unsupported(f"{type(self).__name__} has learned no distribution to sample from")
+
+    def labelled(self, n: int) -> tuple[tg.Tensor, tg.Tensor]:
+        """The n examples that `sample` gives, and their labels (n,)."""
+        raise Unsupported(f"{type(self).__name__} draws samples without labels")
 
     def apply(self, images: tg.Tensor) -> tg.Tensor:
         """Images (N, C, H, W) from images (N, C, H, W)."""

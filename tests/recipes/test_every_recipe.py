@@ -19,7 +19,7 @@ from tinygen.metrics import NAMES
 from tinygen.recipes import RECIPES, RunError, find, load_run, open_run, samples, score, start
 from tinygen.recipes import run as runs
 from tinygen.recipes.settings import annotation
-from tinygen.step import Captioned
+from tinygen.step import Captioned, Sheet
 from tinygen.training import Tensors, aside, evaluate
 from tinygen.training.log import read_log
 
@@ -62,7 +62,7 @@ def values(tensors):
 
 def arrays(content):
     """The arrays of images or points in what a Step shows."""
-    if isinstance(content, Captioned):
+    if isinstance(content, Captioned | Sheet):
         return [content.images]
     return list(content) if isinstance(content, tuple) else [content]
 

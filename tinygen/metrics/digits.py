@@ -32,8 +32,8 @@ from ..tape import Tensor
 from .frechet import frechet_from_features
 
 __all__ = [
-    "CNN_FILE", "DIGITS_FILE", "class_histogram_kl", "classes_covered", "confident", "features", "mnist_features",
-    "mnist_scores", "scorable", "scores",
+    "CNN_FILE", "DIGITS_FILE", "class_histogram_kl", "classes_covered", "confident", "features", "gan_test",
+    "mnist_features", "mnist_scores", "scorable", "scores",
 ]  # fmt: skip
 
 CNN_FILE = Path(__file__).parent / "mnist_cnn.npz"
@@ -148,6 +148,18 @@ def classes_covered(samples: np.ndarray) -> int:
     samples (N, 1, 28, 28) or (N, 1, 8, 8) in [0, 1].
     """
     return _present(features(samples)[1].argmax(1))
+
+
+def gan_test(samples: np.ndarray, labels: np.ndarray) -> tuple[float, dict[int, float]]:
+    """(the share of samples that the network takes for their label, {label: the same share of its samples alone}).
+
+    samples (N, 1, 28, 28) or (N, 1, 8, 8) in [0, 1], labels (N,) of 0..9. Of real images it is the network's accuracy.
+    Shmelkov et al. 2018. Raises ValueError where there are not as many labels as samples.
+    """
+    if len(labels) != len(samples):
+        raise ValueError(f"gan_test: {len(samples)} samples and {len(labels)} labels; give one for each")
+    right = features(samples)[1].argmax(1) == labels
+    return float(right.mean()), {int(k): float(right[labels == k].mean()) for k in np.unique(labels)}
 
 
 def class_histogram_kl(fake: np.ndarray, real: np.ndarray, classes: int = 10) -> float:

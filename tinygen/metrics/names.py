@@ -77,6 +77,8 @@ _TABLE = [
     Metric("class_kl", "class KL", "nats, of class frequencies", "low"),
     Metric("digits", "digits present", "of 10 classes present", "high"),
     Metric("classes_covered", "classes covered", "classes with 1 % of the samples", "high"),
+    Metric("gan_test", "GAN-test", "share of samples recognised as their class", "high", headline=True),
+    Metric("gan_test_worst", "GAN-test, worst class", "share of its samples recognised", "high"),
     Metric("precision", "precision", "share of samples among real ones", "high"),
     Metric("recall", "recall", "share of real ones among samples", "high"),
     Metric("modes", "modes covered", "modes", "high", headline=True),

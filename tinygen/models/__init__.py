@@ -10,6 +10,7 @@ in. Nothing here knows of files, epochs or progress bars: that is `tinygen.train
 
 from .autoencoder import AutoencoderStep
 from .classifier import ClassifierStep
+from .conditional_gan import ConditionalGANStep
 from .gan import GANStep
 from .iwae import IWAEStep
 from .likelihoods import Bernoulli, Gaussian
@@ -19,6 +20,7 @@ __all__ = [
     "AutoencoderStep",
     "Bernoulli",
     "ClassifierStep",
+    "ConditionalGANStep",
     "GANStep",
     "Gaussian",
     "IWAEStep",

@@ -6,7 +6,7 @@ are no theory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 def of_a_game(metrics: Mapping[str, float], floor: float = 0.0) -> str:
@@ -30,6 +30,18 @@ def of_a_game(metrics: Mapping[str, float], floor: float = 0.0) -> str:
         verdict = "the game is balanced"
     right = f"D right {accuracy:.0%}, " if accuracy is not None else ""
     return f"{verdict} ({right}gradient norms D {d_grad:.2g}, G {g_grad:.2g}){coverage(metrics, 'G')}"
+
+
+def of_classes(metrics: Mapping[str, float], names: Sequence[str]) -> str:
+    """Which class is drawn worst, behind a verdict, where less than 80 % of its samples are taken for it.
+
+    Read are worst_class (its label) and gan_test_worst.
+    """
+    right = metrics.get("gan_test_worst", 1.0)
+    if right >= 0.8:
+        return ""
+    worst = names[int(metrics["worst_class"])]
+    return f"; {1 - right:.0%} of the samples of class {worst} are drawn as others"
 
 
 def of_codes(metrics: Mapping[str, float], latent: int) -> str:

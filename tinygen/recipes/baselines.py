@@ -17,8 +17,10 @@ import numpy as np
 
 from tinygen.data import Dataset
 from tinygen.metrics import baselines as trivial
-from tinygen.metrics import scorable
+from tinygen.metrics import gan_test, scorable
 from tinygen.metrics.names import NAMES
+
+DIGITS = tuple("0123456789")  # the classes that the frozen networks know
 
 
 class Baseline(NamedTuple):
@@ -114,6 +116,14 @@ def real_images(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | No
     n = min(10_000, dataset.count("train"))
     distance = trivial.real_against_real(dataset.floats("train"), dataset.floats("test"), n)
     return Baseline("cfid", "real training images", distance, floor=True)
+
+
+def recognised_images(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | None:
+    """The share of real test images that the frozen network takes for their class; None for other images."""
+    labels = dataset.test_labels
+    if not scorable(dataset.shape) or tuple(dataset.classes) != DIGITS or labels is None:
+        return None
+    return Baseline("gan_test", "real test images", gan_test(dataset.floats("test"), labels)[0], floor=True)
 
 
 def pixel_noise(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | None:

@@ -2,6 +2,7 @@
 
     tinygen train dcgan --data mnist
     tinygen train wgan-gp --data mnist
+    tinygen train cgan                           # then: tinygen sample runs/cgan-001 --label 7
     tinygen train gan-ring                       # modes, on 2-d points
 """
 
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from tinygen import optim
-from tinygen.models import GANStep, games
+from tinygen.models import ConditionalGANStep, GANStep, games
 from tinygen.models.critics import clipped, gradient_penalty
+from tinygen.networks.conditional import ConditionalDiscriminator, ConditionalGenerator
 from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator
 from tinygen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 
@@ -115,6 +117,33 @@ def wgan_gp(
         generator, critic, games.wasserstein(), gradient_penalty(penalty), latent=latent, rounds=rounds, lr=lr,
         optimizer=adam,
     )  # fmt: skip
+
+
+@recipe(
+    "conditional GAN: digits of the class that is asked for", lectures=(2, 3, 4), labels=True,
+    baselines=(*TRIVIAL, baselines.recognised_images), batch_size=64, drop_last=True,
+    small={"epochs": 150, "batch_size": 32, "channels": (32, 64), "latent": 16, "smoothing": 0.1},
+    gpu={"channels": (64, 128)}, tiny={"channels": (4, 6), "latent": 4},
+)  # fmt: skip
+def cgan(
+    given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, objective: str = "non-saturating",
+    smoothing: float = 0.0, lr: float = 2e-4, d_lr: float | None = None, betas: tuple[float, float] = (0.5, 0.999),
+) -> ConditionalGANStep:  # fmt: skip
+    """channels: of the discriminator's convolutions; the generator's in reverse
+    latent: numbers of noise, besides one for each class
+    objective: of the generator, non-saturating or minimax
+    smoothing: real labels are 1 - smoothing
+    lr: learning rate of both players
+    d_lr: learning rate of the discriminator, where it differs
+    betas: of Adam, for the mean of gradients and of their squares
+    """
+    generator = ConditionalGenerator(given.pixels, len(given.classes), channels, latent)
+    discriminator = ConditionalDiscriminator(given.pixels, len(given.classes), channels)
+    game = nearest(objective, OBJECTIVES, "objective")(smoothing)
+    adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
+    return ConditionalGANStep(
+        generator, discriminator, game, given.classes, latent=latent, lr=lr, d_lr=d_lr, optimizer=adam
+    )
 
 
 @recipe(

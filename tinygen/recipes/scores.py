@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,37 @@ from tinygen.free_memory import require
 from tinygen.step import Step
 from tinygen.training import Tensors, Tracked, aside, evaluate, track
 
-from .baselines import Baseline
+from .baselines import DIGITS, Baseline
 from .recipe import Recipe
 
 SAMPLES = 10_000
 LIKELY, DRAWS = 1000, 100  # test images and draws of a code for each, for the importance-sampled likelihood
 WATCHED = 500  # samples an epoch, to see which classes are made
-DIGITS = tuple("0123456789")
 
 
 def samples(step: Step, n: int, seed: int, quiet: float = 2.0, **options: Any) -> tg.Tensor:
     """n samples of a trained Step, in pieces of at most 500, the same for the same seed."""
-    pieces: list[tg.Tensor] = []
+    return _drawn(step, n, seed, lambda size: (step.sample(size, **options),), quiet)[0]
+
+
+def labelled(step: Step, n: int, seed: int, quiet: float = 2.0) -> tuple[np.ndarray, np.ndarray | None]:
+    """(the n samples of `samples`, their labels); None for a Step whose samples have none."""
+    if not step.offers("labelled"):
+        return samples(step, n, seed, quiet).numpy(), None
+    images, labels = _drawn(step, n, seed, step.labelled, quiet)
+    return images.numpy(), labels.numpy()
+
+
+def _drawn(step: Step, n: int, seed: int, draw: Callable, quiet: float) -> list[tg.Tensor]:
+    """What `draw(size)` gives, a tuple of tensors, for n examples in pieces of at most 500."""
+    pieces: list[tuple[tg.Tensor, ...]] = []
     with aside(step, seed):
         for start in track(range(0, n, 500), "samples", quiet=quiet):
-            pieces.append(step.sample(min(500, n - start), **options))
+            pieces.append(draw(min(500, n - start)))
             if start == 0 and n > 500:  # float32, twice while they are joined
-                shape = (n, *pieces[0].shape[1:])
-                require(8 * n * pieces[0].numel() / 500, f"{n:,} samples {shape}", "give a smaller -n")
-        return tg.cat(pieces)
+                first = pieces[0][0]
+                require(8 * n * first.numel() / 500, f"{n:,} samples {(n, *first.shape[1:])}", "give a smaller -n")
+        return [tg.cat(parts) for parts in zip(*pieces)]
 
 
 def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict[str, tuple[float, int]]:
@@ -101,25 +113,43 @@ def score_samples(step: Step, dataset: Dataset, seed: int, n: int) -> dict[str, 
     """The figures of n samples against the test set, which `unscored` has nothing against."""
     if len(dataset.shape) == 1:
         return _score_points(samples(step, n, seed).numpy(), dataset)
-    found = metrics.scores(samples(step, n, seed).numpy(), dataset.floats("test"))
+    images, labels = labelled(step, n, seed)
+    found = metrics.scores(images, dataset.floats("test"))
     # Whether a digit was recognised says something on digits only; the distance of features, on any such images.
-    return found if tuple(dataset.classes) == DIGITS else {"cfid": found["cfid"]}
+    if tuple(dataset.classes) != DIGITS:
+        return {"cfid": found["cfid"]}
+    return found | (_recognised(images, labels)[0] if labels is not None else {})
+
+
+def _recognised(images: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], int]:
+    """(GAN-test, of all samples and of the class that is drawn worst; that class)."""
+    right, of_class = metrics.gan_test(images, labels)
+    worst = min(of_class, key=of_class.__getitem__)
+    return {"gan_test": right, "gan_test_worst": of_class[worst]}, worst
 
 
 def watch(step: Step, dataset: Dataset, seed: int) -> dict[str, float]:
     """What `health` reads besides the Step's own metrics: the classes or modes that samples cover, of how many."""
     if not step.offers("sample"):
         return {}
-    draw = lambda: samples(step, WATCHED, seed, quiet=math.inf).numpy()
+    draw = lambda: labelled(step, WATCHED, seed, quiet=math.inf)
     if len(dataset.shape) == 1:
         modes = _modes(dataset)
         if not modes:
             return {}
-        return {"modes": metrics.modes_covered(draw(), modes.centres, modes.sd), "modes_there": len(modes.centres)}
+        found = metrics.modes_covered(draw()[0], modes.centres, modes.sd)
+        return {"modes": found, "modes_there": len(modes.centres)}
     labels = dataset.train_labels
     every = labels is not None and set(range(len(DIGITS))) <= set(np.unique(labels))  # one class alone is no collapse
     digits = metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS and every
-    return {"classes_covered": metrics.classes_covered(draw()), "classes_there": len(DIGITS)} if digits else {}
+    if not digits:
+        return {}
+    images, told = draw()
+    covered: dict[str, float] = {"classes_covered": metrics.classes_covered(images), "classes_there": len(DIGITS)}
+    if told is None:
+        return covered
+    recognised, worst = _recognised(images, told)
+    return covered | recognised | {"worst_class": worst}
 
 
 def _modes(dataset: Dataset) -> Any:

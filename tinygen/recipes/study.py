@@ -29,6 +29,7 @@ import tinygen as tg
 from tinygen.data import Dataset, load
 from tinygen.errors import UserError
 from tinygen.free_memory import TooLarge
+from tinygen.step import Sheet as Sheet  # a chapter's studies hand it back
 from tinygen.training import Display, save_picture
 from tinygen.training.log import NotFinite
 from tinygen.training.pictures import rows, save_pillow
@@ -61,13 +62,6 @@ class Trained(NamedTuple):
 def generator() -> np.random.Generator:
     """Random numbers for NumPy that follow from the study's seed."""
     return np.random.default_rng(int(tg.randint(0, 2**31 - 1, (1,)).item()))
-
-
-class Sheet(NamedTuple):
-    """All of some images in a grid of so many columns."""
-
-    images: tg.Tensor
-    columns: int
 
 
 class Rows(NamedTuple):
@@ -246,9 +240,7 @@ def _plain(value: Any) -> Any:
 def _save(content: Any, path: Path) -> None:
     from PIL import Image
 
-    if isinstance(content, Sheet):
-        save_picture(content.images, path, nrow=content.columns, most=len(content.images))
-    elif isinstance(content, Rows):
+    if isinstance(content, Rows):
         save_pillow(rows(content.batches, content.titles), path)
     elif isinstance(content, Image.Image):
         save_pillow(content, path)

@@ -16,7 +16,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen.free_memory import require
-from tinygen.step import Captioned
+from tinygen.step import Captioned, Sheet
 
 from .plots import draw_points
 from .whole import whole
@@ -93,11 +93,14 @@ def enlarged(tensor: Any, side: int = SIDE) -> np.ndarray:
 def picture_of(content: Any, nrow: int = 8, most: int = SHOWN, side: int = SIDE) -> Any:
     """A Pillow image, large enough to look at, of what a Step shows; at most `most` images, 32 of those in a tuple.
 
-    `content`: images (N, C, H, W) in [0, 1] or points (N, 2); a tuple of equally many, shown beside each other; or
-    `Captioned` images. `side`: to about so many pixels small images are enlarged.
+    `content`: images (N, C, H, W) in [0, 1] or points (N, 2); a tuple of equally many, shown beside each other; a
+    `Sheet`, all of it in its own columns; or `Captioned` images. `side`: to about so many pixels small images are
+    enlarged.
     """
     if isinstance(content, Captioned):
         return _captioned(enlarged(content.images[:most], side), content.captions, nrow)
+    if isinstance(content, Sheet):
+        content, nrow, most = content.images, content.columns, len(content.images)
     batches = content if isinstance(content, tuple) else (content,)
     if _array(batches[0]).ndim == 2:
         return draw_points([_array(b) for b in batches], ("real", "samples")[-len(batches) :])
