@@ -325,6 +325,19 @@ def test_pretrained_weights_are_sampled_without_a_run_or_data(capsys):
     assert "tinygen sample vae-d2 --pretrained" in refused(capsys, "sample", "vae-d2")
 
 
+def test_samples_of_one_class_and_of_a_class_that_is_not_there(capsys):
+    """Class 0 is asked for by its name; what training has not seen is refused with what it has."""
+    assert tinygen("train", "cgan", *TINY, "--without", "7", "--out", "run") == 0
+    for label in (0, 9):
+        assert tinygen("sample", "run", "--label", label, "-n", 3, "--out", "one.npy") == 0
+        assert tinygen("sample", "run", f"--label={label}", "-n", 3, "--out", "same.npy") == 0
+        assert np.array_equal(np.load("one.npy"), np.load("same.npy"))
+    for label in (7, 10, "seven"):
+        error = refused(capsys, "sample", "run", "--label", label)
+        assert f"no class is called '{label}'; the model has learned 0, 1, 2, 3, 4, 5, 6, 8, 9" in error
+    assert "cgan needs a label of every image; leave out --labels" in refused(capsys, "train", "cgan", "--labels", 100)
+
+
 def test_a_nan_is_an_error_of_one_line(capsys):
     error = refused(capsys, "train", "autoencoder", *TINY, "--lr", "1e38", "--out", "run")
     assert "became" in error and "epoch 1" in error and "lower learning rate" in error

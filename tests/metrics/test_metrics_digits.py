@@ -153,3 +153,23 @@ def test_only_known_shapes_are_scored():
         metrics.scores(grey[:63], grey)
     with pytest.raises(ValueError, match="mnist_scores: expects grey images Nx1x28x28, got 70x1x8x8"):
         metrics.mnist_scores(grey, grey)
+
+
+def test_gan_test_of_real_images_is_the_network_s_accuracy_by_class_too():
+    digits = data.load("digits")
+    images, labels = digits.floats("test"), digits.test_labels
+    found = metrics.features(images)[1].argmax(1)
+    right, of_class = metrics.gan_test(images, labels)
+    assert right == (found == labels).mean() == pytest.approx(0.99, abs=0.005)  # as the module says
+    assert list(of_class) == list(range(10))
+    for k, share in of_class.items():
+        assert share == np.mean([a == k for a, b in zip(found, labels) if b == k])
+
+
+def test_gan_test_counts_samples_and_not_classes():
+    """Three samples of one class and one of another: 3/4, not the mean of 1 and 0."""
+    digits = data.load("digits")
+    sure = digits.floats("test")[metrics.features(digits.floats("test"))[1].argmax(1) == 3][:4]
+    assert metrics.gan_test(sure, np.array([3, 3, 3, 5])) == (0.75, {3: 1.0, 5: 0.0})
+    with pytest.raises(ValueError, match="4 samples and 3 labels"):
+        metrics.gan_test(sure, np.array([3, 3, 3]))

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tinygen.models import games
-from tinygen.models.health import coverage, of_a_game, of_codes
+from tinygen.models.health import coverage, of_a_game, of_classes, of_codes
 
 FINE = {"d_loss": 1.0, "d_accuracy": 0.8, "d_grad": 1.0, "g_grad": 1.0}
 
@@ -66,3 +66,11 @@ def test_codes_in_plain_words(kl, active, verdict):
 
 def test_codes_without_a_count_of_the_active_dimensions():
     assert of_codes({"kl": 5.0}, 20) == "the codes are in use (KL 5 nats)"
+
+
+def test_the_worst_class_is_told_where_a_fifth_is_lost():
+    names = ("shirt", "shoe")
+    assert of_classes({"gan_test_worst": 0.79, "worst_class": 1}, names) == (
+        "; 21% of the samples of class shoe are drawn as others"
+    )
+    assert of_classes({"gan_test_worst": 0.8, "worst_class": 1}, names) == of_classes({}, names) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from tinygen.recipes import RECIPES, find, samples, score
 from tinygen.recipes import scores as module
 from tinygen.recipes.baselines import Baseline, pca
 from tinygen.recipes.recipe import Given
-from tinygen.recipes.scores import baselines, over, unscored, watch
+from tinygen.recipes.scores import baselines, labelled, over, unscored, watch
 from tinygen.step import Step
 
 
@@ -334,3 +335,50 @@ def test_every_recipes_baselines_are_of_known_figures():
         for name, found in baselines(recipe, digits, recipe.defaults()).items():
             assert name in metrics.NAMES and all(np.isfinite(b.value) for b in found), recipe.name
     assert module.SAMPLES == 10_000
+
+
+class Labelled(Step):
+    """Samples are digits of the data in their order, and of each label `wrong[label]` of ten are of the next class."""
+
+    def __init__(self, dataset, wrong):
+        images, labels = dataset.floats("train"), dataset.train_labels
+        known = metrics.features(images)[1].argmax(1) == labels
+        by_class = [images[known & (labels == k)] for k in range(10)]
+        asked = np.arange(1000) % 10
+        drawn = [(k + 1) % 10 if i // 10 % 10 < wrong.get(k, 0) else k for i, k in enumerate(asked)]
+        self.images = np.stack([by_class[k][i % len(by_class[k])] for i, k in enumerate(drawn)])
+        self.asked, self.at = asked, 0
+
+    def labelled(self, n):
+        part = slice(self.at, self.at + n)
+        self.at += n
+        return tg.tensor(self.images[part]), tg.tensor(self.asked[part])
+
+    def sample(self, n):
+        return self.labelled(n)[0]
+
+
+def test_samples_that_know_their_labels_are_tested_by_them():
+    digits = data.load("digits")
+    found = score(Labelled(digits, {3: 2, 8: 5}), digits, 0, 1000)
+    assert found["gan_test"] == (pytest.approx(0.93), 1000) and found["gan_test_worst"] == (pytest.approx(0.5), 1000)
+    plain = metrics.scores(Labelled(digits, {3: 2, 8: 5}).images, digits.floats("test"))
+    assert {name: found[name][0] for name in plain} == plain and set(found) == {*plain, "gan_test", "gan_test_worst"}
+    images, labels = labelled(Labelled(digits, {}), 700, 0)
+    assert len(images) == len(labels) == 700 and labels[:12].tolist() == [*range(10), 0, 1]  # 500 and 200
+    assert labelled(Returning(images), 700, 0)[1] is None
+    seen = watch(Labelled(digits, {3: 2, 8: 5}), digits, 0)
+    assert seen == pytest.approx({"classes_covered": 10, "classes_there": 10, "gan_test": 0.93, "gan_test_worst": 0.5,
+                                  "worst_class": 8})  # fmt: skip
+    others = replace(digits, classes=tuple("abcdefghij"))
+    assert set(score(Labelled(digits, {}), others, 0, 1000)) == {"cfid"}  # the network knows digits alone
+    assert watch(Labelled(digits, {}), others, 0) == {}
+
+
+def test_the_ceiling_of_gan_test_is_the_network_on_real_test_images():
+    digits = data.load("digits")
+    figures = baselines(find("cgan"), digits, {})["gan_test"]
+    assert [(b.what, b.floor) for b in figures] == [("real test images", True)]
+    found = metrics.features(digits.floats("test"))[1].argmax(1)
+    assert figures[0].value == (found == digits.test_labels).mean()
+    assert "gan_test" not in baselines(find("cgan"), replace(digits, classes=tuple("abcdefghij")), {})

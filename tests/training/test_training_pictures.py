@@ -9,7 +9,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import training
-from tinygen.step import Captioned
+from tinygen.step import Captioned, Sheet
 from tinygen.training.pictures import enlarged, picture_of, rows, save_film, save_picture, to_pillow
 
 
@@ -130,3 +130,9 @@ def test_panels_stand_beside_each_other_below_their_titles():
     assert (sheet[54:, :200] == 255).all() and (sheet[24:, 200:216] == 255).all()
     assert (sheet[:24, :100] < 128).any() and (sheet[:24, 216:316] < 128).any()
     assert training.panels([red], ["a title that is wider than the picture " * 3]).width > 300
+
+
+def test_a_sheet_is_shown_whole_in_its_own_columns(tmp_path):
+    sheet = Sheet(tg.rand(100, 1, 28, 28), 10)
+    assert picture_of(sheet).size == (10 * (56 + 6) + 6, 10 * (56 + 6) + 6)
+    assert save_picture(Sheet(tg.rand(6, 1, 28, 28), 2), tmp_path / "sheet.png").size == (130, 192)
