@@ -5,6 +5,7 @@
     metrics.auroc(scores, positive)                    ranking.py     anomalies
     metrics.precision_at_1(embeddings, labels)         neighbours.py  retrieval
     metrics.modes_covered(samples, centres, sd)        modes.py       mixtures of known modes
+    metrics.mmd(features, features)                    discrepancy.py  maximum mean discrepancy
     metrics.bits_per_dim(nats, dims)                   likelihood.py  densities
     metrics.baselines.pca_mse(train, test, d)          baselines.py   what trivial models reach
     metrics.describe("cfid")                           names.py       title, unit and better direction of a name
@@ -28,6 +29,7 @@ from .digits import (
     scorable,
     scores,
 )
+from .discrepancy import mmd
 from .frechet import frechet_distance, frechet_from_features
 from .images import psnr, ssim
 from .likelihood import bits_per_dim, importance_sampled_nll, k_sample_bound
@@ -41,6 +43,6 @@ __all__ = [
     "CNN_FILE", "DIGITS_FILE", "NAMES", "Metric", "UnknownMetric", "auprc", "auroc", "baselines", "bits_per_dim",
     "class_histogram_kl", "classes_covered", "confident", "describe", "energy_distance", "features",
     "frechet_distance", "frechet_from_features", "gan_test", "importance_sampled_nll", "k_sample_bound", "map_at_r",
-    "mnist_features", "mnist_scores", "modes_covered", "precision_at_1", "precision_recall", "psnr", "recall_at_k",
-    "scorable", "scores", "ssim", "within_3_sigma",
+    "mmd", "mnist_features", "mnist_scores", "modes_covered", "precision_at_1", "precision_recall", "psnr",
+    "recall_at_k", "scorable", "scores", "ssim", "within_3_sigma",
 ]  # fmt: skip
