@@ -176,7 +176,7 @@ def test_the_gan_of_few_learns_from_these_few_alone_for_so_many_updates(digits, 
 def test_labels_that_are_too_few_or_too_many_are_refused(digits):
     run = trained(Drawing(digits.floats("test")), digits)
     for few in (9, 201):
-        with pytest.raises(RunError, match=f"few={few}: give 10 <= few <= 200"):
+        with pytest.raises(RunError, match=f"augmentation: few={few}: give 10 <= few <= 200"):
             chapter.augmentation(run, few=few)
 
 

@@ -48,7 +48,7 @@ def seed_of(draw: np.random.Generator) -> int:
 
 
 @study("C-FID, precision, recall, MMD, GAN-train and GAN-test, with their floors", on=("gan", "dcgan", "cgan"),
-       lectures=(2, 4), tiny={"n": 64, "near": 64, "updates": 3})  # fmt: skip
+       lectures=(2, 4), tiny={"n": 64, "near": 64, "updates": 3}, least={"near": 4})  # fmt: skip
 def sample_metrics(
     plain: Trained, deep: Trained, conditional: Trained, n: int = 10_000, near: int = 5000, updates: int = 1000
 ) -> Findings:
@@ -136,8 +136,8 @@ def augmentation(
     assert seen is not None and answers is not None  # else no cgan would have been trained
     if not len(dataset.classes) <= few <= len(seen):
         raise RunError(
-            f"few={few}: give {len(dataset.classes)} <= few <= {len(seen)}, an image of each of the classes and no "
-            f"more than there are"
+            f"study augmentation: few={few}: give {len(dataset.classes)} <= few <= {len(seen)}, an image of each of "
+            f"the classes and no more than there are"
         )
     draw, test = generator(), dataset.floats("test")
     gan = "+ samples of a GAN\nof"
