@@ -15,7 +15,7 @@ import pytest
 from toys import Toy
 
 from tinygen import cli
-from tinygen.recipes import RECIPES, find, load_run, read_settings
+from tinygen.recipes import RECIPES, find, load_run, read_settings, samples
 
 TINY = ["--limit", "60", "--epochs", "2", "--batch-size", "16", "--preset", "tiny"]
 PACKAGE = str(Path(cli.__file__).parents[1])
@@ -323,6 +323,22 @@ def test_pretrained_weights_are_sampled_without_a_run_or_data(capsys):
     capsys.readouterr()
     assert "no pretrained model is called 'lenet'" in refused(capsys, "sample", "lenet", "--pretrained")
     assert "tinygen sample vae-d2 --pretrained" in refused(capsys, "sample", "vae-d2")
+
+
+def test_samples_are_drawn_with_averaged_weights_where_a_run_keeps_them(capsys):
+    for recipe in ("dcgan-averaged", "vae"):
+        assert tinygen("train", recipe, *TINY, "--out", recipe) == 0
+    for options, out in (([], "last.npy"), (["--averaged"], "averaged.npy")):
+        assert tinygen("sample", "dcgan-averaged", "-n", 3, *options, "--out", out) == 0
+    step = load_run("dcgan-averaged")
+    with step.averaged():
+        expected = samples(step, 3, 1).numpy()
+    assert np.array_equal(np.load("averaged.npy"), expected) and not np.array_equal(np.load("last.npy"), expected)
+    assert tinygen("sample", "dcgan-averaged", "-n", 3, "--averaged") == 0
+    assert Path("dcgan-averaged/averaged-1.png").exists() and not Path("dcgan-averaged/sample-1.png").exists()
+    capsys.readouterr()
+    for command in (("vae", "--averaged"), ("vae-d2", "--pretrained", "--averaged")):
+        assert "keeps no average of its weights; leave out --averaged" in refused(capsys, "sample", *command)
 
 
 def test_a_nan_is_an_error_of_one_line(capsys):

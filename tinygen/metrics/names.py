@@ -152,6 +152,12 @@ _TABLE = [
     Metric("posterior", "posterior, where present", "probability of rain, the student being there", None),
     Metric("posterior_absent", "posterior, where absent", "probability of rain, the student being absent", None),
 ]
+_SAMPLES = ("cfid", "conf95", "class_kl", "digits", "modes", "within_3_sigma", "energy_distance")
+_TABLE += [  # the same figures of samples drawn with averaged weights
+    metric._replace(name=f"{metric.name}_averaged", title=f"{metric.title}, averaged weights", headline=False)
+    for metric in _TABLE
+    if metric.name in _SAMPLES
+]
 NAMES: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 
 

@@ -4,7 +4,7 @@
     image - [convolution k4 s2 p1 - batch norm - LeakyReLU 0.2] ... - linear - logit           the discriminator
 
 Weights are drawn from N(0, 0.02). A gradient penalty speaks of one image's gradient, and batch norm mixes images: so a
-critic has none (Gulrajani 2017).
+critic has none (Gulrajani 2017). With `apply(spectrally_normalised)` its slope is bounded by its weights alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ def dcgan_weights(module: nn.Module) -> None:
     elif isinstance(module, nn.BatchNorm2d):
         module.weight.data.normal_(1.0, 0.02)
         module.bias.data.zero_()
+
+
+def spectrally_normalised(module: nn.Module) -> None:
+    """For `module.apply`: every weight is divided by its largest singular value (Miyato et al. 2018)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.utils.spectral_norm(module)
 
 
 class DCGenerator(nn.Module):

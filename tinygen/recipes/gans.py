@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from tinygen import optim
 from tinygen.models import GANStep, games
 from tinygen.models.critics import clipped, gradient_penalty
-from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator
+from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator, spectrally_normalised
 from tinygen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 
 from . import baselines
@@ -21,6 +22,12 @@ from .recipe import Given, nearest, recipe
 
 OBJECTIVES = {"non-saturating": games.non_saturating, "minimax": games.minimax}
 TRIVIAL = (baselines.real_images, baselines.pixel_noise)
+
+
+def named(objective: str, smoothing: float, betas: Sequence[float]) -> dict[str, Any]:
+    """The game and the optimizer that a GANStep receives, of what `--set` can say."""
+    game = nearest(objective, OBJECTIVES, "objective")(smoothing)
+    return {"game": game, "optimizer": partial(optim.Adam, betas=(betas[0], betas[1]))}  # a list, from JSON
 
 
 @recipe(
@@ -44,9 +51,8 @@ def gan(
     """
     generator = MLPGenerator(given.pixels, hidden, latent)
     discriminator = MLPDiscriminator(given.pixels, hidden[::-1])
-    game = nearest(objective, OBJECTIVES, "objective")(smoothing)
-    adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
-    return GANStep(generator, discriminator, game, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, optimizer=adam)
+    rules = named(objective, smoothing, betas)
+    return GANStep(generator, discriminator, **rules, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr)
 
 
 @recipe(
@@ -57,7 +63,7 @@ def gan(
 def dcgan(
     given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, objective: str = "non-saturating",
     smoothing: float = 0.0, rounds: int = 1, lr: float = 2e-4, d_lr: float | None = None,
-    betas: tuple[float, float] = (0.5, 0.999),
+    betas: tuple[float, float] = (0.5, 0.999), average: float = 0.0,
 ) -> GANStep:  # fmt: skip
     """channels: of the discriminator's convolutions; the generator's in reverse
     latent: numbers of noise
@@ -67,18 +73,38 @@ def dcgan(
     lr: learning rate of both players
     d_lr: learning rate of the discriminator, where it differs
     betas: of Adam, for the mean of gradients and of their squares
+    average: decay of an average of the generator's weights, which is scored beside the last; 0 keeps none
     """
     generator = DCGenerator(given.shape, channels, latent)
     discriminator = DCDiscriminator(given.shape, channels)
-    game = nearest(objective, OBJECTIVES, "objective")(smoothing)
-    adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
-    return GANStep(generator, discriminator, game, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, optimizer=adam)
+    rules = named(objective, smoothing, betas)
+    return GANStep(
+        generator, discriminator, **rules, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, average=average
+    )  # fmt: skip
+
+
+@recipe(
+    "DCGAN, f = 32, with an average of G's weights", like=dcgan, gpu={"channels": (64, 128)},
+    tiny={"channels": (4, 6), "latent": 4, "average": 0.1},
+)  # fmt: skip
+def dcgan_averaged(
+    given: Given, channels: Sequence[int] = (32, 64), latent: int = 100, smoothing: float = 0.0,
+    average: float = 0.999, lr: float = 2e-4,
+) -> GANStep:  # fmt: skip
+    return dcgan(given, channels, latent, smoothing=smoothing, average=average, lr=lr)
 
 
 @recipe("least-squares GAN (Mao et al. 2017)", like=dcgan, lectures=(0,))
 def lsgan(given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, lr: float = 2e-4) -> GANStep:
     generator, discriminator = DCGenerator(given.shape, channels, latent), DCDiscriminator(given.shape, channels)
     return GANStep(generator, discriminator, games.least_squares(), latent=latent, lr=lr)
+
+
+@recipe("hinge GAN, D with spectral normalisation (Lim and Ye 2017, Miyato et al. 2018)", like=dcgan)
+def hinge_gan(given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, lr: float = 2e-4) -> GANStep:
+    generator, discriminator = DCGenerator(given.shape, channels, latent), DCCritic(given.shape, channels)
+    discriminator.apply(spectrally_normalised)
+    return GANStep(generator, discriminator, games.hinge(), latent=latent, lr=lr)
 
 
 @recipe(

@@ -4,7 +4,8 @@
     baselines(recipe, ...)       # {"mse": [Baseline(...), ...]}: what anybody reaches without a network
 
 Samples are scored by a frozen network (tinygen.metrics) where the data look like what it was trained on; samples of
-points by the modes they cover. Baselines are computed from the data at hand and kept in the user's cache.
+points by the modes they cover. A Step that keeps an average of its weights is scored a second time with these:
+"cfid_averaged" stands beside "cfid". Baselines are computed from the data at hand and kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict
         found["nll"] = importance_sampled(step, dataset, seed)
     if step.offers("sample") and not unscored(dataset):
         found |= {name: (value, n) for name, value in score_samples(step, dataset, seed, n).items()}
+        if step.averages():
+            with step.averaged():
+                again = score_samples(step, dataset, seed, n)
+            found |= {f"{name}_averaged": (value, n) for name, value in again.items()}
     return found
 
 
