@@ -82,6 +82,8 @@ _TABLE = [
     Metric("modes", "modes covered", "modes", "high", headline=True),
     Metric("within_3_sigma", "within 3 sigma of a mode", "share of samples", "high"),
     Metric("energy_distance", "energy distance", "in the points' unit", "low", headline=True),
+    Metric("nyquist", "energy at the Nyquist frequency", "share of the samples' spectral energy", None),
+    Metric("nyquist_real", "energy at the Nyquist frequency, real", "share of the images' spectral energy", None),
     # pairs of images
     Metric("psnr", "PSNR", "dB", "high"),
     Metric("psnr_noisy", "PSNR of noisy images", "dB", "high"),

@@ -14,13 +14,14 @@ from typing import Any
 from tinygen import optim
 from tinygen.models import GANStep, games
 from tinygen.models.critics import clipped, gradient_penalty
-from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator, spectrally_normalised
+from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator, Resized, spectrally_normalised, transposed
 from tinygen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 
 from . import baselines
 from .recipe import Given, nearest, recipe
 
 OBJECTIVES = {"non-saturating": games.non_saturating, "minimax": games.minimax}
+UPSAMPLINGS = {"transposed": transposed, "resized": Resized}
 TRIVIAL = (baselines.real_images, baselines.pixel_noise)
 
 
@@ -63,7 +64,7 @@ def gan(
 def dcgan(
     given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, objective: str = "non-saturating",
     smoothing: float = 0.0, rounds: int = 1, lr: float = 2e-4, d_lr: float | None = None,
-    betas: tuple[float, float] = (0.5, 0.999), average: float = 0.0,
+    betas: tuple[float, float] = (0.5, 0.999), average: float = 0.0, upsample: str = "transposed",
 ) -> GANStep:  # fmt: skip
     """channels: of the discriminator's convolutions; the generator's in reverse
     latent: numbers of noise
@@ -74,8 +75,9 @@ def dcgan(
     d_lr: learning rate of the discriminator, where it differs
     betas: of Adam, for the mean of gradients and of their squares
     average: decay of an average of the generator's weights, which is scored beside the last; 0 keeps none
+    upsample: how the generator's planes double, transposed (convolution) or resized (and convolved)
     """
-    generator = DCGenerator(given.shape, channels, latent)
+    generator = DCGenerator(given.shape, channels, latent, nearest(upsample, UPSAMPLINGS, "upsampling"))
     discriminator = DCDiscriminator(given.shape, channels)
     rules = named(objective, smoothing, betas)
     return GANStep(

@@ -112,19 +112,25 @@ def score_samples(step: Step, dataset: Dataset, seed: int, n: int) -> dict[str, 
 
 
 def watch(step: Step, dataset: Dataset, seed: int) -> dict[str, float]:
-    """What `health` reads besides the Step's own metrics: the classes or modes that samples cover, of how many."""
+    """What is logged, and read by `health`, besides the Step's own metrics, of a few samples.
+
+    The classes or modes that they cover, of how many; of images the energy at the Nyquist frequency, beside real ones'.
+    """
     if not step.offers("sample"):
         return {}
-    draw = lambda: samples(step, WATCHED, seed, quiet=math.inf).numpy()
-    if len(dataset.shape) == 1:
-        modes = _modes(dataset)
-        if not modes:
-            return {}
-        return {"modes": metrics.modes_covered(draw(), modes.centres, modes.sd), "modes_there": len(modes.centres)}
+    modes = _modes(dataset)
+    if len(dataset.shape) == 1 and not modes:
+        return {}
+    drawn = samples(step, WATCHED, seed, quiet=math.inf).numpy()
+    if modes:
+        return {"modes": metrics.modes_covered(drawn, modes.centres, modes.sd), "modes_there": len(modes.centres)}
+    real = dataset.floats("test", slice(WATCHED))
+    found = {"nyquist": metrics.nyquist_share(drawn), "nyquist_real": metrics.nyquist_share(real)}
     labels = dataset.train_labels
     every = labels is not None and set(range(len(DIGITS))) <= set(np.unique(labels))  # one class alone is no collapse
-    digits = metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS and every
-    return {"classes_covered": metrics.classes_covered(draw()), "classes_there": len(DIGITS)} if digits else {}
+    if metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS and every:
+        found |= {"classes_covered": metrics.classes_covered(drawn), "classes_there": len(DIGITS)}
+    return found
 
 
 def _modes(dataset: Dataset) -> Any:
