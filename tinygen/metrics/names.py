@@ -84,6 +84,11 @@ _TABLE = [
     Metric("energy_distance", "energy distance", "in the points' unit", "low", headline=True),
     Metric("nyquist", "energy at the Nyquist frequency", "share of the samples' spectral energy", None),
     Metric("nyquist_real", "energy at the Nyquist frequency, real", "share of the images' spectral energy", None),
+    # from noise to noise, by line and by great circle
+    Metric("norm_line", "|z| in the middle of a line", "times that of its ends", None),
+    Metric("norm_circle", "|z| in the middle of a great circle", "times that of its ends", None),
+    Metric("conf95_line", "confident images in the middle of a line", "share", "high"),
+    Metric("conf95_circle", "confident images in the middle of a great circle", "share", "high"),
     # pairs of images
     Metric("psnr", "PSNR", "dB", "high"),
     Metric("psnr_noisy", "PSNR of noisy images", "dB", "high"),
