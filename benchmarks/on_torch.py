@@ -105,11 +105,46 @@ def _draw_like(name: str, x: Any, dtype: Any = None, **options: Any) -> Any:
     return _draw(name, tuple(x.shape), dtype=dtype or x.dtype, **options)
 
 
-def _fused() -> dict[str, Any]:
-    """The optimizers whose loop over the parameters torch can fuse on a CPU."""
+class EMA:
+    """A moving average of a network's weights, by torch's own kernels; see tinygen's `optim.EMA`."""
+
+    def __init__(self, module: Any, decay: float = 0.999, *, warmup: bool = False) -> None:
+        self.module, self.decay, self.warmup, self.updates = module, decay, warmup, 0
+        self.averages = [p.detach().clone() for p in module.parameters()]
+
+    def update(self) -> None:
+        import torch
+
+        self.updates += 1
+        n = self.updates
+        decay = min((1 + n) / (10 + n), self.decay) if self.warmup else self.decay
+        with torch.no_grad():
+            torch._foreach_lerp_(self.averages, list(self.module.parameters()), 1 - decay)
+
+    @contextmanager
+    def average_parameters(self) -> Iterator[None]:
+        held = [p.data for p in self.module.parameters()]
+        for p, average in zip(self.module.parameters(), self.averages, strict=True):
+            p.data = average
+        try:
+            yield
+        finally:
+            for p, values in zip(self.module.parameters(), held, strict=True):
+                p.data = values
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"averages": self.averages, "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.averages, self.updates = state["averages"], state["updates"]
+
+
+def _optimizers() -> dict[str, Any]:
+    """EMA, and the optimizers whose loop over the parameters torch can fuse on a CPU."""
     from torch import optim
 
-    return {name: partial(getattr(optim, name), fused=True) for name in ("Adam", "AdamW", "SGD", "Adagrad")}
+    fused = {name: partial(getattr(optim, name), fused=True) for name in ("Adam", "AdamW", "SGD", "Adagrad")}
+    return fused | {"EMA": EMA}
 
 
 def _root() -> dict[str, Any]:
@@ -125,7 +160,7 @@ LIST: dict[str, Callable[[], dict[str, Any]]] = {  # module: its words that are 
     "tinygen": _root,
     "tinygen.nn": dict,
     "tinygen.nn.functional": lambda: {"reparameterize": reparameterize, "gaussian_kl": gaussian_kl},
-    "tinygen.optim": _fused,
+    "tinygen.optim": _optimizers,
     "tinygen.optim.lr_scheduler": dict,
 }
 

@@ -15,7 +15,7 @@ import pytest
 from toys import Toy
 
 from tinygen import cli
-from tinygen.recipes import RECIPES, find, load_run, read_settings
+from tinygen.recipes import RECIPES, find, load_run, read_settings, samples
 
 TINY = ["--limit", "60", "--epochs", "2", "--batch-size", "16", "--preset", "tiny"]
 PACKAGE = str(Path(cli.__file__).parents[1])
@@ -336,6 +336,22 @@ def test_samples_of_one_class_and_of_a_class_that_is_not_there(capsys):
         error = refused(capsys, "sample", "run", "--label", label)
         assert f"no class is called '{label}'; the model has learned 0, 1, 2, 3, 4, 5, 6, 8, 9" in error
     assert "cgan needs a label of every image; leave out --labels" in refused(capsys, "train", "cgan", "--labels", 100)
+
+
+def test_samples_are_drawn_with_averaged_weights_where_a_run_keeps_them(capsys):
+    for recipe in ("dcgan-averaged", "vae"):
+        assert tinygen("train", recipe, *TINY, "--out", recipe) == 0
+    for options, out in (([], "last.npy"), (["--averaged"], "averaged.npy")):
+        assert tinygen("sample", "dcgan-averaged", "-n", 3, *options, "--out", out) == 0
+    step = load_run("dcgan-averaged")
+    with step.averaged():
+        expected = samples(step, 3, 1).numpy()
+    assert np.array_equal(np.load("averaged.npy"), expected) and not np.array_equal(np.load("last.npy"), expected)
+    assert tinygen("sample", "dcgan-averaged", "-n", 3, "--averaged") == 0
+    assert Path("dcgan-averaged/averaged-1.png").exists() and not Path("dcgan-averaged/sample-1.png").exists()
+    capsys.readouterr()
+    for command in (("vae", "--averaged"), ("vae-d2", "--pretrained", "--averaged")):
+        assert "keeps no average of its weights; leave out --averaged" in refused(capsys, "sample", *command)
 
 
 def test_a_nan_is_an_error_of_one_line(capsys):

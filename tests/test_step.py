@@ -156,3 +156,28 @@ def test_all_networks_move_and_the_first_parameter_says_where_they_are():
 def test_captions_come_with_their_images():
     images, captions = Captioned(tg.zeros(2, 1, 8, 8), ["a", "b"])
     assert images.shape == (2, 1, 8, 8) and captions == ["a", "b"]
+
+
+def test_averaged_weights_are_those_of_every_average_and_the_last_ones_come_back():
+    class Two(Step):
+        def __init__(self):
+            self.a, self.b, self.c = (nn.Linear(1, 1, bias=False) for _ in range(3))
+            self.of_a, self.of_b = optim.EMA(self.a, 0.5), optim.EMA(self.b, 0.5)
+
+    step = Two()
+    first = {name: network.weight.item() for name, network in step.networks().items()}
+    for network in step.networks().values():
+        network.weight.data.fill_(9.0)
+    assert list(step.averages()) == ["of_a", "of_b"]
+    with pytest.raises(ZeroDivisionError), step.averaged():
+        inside = {name: network.weight.item() for name, network in step.networks().items()}
+        _ = 1 / 0
+    assert inside == {"a": first["a"], "b": first["b"], "c": 9.0}
+    assert [network.weight.item() for network in step.networks().values()] == [9.0] * 3
+
+
+def test_a_step_without_an_average_says_so():
+    step = MADE["gan"]()
+    assert step.averages() == {}
+    with pytest.raises(Unsupported, match="GANStep keeps no average"), step.averaged():
+        pass

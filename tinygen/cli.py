@@ -229,7 +229,10 @@ def _sample(arguments: argparse.Namespace) -> None:
     elif str(arguments.run) in names() and not arguments.run.exists():
         raise RunError(f"{arguments.run} is no run; its shipped weights: tinygen sample {arguments.run} --pretrained")
     else:
-        step, place = load_run(arguments.run, arguments.device), arguments.run / f"sample-{arguments.seed}.png"
+        kind = "averaged" if arguments.averaged else "sample"
+        step, place = load_run(arguments.run, arguments.device), arguments.run / f"{kind}-{arguments.seed}.png"
+    if arguments.averaged and (arguments.pretrained or not step.averages()):
+        raise RunError(f"{arguments.run} keeps no average of its weights; leave out --averaged")
     parameters = dict(list(inspect.signature(step.sample).parameters.items())[1:])
     is_text = lambda name: name in parameters and annotation(parameters[name]).startswith("str")
     pairs = _pairs(arguments.further)
@@ -243,7 +246,8 @@ def _sample(arguments: argparse.Namespace) -> None:
     with writing(target):  # before the samples are drawn, which may take a while
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        images = samples(step, arguments.n, arguments.seed, **options)
+        with step.averaged() if arguments.averaged else nullcontext():
+            images = samples(step, arguments.n, arguments.seed, **options)
     except Unsupported as error:
         raise RunError(f"{arguments.run}: {error}; see {arguments.run}/*.png, and tinygen list for others") from error
     with writing(target):

@@ -64,9 +64,11 @@ def sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pretrained", action="store_true", help=text)
     parser.add_argument("-n", type=_positive(int), default=64, help="how many (default 64)")
     parser.add_argument("--seed", type=_seed, default=1, help="same seed, same samples (default 1)")
+    text = "draw with the average of the weights, where the run keeps one (dcgan-averaged)"
+    parser.add_argument("--averaged", action="store_true", help=text)
     parser.add_argument(
         "--out", type=_path, help="picture file, or .npy for the numbers (default: <run>/sample-<seed>.png, "
-        "of pretrained weights <name>-sample-<seed>.png)"
+        "of averaged weights <run>/averaged-<seed>.png, of pretrained ones <name>-sample-<seed>.png)"
     )
     parser.epilog = "A model may take further options, such as --label 7: an unknown one lists them."
 

@@ -14,7 +14,8 @@ Absent on purpose: hooks, devices as options, the loop (tinygen/training), and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from html import escape
 from typing import Any, NamedTuple
 
@@ -117,6 +118,21 @@ class Step:
             elif isinstance(part, Step):
                 found |= {f"{name}.{inner}": network for inner, network in part.networks().items()}
         return found
+
+    def averages(self) -> dict[str, Any]:
+        """The parts that are averages of a network's weights, such as `optim.EMA`."""
+        return {name: part for name, part in self.parts().items() if hasattr(part, "average_parameters")}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Context manager in which networks have their averaged weights. Raises Unsupported where none are kept."""
+        averages = self.averages()
+        if not averages:
+            raise Unsupported(f"{type(self).__name__} keeps no average of its weights")
+        with ExitStack() as stack:
+            for average in averages.values():
+                stack.enter_context(average.average_parameters())
+            yield
 
     @property
     def device(self) -> Any:

@@ -185,3 +185,26 @@ def test_torchs_figures_are_kept_beside_tinygens(tmp_path):
     keep_torch("vae", "mnist", "cpu", {"loss": np.float32(2.0)}, 12.345, file)
     entry = kept(file)["recipes"]["vae"]["mnist"]["cpu"]
     assert entry == {"torch": {"metrics": {"loss": 2.0}, "seconds": 12.3}}
+
+
+@pytest.mark.parametrize("warmup", [False, True])
+def test_the_supplied_average_of_weights_is_tinygens(warmup):
+    rng = np.random.default_rng(0)
+    ours, theirs = tg.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    draw = lambda: rng.standard_normal((2, 3), np.float32)
+    first = draw()
+    with tg.no_grad(), torch.no_grad():
+        ours.weight.copy_(tg.tensor(first))
+        theirs.weight.copy_(torch.from_numpy(first))
+    averages = tg.optim.EMA(ours, 0.3, warmup=warmup), on_torch.EMA(theirs, 0.3, warmup=warmup)
+    for _ in range(6):
+        last = draw()
+        with tg.no_grad(), torch.no_grad():
+            ours.weight.copy_(tg.tensor(last))
+            theirs.weight.copy_(torch.from_numpy(last))
+        for average in averages:
+            average.update()
+    with averages[0].average_parameters(), averages[1].average_parameters():
+        found = theirs.weight.detach().numpy().copy()
+        np.testing.assert_allclose(ours.weight.detach().numpy(), found, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(theirs.weight.detach().numpy(), last) and abs(found - last).max() > 0.1

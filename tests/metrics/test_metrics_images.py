@@ -61,3 +61,28 @@ def test_ssim_refuses_images_below_its_window():
         metrics.ssim(np.zeros((3, 1, 8, 8)), np.zeros((3, 1, 8, 8)))
     with pytest.raises(ValueError, match="one shape"):
         metrics.ssim(np.zeros((3, 1, 28, 28)), np.zeros((1, 28, 28)))
+
+
+def test_a_checkerboard_has_all_its_energy_at_the_nyquist_frequency_and_a_slow_wave_none():
+    i, j = np.mgrid[:12, :8]
+    board = 0.5 + 0.3 * (-1.0) ** (i + j)
+    stripes = 0.5 + 0.3 * (-1.0) ** j
+    wave = 0.5 + 0.3 * np.cos(2 * np.pi * i / 6)
+    for image, share in ((board, 1), (stripes, 1), (stripes.T, 1), (wave, 0), (board - 0.3 + wave, 2 / 3)):
+        assert metrics.nyquist_share(image[None, None]) == pytest.approx(share, abs=1e-12)
+    assert metrics.nyquist_share(np.full((2, 1, 8, 8), 0.3)) == 0.0
+    assert metrics.nyquist_share(np.stack([board, 2 * wave])[:, None]) == pytest.approx(1 / 3)  # energies add up
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 8, 6), (2, 3, 9, 7)])
+def test_nyquist_energy_is_what_correlates_with_alternating_signs(shape):
+    """By Parseval along the other axis: H sum_i (sum_j (-1)^j x_ij)^2, and so for rows; what is in both counts once."""
+    x = np.random.default_rng(0).random(shape)
+    h, w = shape[2] // 2 * 2, shape[3] // 2 * 2
+    even = x[:, :, :h, :w]
+    signs = lambda n: (-1.0) ** np.arange(n)
+    columns = h * ((even @ signs(w)) ** 2).sum()
+    rows = w * ((signs(h) @ even) ** 2).sum()
+    both = ((signs(h) @ even @ signs(w)) ** 2).sum()
+    total = h * w * ((even - even.mean((2, 3), keepdims=True)) ** 2).sum()
+    assert metrics.nyquist_share(x) == pytest.approx((columns + rows - both) / total, rel=1e-12)

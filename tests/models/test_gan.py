@@ -413,3 +413,53 @@ def test_a_critic_learns_on_images_with_every_rule():
         expected = {"d_loss", "critic_estimate", "d_grad", "g_loss", "g_grad"} | ({"penalty"} if rules[0] else set())
         assert set(metrics) == expected
         assert all(np.isfinite(v.item()) for v in metrics.values())
+
+
+# ---------------------------------------------------------------------------------- an average of G's weights
+
+
+def test_the_average_follows_every_update_of_g_and_of_g_alone():
+    """average += (1 - decay) (weight - average) after each step of G; the decay of update n is at most (1+n)/(10+n)."""
+    step = toy(rounds=2, average=0.3, lr=0.05)
+    expected = by_hand.arrays(step.generator)
+    before_d = by_hand.arrays(step.discriminator)
+    for n in range(1, 7):
+        step((tg.tensor(points()), None))
+        decay = min(0.3, (1 + n) / (10 + n))
+        expected = [a + (1 - decay) * (w - a) for a, w in zip(expected, by_hand.arrays(step.generator), strict=True)]
+    last, judge = by_hand.arrays(step.generator), by_hand.arrays(step.discriminator)
+    assert all(abs(a - b).max() > 0 for a, b in zip(before_d, judge, strict=True))
+    with step.averaged():
+        for found, wanted, now in zip(by_hand.arrays(step.generator), expected, last, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+            assert abs(found - now).max() > 1e-4
+        assert all(map(np.array_equal, by_hand.arrays(step.discriminator), judge))
+    assert all(map(np.array_equal, by_hand.arrays(step.generator), last))
+
+
+def test_an_average_changes_nothing_of_the_training():
+    tg.manual_seed(3)
+    plain = toy()
+    tg.manual_seed(3)
+    averaging = toy(average=0.9)
+    assert plain.average is None and "average" not in plain.parts() and "average" in averaging.parts()
+    for step in (plain, averaging):
+        tg.manual_seed(4)
+        for _ in range(3):
+            step((tg.tensor(points()), None))
+    assert by_hand.same(by_hand.state(plain.generator), by_hand.state(averaging.generator))
+    assert by_hand.same(by_hand.state(plain.discriminator), by_hand.state(averaging.discriminator))
+
+
+def test_samples_of_averaged_weights_are_shown_beside_the_last():
+    step = digits("mlp", average=0.9, lr=0.01)
+    for _ in range(3):
+        step(by_hand.images(6))
+    with aside(step, 0):
+        shown = step.pictures(by_hand.images(6))
+        with step.averaged():
+            tg.manual_seed(1)
+            expected = step.sample(6).numpy()
+        tg.manual_seed(1)
+        assert not np.array_equal(step.sample(6).numpy(), expected)
+    assert list(shown) == ["samples", "averaged"] and shown["averaged"].shape == (6, *DIGIT)

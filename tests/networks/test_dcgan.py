@@ -9,7 +9,8 @@ from by_hand import SIZES
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator, dcgan_weights
+from tinygen.metrics import nyquist_share
+from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator, Resized, dcgan_weights, transposed
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
@@ -34,6 +35,36 @@ def test_the_generator_s_forward(size):
     h = by_hand.conv_transpose(by_hand.relu(by_hand.batch_norm(h, s2, t2)), w2, size, b2)
     found = network(tg.tensor(z)).detach().numpy()
     np.testing.assert_allclose(found, 0.5 * (np.tanh(h) + 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 11)])
+def test_the_forward_of_a_generator_that_resizes(size):
+    """Each pixel goes to those of the larger plane that lie nearest, then a convolution of kernel 3 keeps the size."""
+    network = DCGenerator((2, *size), (3, 4), 5, Resized)
+    by_hand.stir(network)
+    z = np.random.default_rng(2).normal(size=(6, 5)).astype(np.float32)
+    project, s1, t1, s2, t2, w1, w2, b2 = by_hand.arrays(network)
+    half, quarter = [s // 2 for s in size], [s // 4 for s in size]
+
+    def resized(h, new):
+        rows, columns = (np.arange(n) * old // n for n, old in zip(new, h.shape[2:], strict=True))
+        return h[:, :, rows][:, :, :, columns]
+
+    h = by_hand.linear(z, project).reshape(6, 4, *quarter)
+    h = by_hand.conv(resized(by_hand.relu(by_hand.batch_norm(h, s1, t1)), half), w1, 0.0, 1, 1)
+    h = by_hand.conv(resized(by_hand.relu(by_hand.batch_norm(h, s2, t2)), size), w2, b2, 1, 1)
+    found = network(tg.tensor(z)).detach().numpy()
+    np.testing.assert_allclose(found, 0.5 * (np.tanh(h) + 1), rtol=1e-4, atol=1e-5)
+
+
+def test_untrained_transposed_layers_make_checkerboards_and_resized_ones_hardly_any():
+    """Constant planes, random weights, away from the border: pixels of four kinds see weights of their own."""
+    tg.manual_seed(0)
+    shares = {}
+    for name, upsample in (("transposed", transposed), ("resized", Resized)):
+        pixels = upsample(8, 1, False)(tg.ones(1, 8, 32, 32), output_size=(64, 64)).detach().numpy()
+        shares[name] = nyquist_share(pixels[..., 2:-2, 2:-2])
+    assert shares["transposed"] == pytest.approx(1) and shares["resized"] == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 11)])

@@ -294,13 +294,17 @@ def others(name, argument, value):
 
 
 def after_two_updates(name, folder, arguments):
-    """(shapes of each network's weights, everything that two updates leave in metrics and weights)."""
+    """(shapes of each network's weights, everything that two updates leave in metrics, weights and their averages)."""
     run = tiny(name, folder, arguments=arguments)
     tg.manual_seed(0)
     batch = training.to_tensors(run.batches.at(0, 0))
     metrics = [v for _ in range(2) for v in run.step(batch).values()]
     shapes = {key: [p.shape for p in network.parameters()] for key, network in run.step.networks().items()}
-    return shapes, [v.numpy().tobytes() for v in values([*metrics, *parameters(run.step)])]
+    found = values([*metrics, *parameters(run.step)])
+    if run.step.averages():
+        with run.step.averaged():
+            found += values(parameters(run.step))
+    return shapes, [v.numpy().tobytes() for v in found]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -15,7 +15,7 @@ from tinygen import data
 from tinygen.data import Dataset
 from tinygen.errors import UserError
 from tinygen.metrics.names import NAMES, Metric
-from tinygen.recipes import RECIPES, STUDIES, Findings, RunError, find, prepare, recipe, reproduce, study
+from tinygen.recipes import RECIPES, STUDIES, Findings, RunError, find, prepare, recipe, reproduce, score, start, study
 from tinygen.recipes.baselines import Baseline
 from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
 from tinygen.recipes.reproduce import curve, expected, kept, kept_of, range_of
@@ -88,6 +88,23 @@ def test_what_is_kept(file):
     assert "cores" in entry["machine"] and entry["commit"]
     assert kept_of("toy", "digits", "cpu", file) == kept_of("toy", "mnist", "tiny", file) == {}
     assert not list(file.parent.glob("expected.*k"))  # the lock is gone
+
+
+def test_a_recipe_is_scored_on_the_way_and_goes_on_as_if_it_had_not_been(file, monkeypatch):
+    """At a third and two thirds of three epochs; the figures there are those of shorter trainings."""
+    plain = told("toy", seeds=(2,), file=file)[0]
+    monkeypatch.setitem(vars(find("toy")), "scored", (0.34, 0.67))
+    found, lines = told("toy", seeds=(2,), save=True, file=file)
+    assert [f.values for f in found.figures] == [f.values for f in plain.figures]
+    entry = kept_of("toy", "digits", "cpu", file)
+    steps = entry["steps"] // 3
+    assert set(entry["on_the_way"]) == {str(steps), str(2 * steps)} and entry["steps"] == 3 * steps
+    for epochs in (1, 2):
+        figures = entry["on_the_way"][str(epochs * steps)]
+        run = start("toy", seed=2, epochs=epochs)
+        run.fit()
+        assert figures == {name: value for name, (value, _) in score(run.step, run.dataset, 0).items()}
+        assert any(line.startswith(f"  after {epochs * steps} steps: mse {figures['mse']:.5g}") for line in lines)
 
 
 def test_data_that_are_not_there_leave_no_folder(file, tmp_path):

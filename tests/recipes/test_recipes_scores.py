@@ -13,7 +13,7 @@ import pytest
 from toys import Toy, Watched
 
 import tinygen as tg
-from tinygen import data, metrics
+from tinygen import data, metrics, nn, optim
 from tinygen.data import Dataset
 from tinygen.recipes import RECIPES, find, samples, score
 from tinygen.recipes import scores as module
@@ -57,6 +57,35 @@ def test_class_frequencies_are_those_of_the_samples_beside_those_of_the_test_ima
     found = score(Returning(np.resize(zeros, (200, 1, 8, 8))), digits, 0, 200)
     assert found["class_kl"][0] == pytest.approx(-np.log((classes == 0).mean()), rel=1e-5)
     assert found["digits"] == (1, 200)
+
+
+class Doubling(Returning):
+    """Of its two sets of items it shows the second one while its averaged weights are in place."""
+
+    def __init__(self, items, averaged):
+        super().__init__(items)
+        self.net, self.last = nn.Linear(1, 1), (items, averaged)
+        self.average = optim.EMA(self.net, 0.5)
+        self.net.weight.data.fill_(7.0)
+
+    def sample(self, n):
+        self.items = self.last[int(self.net.weight.item() != 7.0)]
+        return super().sample(n)
+
+
+def test_averaged_weights_are_scored_beside_the_last_ones():
+    """The last: training images; averaged: the test images themselves, of distance 0."""
+    digits = data.load("digits")
+    step = Doubling(digits.floats("train")[:297], digits.floats("test"))
+    found = score(step, digits, 0, 297)
+    plain = score(Returning(digits.floats("train")[:297]), digits, 0, 297)
+    assert found["cfid_averaged"] == (pytest.approx(0, abs=1e-3), 297) and found["cfid"] == plain["cfid"]
+    assert set(found) == {*plain, *(f"{name}_averaged" for name in plain)} <= set(metrics.NAMES)
+    assert found["conf95_averaged"][0] == pytest.approx(metrics.confident(metrics.features(digits.floats("test"))[1]))
+    assert step.net.weight.item() == 7.0
+    for name in plain:
+        one, other = metrics.describe(name), metrics.describe(f"{name}_averaged")
+        assert (one.unit, one.good) == (other.unit, other.good) and not other.headline
 
 
 def test_what_a_step_measures_is_taken_over_the_test_images():
@@ -141,8 +170,10 @@ def test_what_is_watched_are_classes_or_modes():
     test = digits.floats("test")
     zeros = test[metrics.features(test)[1].argmax(1) == 0]
     one = {"classes_covered": 1, "classes_there": 10}
-    assert watch(Returning(np.resize(zeros, (500, 1, 8, 8))), digits, 0) == one
-    assert watch(Returning(np.resize(zeros, (500, 1, 8, 8))), digits.only("0"), 0) == {}  # all there is: no collapse
+    drawn = np.resize(zeros, (500, 1, 8, 8))
+    nyquist = {"nyquist": metrics.nyquist_share(drawn), "nyquist_real": metrics.nyquist_share(test[:500])}
+    assert watch(Returning(drawn), digits, 0) == nyquist | one and 0 < nyquist["nyquist"] != nyquist["nyquist_real"]
+    assert watch(Returning(drawn), digits.only("0"), 0) == nyquist  # all there is: no collapse
     assert watch(Returning(ring.floats("test")[:500]), ring, 0) == {"modes": 8, "modes_there": 8}
     assert watch(Returning(data.load("moons").floats("test")), data.load("moons"), 0) == {}
 

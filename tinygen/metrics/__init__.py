@@ -31,7 +31,7 @@ from .digits import (
 )
 from .discrepancy import mmd
 from .frechet import frechet_distance, frechet_from_features
-from .images import psnr, ssim
+from .images import nyquist_share, psnr, ssim
 from .likelihood import bits_per_dim, importance_sampled_nll, k_sample_bound
 from .manifold import precision_recall
 from .modes import energy_distance, modes_covered, within_3_sigma
@@ -43,6 +43,7 @@ __all__ = [
     "CNN_FILE", "DIGITS_FILE", "NAMES", "Metric", "UnknownMetric", "auprc", "auroc", "baselines", "bits_per_dim",
     "class_histogram_kl", "classes_covered", "confident", "describe", "energy_distance", "features",
     "frechet_distance", "frechet_from_features", "gan_test", "importance_sampled_nll", "k_sample_bound", "map_at_r",
-    "mmd", "mnist_features", "mnist_scores", "modes_covered", "precision_at_1", "precision_recall", "psnr",
+    "mmd", "mnist_features", "mnist_scores", "modes_covered", "nyquist_share", "precision_at_1", "precision_recall",
+    "psnr",
     "recall_at_k", "scorable", "scores", "ssim", "within_3_sigma",
 ]  # fmt: skip

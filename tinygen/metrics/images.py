@@ -1,5 +1,7 @@
 """How alike two images are: PSNR in dB, and SSIM, which compares means, contrasts and structure of small windows.
 
+Of images alone: the share of their energy at the Nyquist frequency, where the checkerboards of strided layers lie.
+
     PSNR = 10 log10(peak^2 / mean (x - y)^2)
     SSIM = (2 mx my + C1)(2 sxy + C2) / ((mx^2 + my^2 + C1)(sx^2 + sy^2 + C2)),  C1 = (.01 peak)^2, C2 = (.03 peak)^2
 
@@ -13,7 +15,7 @@ import math
 
 import numpy as np
 
-__all__ = ["psnr", "ssim"]
+__all__ = ["nyquist_share", "psnr", "ssim"]
 
 WINDOW, DEVIATION, K1, K2 = 11, 1.5, 0.01, 0.03
 
@@ -45,6 +47,23 @@ def ssim(x: np.ndarray, y: np.ndarray, peak: float = 1.0) -> float:
     light = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
     return float((light * structure).mean())
+
+
+def nyquist_share(images: np.ndarray) -> float:
+    """The share of images' spectral energy at frequency 1/2 per pixel in either axis; 1 for a checkerboard.
+
+        sum |F(u, v)|^2 where u = H/2 or v = W/2  /  sum |F(u, v)|^2 without (0, 0)
+
+    images (N, C, H, W); of an odd side the last row or column is left out. 0 where every image is constant. Energies
+    are added over all images. Odena et al. 2016.
+    """
+    h, w = (side // 2 * 2 for side in images.shape[-2:])
+    cut = np.asarray(images, np.float64)[..., :h, :w]
+    energy = (abs(np.fft.fft2(cut)) ** 2).sum(axis=tuple(range(cut.ndim - 2)))
+    energy[0, 0] = 0
+    total = energy.sum()
+    found = energy[h // 2].sum() + energy[:, w // 2].sum() - energy[h // 2, w // 2]
+    return float(found / total) if total > 1e-12 * cut.size else 0.0
 
 
 def _windowed(x: np.ndarray) -> np.ndarray:

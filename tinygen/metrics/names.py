@@ -84,6 +84,13 @@ _TABLE = [
     Metric("modes", "modes covered", "modes", "high", headline=True),
     Metric("within_3_sigma", "within 3 sigma of a mode", "share of samples", "high"),
     Metric("energy_distance", "energy distance", "in the points' unit", "low", headline=True),
+    Metric("nyquist", "energy at the Nyquist frequency", "share of the samples' spectral energy", None),
+    Metric("nyquist_real", "energy at the Nyquist frequency, real", "share of the images' spectral energy", None),
+    # from noise to noise, by line and by great circle
+    Metric("norm_line", "|z| in the middle of a line", "times that of its ends", None),
+    Metric("norm_circle", "|z| in the middle of a great circle", "times that of its ends", None),
+    Metric("conf95_line", "confident images in the middle of a line", "share", "high"),
+    Metric("conf95_circle", "confident images in the middle of a great circle", "share", "high"),
     # pairs of images
     Metric("psnr", "PSNR", "dB", "high"),
     Metric("psnr_noisy", "PSNR of noisy images", "dB", "high"),
@@ -169,6 +176,12 @@ _TABLE = [
     Metric("marginal", "marginal", "probability that the student is there", None),
     Metric("posterior", "posterior, where present", "probability of rain, the student being there", None),
     Metric("posterior_absent", "posterior, where absent", "probability of rain, the student being absent", None),
+]
+_SAMPLES = ("cfid", "conf95", "class_kl", "digits", "modes", "within_3_sigma", "energy_distance")
+_TABLE += [  # the same figures of samples drawn with averaged weights
+    metric._replace(name=f"{metric.name}_averaged", title=f"{metric.title}, averaged weights", headline=False)
+    for metric in _TABLE
+    if metric.name in _SAMPLES
 ]
 NAMES: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 

@@ -5,7 +5,7 @@
 
 The game (games.py) is a pair of losses, the penalty and the constraint (critics.py) are functions: so DCGAN, LSGAN,
 WGAN and WGAN-GP are this one Step. D sees detached fakes; in G's update D is frozen: neither player computes the
-other's gradients, and both see the same fakes.
+other's gradients, and both see the same fakes. An average of G's weights is kept beside them where it is asked for.
 
 Absent on purpose: labels (conditional_gan.py) and the range of the data, which is the networks' business.
 """
@@ -30,7 +30,10 @@ ADAM = partial(
 
 
 class GANStep(Step):
-    """One round of the game. `optimizer(parameters, lr=)` makes each player's; `d_lr` is D's, where it differs."""
+    """One round of the game. `optimizer(parameters, lr=)` makes each player's; `d_lr` is D's, where it differs.
+
+    `average`: the decay of a moving average of G's weights, for `averaged()`; 0 keeps none.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class GANStep(Step):
         lr: float = 2e-4,
         d_lr: float | None = None,
         optimizer: Callable = ADAM,
+        average: float = 0.0,
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.game, self.penalty, self.constrain = game, penalty, constrain
@@ -53,6 +57,10 @@ class GANStep(Step):
         self.generator_optimizer = optimizer(generator.parameters(), lr=lr)
         self.discriminator_optimizer = optimizer(
             discriminator.parameters(), lr=lr if d_lr is None else d_lr
+        )
+        # The game circles its equilibrium; a mean of the path lies nearer (Yazici 2019).
+        self.average = (
+            optim.EMA(generator, average, warmup=True) if average else None
         )
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
@@ -89,6 +97,8 @@ class GANStep(Step):
         self.generator_optimizer.zero_grad()
         loss.backward()
         self.generator_optimizer.step()
+        if self.average:
+            self.average.update()
         return {
             "g_loss": loss.detach(),
             "g_grad": gradient_norm(self.generator),
@@ -118,10 +128,14 @@ class GANStep(Step):
         }
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
-        """Samples; points beside the real ones."""
+        """Samples, and those of averaged weights; points beside the real ones."""
         x = batch[0]
-        samples = self.sample(len(x))
-        return {"samples": samples if x.ndim == 4 else (x, samples)}
+        beside = lambda samples: samples if x.ndim == 4 else (x, samples)
+        found = {"samples": beside(self.sample(len(x)))}
+        if self.average:
+            with self.averaged():
+                found["averaged"] = beside(self.sample(len(x)))
+        return found
 
     def health(self, metrics: Mapping[str, float]) -> str | None:
         """What these means over an epoch say about the game."""

@@ -1,6 +1,7 @@
 """Generative adversarial networks (lectures 0-4): the game, its variants, and a ring of 8 Gaussians.
 
     tinygen train dcgan --data mnist
+    tinygen study interpolation runs/dcgan-001   # between two images, by line and by great circle
     tinygen train wgan-gp --data mnist
     tinygen train cgan                           # then: tinygen sample runs/cgan-001 --label 7
     tinygen train gan-ring                       # modes, on 2-d points
@@ -10,19 +11,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from tinygen import optim
+import tinygen as tg
+from tinygen import metrics, optim
 from tinygen.models import ConditionalGANStep, GANStep, games
 from tinygen.models.critics import clipped, gradient_penalty
 from tinygen.networks.conditional import ConditionalDiscriminator, ConditionalGenerator
-from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator
+from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator, Resized, spectrally_normalised, transposed
 from tinygen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
+from tinygen.studies import latents
+from tinygen.training import aside
 
 from . import baselines
 from .recipe import Given, nearest, recipe
+from .scores import DIGITS
+from .settings import RunError
+from .study import Findings, Rows, Trained, study
 
 OBJECTIVES = {"non-saturating": games.non_saturating, "minimax": games.minimax}
+UPSAMPLINGS = {"transposed": transposed, "resized": Resized}
 TRIVIAL = (baselines.real_images, baselines.pixel_noise)
+
+
+def named(objective: str, smoothing: float, betas: Sequence[float]) -> dict[str, Any]:
+    """The game and the optimizer that a GANStep receives, of what `--set` can say."""
+    game = nearest(objective, OBJECTIVES, "objective")(smoothing)
+    return {"game": game, "optimizer": partial(optim.Adam, betas=(betas[0], betas[1]))}  # a list, from JSON
 
 
 @recipe(
@@ -46,9 +61,8 @@ def gan(
     """
     generator = MLPGenerator(given.pixels, hidden, latent)
     discriminator = MLPDiscriminator(given.pixels, hidden[::-1])
-    game = nearest(objective, OBJECTIVES, "objective")(smoothing)
-    adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
-    return GANStep(generator, discriminator, game, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, optimizer=adam)
+    rules = named(objective, smoothing, betas)
+    return GANStep(generator, discriminator, **rules, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr)
 
 
 @recipe(
@@ -59,7 +73,7 @@ def gan(
 def dcgan(
     given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, objective: str = "non-saturating",
     smoothing: float = 0.0, rounds: int = 1, lr: float = 2e-4, d_lr: float | None = None,
-    betas: tuple[float, float] = (0.5, 0.999),
+    betas: tuple[float, float] = (0.5, 0.999), average: float = 0.0, upsample: str = "transposed",
 ) -> GANStep:  # fmt: skip
     """channels: of the discriminator's convolutions; the generator's in reverse
     latent: numbers of noise
@@ -69,18 +83,39 @@ def dcgan(
     lr: learning rate of both players
     d_lr: learning rate of the discriminator, where it differs
     betas: of Adam, for the mean of gradients and of their squares
+    average: decay of an average of the generator's weights, which is scored beside the last; 0 keeps none
+    upsample: how the generator's planes double, transposed (convolution) or resized (and convolved)
     """
-    generator = DCGenerator(given.shape, channels, latent)
+    generator = DCGenerator(given.shape, channels, latent, nearest(upsample, UPSAMPLINGS, "upsampling"))
     discriminator = DCDiscriminator(given.shape, channels)
-    game = nearest(objective, OBJECTIVES, "objective")(smoothing)
-    adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
-    return GANStep(generator, discriminator, game, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, optimizer=adam)
+    rules = named(objective, smoothing, betas)
+    return GANStep(
+        generator, discriminator, **rules, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, average=average
+    )  # fmt: skip
+
+
+@recipe(
+    "DCGAN, f = 32, with an average of G's weights", like=dcgan, gpu={"channels": (64, 128)},
+    tiny={"channels": (4, 6), "latent": 4, "average": 0.1},
+)  # fmt: skip
+def dcgan_averaged(
+    given: Given, channels: Sequence[int] = (32, 64), latent: int = 100, smoothing: float = 0.0,
+    average: float = 0.999, lr: float = 2e-4,
+) -> GANStep:  # fmt: skip
+    return dcgan(given, channels, latent, smoothing=smoothing, average=average, lr=lr)
 
 
 @recipe("least-squares GAN (Mao et al. 2017)", like=dcgan, lectures=(0,))
 def lsgan(given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, lr: float = 2e-4) -> GANStep:
     generator, discriminator = DCGenerator(given.shape, channels, latent), DCDiscriminator(given.shape, channels)
     return GANStep(generator, discriminator, games.least_squares(), latent=latent, lr=lr)
+
+
+@recipe("hinge GAN, D with spectral normalisation (Lim and Ye 2017, Miyato et al. 2018)", like=dcgan)
+def hinge_gan(given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, lr: float = 2e-4) -> GANStep:
+    generator, discriminator = DCGenerator(given.shape, channels, latent), DCCritic(given.shape, channels)
+    discriminator.apply(spectrally_normalised)
+    return GANStep(generator, discriminator, games.hinge(), latent=latent, lr=lr)
 
 
 @recipe(
@@ -103,7 +138,8 @@ def wgan(
 
 
 @recipe(
-    "Wasserstein GAN with gradient penalty (Gulrajani et al. 2017)", like=wgan, lectures=(0, 2), epochs=15,
+    "Wasserstein GAN with gradient penalty (Gulrajani et al. 2017)", like=wgan, lectures=(0, 2), epochs=50,
+    scored=(0.16, 0.32),
 )  # fmt: skip
 def wgan_gp(
     given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, penalty: float = 10.0, rounds: int = 5,
@@ -179,3 +215,34 @@ def wgan_gp_ring(
         generator, critic, games.wasserstein(), gradient_penalty(penalty), latent=latent, rounds=rounds, lr=lr,
         optimizer=adam,
     )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------- from one image to another
+
+
+@study("from image to image, by line and by great circle", on=("dcgan",), lectures=(0, 4), tiny={"judged": 20})
+def interpolation(trained: Trained, pairs: int = 4, steps: int = 10, judged: int = 1000) -> Findings:
+    """Images of noise between two points, along a line and along a great circle, and how sure the middle ones are.
+
+    pairs: of points whose images are drawn
+    steps: images on a path
+    judged: pairs whose path is measured in the middle
+    """
+    step, shape = trained.step, trained.dataset.shape
+    if len(shape) == 1:
+        raise RunError(f"study interpolation draws images, and {trained.folder} makes points; name another run")
+    with aside(step, 0):
+        draw = lambda codes: step.generator(codes.to(step.device)).cpu()
+        ends = step.noise(2 * max(pairs, judged)).reshape(-1, 2, step.latent)
+        kinds = {"line": latents.line, "circle": latents.great_circle}
+        rows = [draw(path(first, last, steps)) for first, last in ends[:pairs] for path in kinds.values()]
+        middle = {
+            kind: tg.stack([path(first, last, 3)[1] for first, last in ends[:judged]]) for kind, path in kinds.items()
+        }
+        length = ends[:judged].norm(2, 2).mean()
+        numbers = {f"norm_{kind}": (z.norm(2, 1).mean() / length).item() for kind, z in middle.items()}
+        if metrics.scorable(shape) and tuple(trained.dataset.classes) == DIGITS:
+            for kind, z in middle.items():
+                seen = metrics.features(latents.decoded(draw, z.cpu().numpy()))[1]
+                numbers[f"conf95_{kind}"] = metrics.confident(seen)
+    return Findings(numbers, {"interpolation": Rows(rows, list(kinds) * pairs)})

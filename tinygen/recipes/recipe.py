@@ -61,6 +61,7 @@ class Recipe:
     tiny: Mapping[str, Any] = field(default_factory=dict)
     on: tuple[str, ...] = ()
     baselines: tuple[Callable, ...] = ()
+    scored: tuple[float, ...] = ()
     family: str = ""  # the recipe at the root of `like`
     meanings: Mapping[str, str] = field(default_factory=dict)  # of the arguments: lines of the docstring
 
@@ -99,7 +100,7 @@ def recipe(summary: str, *, like: Callable | None = None, lectures: tuple[int, .
     Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and `unlabelled`,
     whether some images may lack theirs; `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu`
     and `tiny`: what differs there; `on`: names of recipes whose trained Steps the function receives after `given`;
-    `baselines`, functions of baselines.py.
+    `baselines`, functions of baselines.py; `scored`: after which shares of its epochs `reproduce` scores on the way.
     """
 
     def register(build: Callable) -> Callable:

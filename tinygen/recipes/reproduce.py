@@ -24,7 +24,7 @@ from tinygen.training import Display, read_log
 
 from .baselines import Baseline
 from .recipe import RECIPES, find
-from .run import OPTIONS, start
+from .run import OPTIONS, RecipeRun, start
 from .scores import baselines, over, score
 from .settings import TINY_LIMIT, RunError, Settings, prepare
 from .study import STUDIES, find_study, run_study
@@ -115,6 +115,7 @@ def reproduce(
             name, data, title=title, parent=parent, preset=preset, seed=seed, threads=threads, display=Display()
         )  # fmt: skip
         say(f"{name} on {data}, preset {preset}, seed {seed}: {run.folder}")
+        on_the_way = _on_the_way(run, [round(share * run.settings.epochs) for share in recipe.scored], say)
         run.fit()
         figures = score(run.step, run.dataset, 0)
         trivial = trivial or baselines(recipe, run.dataset, run.settings.arguments)
@@ -127,11 +128,22 @@ def reproduce(
                 "steps": len(run.batches) * run.settings.epochs, "curve": curve(run.folder / "log.jsonl"),
                 "command": f"tinygen reproduce {name}{_options(name, data, preset)}", "threads": run.settings.threads,
                 "timed": "updates",
-            }  # fmt: skip
+            } | ({"on_the_way": on_the_way} if on_the_way else {})  # fmt: skip
             _keep(name, data, preset, seed, figures, entry, file)
     result = [Figure(metric, [v for v, _ in values], _range(before, metric), values[0][1])
               for metric, values in found.items()]  # fmt: skip
     return _told(result, say, missing, trivial)
+
+
+def _on_the_way(run: RecipeRun, epochs: Sequence[int], say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """{updates: {metric: value}} of a run that is stopped after so many epochs, and goes on as if it had not been."""
+    found = {}
+    for epoch in filter(None, epochs):
+        run.fit(epoch)
+        steps = str(epoch * len(run.batches))
+        found[steps] = {name: float(value) for name, (value, _) in score(run.step, run.dataset, 0).items()}
+        say(f"  after {steps} steps: " + "  ".join(f"{m} {v:.5g}" for m, v in found[steps].items()))
+    return found
 
 
 def _missing(name: str, data: str, preset: str, file: Path) -> str:

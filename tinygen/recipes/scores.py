@@ -4,7 +4,8 @@
     baselines(recipe, ...)       # {"mse": [Baseline(...), ...]}: what anybody reaches without a network
 
 Samples are scored by a frozen network (tinygen.metrics) where the data look like what it was trained on; samples of
-points by the modes they cover. Baselines are computed from the data at hand and kept in the user's cache.
+points by the modes they cover. A Step that keeps an average of its weights is scored a second time with these:
+"cfid_averaged" stands beside "cfid". Baselines are computed from the data at hand and kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ def score(step: Step, dataset: Dataset, seed: int = 0, n: int = SAMPLES) -> dict
         found["nll"] = importance_sampled(step, dataset, seed)
     if step.offers("sample") and not unscored(dataset):
         found |= {name: (value, n) for name, value in score_samples(step, dataset, seed, n).items()}
+        if step.averages():
+            with step.averaged():
+                again = score_samples(step, dataset, seed, n)
+            found |= {f"{name}_averaged": (value, n) for name, value in again.items()}
     return found
 
 
@@ -129,27 +134,29 @@ def _recognised(images: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float
 
 
 def watch(step: Step, dataset: Dataset, seed: int) -> dict[str, float]:
-    """What `health` reads besides the Step's own metrics: the classes or modes that samples cover, of how many."""
+    """What is logged, and read by `health`, besides the Step's own metrics, of a few samples.
+
+    The classes or modes that they cover, of how many; of images the energy at the Nyquist frequency, beside real ones'.
+    """
     if not step.offers("sample"):
         return {}
-    draw = lambda: labelled(step, WATCHED, seed, quiet=math.inf)
-    if len(dataset.shape) == 1:
-        modes = _modes(dataset)
-        if not modes:
-            return {}
-        found = metrics.modes_covered(draw()[0], modes.centres, modes.sd)
-        return {"modes": found, "modes_there": len(modes.centres)}
+    modes = _modes(dataset)
+    if len(dataset.shape) == 1 and not modes:
+        return {}
+    drawn, told = labelled(step, WATCHED, seed, quiet=math.inf)
+    if modes:
+        return {"modes": metrics.modes_covered(drawn, modes.centres, modes.sd), "modes_there": len(modes.centres)}
+    real = dataset.floats("test", slice(WATCHED))
+    found = {"nyquist": metrics.nyquist_share(drawn), "nyquist_real": metrics.nyquist_share(real)}
     labels = dataset.train_labels
     every = labels is not None and set(range(len(DIGITS))) <= set(np.unique(labels))  # one class alone is no collapse
-    digits = metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS and every
-    if not digits:
-        return {}
-    images, told = draw()
-    covered: dict[str, float] = {"classes_covered": metrics.classes_covered(images), "classes_there": len(DIGITS)}
+    if not (metrics.scorable(dataset.shape) and tuple(dataset.classes) == DIGITS and every):
+        return found
+    found |= {"classes_covered": metrics.classes_covered(drawn), "classes_there": len(DIGITS)}
     if told is None:
-        return covered
-    recognised, worst = _recognised(images, told)
-    return covered | recognised | {"worst_class": worst}
+        return found
+    recognised, worst = _recognised(drawn, told)
+    return found | recognised | {"worst_class": worst}
 
 
 def _modes(dataset: Dataset) -> Any:
