@@ -399,11 +399,13 @@ def test_samples_that_know_their_labels_are_tested_by_them():
     assert len(images) == len(labels) == 700 and labels[:12].tolist() == [*range(10), 0, 1]  # 500 and 200
     assert labelled(Returning(images), 700, 0)[1] is None
     seen = watch(Labelled(digits, {3: 2, 8: 5}), digits, 0)
+    energy = {name: seen.pop(name) for name in ("nyquist", "nyquist_real")}
+    assert all(value > 0 for value in energy.values())
     assert seen == pytest.approx({"classes_covered": 10, "classes_there": 10, "gan_test": 0.93, "gan_test_worst": 0.5,
                                   "worst_class": 8})  # fmt: skip
     others = replace(digits, classes=tuple("abcdefghij"))
     assert set(score(Labelled(digits, {}), others, 0, 1000)) == {"cfid"}  # the network knows digits alone
-    assert watch(Labelled(digits, {}), others, 0) == {}
+    assert set(watch(Labelled(digits, {}), others, 0)) == {"nyquist", "nyquist_real"}
 
 
 def test_the_ceiling_of_gan_test_is_the_network_on_real_test_images():
