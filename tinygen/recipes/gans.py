@@ -48,7 +48,7 @@ def named(objective: str, smoothing: float, betas: Sequence[float]) -> dict[str,
 def gan(
     given: Given, hidden: Sequence[int] = (256, 512), latent: int = 64, objective: str = "non-saturating",
     smoothing: float = 0.0, rounds: int = 1, lr: float = 2e-4, d_lr: float | None = None,
-    betas: tuple[float, float] = (0.5, 0.999),
+    betas: tuple[float, float] = (0.5, 0.999), average: float = 0.0,
 ) -> GANStep:  # fmt: skip
     """hidden: widths of the generator's layers; the discriminator's in reverse
     latent: numbers of noise
@@ -58,11 +58,14 @@ def gan(
     lr: learning rate of both players
     d_lr: learning rate of the discriminator, where it differs
     betas: of Adam, for the mean of gradients and of their squares
+    average: decay of an average of the generator's weights, which is scored beside the last; 0 keeps none
     """
     generator = MLPGenerator(given.pixels, hidden, latent)
     discriminator = MLPDiscriminator(given.pixels, hidden[::-1])
     rules = named(objective, smoothing, betas)
-    return GANStep(generator, discriminator, **rules, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr)
+    return GANStep(
+        generator, discriminator, **rules, latent=latent, rounds=rounds, lr=lr, d_lr=d_lr, average=average
+    )  # fmt: skip
 
 
 @recipe(
