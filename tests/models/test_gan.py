@@ -463,3 +463,23 @@ def test_samples_of_averaged_weights_are_shown_beside_the_last():
             averaged = step.sample(6).numpy()
     assert list(shown) == ["samples", "averaged"]
     assert np.array_equal(shown["samples"].numpy(), last) and np.array_equal(shown["averaged"].numpy(), averaged)
+
+
+def test_batch_norm_has_what_averaged_weights_make_of_noise():
+    """Of W z + b, z ~ N(0, I), the mean is b and the variance of each number the sum of its weights' squares."""
+    generator = nn.Sequential(nn.Linear(LATENT, INPUTS), nn.BatchNorm1d(INPUTS), nn.Dropout(0.5))
+    step = GANStep(generator, nn.Linear(INPUTS, 1), games.minimax(), latent=LATENT, average=0.9, lr=0.1)
+    for _ in range(8):
+        step((tg.tensor(points()), None))
+    step.eval()
+    norm, before, state = generator[1], by_hand.state(generator), tg.get_rng_state()
+    with step.averaged():
+        weight, bias = by_hand.arrays(generator)[:2]
+        np.testing.assert_allclose(norm.running_mean.numpy(), bias, atol=0.1)
+        np.testing.assert_allclose(norm.running_var.numpy(), (weight**2).sum(1), rtol=0.15)
+        assert norm.momentum == 0.1 and not norm.training
+        inside = norm.running_mean.numpy().copy()
+    assert abs(inside - norm.running_mean.numpy()).max() > 0.01
+    assert by_hand.same(before, by_hand.state(generator)) and tg.get_rng_state() == state
+    with step.averaged():
+        assert np.array_equal(norm.running_mean.numpy(), inside)  # the same noise at every look

@@ -12,7 +12,8 @@ Absent on purpose: labels (conditional_gan.py) and the range of the data, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -104,6 +105,16 @@ class GANStep(Step):
             "g_grad": gradient_norm(self.generator),
         }
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Context manager: G has averaged weights, and batch norm what these make of noise (Izmailov 2018)."""
+        state = tg.get_rng_state()
+        tg.set_rng_state((0, 1, 0))
+        noise = [self.noise(200) for _ in range(10)]
+        tg.set_rng_state(state)
+        with super().averaged(), normalised_by(self.generator, noise):
+            yield
+
     def noise(self, n: int) -> tg.Tensor:
         """z ~ N(0, I), (n, latent)."""
         return tg.randn(n, self.latent, device=self.device)
@@ -140,6 +151,33 @@ class GANStep(Step):
     def health(self, metrics: Mapping[str, float]) -> str | None:
         """What these means over an epoch say about the game."""
         return of_a_game(metrics, self.game.floor)
+
+
+@contextmanager
+def normalised_by(
+    network: nn.Module, batches: Iterable[tg.Tensor]
+) -> Iterator[None]:
+    """Context manager: batch norm in eval has the statistics of these inputs, not those of its training."""
+    norms = [
+        m
+        for m in network.modules()
+        if getattr(m, "track_running_stats", False)
+    ]
+    held = [(m.momentum, m.training) for m in norms]
+    buffers = [(b, b.clone()) for m in norms for b in m.buffers()]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum, m.training = None, True  # a plain mean over the batches
+    with tg.no_grad():
+        for batch in batches:
+            network(batch)
+    for m, (momentum, training) in zip(norms, held):
+        m.momentum, m.training = momentum, training
+    try:
+        yield
+    finally:
+        for buffer, values in buffers:
+            buffer.copy_(values)
 
 
 def gradient_norm(network: nn.Module) -> tg.Tensor:
