@@ -20,8 +20,18 @@ import tinygen as tg
 from tinygen import nn, observe, optim
 from tinygen.backends.cuda.device_array import DeviceArray
 from tinygen.cli import main
-from tinygen.models import AutoencoderStep, Bernoulli, ClassifierStep, GANStep, Gaussian, VAEStep, games
+from tinygen.models import (
+    AutoencoderStep,
+    Bernoulli,
+    ClassifierStep,
+    ConditionalGANStep,
+    GANStep,
+    Gaussian,
+    VAEStep,
+    games,
+)
 from tinygen.models.critics import gradient_penalty
+from tinygen.networks.conditional import ConditionalDiscriminator, ConditionalGenerator
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
 from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator
 from tinygen.networks.lenet import LeNet5
@@ -141,6 +151,10 @@ STEPS = {
     "wgan-gp model": lambda: GANStep(
         DCGenerator(SHAPE, (4, 8), 6), DCCritic(SHAPE, (4, 8)), games.wasserstein(), gradient_penalty(), latent=6,
         rounds=2,
+    ),
+    "cgan": lambda: ConditionalGANStep(
+        ConditionalGenerator(SHAPE, 10, (4, 8), 6), ConditionalDiscriminator(SHAPE, 10, (4, 8)),
+        games.non_saturating(), tuple("0123456789"), latent=6,
     ),
     "classifier": lambda: ClassifierStep(LeNet5(SHAPE, 10), tuple("0123456789")),
 }  # fmt: skip

@@ -140,8 +140,7 @@ def augmentation(
             f"the classes and no more than there are"
         )
     draw, test = generator(), dataset.floats("test")
-    gan = "+ samples of a GAN\nof"
-    ways = {"alone": "labels alone", "own": f"{gan} these {few:,}", "all": f"{gan} all {len(seen):,}"}
+    ways = {"alone": "labels alone", "own": f"+ GAN of\nthese {few:,}", "all": f"+ GAN of\nall {len(seen):,}"}
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for _ in track(range(draws), "draws of the labels"):
         chosen = transfer.balanced(seen, few, draw)
