@@ -20,10 +20,20 @@ import tinygen as tg
 from tinygen import nn, observe, optim
 from tinygen.backends.cuda.device_array import DeviceArray
 from tinygen.cli import main
-from tinygen.models import AutoencoderStep, Bernoulli, ClassifierStep, GANStep, Gaussian, VAEStep, games
+from tinygen.models import (
+    AutoencoderStep,
+    Bernoulli,
+    ClassifierStep,
+    GANStep,
+    Gaussian,
+    ProgressiveGANStep,
+    VAEStep,
+    games,
+)
 from tinygen.models.critics import gradient_penalty
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
 from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator
+from tinygen.networks.growing import GrowingDiscriminator, GrowingGenerator
 from tinygen.networks.lenet import LeNet5
 from tinygen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator, gaussian
 from tinygen.nn import functional as F
@@ -136,6 +146,10 @@ STEPS = {
     ),
     "dcgan": lambda: GANStep(
         DCGenerator(SHAPE, (4, 8), 6), DCDiscriminator(SHAPE, (4, 8)), games.non_saturating(), latent=6
+    ),
+    "progressive gan": lambda: ProgressiveGANStep(
+        GrowingGenerator(SHAPE, (4, 8), 6), GrowingDiscriminator(SHAPE, (4, 8)), games.non_saturating(), latent=6,
+        stay=2, fade=4,
     ),
     "wgan-gp": WGANGP,
     "wgan-gp model": lambda: GANStep(
