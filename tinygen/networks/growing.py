@@ -110,10 +110,14 @@ class GrowingDiscriminator(Growing):
         h, w = self.sizes[0]
         widths = channels[::-1]
         self.range = ToTanh()
+        # Planes that mix in a fade are both normalised or neither. Else weights
+        # behind small planes grow, and D's logits leap where large ones replace them.
         self.from_image = nn.ModuleList(
-            [nn.Conv2d(shape[0], a, 1) for a in widths]
-            + [nn.Conv2d(shape[0], channels[0], 4, 2, 1)]
+            nn.Conv2d(shape[0], a, 3, 1, 1, bias=False) for a in widths[:-1]
         )
+        self.from_image.append(nn.Conv2d(shape[0], channels[0], 3, 1, 1))
+        self.from_image.append(nn.Conv2d(shape[0], channels[0], 4, 2, 1))
+        self.norms = nn.ModuleList([nn.BatchNorm2d(a) for a in widths[:-1]])
         self.down = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(b, a, 4, 2, 1, bias=False),
@@ -141,5 +145,7 @@ class GrowingDiscriminator(Growing):
 
     def enter(self, x: tg.Tensor, stage: int) -> tg.Tensor:
         """Images of a stage's size as planes; the last stage's entry halves them at once."""
-        return F.leaky_relu(self.from_image[stage](self.range(x)), 0.2)
-
+        y = self.from_image[stage](self.range(x))
+        if stage < len(self.norms):
+            y = self.norms[stage](y)
+        return F.leaky_relu(y, 0.2)
