@@ -148,7 +148,7 @@ STEPS = {
         DCGenerator(SHAPE, (4, 8), 6), DCDiscriminator(SHAPE, (4, 8)), games.non_saturating(), latent=6
     ),
     "progressive gan": lambda: ProgressiveGANStep(
-        GrowingGenerator(SHAPE, (4, 8), 6), GrowingDiscriminator(SHAPE, (4, 8)), games.non_saturating(), latent=6,
+        GrowingGenerator(SHAPE, (2, 3), 6), GrowingDiscriminator(SHAPE, (2, 3)), games.non_saturating(), latent=6,
         stay=2, fade=4,
     ),
     "wgan-gp": WGANGP,
