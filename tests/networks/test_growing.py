@@ -154,3 +154,13 @@ def test_layers_that_do_not_count_have_no_gradient():
     assert idle(generator) == {"up.1.weight", "up.1.bias", "to_image.0.weight", "to_image.0.bias"}
     unused = {f"{name}.{kind}" for name in ("from_image.2", "norms.0") for kind in ("weight", "bias")}
     assert idle(discriminator) == unused | {"from_image.0.weight"}
+
+
+def test_in_a_fade_the_layers_before_and_the_new_ones_learn():
+    generator, discriminator = players()
+    at(generator, 1, 0.3), at(discriminator, 1, 0.3)
+    discriminator(generator(tg.tensor(noise()))).sum().backward()
+    idle = lambda network: {name for name, p in network.named_parameters() if p.grad is None}
+    exits, entries = ("up.1", "to_image.2"), ("from_image.2",)
+    assert idle(generator) == {name for name, _ in generator.named_parameters() if name.startswith(exits)}
+    assert idle(discriminator) == {name for name, _ in discriminator.named_parameters() if name.startswith(entries)}
