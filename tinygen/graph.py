@@ -6,9 +6,9 @@
 
 Forward, backward, optimizer, random numbers and metrics are recorded as the addresses they work on: batches are copied
 into fixed inputs, results lie in fixed memory that the graph owns. What changes from step to step lives on the device:
-learning rate, count of steps, place in the random sequence. A batch of another shape gets a graph of its own. Calls 1
-(warm-up) and 2 run eagerly; call 2 also records, and compares the graph with the eager step. So it is again where
-arrays, options of optimizers, modes or `requires_grad` are others than were recorded.
+learning rate, count of steps, place in the random sequence. A batch of another shape gets a graph of its own, and so
+does another `phase` of the step. Calls 1 (warm-up) and 2 run eagerly; call 2 also records, and compares the graph with
+the eager step. So it is again where arrays, options of optimizers, modes or `requires_grad` are others than recorded.
 
 Players at different rates are a Step and a graph each; they share parameters by address. A step's parts are all that it
 changes: a generator whose batch norm counts along while the critic learns is a part of the critic's Step too.
@@ -52,7 +52,7 @@ def capture(step: Any, compare: bool = True) -> Any:
 
 
 class Captured:
-    """A step and its graphs, one for each shape of batch and precision of products; all else is the step's."""
+    """A step and its graphs, one for each shape of batch, precision of products and phase; all else is the step's."""
 
     def __init__(self, step: Any, device: Any, compare: bool) -> None:
         self.step, self.device, self.compare = step, device, compare
@@ -62,7 +62,7 @@ class Captured:
         return getattr(self.step, name)
 
     def __call__(self, batch: Any) -> Any:
-        key = _key(batch), float32_matmul_precision()
+        key = _key(batch), float32_matmul_precision(), self.step.phase
         graph = self.graphs.get(key)
         if key not in self.graphs or (graph is not None and not graph.fits()):
             self.graphs[key] = None  # this call compiles, uploads tables, makes the optimizers' arrays

@@ -44,9 +44,13 @@ class Sheet(NamedTuple):
 
 
 class Step:
-    """Base class of all updates; see the module. `least_batch`: examples that one update needs."""
+    """Base class of all updates; see the module. `least_batch`: examples that one update needs.
+
+    `phase`: whatever decides, besides the batch, what an update computes. Each phase has a captured graph of its own.
+    """
 
     least_batch: int = 1
+    phase: Any = None
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
         """One update; its metrics as 0-d tensors, so that nothing waits for a GPU."""

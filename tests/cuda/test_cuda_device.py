@@ -27,6 +27,7 @@ from tinygen.models import (
     ConditionalGANStep,
     GANStep,
     Gaussian,
+    ProgressiveGANStep,
     VAEStep,
     games,
 )
@@ -34,6 +35,7 @@ from tinygen.models.critics import gradient_penalty
 from tinygen.networks.conditional import ConditionalDiscriminator, ConditionalGenerator
 from tinygen.networks.convolutional import ConvDecoder, ConvEncoder
 from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator
+from tinygen.networks.growing import GrowingDiscriminator, GrowingGenerator
 from tinygen.networks.lenet import LeNet5
 from tinygen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator, gaussian
 from tinygen.nn import functional as F
@@ -146,6 +148,10 @@ STEPS = {
     ),
     "dcgan": lambda: GANStep(
         DCGenerator(SHAPE, (4, 8), 6), DCDiscriminator(SHAPE, (4, 8)), games.non_saturating(), latent=6
+    ),
+    "progressive gan": lambda: ProgressiveGANStep(
+        GrowingGenerator(SHAPE, (2, 3), 6), GrowingDiscriminator(SHAPE, (2, 3)), games.non_saturating(), latent=6,
+        stay=2, fade=4,
     ),
     "wgan-gp": WGANGP,
     "wgan-gp model": lambda: GANStep(

@@ -105,6 +105,19 @@ def test_a_changed_learning_rate_reaches_the_graph():
         np.testing.assert_array_equal(states(step)[key], value)
 
 
+def test_a_network_that_grows_has_a_graph_for_each_size_and_each_fade():
+    """Captured, alpha rises from replay to replay; the eager step goes the same way, past the last fade."""
+    eager = build(STEPS["progressive gan"])
+    want = [numbers(eager(batch)) for batch in batches(15)]
+    step = tg.capture(build(STEPS["progressive gan"]))
+    got = [numbers(step(batch)) for batch in batches(15)]
+    assert got == want
+    assert [m["alpha"] for m in got[:8]] == [1, 1, 0, 0.25, 0.5, 0.75, 1, 1]
+    assert len(step.graphs) == 5 and all(step.graphs.values())
+    for key, value in states(eager).items():
+        np.testing.assert_array_equal(states(step)[key], value, err_msg=key)
+
+
 def test_another_precision_of_products_is_another_graph():
     step = tg.capture(build(STEPS["ae"]))
     for precision in ("highest", "medium") * 3:

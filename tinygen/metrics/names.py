@@ -71,6 +71,9 @@ _TABLE = [
     Metric("critic_estimate", "Wasserstein estimate", "mean f(x) - mean f(G(z))", None),
     Metric("gradient_norm", "gradient of the critic", "mean norm in x", None),
     Metric("gradient_norm_sd", "spread of the critic's gradient", "deviation of the norm in x", None),
+    # growing
+    Metric("alpha", "share of the new layers", "0 to 1", None),
+    Metric("size", "size of the images", "pixels a side", None),
     # samples
     Metric("cfid", "C-FID", "Fréchet distance of samples and test", "low", headline=True),
     Metric("conf95", "confident samples", "share (real: .97 MNIST, .96 digits)", "high", headline=True),

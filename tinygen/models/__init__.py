@@ -14,6 +14,7 @@ from .conditional_gan import ConditionalGANStep
 from .gan import GANStep
 from .iwae import IWAEStep
 from .likelihoods import Bernoulli, Gaussian
+from .progressive_gan import ProgressiveGANStep
 from .vae import VAEStep
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "GANStep",
     "Gaussian",
     "IWAEStep",
+    "ProgressiveGANStep",
     "VAEStep",
 ]

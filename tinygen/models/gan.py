@@ -129,7 +129,9 @@ class GANStep(Step):
             return {}
         with tg.enable_grad():
             norms = [
-                slopes(self.discriminator, x, self.sample(len(x))).detach()
+                slopes(
+                    self.discriminator, x, self.generator(self.noise(len(x)))
+                ).detach()
                 for x, *_ in batches
             ]
         norm = tg.cat(norms)

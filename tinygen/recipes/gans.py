@@ -15,10 +15,11 @@ from typing import Any
 
 import tinygen as tg
 from tinygen import metrics, optim
-from tinygen.models import ConditionalGANStep, GANStep, games
+from tinygen.models import ConditionalGANStep, GANStep, ProgressiveGANStep, games
 from tinygen.models.critics import clipped, gradient_penalty
 from tinygen.networks.conditional import ConditionalDiscriminator, ConditionalGenerator
 from tinygen.networks.dcgan import DCCritic, DCDiscriminator, DCGenerator, Resized, spectrally_normalised, transposed
+from tinygen.networks.growing import GrowingDiscriminator, GrowingGenerator
 from tinygen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 from tinygen.studies import latents
 from tinygen.training import aside
@@ -183,6 +184,25 @@ def cgan(
     return ConditionalGANStep(
         generator, discriminator, game, given.classes, latent=latent, lr=lr, d_lr=d_lr, optimizer=adam
     )
+
+
+@recipe(
+    "progressive growing of a GAN, from a quarter of the size (Karras et al. 2018)", like=dcgan, lectures=(2, 3, 4),
+    epochs=11, small={"epochs": 150, "batch_size": 32, "channels": (32, 64), "latent": 16, "smoothing": 0.1},
+    tiny={"channels": (4, 6), "latent": 4, "stay": 0.0, "fade": 0.3},
+)  # fmt: skip
+def progressive_gan(
+    given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, stay: float = 0.1, fade: float = 0.05,
+    smoothing: float = 0.0, lr: float = 2e-4,
+) -> ProgressiveGANStep:  # fmt: skip
+    """stay: share of the updates that is made at each size but the last
+    fade: share of the updates in which each size is faded in
+    """
+    return ProgressiveGANStep(
+        GrowingGenerator(given.shape, channels, latent), GrowingDiscriminator(given.shape, channels),
+        games.non_saturating(smoothing), latent=latent, stay=round(stay * given.steps),
+        fade=max(1, round(fade * given.steps)), lr=lr,
+    )  # fmt: skip
 
 
 @recipe(
