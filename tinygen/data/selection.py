@@ -54,3 +54,17 @@ def stratified(labels: np.ndarray, count: int) -> np.ndarray:
         places = np.flatnonzero(labels == digit)
         chosen.append(places[((np.arange(share) + 0.5) * size / max(share, 1)).astype(int)])
     return np.sort(np.concatenate(chosen))
+
+
+def balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Sorted positions of `count` items drawn at random, as many of each class as of any other, to within one.
+
+    A class with too few gives all it has, and the others make up for it; all items where there are no more.
+    """
+    words = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=[0, 0, 0, 3]).random_raw(len(labels))
+    order = np.argsort(words, kind="stable")
+    rank = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels[order] == label)
+        rank[places] = np.arange(len(places))
+    return np.sort(order[np.argsort(rank, kind="stable")[:count]])

@@ -13,6 +13,7 @@ from .classifier import ClassifierStep
 from .gan import GANStep
 from .iwae import IWAEStep
 from .likelihoods import Bernoulli, Gaussian
+from .semi_supervised_gan import SemiSupervisedGANStep
 from .vae import VAEStep
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "GANStep",
     "Gaussian",
     "IWAEStep",
+    "SemiSupervisedGANStep",
     "VAEStep",
 ]
