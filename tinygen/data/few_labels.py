@@ -1,6 +1,6 @@
 """All images without their labels, and beside them a few with: what semi-supervised learning gets.
 
-    batches = FewLabels(images, labels, chosen=balanced(labels, 100, seed), batch_size=64, seed=0)
+    batches = FewLabels(images, labels, chosen=balanced_draw(labels, 100, seed), batch_size=64, seed=0)
     x, few, named = batches.at(0, 5)        # 64 images; 64 of the 100 that have labels; these labels
 
 Of all labels only those at `chosen` are read. The few have an order of their own: they come again as soon as a batch

@@ -56,15 +56,19 @@ def stratified(labels: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Sorted positions of `count` items drawn at random, as many of each class as of any other, to within one.
+def balanced(labels: np.ndarray, count: int, order: np.ndarray) -> np.ndarray:
+    """The first `count` positions in `order`, a permutation, that give as many of each class, to within one.
 
     A class with too few gives all it has, and the others make up for it; all items where there are no more.
     """
-    words = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=[0, 0, 0, 3]).random_raw(len(labels))
-    order = np.argsort(words, kind="stable")
     rank = np.empty(len(labels), int)
     for label in np.unique(labels):
         places = np.flatnonzero(labels[order] == label)
         rank[places] = np.arange(len(places))
-    return np.sort(order[np.argsort(rank, kind="stable")[:count]])
+    return order[np.argsort(rank, kind="stable")[:count]]
+
+
+def balanced_draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Sorted positions of `count` items that `balanced` picks in an order drawn from the seed."""
+    words = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=[0, 0, 0, 3]).random_raw(len(labels))
+    return np.sort(balanced(labels, count, np.argsort(words, kind="stable")))

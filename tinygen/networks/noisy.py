@@ -1,21 +1,21 @@
-"""A convolutional discriminator with a logit for each class, noise and dropout in it (Salimans 2016, lecture 2).
+"""A discriminator with a logit for each class and noise between its layers (Salimans 2016, lecture 2).
 
-    image + noise - [convolution k4 s2 p1 - LeakyReLU 0.2] ... - dropout - linear - LeakyReLU 0.2 = features
-    features + noise - linear - logits
+    image + 0.3 n - [linear - ReLU = h, h + 0.5 n] ... - linear - logits,    n ~ N(0, I), the last h are the features
 
-Noise keeps D from learning a hundred labelled images by heart. It is drawn in training alone. There is no batch norm:
-labelled, real and fake images come in batches of their own, each with other statistics.
+Noise keeps D from learning a hundred labelled images by heart; it is drawn in training alone. There is no batch norm:
+labelled, real and fake images come in batches of their own, each with other statistics. The paper's weight
+normalisation is left out: He's weights do.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import tinygen as tg
 from tinygen import nn
 
-from .convolutional import halved
 from .mlp import he_weights
 
 
@@ -33,33 +33,32 @@ class GaussianNoise(nn.Module):
 
 
 class NoisyDiscriminator(nn.Module):
-    """Images (N, C, H, W) to logits (N, classes); `features(x)` are the values (N, hidden) below them."""
+    """Images (N, *shape) to logits (N, classes); `features(x)` are the values (N, hidden[-1]) below them.
+
+    noise: its deviation on the images; hidden_noise: on the values of every hidden layer.
+    """
 
     def __init__(
         self,
         shape: Sequence[int],
-        channels: Sequence[int],
-        hidden: int,
+        hidden: Sequence[int],
         classes: int,
         *,
         noise: float = 0.3,
-        dropout: float = 0.5,
+        hidden_noise: float = 0.5,
     ) -> None:
         super().__init__()
-        h, w = halved(shape, len(channels))[-1]
-        layers: list[nn.Module] = [GaussianNoise(noise)]
-        for a, b in pairwise((shape[0], *channels)):
-            layers += [nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
-        self.features = nn.Sequential(
-            *layers,
-            nn.Dropout(dropout),
-            nn.Flatten(),
-            nn.Linear(channels[-1] * h * w, hidden),
-            nn.LeakyReLU(0.2),
-        )
-        self.classify = nn.Sequential(
-            GaussianNoise(noise), nn.Linear(hidden, classes)
-        )
+        sizes = (math.prod(shape), *hidden)
+        layers: list[nn.Module] = [nn.Flatten(), GaussianNoise(noise)]
+        for inputs, outputs in pairwise(sizes):
+            layers += [
+                nn.Linear(inputs, outputs),
+                nn.ReLU(),
+                GaussianNoise(hidden_noise),
+            ]
+        *below, last = layers
+        self.features = nn.Sequential(*below)
+        self.classify = nn.Sequential(last, nn.Linear(sizes[-1], classes))
         self.apply(he_weights)
 
     def forward(self, x: tg.Tensor) -> tg.Tensor:

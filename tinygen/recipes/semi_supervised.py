@@ -14,10 +14,10 @@ import numpy as np
 import tinygen as tg
 from tinygen.data import Dataset, as_float
 from tinygen.data.few_labels import FewLabels
-from tinygen.data.selection import balanced
+from tinygen.data.selection import balanced_draw
 from tinygen.models import ClassifierStep, SemiSupervisedGANStep
 from tinygen.models.semi_supervised_gan import feature_matching, judged_real
-from tinygen.networks.dcgan import DCGenerator
+from tinygen.networks.mlp import MLPGenerator
 from tinygen.networks.noisy import NoisyDiscriminator
 from tinygen.training import Tensors, aside, draw_repeats, evaluate, fit, track
 
@@ -35,7 +35,7 @@ def few_labels(dataset: Dataset, settings: Settings) -> FewLabels:
     labels = dataset.train_labels
     assert labels is not None
     there = np.flatnonzero(labels >= 0)
-    chosen = there[balanced(labels[there], settings.arguments["labelled"], settings.seed)]
+    chosen = there[balanced_draw(labels[there], settings.arguments["labelled"], settings.seed)]
     return FewLabels(
         dataset.train_images, labels, chosen, settings.batch_size, settings.seed, drop_last=settings.drop_last
     )
@@ -44,28 +44,27 @@ def few_labels(dataset: Dataset, settings: Settings) -> FewLabels:
 @recipe(
     "semi-supervised GAN: 100 labels (Salimans et al. 2016)", lectures=(2,), labels=True, unlabelled=True,
     batches=few_labels, baselines=(baselines.largest_class, baselines.real_images, baselines.pixel_noise),
-    epochs=8, batch_size=100, drop_last=True,
-    small={"epochs": 60, "batch_size": 50, "channels": (32, 64), "latent": 16},
-    tiny={"channels": (4, 6), "hidden": 8, "latent": 4, "labelled": 20},
+    epochs=6, batch_size=100, drop_last=True,
+    small={"epochs": 60, "batch_size": 50, "hidden": (250, 250), "latent": 16},
+    tiny={"hidden": (8, 6), "latent": 4, "labelled": 20},
 )  # fmt: skip
 def ssgan(
-    given: Given, channels: Sequence[int] = (16, 32), hidden: int = 128, latent: int = 100, labelled: int = 100,
-    objective: str = "feature-matching", noise: float = 0.3, dropout: float = 0.5, lr: float = 1e-3,
+    given: Given, hidden: Sequence[int] = (500, 250, 250), latent: int = 100, labelled: int = 100,
+    objective: str = "feature-matching", noise: float = 0.3, hidden_noise: float = 0.5, lr: float = 2e-3,
 ) -> SemiSupervisedGANStep:  # fmt: skip
-    """channels: of the discriminator's convolutions; the generator's in reverse
-    hidden: features of the discriminator
+    """hidden: widths of the discriminator's layers, the last its features; the generator's in reverse
     latent: numbers of noise
     labelled: images whose labels are read, as many of each class, drawn from the seed; all where there are fewer
     objective: of the generator, feature-matching or judged-real
-    noise: deviation of the noise on the discriminator's images and features
-    dropout: share of values dropped behind its convolutions
+    noise: deviation of the noise on the discriminator's images
+    hidden_noise: deviation of the noise on its hidden layers
     lr: learning rate of both players at the first update
     """
-    # `labelled` is read by few_labels
-    generator = DCGenerator(given.shape, channels, latent)
+    # few_labels reads `labelled`
+    generator = MLPGenerator(given.pixels, hidden[::-1], latent)
     discriminator = NoisyDiscriminator(
-        given.shape, channels, hidden, len(given.classes), noise=noise, dropout=dropout
-    )
+        given.shape, hidden, len(given.classes), noise=noise, hidden_noise=hidden_noise
+    )  # fmt: skip
     rule = nearest(objective, OBJECTIVES, "objective")
     return SemiSupervisedGANStep(generator, discriminator, rule, latent=latent, steps=given.steps, lr=lr)
 
@@ -104,9 +103,9 @@ def semi_supervision(
                 found[way].append(evaluate(step, test)["accuracy"])
     with aside(game, 0):
         samples = game.sample(10)
-    few, labels = batches.few.images, batches.few.labels
-    shown = as_float(few[np.argsort(labels, kind="stable")][:: max(1, len(few) // 10)][:10])
-    rows = [
+    few, order = batches.few.images, np.argsort(batches.few.labels, kind="stable")  # type: ignore[arg-type]
+    shown = as_float(few[order[:: max(1, len(few) // 10)][:10]])
+    rows: list[dict[str, Any]] = [
         {"way": way, "labels": len(few), "accuracy": float(np.mean(values)),
          "spread": float(np.std(values, ddof=1)) if draws > 1 else 0.0, "least": min(values), "draws": draws}
         for way, values in found.items()
