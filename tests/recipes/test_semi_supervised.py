@@ -96,8 +96,8 @@ def test_the_game_and_the_network_alone_begin_alike_and_see_the_same_labelled_ba
     assert len({f[1].images.tobytes() for f in fitted[::2]}) == 3  # three draws
     for (step, images, labels), (trained, *_) in zip(judged, fitted):
         assert step is trained
-        seen, there = (sorted(x.tobytes() for x in all_of) for all_of in (np.concatenate(images), dataset.floats("test")))
-        assert seen == there
+        seen = sorted(x.tobytes() for x in np.concatenate(images))
+        assert seen == sorted(x.tobytes() for x in dataset.floats("test"))
         assert np.array_equal(np.sort(np.concatenate(labels)), np.sort(dataset.test_labels))
     assert findings.metrics == pytest.approx({"supervised": 0.3, "semi_supervised": 0.4, "gain": 0.1})
     assert [row["accuracy"] for row in findings.table] == pytest.approx([0.3, 0.4])
