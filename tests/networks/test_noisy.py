@@ -43,3 +43,8 @@ def test_noise_enters_before_every_linear_layer_but_not_the_features():
 def test_it_begins_with_he_s_weights():
     weight = NoisyDiscriminator((1, 8, 8), (500, 7), 6).features[2].weight.detach().numpy()
     assert weight.std() == pytest.approx((2 / 64) ** 0.5, rel=0.03)
+
+
+def test_a_negative_deviation_is_refused():
+    with pytest.raises(ValueError, match="at least 0, it is -1; 0.3 is usual"):
+        GaussianNoise(-1)

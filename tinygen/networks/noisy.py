@@ -24,6 +24,10 @@ class GaussianNoise(nn.Module):
 
     def __init__(self, deviation: float) -> None:
         super().__init__()
+        if not deviation >= 0:
+            raise ValueError(
+                f"a deviation is at least 0, it is {deviation}; 0.3 is usual"
+            )
         self.deviation = deviation
 
     def forward(self, x: tg.Tensor) -> tg.Tensor:

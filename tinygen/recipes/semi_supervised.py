@@ -44,13 +44,13 @@ def few_labels(dataset: Dataset, settings: Settings) -> FewLabels:
 @recipe(
     "semi-supervised GAN: 100 labels (Salimans et al. 2016)", lectures=(2,), labels=True, unlabelled=True,
     batches=few_labels, baselines=(baselines.largest_class, baselines.real_images, baselines.pixel_noise),
-    epochs=6, batch_size=100, drop_last=True,
-    small={"epochs": 60, "batch_size": 50, "hidden": (250, 250), "latent": 16},
+    epochs=8, batch_size=100, drop_last=True,
+    small={"epochs": 40, "batch_size": 50, "hidden": (250, 250), "latent": 16, "objective": "judged-real"},
     tiny={"hidden": (8, 6), "latent": 4, "labelled": 20},
 )  # fmt: skip
 def ssgan(
     given: Given, hidden: Sequence[int] = (500, 250, 250), latent: int = 100, labelled: int = 100,
-    objective: str = "feature-matching", noise: float = 0.3, hidden_noise: float = 0.5, lr: float = 2e-3,
+    objective: str = "feature-matching", noise: float = 0.5, hidden_noise: float = 0.5, lr: float = 2e-3,
 ) -> SemiSupervisedGANStep:  # fmt: skip
     """hidden: widths of the discriminator's layers, the last its features; the generator's in reverse
     latent: numbers of noise
