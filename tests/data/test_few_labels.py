@@ -90,6 +90,8 @@ def test_the_few_go_on_through_the_epochs_and_are_a_function_of_the_position():
     numbers = [number(batches.at(*divmod(step, 40))[1]) for step in range(36, 48)]
     for start in range(0, 12, 4):
         assert sorted(np.concatenate(numbers[start : start + 4])) == sorted(chosen)
+    first, second = ([tuple(number(batches.at(epoch, index)[1])) for index in range(40)] for epoch in (0, 1))
+    assert len(set(first + second)) == 80  # an epoch does not begin anew
     again, _ = made(size=5)
     assert np.array_equal(number(again.at(1, 3)[1]), number(batches.at(1, 3)[1]))
     other = FewLabels(IMAGES, LABELS, chosen, 5, 4)
