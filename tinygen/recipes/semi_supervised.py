@@ -44,8 +44,10 @@ def few_labels(dataset: Dataset, settings: Settings) -> FewLabels:
 @recipe(
     "semi-supervised GAN: 100 labels (Salimans et al. 2016)", lectures=(2,), labels=True, unlabelled=True,
     batches=few_labels, baselines=(baselines.largest_class, baselines.real_images, baselines.pixel_noise),
-    epochs=8, batch_size=100, drop_last=True,
-    small={"epochs": 40, "batch_size": 50, "hidden": (250, 250), "latent": 16, "objective": "judged-real"},
+    batch_size=100, drop_last=True,
+    small={
+        "epochs": 40, "batch_size": 50, "hidden": (250, 250), "latent": 16, "objective": "judged-real", "noise": 0.3,
+    },
     tiny={"hidden": (8, 6), "latent": 4, "labelled": 20},
 )  # fmt: skip
 def ssgan(
