@@ -37,7 +37,7 @@ class Training:
     def __init__(self, library: Library, settings: Settings, weights: Path) -> None:
         self.library, self.settings, self.side = library, settings, side_of(library)
         self.dataset = data_of(settings)
-        self.batches = self.dataset.batches(settings.batch_size, settings.seed, drop_last=settings.drop_last)
+        self.batches = recipes.find(settings.recipe).batches(self.dataset, settings)
         self.step = self._built(settings)
         with np.load(weights) as saved:
             for part, network in self.step.networks().items():

@@ -54,3 +54,21 @@ def stratified(labels: np.ndarray, count: int) -> np.ndarray:
         places = np.flatnonzero(labels == digit)
         chosen.append(places[((np.arange(share) + 0.5) * size / max(share, 1)).astype(int)])
     return np.sort(np.concatenate(chosen))
+
+
+def balanced(labels: np.ndarray, count: int, order: np.ndarray) -> np.ndarray:
+    """The first `count` positions in `order`, a permutation, that give as many of each class, to within one.
+
+    A class with too few gives all it has, and the others make up for it; all items where there are no more.
+    """
+    rank = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels[order] == label)
+        rank[places] = np.arange(len(places))
+    return order[np.argsort(rank, kind="stable")[:count]]
+
+
+def balanced_draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Sorted positions of `count` items that `balanced` picks in an order drawn from the seed."""
+    words = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=[0, 0, 0, 3]).random_raw(len(labels))
+    return np.sort(balanced(labels, count, np.argsort(words, kind="stable")))

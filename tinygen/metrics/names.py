@@ -139,6 +139,10 @@ _TABLE = [
     Metric("frozen_many", "frozen encoder, more labels", "accuracy, mean over draws", "high"),
     Metric("fine_tuned_many", "fine-tuned, more labels", "accuracy, mean over draws", "high"),
     Metric("gain_many", "gain of fine-tuning, more labels", "accuracy above from scratch", "high"),
+    # few labels, and many images without
+    Metric("supervised", "the network, labels alone", "accuracy, mean over draws", "high"),
+    Metric("semi_supervised", "the network in the game", "accuracy, mean over draws", "high"),
+    Metric("gain", "gain by the game", "accuracy above labels alone", "high"),
     # the decoder of an autoencoder as a generator
     Metric("cfid_standard_normal", "C-FID, z ~ N(0, I)", "Fréchet distance of samples and test", "low"),
     Metric("cfid_fitted_gaussian", "C-FID, z ~ Gaussian of the codes", "Fréchet distance of samples and test", "low"),

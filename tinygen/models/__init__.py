@@ -15,6 +15,7 @@ from .gan import GANStep
 from .iwae import IWAEStep
 from .likelihoods import Bernoulli, Gaussian
 from .progressive_gan import ProgressiveGANStep
+from .semi_supervised_gan import SemiSupervisedGANStep
 from .vae import VAEStep
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "Gaussian",
     "IWAEStep",
     "ProgressiveGANStep",
+    "SemiSupervisedGANStep",
     "VAEStep",
 ]

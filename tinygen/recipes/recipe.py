@@ -41,6 +41,11 @@ class Given(NamedTuple):
         return self.shape
 
 
+def all_batches(dataset: Any, settings: Any) -> Any:
+    """The training batches of a data set, as the plan in `settings` has them."""
+    return dataset.batches(settings.batch_size, settings.seed, drop_last=settings.drop_last)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A named experiment; see `recipe` for the fields."""
@@ -60,6 +65,7 @@ class Recipe:
     gpu: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
     on: tuple[str, ...] = ()
+    batches: Callable = all_batches  # (dataset, settings) -> what `fit` learns from
     baselines: tuple[Callable, ...] = ()
     scored: tuple[float, ...] = ()
     family: str = ""  # the recipe at the root of `like`
@@ -90,7 +96,8 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {}
 _INHERITED = (
-    "data", "labels", "unlabelled", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "baselines",
+    "data", "labels", "unlabelled", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "batches",
+    "baselines",
 )  # fmt: skip
 
 
@@ -100,7 +107,8 @@ def recipe(summary: str, *, like: Callable | None = None, lectures: tuple[int, .
     Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and `unlabelled`,
     whether some images may lack theirs; `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu`
     and `tiny`: what differs there; `on`: names of recipes whose trained Steps the function receives after `given`;
-    `baselines`, functions of baselines.py; `scored`: after which shares of its epochs `reproduce` scores on the way.
+    `batches(dataset, settings)`: what is learned from, where it is not the data set's own batches; `baselines`,
+    functions of baselines.py; `scored`: after which shares of its epochs `reproduce` scores on the way.
     """
 
     def register(build: Callable) -> Callable:

@@ -328,7 +328,7 @@ def _classes(dataset: Dataset) -> Sequence[str]:
 def _batches(settings: Settings, dataset: Dataset) -> tuple[Any, Any, Any]:
     """Batches to learn from, to test on, and to choose the best epoch by (None where the last one is kept)."""
     learned, held = (dataset, None) if settings.keep is None else dataset.divided()
-    train = learned.batches(settings.batch_size, settings.seed, drop_last=settings.drop_last)
+    train = find(settings.recipe).batches(learned, settings)
     size = TEST_BATCH[len(dataset.shape)]
     test = dataset.batches(min(size, dataset.count("test")), split="test")  # shuffled: files come in an order
     return train, test, held and held.batches(min(size, held.count("train")), shuffle=False)

@@ -23,6 +23,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen import nn, optim
+from tinygen.data import selection
 from tinygen.nn import functional as F
 
 
@@ -33,12 +34,7 @@ def balanced(
 
     A class with too few gives all it has, and the others make up for it.
     """
-    order = draw.permutation(len(labels))
-    rank = np.empty(len(labels), int)
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels[order] == label)
-        rank[places] = np.arange(len(places))
-    return order[np.argsort(rank, kind="stable")[:count]]
+    return selection.balanced(labels, count, draw.permutation(len(labels)))
 
 
 def head(sizes: Sequence[int]) -> nn.Sequential:
