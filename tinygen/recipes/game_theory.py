@@ -136,12 +136,12 @@ def _draw_optimal(
     coins: Sequence[float], exact: np.ndarray, found: np.ndarray, x: np.ndarray, logs: Sequence[tg.Tensor],
     optimum: np.ndarray, answers: np.ndarray, ends: tuple[float, float],
 ) -> Any:  # fmt: skip
-    canvas, finish = figure((11.6, 4.2))
+    canvas, finish = figure((12.6, 4.2))
     left, right = _curves(canvas, 1, 2)
     places = np.arange(2)
     for i, (share, colour, name) in enumerate(zip(coins, (DATA, MODEL), ("p, data", "q, samples"))):
         left.bar(places + 0.2 * i - 0.1, (share, 1 - share), 0.2, color=colour, alpha=0.5, label=name)
-    left.plot(places, exact, "k_", markersize=60, markeredgewidth=2, label="D* = p / (p + q)")
+    left.hlines(exact, places - 0.3, places + 0.3, "k", linewidth=3, alpha=0.4, label="D* = p / (p + q)")
     left.plot(places, found, "o", color=JUDGE, label="D, trained")
     left.set_xticks(places, ("outcome 1", "outcome 2"))
     left.set_xlim(-0.6, 1.6)
@@ -154,7 +154,7 @@ def _draw_optimal(
         right.axvline(end, color="grey", linestyle=":", linewidth=1)
     inside = (x >= ends[0]) & (x <= ends[1])
     worst = abs(answers - optimum)[inside].max()
-    right.set_title(f"two Gaussians: |D - D*| at most {worst:.2g} between the dotted lines (99 % of both)", fontsize=11)
+    right.set_title(f"two Gaussians: |D - D*| at most {worst:.2g} between the dotted lines")
     for axes in (left, right):
         axes.set_ylim(0, 1.02)
         axes.legend(frameon=False, fontsize=9)
@@ -277,11 +277,11 @@ def _draw_value(coins: tuple[float, float], course: Sequence[Look]) -> Any:
     middle.set_title(f"V of a GAN on the line: ends at {course[-1].value:.4f}")
     right.plot(at, [look.error() for look in course], "k", alpha=0.4, linewidth=3, label="|D - D*|")
     right.plot(at, [look.half() for look in course], color=JUDGE, label="|D - 1/2|")
-    right.set_title(f"D where p or q has mass: |D - 1/2| ends at {course[-1].half():.3f}")
+    right.set_title(f"D of this GAN: |D - 1/2| ends at {course[-1].half():.3f}")
     for axes in (left, middle):
         axes.axhline(-LOG_4, color="grey", linestyle=":", linewidth=1, label="-log 4")
         axes.set_ylabel("nats")
-    right.set_ylabel("largest")
+    right.set_ylabel("largest where p or q has mass")
     for axes in (middle, right):
         axes.set_xlabel("updates")
         axes.legend(frameon=False)
@@ -320,16 +320,20 @@ def _draw_look(look: Look) -> Any:
     densities = [log_normal(LINE, mean, math.log(sd)).exp().numpy() for mean, sd in (REAL, (look.mean, look.sd))]
     axes.fill_between(x, densities[0], color=DATA, alpha=0.4, linewidth=0, label="p_data")
     axes.plot(x, densities[1], color=MODEL, linewidth=2, label="p_G")
-    axes.plot(x, look.optimum, "k:", linewidth=1.2, label="D* = p_data / (p_data + p_G)")
-    axes.plot(x, look.answers, color=JUDGE, linestyle="--", linewidth=1.8, label="D")
+    inside = lambda curve: np.where(look.middle, curve, np.nan)  # beyond, D has seen nothing
+    axes.plot(x, look.optimum, "k", linewidth=0.8, alpha=0.25)
+    axes.plot(x, look.answers, color=JUDGE, linewidth=0.8, alpha=0.4)
+    axes.plot(x, inside(look.optimum), "k", linewidth=3, alpha=0.4, label="D* = p_data / (p_data + p_G)")
+    axes.plot(x, inside(look.answers), color=JUDGE, linestyle="--", linewidth=1.8, label="D")
     axes.set_ylim(0, 1.02)
     axes.set_title(
         f"update {look.update}: V = {look.value:.3f}, |D - D*| at most {look.error():.2f}, "
         f"|D - 1/2| at most {look.half():.2f}", fontsize=10,
     )  # fmt: skip
     axes.legend(frameon=False, loc="upper left", fontsize=8)
-    for z in theory.equally_likely(ARROWS).flatten().tolist():
-        below.annotate("", (look.mean + look.sd * z, 1), (z, 0), arrowprops={"arrowstyle": "->", "color": MODEL})
+    z = theory.equally_likely(ARROWS).flatten().numpy()
+    below.quiver(z, 0 * z, look.mean + look.sd * z - z, np.ones_like(z), angles="xy", scale_units="xy", scale=1,
+                 width=0.002, headwidth=5, color=MODEL)  # fmt: skip
     below.set_yticks((0, 1), ("z", "G(z)"))
     below.set_ylim(-0.05, 1.05)
     for one in (axes, below):
@@ -446,7 +450,7 @@ def _draw_wasserstein(
     for axes, says, name in ((left, held, "gradient penalty"), (middle, cut, "clipped weights")):
         axes.plot(exact[shift], says[shift], "o", color=JUDGE, label="shifts")
         axes.plot(exact[~shift], says[~shift], "s", color=MODEL, label="other shapes")
-        axes.set_title(f"{name}: r = {_correlation(says, exact):.4f}")
+        axes.set_title(f"{name}: r = {_correlation(says, exact):.5f}")
         axes.set_xlabel("W by sorting")
         axes.set_ylabel("E f(x) - E f(y)")
     left.plot((0, 1), (0, 1), color="grey", linestyle=":", label="equal")
