@@ -190,25 +190,33 @@ class Look(NamedTuple):
         return float(abs(self.answers - self.optimum)[self.middle].max())
 
 
-def play(updates: int, batch: int, hidden: Sequence[int], lr: float, looks: int) -> list[Look]:
+class Expected(GANStep):
+    """The game of the slide's expectations: z are equally likely points, so that no draw adds its noise to a mean."""
+
+    def noise(self, n: int) -> tg.Tensor:
+        """n points of N(0, 1), (n, 1)."""
+        return theory.equally_likely(n)
+
+
+def play(updates: int, points: int, hidden: Sequence[int], lr: float, looks: int) -> list[Look]:
     """The game of G(z) = s z + m, so that p_G is N(m, s^2), with an MLP as D: a look now and then.
 
-    Data are drawn anew for every update. Both rates fall to 0, else the players circle around the equilibrium.
+    The rate of G falls to 0, else the players circle around the equilibrium; D keeps its own, and follows.
     """
     generator, discriminator = MLPDecoder((1,), (), 1), MLPEncoder((1,), hidden, 1)
     affine: Any = generator[0]
     with tg.no_grad():
         affine.weight.fill_(START[1])
         affine.bias.fill_(START[0])
-    step = GANStep(generator, discriminator, games.non_saturating(), latent=1, lr=lr,
-                   optimizer=partial(optim.Adam, betas=(0.5, 0.9)))  # fmt: skip
-    rates = [FALLING(one, updates) for one in (step.generator_optimizer, step.discriminator_optimizer)]
+    step = Expected(generator, discriminator, games.non_saturating(), latent=1, lr=lr,
+                    optimizer=partial(optim.Adam, betas=(0.5, 0.99)))  # fmt: skip
+    rate = FALLING(step.generator_optimizer, updates)
+    real = REAL[0] + REAL[1] * theory.equally_likely(points)
     at = set(np.linspace(0, updates, looks).round().astype(int).tolist())
     seen = [_look(0, affine, discriminator)]
     for update in range(1, updates + 1):
-        step((REAL[0] + REAL[1] * tg.randn(batch, 1), None))
-        for rate in rates:
-            rate.step()
+        step((real, None))
+        rate.step()
         if update in at:
             seen.append(_look(update, affine, discriminator))
     return seen
@@ -234,7 +242,7 @@ def _ends(look: Look) -> dict[str, float]:
 @study("V = 2 JS - 2 log 2: two outcomes, and where a GAN on the line ends", lectures=(2, 3, 4),
        tiny={"hidden": (8,), "updates": 40, "looks": 5})  # fmt: skip
 def minimax_value(
-    p: float = 0.5, q: float = 0.25, hidden: Sequence[int] = (32, 32), updates: int = 1500, batch: int = 256,
+    p: float = 0.5, q: float = 0.25, hidden: Sequence[int] = (32, 32), updates: int = 1500, points: int = 256,
     lr: float = 1e-2, looks: int = 61,
 ) -> Findings:  # fmt: skip
     """The value at D* by its two formulas, its least where q = p, and V and D of a GAN over its training.
@@ -243,8 +251,8 @@ def minimax_value(
     q: probability of the first outcome in the samples
     hidden: widths of the layers of D
     updates: of both players
-    batch: numbers of each side in an update
-    lr: learning rate of both players, which falls to 0
+    points: of each side in an update, equally likely ones, so that a mean over them is an integral
+    lr: learning rate of both players; G's falls to 0
     looks: at the game, the first before training
     """
     _check_coins("minimax-value", p=p, q=q)
@@ -253,7 +261,7 @@ def minimax_value(
     rows = [{"q": name, "JS": js(real, other, 1.0).item(), "V at D*": theory.value(real - other, real, other).item(),
              "2 JS - 2 log 2": theory.value_at_optimum(real, other).item()}
             for name, other in ((f"{q:g}, {1 - q:g}", fake), ("q = p", real))]  # fmt: skip
-    course = play(updates, batch, hidden, lr, looks)
+    course = play(updates, points, hidden, lr, looks)
     numbers = {"js_outcomes": rows[0]["JS"], "value_outcomes": theory.value(optimal, real, fake).item(),
                "value_equal": rows[1]["V at D*"], **_ends(course[-1])}  # fmt: skip
     return Findings(numbers, {"value": _draw_value((p, q), course)}, rows)
@@ -291,19 +299,19 @@ def _draw_value(coins: tuple[float, float], course: Sequence[Look]) -> Any:
 @study("a film of p_data, p_G and D while a GAN on the line learns", lectures=(0,),
        tiny={"hidden": (8,), "updates": 40, "frames": 3})  # fmt: skip
 def one_d_gan(
-    hidden: Sequence[int] = (32, 32), updates: int = 1500, batch: int = 256, lr: float = 1e-2, frames: int = 61,
+    hidden: Sequence[int] = (32, 32), updates: int = 1500, points: int = 256, lr: float = 1e-2, frames: int = 61,
 ) -> Findings:  # fmt: skip
     """The game of `minimax-value` as the lecture draws it: the densities, D between them, and where G sends its noise.
 
     hidden: widths of the layers of D
     updates: of both players
-    batch: numbers of each side in an update
-    lr: learning rate of both players, which falls to 0
+    points: of each side in an update, equally likely ones, so that a mean over them is an integral
+    lr: learning rate of both players; G's falls to 0
     frames: of the film, the first before training
     """
     if frames < 2:
         raise RunError(f"study one-d-gan: a film has a first and a last frame; give at least frames=2, not {frames}")
-    course = play(updates, batch, hidden, lr, frames)
+    course = play(updates, points, hidden, lr, frames)
     drawn = [_draw_look(look) for look in track(course, "frames")]
     last = course[-1]
     table = [{"of": "p_data", "mean": REAL[0], "sd": REAL[1]}, {"of": "p_G", "mean": last.mean, "sd": last.sd}]
@@ -397,10 +405,10 @@ def wasserstein(
     adam = partial(optim.Adam, betas=(0.0, 0.9))
     table: list[dict[str, Any]] = []
     shown: Any = None
-    for name, laws in track(list(PAIRS.items()), "pairs"):
-        x, y = (law.points(points) for law in laws)
-        if x.shape != y.shape:
-            raise RunError(f"study wasserstein: {points} points cannot be shared out; give a multiple of 4")
+    if points < 4 or points % 4:
+        raise RunError(f"study wasserstein: {points} points cannot be cut into quarters; give a multiple of 4")
+    for name, (p, q) in track(list(PAIRS.items()), "pairs"):
+        x, y = p.points(points), q.points(points)
         held, cut = MLPEncoder((1,), hidden, 1), MLPEncoder((1,), hidden, 1)
         best(held, games.wasserstein(), x, y, updates, lr=lr, penalty=growing(penalty, updates), optimizer=adam)
         best(cut, games.wasserstein(), x, y, updates, lr=0.4 * lr, constrain=clipped(clip), optimizer=optim.RMSprop)
