@@ -469,7 +469,7 @@ def _draw_wasserstein(
         found = critic(grid[:, None]).flatten().numpy()
     ideal = transport.potential(x, y, grid).numpy()
     for points, colour, name in ((x, DATA, "p"), (y, MODEL, "q")):
-        right.hist(points.numpy()[:, 0], 40, (-1.2, 1.2), density=True, color=colour, alpha=0.35, label=name)
+        right.hist(points.numpy()[:, 0], 40, range=(-1.2, 1.2), density=True, color=colour, alpha=0.35, label=name)
     scale = right.twinx()
     scale.plot(grid.numpy(), ideal - ideal.mean(), "k", linewidth=3, alpha=0.4, label="f*, slopes of 1")
     scale.plot(grid.numpy(), found - found.mean(), color=JUDGE, linewidth=1.6, label="f, gradient penalty")
