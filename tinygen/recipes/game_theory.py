@@ -85,7 +85,7 @@ def _check_coins(name: str, **shares: float) -> None:
 
 
 @study("a D that is trained, beside p / (p + q): two outcomes, two Gaussians", lectures=(2, 3, 4),
-       tiny={"hidden": (16,), "updates": 40, "points": 128})  # fmt: skip
+       least={"points": 2}, above={"lr": 0}, tiny={"hidden": (16,), "updates": 40, "points": 128})  # fmt: skip
 def optimal_discriminator(
     p: float = 0.5, q: float = 0.25, hidden: Sequence[int] = (64, 64), updates: int = 1500, points: int = 1024,
     lr: float = 1e-2,
@@ -240,6 +240,7 @@ def _ends(look: Look) -> dict[str, float]:
 
 
 @study("V = 2 JS - 2 log 2: two outcomes, and where a GAN on the line ends", lectures=(2, 3, 4),
+       least={"points": 2, "looks": 2}, above={"lr": 0},
        tiny={"hidden": (8,), "updates": 40, "looks": 5})  # fmt: skip
 def minimax_value(
     p: float = 0.5, q: float = 0.25, hidden: Sequence[int] = (32, 32), updates: int = 1500, points: int = 256,
@@ -297,6 +298,7 @@ def _draw_value(coins: tuple[float, float], course: Sequence[Look]) -> Any:
 
 
 @study("a film of p_data, p_G and D while a GAN on the line learns", lectures=(0,),
+       least={"points": 2, "frames": 2}, above={"lr": 0},
        tiny={"hidden": (8,), "updates": 40, "frames": 3})  # fmt: skip
 def one_d_gan(
     hidden: Sequence[int] = (32, 32), updates: int = 1500, points: int = 256, lr: float = 1e-2, frames: int = 61,
@@ -309,8 +311,6 @@ def one_d_gan(
     lr: learning rate of both players; G's falls to 0
     frames: of the film, the first before training
     """
-    if frames < 2:
-        raise RunError(f"study one-d-gan: a film has a first and a last frame; give at least frames=2, not {frames}")
     course = play(updates, points, hidden, lr, frames)
     drawn = [_draw_look(look) for look in track(course, "frames")]
     last = course[-1]
@@ -385,6 +385,7 @@ def growing(weight: float, updates: int) -> Callable:
 
 
 @study("what a critic says of two laws, beside their Wasserstein distance", lectures=(0, 2, 4),
+       least={"points": 4}, above={"penalty": 0, "clip": 0, "lr": 0},
        tiny={"hidden": (8,), "updates": 20, "points": 32})  # fmt: skip
 def wasserstein(
     penalty: float = 30.0, clip: float = 0.1, hidden: Sequence[int] = (64, 64), updates: int = 300, points: int = 256,
@@ -405,7 +406,7 @@ def wasserstein(
     adam = partial(optim.Adam, betas=(0.0, 0.9))
     table: list[dict[str, Any]] = []
     shown: Any = None
-    if points < 4 or points % 4:
+    if points % 4:
         raise RunError(f"study wasserstein: {points} points cannot be cut into quarters; give a multiple of 4")
     for name, (p, q) in track(list(PAIRS.items()), "pairs"):
         x, y = p.points(points), q.points(points)
@@ -514,7 +515,7 @@ class Course(NamedTuple):
 
 
 @study("the gradients that G receives from both objectives while D wins", lectures=(0, 1, 2, 3), data="digits",
-       tiny={"updates": 3, "batch": 4})  # fmt: skip
+       least={"batch": 2}, tiny={"updates": 3, "batch": 4})  # fmt: skip
 def non_saturating(dataset: Dataset, updates: int = 100, batch: int = 32, rounds: int = 3) -> Findings:
     """Norms of both gradients in G's parameters, of the same G, D and z, in the first updates of a `dcgan`.
 
