@@ -36,7 +36,7 @@ from tinygen.recipes import (
     study,
 )
 from tinygen.recipes.run import build
-from tinygen.recipes.study import Sheet, Trained
+from tinygen.recipes.study import Film, Sheet, Trained
 from tinygen.step import Step
 from tinygen.training import Display
 
@@ -281,7 +281,8 @@ def test_every_study_runs_from_nothing(name):
     """At tiny, training what it stands on; its numbers are finite, its pictures there."""
     findings, folder, _ = told(name, tiny=True)
     assert findings.metrics and all(np.isfinite(v) for v in findings.metrics.values())
-    assert all((folder / f"{title}.png").stat().st_size > 100 for title in findings.pictures)
+    ending = {title: "gif" if isinstance(shown, Film) else "png" for title, shown in findings.pictures.items()}
+    assert all((folder / f"{title}.{ending[title]}").stat().st_size > 100 for title in findings.pictures)
     chosen = find_study(name)
     assert set(findings.metrics) <= set(NAMES)  # so each has a title and a unit
     assert chosen.summary and chosen.lectures and set(chosen.arguments()) <= set(chosen.meanings)

@@ -57,6 +57,20 @@ def test_image_files(tmp_path):
         assert film.n_frames == 3
 
 
+def test_a_film_of_pictures_in_memory_shows_each_in_its_turn(tmp_path):
+    """Grey and colour, about as long as asked for; the last stays for two seconds."""
+    from PIL import Image
+
+    for mode, levels in (("L", (0, 128, 255)), ("RGB", ((255, 0, 0), (0, 255, 0), (0, 0, 255)))):
+        save_film([Image.new(mode, (20, 10), level) for level in levels], tmp_path / "film.gif", seconds=0.3)
+        with Image.open(tmp_path / "film.gif") as film:
+            assert (film.n_frames, film.size, film.info["duration"]) == (3, (20, 10), 100)
+            for i, level in enumerate(levels):
+                film.seek(i)
+                assert film.convert(mode).getpixel((3, 3)) == level
+            assert film.info["duration"] == 2000
+
+
 def cells(picture, rows, columns, side=56):
     """The mean level of each place of a grid of squares."""
     pixels = np.asarray(picture.convert("L"), float) / 255

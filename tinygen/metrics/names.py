@@ -183,6 +183,23 @@ _TABLE = [
     Metric("marginal", "marginal", "probability that the student is there", None),
     Metric("posterior", "posterior, where present", "probability of rain, the student being there", None),
     Metric("posterior_absent", "posterior, where absent", "probability of rain, the student being absent", None),
+    # the theory of games
+    Metric("outcome_error", "largest |D - D*|, two outcomes", "probability", "low"),
+    Metric("density_error", "largest |D - D*|, densities", "probability, where p or q has mass", "low"),
+    Metric("half_error", "largest |D - 1/2|", "probability, where p or q has mass", "low"),
+    Metric("js_outcomes", "JS of two outcomes", "nats", None),
+    Metric("value_outcomes", "V at D*, two outcomes", "nats", None),
+    Metric("value_equal", "V at D* where q = p", "nats, -log 4", None),
+    Metric("game_value", "V where training ends", "nats, -log 4 at the equilibrium", None),
+    Metric("critic_r", "critic with penalty against W", "correlation over pairs of laws", "high"),
+    Metric("critic_error", "largest error of that critic", "share of W", "low"),
+    Metric("clipped_r", "clipped critic against W", "correlation over pairs of laws", "high"),
+    Metric("clipped_shift_r", "clipped critic against W, shifts", "correlation over shifts alone", "high"),
+    Metric("dirac_error", "linear critic of two points", "largest error, W = |theta|", "low"),
+    Metric("gradient_ratio_minimax", "gradients of G, minimax training", "ratio, mean over updates", None),
+    Metric("gradient_ratio_non_saturating", "gradients of G, non-saturating", "ratio, mean over updates", None),
+    Metric("slope_minimax", "slope of log(1 - D) at logit -4", "per unit of the logit", None),
+    Metric("slope_non_saturating", "slope of -log D at logit -4", "per unit of the logit", None),
 ]
 _SAMPLES = ("cfid", "conf95", "class_kl", "digits", "modes", "within_3_sigma", "energy_distance")
 _TABLE += [  # the same figures of samples drawn with averaged weights

@@ -32,7 +32,7 @@ from tinygen.free_memory import TooLarge
 from tinygen.step import Sheet as Sheet  # a chapter's studies hand it back
 from tinygen.training import Display, save_picture
 from tinygen.training.log import NotFinite
-from tinygen.training.pictures import rows, save_pillow
+from tinygen.training.pictures import rows, save_film, save_pillow
 from tinygen.training.whole import whole
 
 from .recipe import Recipe, find, meanings, nearest
@@ -71,8 +71,18 @@ class Rows(NamedTuple):
     titles: Sequence[str]
 
 
+class Film(NamedTuple):
+    """Pillow images of one size, shown one after the other for so many seconds: an animated GIF."""
+
+    frames: Sequence[Any]
+    seconds: float = 6.0
+
+
 class Findings(NamedTuple):
-    """What a study found: numbers and pictures by name (Pillow images, a Sheet, Rows, or what `save_picture` takes)."""
+    """What a study found: numbers and pictures by name.
+
+    A picture is a Pillow image, a Sheet, Rows, a Film, or what `save_picture` takes.
+    """
 
     metrics: Mapping[str, float]
     pictures: Mapping[str, Any]
@@ -180,7 +190,7 @@ def run_study(
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
         for title, content in findings.pictures.items():
-            _save(content, target / f"{title}.png")
+            _save(content, target / title)
         content = {
             "study": name, "runs": [str(f) for f in folders], "arguments": values, "seed": seed,
             "data": [{"name": g.name, "sha": g.sha} for g in given if isinstance(g, Dataset)],
@@ -237,10 +247,14 @@ def _plain(value: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
-def _save(content: Any, path: Path) -> None:
+def _save(content: Any, place: Path) -> None:
+    """Writes a picture of Findings as a PNG file, a film as a GIF; `place` has no ending."""
     from PIL import Image
 
-    if isinstance(content, Rows):
+    path = place.with_name(f"{place.name}.png")
+    if isinstance(content, Film):
+        save_film(content.frames, place.with_name(f"{place.name}.gif"), content.seconds)
+    elif isinstance(content, Rows):
         save_pillow(rows(content.batches, content.titles), path)
     elif isinstance(content, Image.Image):
         save_pillow(content, path)

@@ -89,6 +89,14 @@ def js(log_p: tg.Tensor, log_q: tg.Tensor, width: float) -> tg.Tensor:
     return 0.5 * (kl(log_p, log_m, width) + kl(log_q, log_m, width))
 
 
+def kl_of_outcomes(p: tg.Tensor, q: tg.Tensor) -> tg.Tensor:
+    """KL(p || q) in nats of probabilities (K,): 0 log 0 = 0; infinite where p has mass and q has none."""
+    seen = p > 0
+    if (q[seen] == 0).any().item():
+        return tg.tensor(math.inf, dtype=p.dtype)
+    return (p[seen] * (p[seen] / q[seen]).log()).sum()
+
+
 def gaussian_kl(
     mean: tg.Tensor,
     covariance: tg.Tensor,

@@ -224,22 +224,25 @@ def _captioned(images: np.ndarray, captions: Sequence[str], columns: int) -> Any
     return sheet
 
 
-def save_film(frames: Sequence[str | os.PathLike], path: str | os.PathLike, seconds: float = 6.0) -> None:
-    """Writes an animated GIF of picture files, about `seconds` long; the last frame stays for two seconds."""
-    from PIL import Image
-
+def save_film(frames: Sequence[Any], path: str | os.PathLike, seconds: float = 6.0) -> None:
+    """Writes an animated GIF of Pillow images or picture files, about `seconds` long; the last stays for 2 s."""
     if not frames:
         return
-    # Few levels, since a GIF stores flat areas well and smooth ones hardly at all: a quarter of the size.
-    pictures = []
-    for frame in frames:
-        with Image.open(frame) as picture:
-            levels = GREYS if picture.mode == "L" else COLOURS
-            pictures.append(picture.quantize(levels, dither=Image.Dither.NONE))
+    pictures = [_few_levels(frame) for frame in frames]
     pause = int(min(500, max(40, 1000 * seconds / len(pictures))))
     with whole(Path(path)) as temporary:
         pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], loop=0,
                          duration=[pause] * (len(pictures) - 1) + [2000])  # fmt: skip
+
+
+def _few_levels(frame: Any) -> Any:
+    """A frame as a GIF stores it well: flat areas, hardly any smooth ones. A quarter of the size."""
+    from PIL import Image
+
+    if not isinstance(frame, Image.Image):
+        with Image.open(frame) as picture:
+            return _few_levels(picture)
+    return frame.quantize(GREYS if frame.mode == "L" else COLOURS, dither=Image.Dither.NONE)
 
 
 def _images(tensor: Any) -> np.ndarray:
