@@ -176,6 +176,10 @@ _TABLE = [
     Metric("marginal", "marginal", "probability that the student is there", None),
     Metric("posterior", "posterior, where present", "probability of rain, the student being there", None),
     Metric("posterior_absent", "posterior, where absent", "probability of rain, the student being absent", None),
+    # trials of games
+    Metric("better", "hacks that help", "figures better than the baseline's spread", None),
+    Metric("worse", "hacks that do harm", "figures worse than the baseline's spread", None),
+    Metric("no_effect", "hacks without effect", "figures within the baseline's spread", None),
 ]
 _SAMPLES = ("cfid", "conf95", "class_kl", "digits", "modes", "within_3_sigma", "energy_distance")
 _TABLE += [  # the same figures of samples drawn with averaged weights

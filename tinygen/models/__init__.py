@@ -13,6 +13,7 @@ from .classifier import ClassifierStep
 from .conditional_gan import ConditionalGANStep
 from .gan import GANStep
 from .iwae import IWAEStep
+from .joint_gan import JointGANStep
 from .likelihoods import Bernoulli, Gaussian
 from .vae import VAEStep
 
@@ -24,5 +25,6 @@ __all__ = [
     "GANStep",
     "Gaussian",
     "IWAEStep",
+    "JointGANStep",
     "VAEStep",
 ]
