@@ -52,7 +52,7 @@ def bench(dataset: Dataset) -> Bench:
     shape = dataset.shape
     if len(shape) == 1:
         reach = 1.25 * float(abs(dataset.floats("train")).max())  # the edges of tanh are out of reach
-        return Bench(blocks.of_points(shape, (64, 64), 16, reach), classes, 1e-3, 30, 128)
+        return Bench(blocks.of_points(shape, (64, 64), 16, reach), classes, 3e-3, 10, 64)
     small = min(shape[1:]) < SMALL
     kit = blocks.of_images(shape, (16, 32), 16 if small else 100)
     return Bench(kit, classes, *((1e-3, 30, 32) if small else (2e-4, 3, 64)))
@@ -112,7 +112,7 @@ LEAST = {"modes": 1.0}  # a count: less than one mode more or less is no effect
 
 @study(
     "tricks of the trade: does any of them help?", data="ring", lectures=(2, 3),
-    tiny={"epochs": 1, "seeds": 2, "samples": 100},
+    tiny={"epochs": 1, "seeds": 2, "samples": 100, "only": "two-rounds,labels"},
 )  # fmt: skip
 def hacks(
     dataset: Dataset, epochs: int | None = None, seeds: int = 3, samples: int = 2000, only: str = ""
