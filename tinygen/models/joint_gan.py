@@ -1,4 +1,4 @@
-"""A GAN on pairs of data and labels: the label trick (ganhacks 15, lecture 3; the game of Mirza 2014).
+"""A GAN on pairs of data and labels: the label trick (ganhacks 12, lecture 3; the game of Mirza 2014).
 
     real (x, y),   fake (G(z, y'), y') with y' drawn uniformly:   min_G max_D  V((x, y), (G(z, y'), y'))
 

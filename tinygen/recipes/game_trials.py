@@ -20,16 +20,18 @@ from tinygen import metrics, nn, optim
 from tinygen.data import Dataset
 from tinygen.data.points import Points
 from tinygen.data.selection import subset
-from tinygen.models import GANStep, JointGANStep, games
+from tinygen.models import GANStep, JointGANStep, games, health
 from tinygen.models.critics import gradient_penalty
 from tinygen.networks import blocks
 from tinygen.networks.blocks import Kit
-from tinygen.training import figure, fit, track
+from tinygen.training import Callback, Position, figure, fit, to_tensors, track
+from tinygen.training.plots import draw_points
 
-from .recipe import nearest
+from .recipe import find, nearest
+from .run import build
 from .scores import samples as drawn_by
 from .scores import unscored
-from .settings import SMALL, RunError
+from .settings import SMALL, RunError, prepare
 from .study import Findings, generator, study
 
 # ---------------------------------------------------------------------------------- hacks
@@ -239,4 +241,204 @@ def _draw_hacks(rows: Mapping[str, Mapping[str, Sequence[float]]], title: str) -
     panels[0].set_yticks(range(len(rows)), list(rows))
     panels[0].invert_yaxis()
     canvas.suptitle(f"{title}; grey: no effect seen", fontsize=10)
+    return finish()
+
+
+# ---------------------------------------------------------------------------------- collapse
+
+GAMES: dict[str, tuple[str, dict[str, Any]]] = {  # recipe and its arguments
+    "minimax": ("gan-ring", {"objective": "minimax"}),
+    "non-saturating": ("gan-ring", {"objective": "non-saturating"}),
+    "WGAN-GP": ("wgan-gp-ring", {}),
+}
+
+
+class History(Callback):
+    """What a game is like every `every` updates of G, and the figures of all of them.
+
+    `look`: a function of the Step; at: updates of G; seen: what it says; figures: of each update, by name.
+    """
+
+    def __init__(self, every: int, look: Callable[[Any], float]) -> None:
+        self.every, self.look = every, look
+        self.updates = 0
+        self.at: list[int] = []
+        self.seen: list[float] = []
+        self.figures: dict[str, list[float]] = {}
+
+    def after_step(self, step: Any, position: Position, metrics: Mapping[str, tg.Tensor]) -> None:
+        self.updates += 1
+        for name, value in metrics.items():
+            self.figures.setdefault(name, []).append(value.item())
+        if self.updates % self.every == 0:
+            self.at.append(self.updates)
+            self.seen.append(self.look(step))
+
+    def between(self, name: str) -> list[float]:
+        """The means of a figure over the updates that lead to each look."""
+        values = np.reshape(self.figures[name][: self.every * len(self.at)], (len(self.at), self.every))
+        return values.mean(1).tolist()
+
+
+@study(
+    "mode collapse: vanilla GAN against WGAN-GP", data="ring", lectures=(2, 4),
+    tiny={"seeds": 1, "updates": 4, "looks": 2, "samples": 50},
+)  # fmt: skip
+def collapse(
+    dataset: Dataset, seeds: int = 3, updates: int = 2000, looks: int = 25, samples: int = 2000
+) -> Findings:
+    """Modes covered over time and at the end by the minimax game (one update of D for one of G), the non-saturating
+    game and WGAN-GP, and what its own figures tell of a collapse: D's loss near 0, gradient norms above 100.
+
+    seeds: trainings of each game
+    updates: of G in each training
+    looks: at the samples during a training
+    samples: at each look
+    """
+    modes = dataset.mixture if isinstance(dataset, Points) else None
+    if modes is None or not 1 <= looks <= updates:
+        raise RunError("study collapse counts modes: it needs data drawn from some, such as ring or grid, "
+                       f"and looks={looks} of at least 1 and at most updates={updates}")  # fmt: skip
+    first = int(generator().integers(2**31))
+    count = lambda step: metrics.modes_covered(_drawn(step, samples), modes.centres, modes.sd)
+    histories: dict[str, list[History]] = {}
+    table, shown = [], [dataset.floats("test")]
+    todo = [(name, seed) for name in GAMES for seed in range(first, first + seeds)]
+    near: dict[str, list[float]] = {}
+    for name, seed in track(todo, "trainings"):
+        recipe, arguments = GAMES[name]
+        history = History(updates // looks, count)
+        step = _game(recipe, dataset, seed, updates, history, arguments)
+        histories.setdefault(name, []).append(history)
+        points = _drawn(step, samples)
+        near.setdefault(name, []).append(metrics.within_3_sigma(points, modes.centres, modes.sd))
+        if seed == first:
+            shown.append(points)
+    for name, of_game in histories.items():
+        table.append(_collapsed(name, of_game, near[name]))
+    numbers = {f"modes_{name.lower().replace('-', '_')}": row["modes"] for name, row in zip(GAMES, table)}
+    title = f"{seeds} seeds, n = {samples:,}"
+    pictures = {
+        "modes": _draw_modes(histories, len(modes.centres), title),
+        "samples": draw_points(shown, ["real", *GAMES]),
+    }
+    return Findings({**numbers, "modes_there": len(modes.centres)}, pictures, table)
+
+
+def _game(
+    name: str, dataset: Dataset, seed: int, updates: int, history: History, arguments: Mapping[str, Any] | None = None
+) -> Any:
+    """The Step of a recipe after that many updates of G, in whole batches."""
+    settings = prepare(find(name), dataset, {"name": dataset.name}, seed=seed, arguments=arguments)
+    step = build(settings)
+    batches = dataset.batches(settings.batch_size, seed, drop_last=True)
+    whole, rest = divmod(updates, len(batches))
+    position = fit(step, batches, whole, [history])
+    for index in range(rest):
+        history.after_step(step, position, step(to_tensors(batches.at(whole, index))))
+    return step
+
+
+def _collapsed(name: str, histories: Sequence[History], near: Sequence[float]) -> dict[str, Any]:
+    """A row: modes at the end, and the shares of all updates at which the two detectors speak."""
+    ends = [history.seen[-1] for history in histories]
+    together = lambda figure_name: np.concatenate([history.figures[figure_name] for history in histories])
+    steep = np.maximum(together("d_grad"), together("g_grad"))
+    losses = together("d_loss") if name != "WGAN-GP" else np.array([math.inf])  # a critic's loss has no floor
+    return {
+        "game": name, "modes": float(np.mean(ends)), "of each seed": " ".join(f"{end:.0f}" for end in ends),
+        "within 3 sigma": float(np.mean(near)), "seeds": len(ends),
+        "D's loss near 0": float(np.mean(losses < health.WON)),
+        "gradient > 100": float(np.mean(steep > health.STEEP)), "largest gradient": float(steep.max()),
+    }  # fmt: skip
+
+
+def _draw_modes(histories: Mapping[str, Sequence[History]], there: int, title: str) -> Any:
+    canvas, finish = figure((10.4, 4.0))
+    left, right = canvas.subplots(1, 2)
+    for (name, of_game), colour in zip(histories.items(), ("tab:red", "tab:blue", "tab:green")):
+        for history in of_game:
+            left.plot(history.at, history.seen, color=colour, linewidth=0.7, alpha=0.4)
+            right.semilogy(history.at, history.between("g_grad"), color=colour, linewidth=0.9, alpha=0.6)
+        left.plot(of_game[0].at, np.mean([h.seen for h in of_game], 0), color=colour, linewidth=2.2, label=name)
+    left.axhline(there, color="black", linestyle=":", linewidth=1)
+    left.set_ylim(0, there + 0.5)
+    left.set_title(f"modes covered, {title}")
+    left.legend(frameon=False, loc="center right")
+    right.axhline(health.STEEP, color="black", linestyle=":", linewidth=1)
+    right.set_title("gradient norm of G; dotted: 100, called exploding")
+    for axes in (left, right):
+        axes.set_xlabel("updates of G")
+        axes.spines[["top", "right"]].set_visible(False)
+    return finish()
+
+
+# ---------------------------------------------------------------------------------- when to stop
+
+WATCHED = {"wgan-gp": ("critic_estimate",), "dcgan": ("d_loss", "g_loss")}  # figures of each recipe's log
+
+
+@study(
+    "when to stop: the critic's estimate follows the quality of samples, a GAN's losses do not", data="digits",
+    lectures=(2,), tiny={"updates": 6, "looks": 3, "samples": 100},
+)  # fmt: skip
+def when_to_stop(dataset: Dataset, updates: int = 1200, looks: int = 20, samples: int = 2000) -> Findings:
+    """The figures that two trainings print, beside C-FID, and the correlations of their logarithms: the estimate of
+    WGAN-GP's critic, and the losses of a non-saturating DCGAN. A figure is a mean over the updates before a look.
+
+    updates: of G in each training
+    looks: at C-FID during a training, evenly spaced
+    samples: of a C-FID
+    """
+    reason = unscored(dataset)
+    if reason or len(dataset.shape) == 1:
+        raise RunError(f"study when-to-stop needs images that C-FID knows: {reason or 'these are points'}")
+    if not 3 <= looks <= updates:
+        raise RunError(f"study when-to-stop: looks={looks} must be at least 3, and at most updates={updates}")
+    seed = int(generator().integers(2**31))
+    judge = _judge(dataset, samples)
+    histories = {}
+    table: list[dict[str, Any]] = []
+    for name, watched in track(list(WATCHED.items()), "trainings"):
+        history = histories[name] = History(updates // looks, lambda step: judge(step)["cfid"])
+        _game(name, dataset, seed, updates, history)
+        for figure_name in watched:
+            r, n = correlation(history.between(figure_name), history.seen)
+            table.append({"game": name, "figure": figure_name, "correlation": r, "points": n,
+                          "C-FID at the end": history.seen[-1]})  # fmt: skip
+    numbers = {f"correlation_{row['figure']}": row["correlation"] for row in table}
+    picture = _draw_stopping(histories, table, f"{dataset.name}, n = {samples:,}")
+    return Findings({**numbers, "points": table[0]["points"]}, {"when-to-stop": picture}, table)
+
+
+def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, int]:
+    """(Pearson's r of log x and log y, the number of pairs), over the pairs that have logarithms; r is 0 below three.
+
+    A critic's estimate may start below 0, where it says nothing of a distance.
+    """
+    pairs = np.array([(a, b) for a, b in zip(x, y) if a > 0 and b > 0]).reshape(-1, 2)
+    if len(pairs) < 3 or (np.ptp(pairs, axis=0) == 0).any():
+        return 0.0, len(pairs)
+    return float(np.corrcoef(np.log(pairs).T)[0, 1]), len(pairs)
+
+
+def _draw_stopping(histories: Mapping[str, History], table: Sequence[Mapping[str, Any]], title: str) -> Any:
+    """Above: a figure and C-FID over time, each on its own axis. Below: one against the other."""
+    canvas, finish = figure((4.2 * len(table), 7.0))
+    panels = canvas.subplots(2, len(table), squeeze=False)
+    for row, above, below in zip(table, *panels):
+        history, known = histories[row["game"]], metrics.describe(row["figure"])
+        values = history.between(row["figure"])
+        above.plot(history.at, values, color="tab:blue")
+        above.set_ylabel(known.title, color="tab:blue")
+        above.set_xlabel("updates of G")
+        beside = above.twinx()
+        beside.semilogy(history.at, history.seen, color="tab:orange")
+        beside.set_ylabel(f"C-FID, {title}", color="tab:orange")
+        above.set_title(row["game"])
+        seen = [(a, b) for a, b in zip(values, history.seen) if a > 0 and b > 0]
+        below.loglog(*zip(*seen), "o", color="tab:purple", markersize=4)
+        below.set_xlabel(known.title)
+        below.set_ylabel("C-FID")
+        below.set_title(f"r = {row['correlation']:.2f}, {row['points']} points")
     return finish()
