@@ -16,7 +16,7 @@ from tinygen import metrics, optim
 from tinygen.data import load
 from tinygen.models import JointGANStep
 from tinygen.models.critics import gradient_penalty
-from tinygen.recipes import RunError, run_study
+from tinygen.recipes import RunError, run_study, start
 from tinygen.recipes import game_trials as trials
 from tinygen.training import Display, aside
 
@@ -320,3 +320,118 @@ def test_tricks_that_say_nothing_on_the_data_are_left_out_and_unknown_ones_refus
         trials._chosen("rleu", on)
     assert "labels" not in trials._chosen("", on._replace(classes=0))
     assert list(trials._chosen("relu,sgd", on)) == ["relu", "sgd"]
+
+
+# ---------------------------------------------------------------------------------- collapse, and when to stop
+
+
+class Walk(trials.GANStep):
+    """A game whose samples stand at the first so many modes of the ring, one more at each update."""
+
+    def __init__(self, figures=None):
+        self.updates, self.figures = 0, figures or {}
+
+    def __call__(self, batch):
+        self.updates += 1
+        return {name: tg.tensor(values[self.updates - 1]) for name, values in self.figures.items()}
+
+    def sample(self, n):
+        return tg.tensor(np.resize(load("ring").mixture.centres[: self.updates], (n, 2)).astype("f4"))
+
+
+def test_a_history_looks_every_so_often_and_means_are_over_what_leads_to_a_look():
+    step = Walk({"d_loss": np.arange(8.0), "g_grad": np.arange(8.0) ** 2})
+    history = trials.History(3, lambda s: 10 * s.updates)
+    for _ in range(8):
+        history.after_step(step, None, step(()))
+    assert history.at == [3, 6] and history.seen == [30, 60]
+    assert history.between("d_loss") == [1, 4] and history.between("g_grad") == [5 / 3, 50 / 3]
+    assert history.figures["d_loss"] == list(range(8))
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3, 5])
+def test_a_game_ends_after_just_so_many_updates_of_g(updates):
+    """Two batches an epoch; the weights are those of the recipe's run with the same seed."""
+    dataset, history = load("ring", limit=256), trials.History(1, lambda step: 0.0)
+    step = trials._game("gan-ring", dataset, 3, updates, history, {"hidden": [4], "latent": 2})
+    assert len(history.at) == updates and set(history.figures) >= {"d_loss", "g_loss", "d_grad", "g_grad"}
+    run = start("gan-ring", folder="run", limit=256, seed=3, arguments={"hidden": [4], "latent": 2})
+    for i in range(updates):
+        run.step(tuple(map(tg.tensor, run.batches.at(i // 2, i % 2))))
+    assert all((a == b).all() for a, b in zip(by_hand.arrays(step.generator), by_hand.arrays(run.step.generator)))
+
+
+def test_modes_are_counted_over_time_and_detectors_are_shares_of_all_updates(monkeypatch):
+    calls = []
+
+    def game(recipe, dataset, seed, updates, history, arguments=None):
+        calls.append((recipe, seed, updates, arguments))
+        k = len(calls)
+        of_g = [500.0 * (k == 1), 0.0, 0.0, 102.0]
+        step = Walk({"d_loss": [0.04, 0.06, 0.5, 0.04], "d_grad": [1.0, 101.0, 99.0, 1.0], "g_grad": of_g})
+        for _ in range(updates):
+            history.after_step(step, None, step(()))
+        step.updates = k  # in the end
+        history.seen[-1] = history.look(step)
+        return step
+
+    monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_game", game)
+    found = told("collapse", arguments={"seeds": 2, "updates": 4, "looks": 2, "samples": 80})
+    first = calls[0][1]
+    assert [(recipe, seed - first, updates) for recipe, seed, updates, _ in calls] == [
+        ("gan-ring", 0, 4), ("gan-ring", 1, 4), ("gan-ring", 0, 4), ("gan-ring", 1, 4), ("wgan-gp-ring", 0, 4),
+        ("wgan-gp-ring", 1, 4)]  # fmt: skip
+    assert [a.get("objective") for *_, a in calls[::2]] == ["minimax", "non-saturating", None]
+    assert [row["modes"] for row in found.table] == [1.5, 3.5, 5.5]
+    assert [row["of each seed"] for row in found.table] == ["1 2", "3 4", "5 6"]
+    assert [row["within 3 sigma"] for row in found.table] == [1, 1, 1]
+    assert [row["D's loss near 0"] for row in found.table] == [0.5, 0.5, 0]  # a critic's loss has no floor
+    assert [row["gradient > 100"] for row in found.table] == [5 / 8, 0.5, 0.5]
+    assert [row["largest gradient"] for row in found.table] == [500, 102, 102]
+    assert found.metrics == {"modes_minimax": 1.5, "modes_non_saturating": 3.5, "modes_wgan_gp": 5.5, "modes_there": 8}
+    with pytest.raises(RunError, match="such as ring or grid, and looks=2 of at least 1"):
+        told("collapse", data="moons", arguments={"looks": 2})
+    with pytest.raises(RunError, match="looks=9 of at least 1 and at most updates=4"):
+        told("collapse", arguments={"looks": 9, "updates": 4})
+
+
+def test_correlations_are_of_logarithms_over_pairs_that_have_them():
+    x, y = np.array([1.0, 2.0, 8.0, 5.0]), np.array([3.0, 7.0, 900.0, 30.0])
+    a, b = (np.log(v) - np.log(v).mean() for v in (x, y))
+    r, n = trials.correlation(x, y)
+    assert r == pytest.approx((a @ b) / math.sqrt((a @ a) * (b @ b))) and n == 4
+    assert trials.correlation([-1.0, *x], [5.0, *y]) == (r, 4) == trials.correlation([1.0, *x], [0.0, *y])
+    assert trials.correlation(x, x**-3) == (pytest.approx(-1), 4)
+    assert trials.correlation(x[:2], y[:2]) == (0.0, 2) and trials.correlation([1.0] * 4, y) == (0.0, 4)
+    assert trials.correlation([], []) == (0.0, 0)
+
+
+def test_figures_of_two_games_are_compared_with_their_own_c_fid(monkeypatch):
+    """WGAN-GP's estimate is the root of C-FID; D's loss falls as C-FID grows, G's says nothing."""
+    cfid, calls = [1.0, 4.0, 16.0, 64.0], []
+    values = {"critic_estimate": [1.0, 2.0, 4.0, 8.0], "d_loss": [8.0, 4.0, 2.0, 1.0], "g_loss": [1.0, 2.0, 2.0, 1.0]}
+
+    def game(recipe, dataset, seed, updates, history):
+        calls.append((recipe, seed, updates, dataset.name))
+        for at, seen in enumerate(cfid):
+            for _ in range(2):
+                history.after_step(seen, None, {k: tg.tensor(v[at]) for k, v in values.items()})
+
+    monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_game", game)
+    monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_judge",
+                        lambda dataset, n: lambda seen: {"cfid": seen * n / 50})  # fmt: skip
+    found = told("when-to-stop", arguments={"updates": 8, "looks": 4, "samples": 50})
+    assert [row["figure"] for row in found.table] == list(values) and {row["points"] for row in found.table} == {4}
+    assert [row["game"] for row in found.table] == ["wgan-gp", "dcgan", "dcgan"]
+    assert [row["correlation"] for row in found.table] == pytest.approx([1, -1, 0], abs=1e-6)
+    assert {row["C-FID at the end"] for row in found.table} == {64}
+    numbers = {f"correlation_{name}": pytest.approx(r, abs=1e-6) for name, r in zip(values, (1, -1, 0))}
+    assert found.metrics == numbers | {"points": 4}
+    assert [(name, updates, data) for name, _, updates, data in calls] == [
+        ("wgan-gp", 8, "digits"), ("dcgan", 8, "digits")]  # fmt: skip
+    for data, reason in (("ring", "these are points"), ("other.npz", "no frozen network knows")):
+        np.savez("other.npz", images=np.zeros((60, 1, 12, 12), np.uint8))
+        with pytest.raises(RunError, match=f"needs images that C-FID knows: {reason}"):
+            told("when-to-stop", data=data)
+    with pytest.raises(RunError, match="looks=2 must be at least 3, and at most updates=8"):
+        told("when-to-stop", arguments={"updates": 8, "looks": 2})
