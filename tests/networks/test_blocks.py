@@ -100,3 +100,30 @@ def test_dropout_that_stays_is_at_work_in_evaluation_mode():
 def test_sides_that_cannot_be_halved_are_refused():
     with pytest.raises(ValueError, match="images of 9x8 cannot be halved 2 times; give fewer widths"):
         of_images((1, 9, 8), (4, 5), 3)
+
+
+@KITS
+def test_a_label_is_numbers_behind_points_and_planes_behind_images(kit):
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, x):
+            seen.append(x.numpy())
+            return x
+
+    x, labels = np.random.default_rng(0).normal(size=(5, *kit.shape)).astype("f4"), np.array([0, 2, 1, 1, 2])
+    blocks.Told(Watching(), 3)(tg.tensor(x), tg.tensor(labels))
+    c = kit.shape[0]
+    assert seen[0].shape == (5, c + 3, *kit.shape[1:]) and (seen[0][:, :c] == x).all()
+    for i, label in enumerate(labels):
+        for k in range(3):
+            assert (seen[0][i, c + k] == (k == label)).all()
+
+
+@KITS
+def test_told_players_take_labels_beside_noise_and_data(kit):
+    G, D = blocks.told_generator(kit, 7), blocks.told_discriminator(kit, 7)
+    labels = tg.tensor([0, 6, 3])
+    x = G(tg.randn(3, kit.latent), labels)
+    assert x.shape == (3, *kit.shape) and D(x, labels).shape == (3, 1) and G.known.shape == (7,)
+    assert G.network[0].weight.shape[1] == kit.latent + 7

@@ -14,7 +14,7 @@ import pytest
 import tinygen as tg
 from tinygen import metrics, optim
 from tinygen.data import load
-from tinygen.models import JointGANStep
+from tinygen.models import ConditionalGANStep
 from tinygen.models.critics import gradient_penalty
 from tinygen.recipes import RunError, run_study, start
 from tinygen.recipes import game_trials as trials
@@ -167,7 +167,7 @@ def test_two_updates_of_d_see_whole_batches_and_g_moves_as_often_as_ever(tiny):
             step.update_generator = lambda fake: (calls.append(("g", len(fake))), g(fake))[1]
             return step
 
-        trials._trained(trials.Hack("", build), on, dataset, 0, 2)
+        trials._trained(hack._replace(build=build), on, dataset, 0, 2)
     assert counts["baseline"] == [("d", 16), ("g", 16)] * 8
     assert counts["two-rounds"] == [("d", 16), ("d", 16), ("g", 16)] * 8
 
@@ -210,14 +210,18 @@ def test_relu_and_max_pooling_stand_in_d_alone(tiny):
 def test_labels_are_given_to_g_and_shown_to_d(tiny):
     dataset, on = tiny
     step = HACKS["labels"].build(on)
-    assert isinstance(step, JointGANStep) and step.classes == len(dataset.classes)
+    k = len(dataset.classes)
+    assert isinstance(step, ConditionalGANStep) and step.names == tuple(dataset.classes)
     x, labels = batch_of(dataset)
-    (first, _) = seen_by(step.discriminator[0], lambda: step((x, labels)))[:2]
+    first, *_ = seen_by(step.discriminator.network[0], lambda: step((x, labels)))
     assert (first[:, : dataset.shape[0]] == x.numpy()).all()
-    planes = first[:, dataset.shape[0] :].reshape(len(x), step.classes, -1)
-    assert (planes == np.eye(step.classes)[labels.numpy()][:, :, None]).all()
-    assert step.sample(5).shape == (5, *dataset.shape)
-    assert step.generator.network[0].weight.shape[1] == on.kit.latent + step.classes
+    planes = first[:, dataset.shape[0] :].reshape(len(x), k, -1)
+    assert (planes == np.eye(k)[labels.numpy()][:, :, None]).all()
+    assert step.sample(5).shape == (5, *dataset.shape) and step.learned() == sorted(set(labels.tolist()))
+    (told_to_g, *_) = seen_by(step.generator.network[0], lambda: step((x, labels)))
+    assert (told_to_g[:, on.kit.latent :] == np.eye(k)[labels.numpy()]).all()
+    rates = [o.param_groups[0]["lr"] for o in (step.generator_optimizer, step.discriminator_optimizer)]
+    assert rates == [on.lr] * 2 and step.latent == on.kit.latent
 
 
 # ---------------------------------------------------------------------------------- the table
@@ -318,7 +322,7 @@ def test_tricks_that_say_nothing_on_the_data_are_left_out_and_unknown_ones_refus
     on = trials.bench(load("ring"))
     with pytest.raises(ValueError, match=r"no hack on this data is called 'rleu'\. Did you mean relu?"):
         trials._chosen("rleu", on)
-    assert "labels" not in trials._chosen("", on._replace(classes=0))
+    assert "labels" not in trials._chosen("", on._replace(names=()))
     assert list(trials._chosen("relu,sgd", on)) == ["relu", "sgd"]
 
 

@@ -13,7 +13,6 @@ from .classifier import ClassifierStep
 from .conditional_gan import ConditionalGANStep
 from .gan import GANStep
 from .iwae import IWAEStep
-from .joint_gan import JointGANStep
 from .likelihoods import Bernoulli, Gaussian
 from .vae import VAEStep
 
@@ -25,6 +24,5 @@ __all__ = [
     "GANStep",
     "Gaussian",
     "IWAEStep",
-    "JointGANStep",
     "VAEStep",
 ]

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import tinygen as tg
 from tinygen import nn
+from tinygen.nn import functional as F
 
 from .convolutional import halved
 from .dcgan import dcgan_weights
@@ -132,6 +133,41 @@ def discriminator(kit: Kit) -> nn.Sequential:
     return network
 
 
+# ---------------------------------------------------------------------------------- labels
+
+
+def told_generator(kit: Kit, classes: int) -> Told:
+    """A generator of noise (N, latent) and labels (N,)."""
+    return Told(
+        generator(kit._replace(latent=kit.latent + classes)), classes
+    )
+
+
+def told_discriminator(kit: Kit, classes: int) -> Told:
+    """A discriminator of data (N, *shape) and labels (N,)."""
+    shape = (kit.shape[0] + classes, *kit.shape[1:])
+    return Told(discriminator(kit._replace(shape=shape)), classes)
+
+
+class Told(nn.Module):
+    """A network that is told labels (N,): K numbers behind x (N, D), or K planes behind x (N, C, H, W).
+
+    The one of the label is 1, the others are 0. `known`: 1 for each class it has learned.
+    """
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.known: tg.Tensor
+        self.register_buffer("known", tg.zeros(classes))
+
+    def forward(self, x: tg.Tensor, labels: tg.Tensor) -> tg.Tensor:
+        told = F.one_hot(labels, len(self.known)).to(x.dtype)
+        planes = told.reshape(*told.shape, *[1] * (x.ndim - 2))
+        planes = planes.expand(*told.shape, *x.shape[2:])
+        return self.network(tg.cat([x, planes], 1))
+
+
 # ---------------------------------------------------------------------------------- ranges
 
 
@@ -172,7 +208,7 @@ class AlwaysDropout(nn.Dropout):
     """Dropout that stays in evaluation mode (Isola et al. 2017: the noise of a generator)."""
 
     def forward(self, x: tg.Tensor) -> tg.Tensor:
-        return nn.functional.dropout(x, self.p, training=True)
+        return F.dropout(x, self.p, training=True)
 
 
 def nothing(*sizes: int) -> list[nn.Module]:

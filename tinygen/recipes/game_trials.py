@@ -20,10 +20,11 @@ from tinygen import metrics, nn, optim
 from tinygen.data import Dataset
 from tinygen.data.points import Points
 from tinygen.data.selection import subset
-from tinygen.models import GANStep, JointGANStep, games, health
+from tinygen.models import ConditionalGANStep, GANStep, games, health
 from tinygen.models.critics import gradient_penalty
 from tinygen.networks import blocks
 from tinygen.networks.blocks import Kit
+from tinygen.step import Step
 from tinygen.training import Callback, Position, figure, fit, to_tensors, track
 from tinygen.training.plots import draw_points
 
@@ -38,10 +39,10 @@ from .study import Findings, generator, study
 
 
 class Bench(NamedTuple):
-    """What every row of the table has in common. `classes`: of the labels, 0 where there are none."""
+    """What every row of the table has in common. `names`: of the classes, where there are labels."""
 
     kit: Kit
-    classes: int
+    names: tuple[str, ...]
     lr: float
     epochs: int
     batch_size: int
@@ -50,14 +51,14 @@ class Bench(NamedTuple):
 def bench(dataset: Dataset) -> Bench:
     """Small enough for forty trainings: a multilayer perceptron for points, DCGAN with f = 16 for images."""
     labelled = dataset.train_labels is not None and not dataset.partly_labelled
-    classes = len(dataset.classes) if labelled else 0
+    names = tuple(dataset.classes) if labelled else ()
     shape = dataset.shape
     if len(shape) == 1:
         reach = 1.25 * float(abs(dataset.floats("train")).max())  # the edges of tanh are out of reach
-        return Bench(blocks.of_points(shape, (64, 64), 16, reach), classes, 3e-3, 10, 64)
+        return Bench(blocks.of_points(shape, (64, 64), 16, reach), names, 3e-3, 10, 64)
     small = min(shape[1:]) < SMALL
     kit = blocks.of_images(shape, (16, 32), 16 if small else 100)
-    return Bench(kit, classes, *((1e-3, 30, 32) if small else (2e-4, 3, 64)))
+    return Bench(kit, names, *((1e-3, 30, 32) if small else (2e-4, 3, 64)))
 
 
 def play(on: Bench, game: games.Game | None = None, penalty: Callable | None = None, rounds: int = 1,
@@ -75,19 +76,18 @@ def sgd_for_d(on: Bench) -> GANStep:
     return step
 
 
-def labels_given(on: Bench) -> GANStep:
-    """G is told a label, and D sees it beside the image."""
-    planes = (on.kit.shape[0] + on.classes, *on.kit.shape[1:])
-    G = blocks.generator(on.kit._replace(latent=on.kit.latent + on.classes))
-    D = blocks.discriminator(on.kit._replace(shape=planes))
-    return JointGANStep(G, D, games.non_saturating(), classes=on.classes, latent=on.kit.latent, lr=on.lr)
+def labels_given(on: Bench) -> ConditionalGANStep:
+    """G is told a label, and D sees it beside the data."""
+    G, D = blocks.told_generator(on.kit, len(on.names)), blocks.told_discriminator(on.kit, len(on.names))
+    return ConditionalGANStep(G, D, games.non_saturating(), on.names, latent=on.kit.latent, lr=on.lr)
 
 
 class Hack(NamedTuple):
-    """A row: in words, and the function that builds its game."""
+    """A row: in words, the function that builds its game, and how many times larger its batches are."""
 
     words: str
-    build: Callable[[Bench], GANStep]
+    build: Callable[[Bench], Step]
+    rounds: int = 1
 
 
 BASELINE = Hack("baseline", play)
@@ -101,7 +101,7 @@ HACKS = {
     "batch-norm": Hack("batch norm in both", lambda on: play(on, norms=lambda a: [on.kit.batch_norm(a)])),
     "no-batch-norm": Hack("no batch norm", partial(play, norms=blocks.nothing)),
     "penalty": Hack("gradient penalty", lambda on: play(on, penalty=gradient_penalty())),
-    "two-rounds": Hack("2 updates of D for one of G", partial(play, rounds=2)),
+    "two-rounds": Hack("2 updates of D for one of G", partial(play, rounds=2), 2),
     "sgd": Hack("SGD for D, Adam for G", sgd_for_d),
     "dropout": Hack("dropout in G", partial(play, dropout=lambda: [nn.Dropout(0.5)])),
     "dropout-at-test": Hack("dropout in G, at test too", partial(play, dropout=lambda: [blocks.AlwaysDropout(0.5)])),
@@ -164,21 +164,21 @@ def hacks(
 def _chosen(only: str, on: Bench) -> dict[str, Hack]:
     """The rows that say something on this data, or those that are named."""
     same = "batch-norm" if on.kit.norms(1) else "no-batch-norm"  # as the baseline has it
-    there = {name: hack for name, hack in HACKS.items() if name != same and (on.classes or name != "labels")}
+    there = {name: hack for name, hack in HACKS.items() if name != same and (on.names or name != "labels")}
     names = [name.strip() for name in only.split(",")] if only else list(there)
     return {name: nearest(name, there, "hack on this data") for name in names}
 
 
-def _trained(hack: Hack, on: Bench, dataset: Dataset, seed: int, epochs: int) -> GANStep:
+def _trained(hack: Hack, on: Bench, dataset: Dataset, seed: int, epochs: int) -> Step:
     """The game after `epochs` epochs of G's updates: one with more updates of D sees more data."""
     tg.manual_seed(seed)
     step = hack.build(on)
-    size = min(on.batch_size * step.rounds, dataset.count("train"))
-    fit(step, dataset.batches(size, seed, drop_last=True), epochs * step.rounds)
+    size = min(on.batch_size * hack.rounds, dataset.count("train"))
+    fit(step, dataset.batches(size, seed, drop_last=True), epochs * hack.rounds)
     return step
 
 
-def _judge(dataset: Dataset, n: int) -> Callable[[GANStep], dict[str, float]]:
+def _judge(dataset: Dataset, n: int) -> Callable[[Step], dict[str, float]]:
     """A function of a game: the figures of n samples against the test set (of points: against n test points)."""
     test = dataset.floats("test")
     if not isinstance(dataset, Points):
@@ -196,7 +196,7 @@ def _judge(dataset: Dataset, n: int) -> Callable[[GANStep], dict[str, float]]:
     return lambda step: (lambda x: near(x) | distance(x))(_drawn(step, n))
 
 
-def _drawn(step: GANStep, n: int) -> np.ndarray:
+def _drawn(step: Step, n: int) -> np.ndarray:
     return np.nan_to_num(drawn_by(step, n, 0, quiet=math.inf).numpy(), nan=0.0)  # what has diverged is no digit
 
 
