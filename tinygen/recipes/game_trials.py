@@ -44,6 +44,7 @@ class Bench(NamedTuple):
     kit: Kit
     names: tuple[str, ...]
     lr: float
+    sgd_lr: float  # of D, in the row that moves it by SGD
     epochs: int
     batch_size: int
 
@@ -55,10 +56,10 @@ def bench(dataset: Dataset) -> Bench:
     shape = dataset.shape
     if len(shape) == 1:
         reach = 1.25 * float(abs(dataset.floats("train")).max())  # the edges of tanh are out of reach
-        return Bench(blocks.of_points(shape, (64, 64), 16, reach), names, 3e-3, 10, 64)
+        return Bench(blocks.of_points(shape, (64, 64), 16, reach), names, 3e-3, 0.3, 10, 64)
     small = min(shape[1:]) < SMALL
     kit = blocks.of_images(shape, (16, 32), 16 if small else 100)
-    return Bench(kit, names, *((1e-3, 30, 32) if small else (2e-4, 3, 64)))
+    return Bench(kit, names, *((1e-3, 0.1, 30, 32) if small else (2e-4, 0.1, 3, 64)))
 
 
 def play(on: Bench, game: games.Game | None = None, penalty: Callable | None = None, rounds: int = 1,
@@ -72,7 +73,7 @@ def play(on: Bench, game: games.Game | None = None, penalty: Callable | None = N
 def sgd_for_d(on: Bench) -> GANStep:
     """Adam moves G, and plain gradient descent D."""
     step = play(on)
-    step.discriminator_optimizer = optim.SGD(step.discriminator.parameters(), lr=100 * on.lr)
+    step.discriminator_optimizer = optim.SGD(step.discriminator.parameters(), lr=on.sgd_lr)
     return step
 
 
@@ -126,7 +127,7 @@ def hacks(
     deviations of the baseline's, or within one mode, is called "no effect seen". With three seeds a trick
     without effect lies outside once in seven times.
 
-    epochs: of each training (default: 30 of points and of small images, 3 of others)
+    epochs: of each training (default: 10 of points, 30 of small images, 3 of others)
     seeds: trainings of each row
     samples: that a figure is taken over
     only: names of tricks, separated by commas (default: all)
