@@ -147,7 +147,7 @@ def test_the_gradient_penalty_is_that_of_the_critics(tiny):
     real, _ = batch_of(dataset)
     fake = step.sample(len(real)).detach()
     values = []
-    for rule in (step.penalty, gradient_penalty(10.0)):
+    for rule in (step.penalty, gradient_penalty(1.0)):
         tg.manual_seed(5)
         values.append(rule(step.discriminator, real, fake).item())
     assert values[0] == values[1] > 0

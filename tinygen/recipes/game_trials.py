@@ -101,7 +101,7 @@ HACKS = {
     "smooth-both": Hack("real labels .9, fake .1", lambda on: play(on, games.two_sided(0.1))),
     "batch-norm": Hack("batch norm in both", lambda on: play(on, norms=lambda a: [on.kit.batch_norm(a)])),
     "no-batch-norm": Hack("no batch norm", partial(play, norms=blocks.nothing)),
-    "penalty": Hack("gradient penalty", lambda on: play(on, penalty=gradient_penalty())),
+    "penalty": Hack("gradient penalty, weight 1", lambda on: play(on, penalty=gradient_penalty(1.0))),
     "two-rounds": Hack("2 updates of D for one of G", partial(play, rounds=2), 2),
     "sgd": Hack("SGD for D, Adam for G", sgd_for_d),
     "dropout": Hack("dropout in G", partial(play, dropout=lambda: [nn.Dropout(0.5)])),
