@@ -235,6 +235,9 @@ def _draw_hacks(rows: Mapping[str, Mapping[str, Sequence[float]]], title: str) -
             axes.errorbar(np.mean(of_row[name]), i, xerr=_deviation(of_row[name]), fmt="|", markersize=14,
                           color=colour, capsize=3)  # fmt: skip
             axes.plot(of_row[name], [i] * len(of_row[name]), "o", color=colour, markersize=4, alpha=0.6)
+        everything = [value for of_row in rows.values() for value in of_row[name]]
+        if 0 < 30 * min(everything) < max(everything):
+            axes.set_xscale("log", nonpositive="clip")
         known = metrics.describe(name)
         axes.set_title(f"{known.title} ({'less' if known.good == 'low' else 'more'} is better)", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
