@@ -79,6 +79,38 @@ def test_only_real_labels_are_smoothed():
         assert smooth.generator(fake).item() == plain.generator(fake).item()
 
 
+def test_labels_smoothed_on_both_sides():
+    """Fake labels are s instead of 0; G's loss and D's reading stay."""
+    a, b = REAL.astype(float), FAKE.astype(float)
+    p, q = by_hand.sigmoid(a), by_hand.sigmoid(b)
+    expected = -(0.8 * np.log(p) + 0.2 * np.log(1 - p)).mean() - (0.2 * np.log(q) + 0.8 * np.log(1 - q)).mean()
+    game = games.two_sided(0.2)
+    assert game.discriminator(tg.tensor(REAL), tg.tensor(FAKE)).item() == pytest.approx(expected, rel=1e-5)
+    assert game.generator(tg.tensor(FAKE)).item() == pytest.approx(GENERATOR["non-saturating"](b), rel=1e-5)
+    sure = tg.full((1, 1), math.log(0.8 / 0.2))  # D says just what the labels are
+    assert game.discriminator(sure, -sure).item() == pytest.approx(game.floor, rel=1e-5)
+    with pytest.raises(ValueError, match="smoothing must lie in"):
+        games.two_sided(1.5)
+
+
+def test_flipped_labels_are_a_share_of_both_sides_and_smoothing_in_the_mean():
+    tg.manual_seed(0)
+    real, fake = tg.full((40_000, 1), 2.0), tg.full((40_000, 1), -1.0)
+    game = games.flipped(games.non_saturating(), 0.05)
+    found = game.discriminator(real, fake).item()
+    s = by_hand.softplus
+    assert found == pytest.approx(0.95 * (s(-2.0) + s(-1.0)) + 0.05 * (s(2.0) + s(1.0)), rel=0.01)
+    assert found == pytest.approx(games.two_sided(0.05).discriminator(real, fake).item(), rel=0.01)
+    assert found != game.discriminator(real, fake).item()  # others at the next update
+    for share, swapped in ((0.0, False), (1.0, True)):
+        x, y = tg.tensor(REAL), tg.tensor(FAKE[:3])
+        known = DISCRIMINATOR["non-saturating"](*((FAKE[:3], REAL) if swapped else (REAL, FAKE[:3])))
+        assert games.flipped(games.non_saturating(), share).discriminator(x, y).item() == pytest.approx(known, rel=1e-5)
+    assert game.generator(y).item() == pytest.approx(GENERATOR["non-saturating"](FAKE[:3]), rel=1e-5)
+    with pytest.raises(ValueError, match=r"a share of flipped labels lies in \[0, 1\], it is 2"):
+        games.flipped(game, 2)
+
+
 LOW = {"least squares": 0.1}  # a number that says fake, and one that says real
 HIGH = {"least squares": 0.9}
 

@@ -74,3 +74,24 @@ def test_the_worst_class_is_told_where_a_fifth_is_lost():
         "; 21% of the samples of class shoe are drawn as others"
     )
     assert of_classes({"gan_test_worst": 0.8, "worst_class": 1}, names) == of_classes({}, names) == ""
+
+
+@pytest.mark.parametrize(("norm", "told"), [(99.0, False), (101.0, True)])
+def test_a_gradient_norm_above_100_is_an_explosion_of_either_player_and_of_a_critic(norm, told):
+    critic = {"critic_estimate": 1.0, "d_loss": -1.0, "d_grad": 1.0, "g_grad": 1.0}
+    for metrics, floor in ((FINE, 0.0), (critic, -math.inf)):
+        for player in ("d_grad", "g_grad"):
+            found = of_a_game(metrics | {player: norm}, floor)
+            assert found.startswith("gradients explode") is told
+
+
+@pytest.mark.parametrize(("loss", "won"), [(0.049, True), (0.051, False)])
+def test_d_has_won_where_its_loss_nears_0(loss, won):
+    assert of_a_game(FINE | {"d_accuracy": 1.0, "d_loss": loss}).startswith("D has won") is won
+
+
+def test_a_collapse_and_a_victory_are_told_in_one_line():
+    found = of_a_game({"d_loss": 0.01, "d_accuracy": 1.0, "d_grad": 0.1, "g_grad": 9.0, "classes_covered": 3.0,
+                       "classes_there": 10})  # fmt: skip
+    assert found.startswith("D has won: it is never wrong") and found.endswith("; G makes 3 of 10 classes")
+    assert "(D right 100%, gradient norms D 0.1, G 9)" in found

@@ -200,6 +200,18 @@ _TABLE = [
     Metric("gradient_ratio_non_saturating", "gradients of G, non-saturating", "ratio, mean over updates", None),
     Metric("slope_minimax", "slope of log(1 - D) at logit -4", "per unit of the logit", None),
     Metric("slope_non_saturating", "slope of -log D at logit -4", "per unit of the logit", None),
+    # trials of games
+    Metric("better", "hacks that help", "figures better than the baseline's spread", None),
+    Metric("worse", "hacks that do harm", "figures worse than the baseline's spread", None),
+    Metric("no_effect", "hacks without effect", "figures within the baseline's spread", None),
+    Metric("modes_minimax", "modes of the minimax game", "modes, mean over seeds", "high"),
+    Metric("modes_non_saturating", "modes of the non-saturating game", "modes, mean over seeds", "high"),
+    Metric("modes_wgan_gp", "modes of WGAN-GP", "modes, mean over seeds", "high"),
+    Metric("modes_there", "modes of the data", "modes", None),
+    Metric("correlation_critic_estimate", "the critic's estimate and C-FID", "Pearson's r of logarithms", "high"),
+    Metric("correlation_d_loss", "the loss of D and C-FID", "Pearson's r of logarithms", None),
+    Metric("correlation_g_loss", "the loss of G and C-FID", "Pearson's r of logarithms", None),
+    Metric("points", "looks that r is taken over", "pairs", None),
 ]
 _SAMPLES = ("cfid", "conf95", "class_kl", "digits", "modes", "within_3_sigma", "energy_distance")
 _TABLE += [  # the same figures of samples drawn with averaged weights

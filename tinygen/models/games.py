@@ -56,6 +56,39 @@ def non_saturating(smoothing: float = 0.0) -> Game:
     )
 
 
+def two_sided(smoothing: float = 0.1) -> Game:
+    """non_saturating with real labels 1 - smoothing and fake labels `smoothing` (Szegedy 2016)."""
+    game = non_saturating(smoothing)
+    cross_entropy = lambda a: (
+        (1 - smoothing) * F.softplus(a) + smoothing * F.softplus(-a)
+    )
+    return game._replace(
+        discriminator=lambda real, fake: (
+            cross_entropy(-real).mean() + cross_entropy(fake).mean()
+        ),
+        floor=2 * game.floor,
+    )
+
+
+def flipped(game: Game, share: float = 0.05) -> Game:
+    """The game in which a share of the labels that D learns from is wrong: a real and a fake change places.
+
+    In the mean over the draws a game of logits is `two_sided(share)`. Raises ValueError unless 0 <= share <= 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(
+            f"a share of flipped labels lies in [0, 1], it is {share}; 0.05 is usual"
+        )
+
+    def discriminator(real: tg.Tensor, fake: tg.Tensor) -> tg.Tensor:
+        wrong = tg.rand(*real.shape, device=real.device) < share
+        taken_for_real = tg.where(wrong, fake, real)
+        taken_for_fake = tg.where(wrong, real, fake)
+        return game.discriminator(taken_for_real, taken_for_fake)
+
+    return game._replace(discriminator=discriminator)
+
+
 def least_squares() -> Game:
     """Labels 0 and 1; the optimum of D is p / (p + q)."""
     discriminator = lambda real, fake: (

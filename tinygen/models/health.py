@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+WON = 0.05  # above its floor: D's loss says that it has won
+STEEP = 100.0  # a gradient norm that is called exploding (ganhacks 10)
 
 def of_a_game(metrics: Mapping[str, float], floor: float = 0.0) -> str:
     """On a game of G and D, from means over an epoch. `floor`: the least that D's loss can be (smoothed labels).
@@ -16,11 +18,11 @@ def of_a_game(metrics: Mapping[str, float], floor: float = 0.0) -> str:
     """
     accuracy = metrics.get("d_accuracy")
     d_grad, g_grad = metrics.get("d_grad", 0.0), metrics.get("g_grad", 0.0)
-    if max(d_grad, g_grad) > 1000:
+    if max(d_grad, g_grad) > STEEP:
         verdict = "gradients explode: lower the learning rate"
     elif accuracy is None:
         verdict = f"the critic tells {metrics['critic_estimate']:.3g} between real and fake"
-    elif accuracy > 0.99 and metrics["d_loss"] < floor + 0.05:
+    elif accuracy > 0.99 and metrics["d_loss"] < floor + WON:
         verdict = "D has won: it is never wrong, so G learns little; lower D's learning rate, or smooth its labels"
     elif accuracy < 0.52:
         verdict = "D is guessing: G fools it, or D has stopped learning"
