@@ -18,7 +18,10 @@ from .scores import samples, score
 from .settings import RunError, Settings, prepare, read_settings
 from .study import STUDIES, Findings, Study, find_study, run_study, study
 
-CHAPTERS = ("autoencoders", "codes", "classic", "vaes", "latent_spaces", "gans", "generated", "theory", "classifiers")
+CHAPTERS = (
+    "autoencoders", "codes", "classic", "vaes", "latent_spaces", "gans", "generated", "noise_spaces", "theory",
+    "classifiers",
+)  # fmt: skip
 for _chapter in CHAPTERS:
     import_module(f".{_chapter}", __name__)
 

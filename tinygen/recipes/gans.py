@@ -105,6 +105,16 @@ def dcgan_averaged(
     return dcgan(given, channels, latent, smoothing=smoothing, average=average, lr=lr)
 
 
+@recipe(
+    "deep convolutional GAN on digits in random colours", like=dcgan, lectures=(0, 4), data="tinted-digits",
+    small={"epochs": 80, "batch_size": 32, "channels": (32, 64), "latent": 16, "smoothing": 0.1},
+)  # fmt: skip
+def tinted_dcgan(
+    given: Given, channels: Sequence[int] = (16, 32), latent: int = 32, smoothing: float = 0.0, lr: float = 2e-4
+) -> GANStep:
+    return dcgan(given, channels, latent, smoothing=smoothing, lr=lr)
+
+
 @recipe("least-squares GAN (Mao et al. 2017)", like=dcgan, lectures=(0,))
 def lsgan(given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, lr: float = 2e-4) -> GANStep:
     generator, discriminator = DCGenerator(given.shape, channels, latent), DCDiscriminator(given.shape, channels)
