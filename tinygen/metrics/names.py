@@ -191,6 +191,7 @@ _TABLE = [
     Metric("inverted_mse_adam", "inversion by Adam", "squared error per pixel", "low"),
     Metric("sampled_mse", "nearest of as many samples", "squared error per pixel", "low"),
     Metric("hole_mse", "restoration of the hidden half", "squared error per pixel of the hole", "low"),
+    Metric("hole_mse_averaged", "hidden half, mean of all starts", "squared error per pixel of the hole", "low"),
     Metric("hole_mse_mean", "hidden half, mean of training images", "squared error per pixel of the hole", "low"),
     Metric("hole_mse_inverted", "hidden half, the whole image known", "squared error per pixel of the hole", "low"),
     Metric("auroc_turned", "AUROC, images upside down", "area under the ROC curve", "high"),

@@ -129,9 +129,14 @@ def _names(asked: np.ndarray) -> list[str]:
 # ---------------------------------------------------------------------------------- G11b
 
 
-def _confident(trained: Trained, images: np.ndarray) -> float | None:
+def _digits(images: np.ndarray) -> np.ndarray | None:
+    """The digits (N,) that the frozen network sees in images; None where it knows no such images."""
+    return metrics.features(images)[1].argmax(1) if metrics.scorable(images.shape[1:]) else None
+
+
+def _confident(images: np.ndarray) -> float | None:
     """The share of images that the frozen network is sure of; None where it knows no such images."""
-    return metrics.confident(metrics.features(images)[1], SURE) if metrics.scorable(trained.dataset.shape) else None
+    return metrics.confident(metrics.features(images)[1], SURE) if metrics.scorable(images.shape[1:]) else None
 
 
 def _known(numbers: dict[str, float | None]) -> dict[str, float]:
@@ -145,12 +150,14 @@ def _check_images(trained: Trained, name: str) -> None:
 
 @study("a direction of noise in which digits lean", on=("dcgan",), lectures=(0,), tiny={"pool": 200, "walks": 20})
 def turn(
-    trained: Trained, pool: int = 4000, share: float = 0.1, walks: int = 200, steps: int = 9, reach: float = 2.0
+    trained: Trained, pool: int = 4000, share: float = 0.2, walks: int = 200, steps: int = 9, reach: float = 1.0
 ) -> Findings:
     """How much images lean along the difference of two averages, of codes of images that lean right and left.
 
+    Both averages are of the same digits where the frozen network knows them, as far as it keeps them apart.
+
     pool: random codes whose images are measured
-    share: of them in each average
+    share: of them in each average, of every digit alike
     walks: further codes, each moved from left to right; the first eight are drawn
     steps: images of a walk
     reach: length of a walk, in differences of the averages
@@ -159,16 +166,16 @@ def turn(
     draw, make = generator(), partial(_images, trained)
     with aside(trained.step, int(draw.integers(2**31))):
         codes, starts = _codes(trained, pool), _codes(trained, walks)
-        natural = noise.slant(make(codes))
-        left, right = noise.extremes(natural, share)
-        direction = tg.tensor(reach * (codes[right].mean(0) - codes[left].mean(0)))
+        drawn = make(codes)
+        natural = noise.slant(drawn)
+        digits = _digits(drawn)
+        kinds = np.zeros(pool, int) if digits is None else digits
+        direction = tg.tensor(reach * noise.turn_vector(codes, natural, kinds, share))
         moved = tg.cat([noise.walk(z, direction, steps) for z in tg.tensor(starts)])
         images = make(moved.numpy()).reshape(walks, steps, *trained.dataset.shape)
     slants = np.stack([noise.slant(images[:, i]) for i in range(steps)], 1)
-    kept = None
-    if metrics.scorable(trained.dataset.shape):
-        ends = [metrics.features(images[:, i])[1].argmax(1) for i in (0, -1)]
-        kept = float((ends[0] == ends[1]).mean())
+    ends = [_digits(images[:, i]) for i in (0, -1)]
+    kept = None if digits is None else float((ends[0] == ends[1]).mean())
     numbers = _known({
         "slant_first": float(slants[:, 0].mean()), "slant_last": float(slants[:, -1].mean()),
         "slant_natural": float(natural.std()), "turned": float((slants[:, -1] > slants[:, 0]).mean()),
@@ -199,7 +206,7 @@ def chain(trained: Trained, points: int = 9, steps: int = 8) -> Findings:
             numbers |= {
                 f"norm_{name}": codes.norm(dim=1).numpy().min() / mean,
                 f"change_{name}": noise.change(images[:-1], images[1:], others),
-                f"conf95_{name}": _confident(trained, images),
+                f"conf95_{name}": _confident(images),
             }
             rows = np.concatenate([images[i * steps : (i + 1) * steps + 1] for i in range(points)])
             pictures[f"{name}s"] = Sheet(tg.tensor(rows), steps + 1)
@@ -220,7 +227,7 @@ def plane(trained: Trained, side: int = 12) -> Findings:
     grid = images.reshape(side, side, -1)
     joined = lambda down, right: np.concatenate([a.reshape(-1, grid.shape[2]) for a in (down, right)])
     change = noise.change(joined(grid[:-1], grid[:, :-1]), joined(grid[1:], grid[:, 1:]), others)
-    numbers = _known({"change_plane": change, "conf95_plane": _confident(trained, images)})
+    numbers = _known({"change_plane": change, "conf95_plane": _confident(images)})
     return Findings(numbers, {"plane": Sheet(tg.tensor(images), side)})
 
 
@@ -230,10 +237,10 @@ def plane(trained: Trained, side: int = 12) -> Findings:
 @study("the code of an image: inversion, restoration, anomalies", on=("dcgan",), lectures=(0, 4),
        tiny={"count": 2, "restarts": 2, "evaluations": 8, "anomalies": 4})  # fmt: skip
 def inversion(
-    trained: Trained, count: int = 20, restarts: int = 3, evaluations: int = 80, c: float = 50.0, lr: float = 0.1,
+    trained: Trained, count: int = 20, restarts: int = 4, evaluations: int = 60, c: float = 30.0, lr: float = 0.3,
     anomalies: int = 100,
 ) -> Findings:  # fmt: skip
-    """Errors of z* = argmin |M(G(z)) - y|^2 + |z|^2 / c: of whole test images, and of their right half, hidden from M.
+    """Errors of z* = argmin |M(G(z)) - y|^2 + |z|^2 / c: of whole test images, and of their upper half, hidden from M.
 
     count: test images
     restarts: random codes from which each search starts
@@ -248,7 +255,7 @@ def inversion(
     x = tg.tensor(dataset.floats("test", order))
     n, (_, height, width) = len(x), dataset.shape
     mask = np.ones((1, height, width), np.float32)
-    mask[:, :, width // 2 :] = 0
+    mask[:, : height // 2] = 0
     hole = 1 - mask
     G = partial(_made, trained)
     find = partial(noise.inverted, G, c=c, evaluations=evaluations)
@@ -260,17 +267,19 @@ def inversion(
         half = noise.behind(mask)
         restored = find(half(x), starts, measure=half)
         images = {name: G(one.codes).numpy() for name, one in found.items()}
-        filled = x.numpy() * mask + G(restored.codes).numpy() * hole
+        several = np.mean([G(codes).numpy() for codes in restored.every], 0)
+        best = G(restored.codes).numpy()
         nearest = _nearest(x.numpy(), _images(trained, _codes(trained, restarts * evaluations)))
         ranked = _ranked(trained, anomalies, restarts, by_adam)
     pixels = dataset.floats("train").mean(0, dtype=np.float64)
     real = x.numpy()
-    mean = real * mask + (pixels * hole).astype(np.float32)
+    filled, averaged, mean = (real * mask + made * hole for made in (best, several, pixels.astype(np.float32)))
     error = lambda made, where: float(((made - real) ** 2 * where).sum() / (n * dataset.shape[0] * where.sum()))
     everywhere = np.ones_like(mask)
     numbers = {
         "inverted_mse": error(images["L-BFGS"], everywhere), "inverted_mse_adam": error(images["Adam"], everywhere),
         "sampled_mse": error(nearest, everywhere), "hole_mse": error(filled, hole),
+        "hole_mse_averaged": error(averaged, hole),
         "hole_mse_mean": error(mean, hole), "hole_mse_inverted": error(images["L-BFGS"], hole), **ranked,
     }  # fmt: skip
     gradients = [e for e in (5, 10, 20, 40, 80, 160) if e < evaluations] + [evaluations]
@@ -280,8 +289,8 @@ def inversion(
     pictures = {
         "inversions": Rows([tg.tensor(b[shown]) for b in (real, *images.values(), nearest)],
                            ["test image", *images, "nearest sample"]),
-        "restorations": Rows([tg.tensor(b[shown]) for b in (real * mask, filled, real, mean)],
-                             ["known half", "restored", "test image", "mean fill"]),
+        "restorations": Rows([tg.tensor(b[shown]) for b in (real * mask, filled, averaged, real, mean)],
+                             ["known half", "restored", "mean of all starts", "test image", "mean fill"]),
         "searches": _draw_searches({name: one.history for name, one in found.items()}),
     }  # fmt: skip
     return Findings(numbers, pictures, table)

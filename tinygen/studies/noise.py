@@ -104,11 +104,22 @@ def slant(images: np.ndarray) -> np.ndarray:
     return -across / np.maximum(down, 1e-12)
 
 
-def extremes(values: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """(indices of the smallest, of the largest): that share of values (N,) at each end, at least one."""
-    order = np.argsort(values, kind="stable")
-    count = max(1, int(share * len(values)))
-    return order[:count], order[-count:]
+def turn_vector(
+    codes: np.ndarray, values: np.ndarray, kinds: np.ndarray, share: float
+) -> np.ndarray:
+    """(D,): the mean of codes (N, D) with the largest values (N,) less that with the smallest, of every kind alike.
+
+    `share`: of each kind, at either end. kinds (N,): what is held while the values change, such as the digit; the
+    differences within each are averaged.
+    """
+    found = []
+    for kind in np.unique(kinds):
+        own = np.flatnonzero(kinds == kind)
+        order = own[np.argsort(values[own], kind="stable")]
+        count = max(1, int(share * len(order)))
+        largest, smallest = order[-count:], order[:count]
+        found.append(codes[largest].mean(0) - codes[smallest].mean(0))
+    return np.mean(found, 0)
 
 
 # ---------------------------------------------------------------------------------- walks, chains, planes
@@ -160,11 +171,13 @@ def change(
 
 
 class Inverted(NamedTuple):
-    """The best codes (N, D) of several starts, their losses (N,), and the least loss after each gradient (E, N)."""
+    """The best codes (N, D) of several starts, their losses (N,), the least loss after each gradient (E, N), and the
+    codes from every start (R, N, D)."""
 
     codes: tg.Tensor
     losses: np.ndarray
     history: np.ndarray
+    every: tg.Tensor
 
 
 def everything(images: tg.Tensor) -> tg.Tensor:
@@ -197,9 +210,10 @@ def inverted(
         found = [(search or by_lbfgs)(loss, start, evaluations) for start in starts]
     history = np.stack([least for _, least in found])  # (R, E, N)
     chosen = history[:, -1].argmin(0)
-    codes = np.stack([codes for codes, _ in found])[chosen, np.arange(len(chosen))]
+    every = np.stack([codes for codes, _ in found])
+    best = every[chosen, np.arange(len(chosen))]
     history = history.min(0)
-    return Inverted(tg.tensor(codes, device=y.device), history[-1], history)
+    return Inverted(tg.tensor(best), history[-1], history, tg.tensor(every))
 
 
 def by_lbfgs(loss: Callable, start: tg.Tensor, evaluations: int) -> tuple[np.ndarray, np.ndarray]:
