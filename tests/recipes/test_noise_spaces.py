@@ -78,13 +78,16 @@ def test_noise_around_a_result_can_spoil_it():
     assert numbers["arithmetic"] > 0.8 > 0.3 > numbers["arithmetic_around"] > numbers["arithmetic_chance"]
 
 
-def test_arithmetic_needs_colour_and_more_than_one():
-    red = tg.tensor([[[1.0]], [[0.0]], [[0.0]]])
+def test_arithmetic_needs_colour():
     start("gan", folder="run", preset="tiny", epochs=1).fit()
     with pytest.raises(RunError, match=r"needs digits in colour.*this run's images are \(1, 8, 8\): train on tinted"):
         run_study("arithmetic", "run", tiny=True)
-    with pytest.raises(RunError, match="all 50 samples are red: train longer"):
-        study_of("arithmetic", "tinted-digits", 3, lambda z: tg.ones(len(z), 3, 8, 8) * red, pool=50)
+
+
+def test_arithmetic_with_a_generator_of_one_colour_finds_no_other():
+    red = tg.tensor([[[1.0]], [[0.0]], [[0.0]]])
+    numbers = study_of("arithmetic", "tinted-digits", 3, lambda z: tg.ones(len(z), 3, 8, 8) * red, pool=50).metrics
+    assert numbers["least_confident"] == 0 and numbers["arithmetic_hue"] == pytest.approx(1 / 6, abs=0.1)
 
 
 # ---------------------------------------------------------------------------------- turns, chains, planes

@@ -28,7 +28,7 @@ COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")  # at hues 0, 1/
 SURE = 0.95  # the probability from which the frozen network is confident
 EXAMPLE = (3, 7, 0, 2)  # of the slide: red 3 - red 7 + green 7
 OTHERS = 500  # random images: how much any two differ
-SUM = ("a in c", "- b in c", "+ b in d", "= a in d")
+SUM = ("digit a, colour c", "- digit b, colour c", "+ digit b, colour d", "= digit a, colour d")
 
 
 def _images(trained: Trained, codes: np.ndarray) -> np.ndarray:
@@ -50,15 +50,33 @@ def _codes(trained: Trained, n: int) -> np.ndarray:
 
 
 def _judged(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(probabilities of digits (N, 10) by the frozen network on the grey images, the nearest of COLOURS (N,))."""
+    """(probabilities of digits (N, 10) by the frozen network on the grey images, distances from COLOURS (N, 6))."""
     grey, hues = untinted(images)
-    return metrics.features(grey)[1], np.rint(len(COLOURS) * hues).astype(int) % len(COLOURS)
+    away = hues[:, None] - np.arange(len(COLOURS)) / len(COLOURS)
+    return metrics.features(grey)[1], np.abs((away + 0.5) % 1 - 0.5)
 
 
 def _right(images: np.ndarray, digits: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which images (N, C, H, W) show the digit that is asked for, and which its colour."""
-    probabilities, seen = _judged(images)
-    return probabilities.argmax(1) == digits, seen == colours
+    """Which images (N, C, H, W) show the digit that is asked for, and which its colour: the nearest one."""
+    probabilities, distances = _judged(images)
+    return probabilities.argmax(1) == digits, distances.argmin(1) == colours
+
+
+def _groups(images: np.ndarray, least: int) -> tuple[dict[tuple[int, int], np.ndarray], float]:
+    """({(digit, colour): indices of images that surely show both}, the least probability of a digit in any of them).
+
+    A group of fewer than `least` is filled: first with less sure ones of the colour, then with colours nearby, which
+    count as probability 0.
+    """
+    probabilities, distances = _judged(images)
+    groups, doubts = {}, []
+    for c in range(len(COLOURS)):
+        there = distances.argmin(1) == c
+        for digit, sure in enumerate(probabilities.T):
+            scores = np.where(there, sure, -distances[:, c])
+            groups[digit, c] = noise.alike(scores, SURE, least)
+            doubts.append(max(0.0, scores[groups[digit, c]].min()))
+    return groups, float(min(doubts))
 
 
 @study("arithmetic with noise: red 3 - red 7 + green 7", on=("tinted-dcgan",), lectures=(0, 4),
@@ -83,13 +101,8 @@ def arithmetic(
     draw, make, table = generator(), partial(_images, trained), []
     with aside(trained.step, int(draw.integers(2**31))):
         codes, random = _codes(trained, pool), _codes(trained, trials)
-        probabilities, colours = _judged(make(codes))
-        there = np.unique(colours)
-        if len(there) < 2:
-            raise RunError(f"all {pool} samples are {COLOURS[there[0]]}: train longer, or give a larger pool")
-        groups = {(a, int(c)): noise.alike(probabilities[:, a], colours == c, SURE, averaged)
-                  for a in range(probabilities.shape[1]) for c in there}  # fmt: skip
-        asked = noise.questions(range(probabilities.shape[1]), there.tolist(), trials, draw)
+        groups, doubt = _groups(make(codes), averaged)
+        asked = noise.questions(range(10), range(len(COLOURS)), trials, draw)
         a, _, _, d = asked.T
         for k in sorted({1, 3, 10, averaged} - set(range(averaged + 1, 11))):
             tried = noise.trials(codes, groups, asked, k, draw)
@@ -98,31 +111,27 @@ def arithmetic(
                 "codes in an average": k, "right": float((digit & colour).mean()), "digit": float(digit.mean()),
                 "colour": float(colour.mean()), "norm": float(np.linalg.norm(tried.codes, axis=1).mean()),
             })  # fmt: skip
-        near = np.concatenate([noise.around(z, around, spread, draw) for z in tried.codes])
+        near = np.concatenate([noise.around(z, around + 1, spread, draw)[1:] for z in tried.codes])
         close = np.all(_right(make(near), a.repeat(around), d.repeat(around)), axis=0)
         lucky = np.all(_right(make(random), a, d), axis=0)
-        shown = np.array([EXAMPLE])
-        if not set(EXAMPLE[2:]) <= set(there):
-            shown = asked[:1]
-        example = noise.trials(codes, groups, shown, averaged, draw)
+        example = noise.trials(codes, groups, np.array([EXAMPLE]), averaged, draw)
         nearby = noise.around(example.codes[0], 9, spread, draw)
         parts = [codes[rows[:9]] for rows in example.chosen[0]]
         pictures = {
-            "arithmetic": Rows([tg.tensor(make(z)) for z in (*parts, nearby)], _names(shown[0])),
+            "arithmetic": Rows([tg.tensor(make(z)) for z in (*parts, nearby)], _names(*EXAMPLE)),
             "averages": Rows([tg.tensor(make(z[:12])) for z in (*tried.averages, tried.codes)], SUM),
         }
     numbers = {
         "arithmetic": table[-1]["right"], "arithmetic_digit": table[-1]["digit"],
         "arithmetic_hue": table[-1]["colour"], "arithmetic_around": float(close.mean()),
         "arithmetic_chance": float(lucky.mean()), "trials": float(trials),
-        "least_confident": float(min(probabilities[rows, a].min() for (a, _), rows in groups.items())),
+        "least_confident": doubt,
     }  # fmt: skip
     return Findings(numbers, pictures, table)
 
 
-def _names(asked: np.ndarray) -> list[str]:
+def _names(a: int, b: int, c: int, d: int) -> list[str]:
     """What stands before the rows of one sum."""
-    a, b, c, d = asked.tolist()
     return [f"{COLOURS[c]} {a}", f"- {COLOURS[c]} {b}", f"+ {COLOURS[d]} {b}", f"= {COLOURS[d]} {a}"]
 
 
@@ -175,7 +184,7 @@ def turn(
         images = make(moved.numpy()).reshape(walks, steps, *trained.dataset.shape)
     slants = np.stack([noise.slant(images[:, i]) for i in range(steps)], 1)
     ends = [_digits(images[:, i]) for i in (0, -1)]
-    kept = None if digits is None else float((ends[0] == ends[1]).mean())
+    kept = None if digits is None else float(np.mean(ends[0] == ends[1]))
     numbers = _known({
         "slant_first": float(slants[:, 0].mean()), "slant_last": float(slants[:, -1].mean()),
         "slant_natural": float(natural.std()), "turned": float((slants[:, -1] > slants[:, 0]).mean()),

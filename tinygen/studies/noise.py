@@ -25,11 +25,10 @@ from .latents import line
 # ---------------------------------------------------------------------------------- averages and arithmetic
 
 
-def alike(scores: np.ndarray, allowed: np.ndarray, sure: float, least: int) -> np.ndarray:
-    """Indices of what is allowed (N,) and scores at least `sure`; of fewer than `least`, the `least` best instead."""
-    order = np.flatnonzero(allowed)
-    order = order[np.argsort(-scores[order], kind="stable")]
-    return order[: max(least, int((scores[order] >= sure).sum()))]
+def alike(scores: np.ndarray, sure: float, least: int) -> np.ndarray:
+    """Indices of the scores (N,) of at least `sure`, the best first; of fewer than `least`, the `least` best."""
+    order = np.argsort(-scores, kind="stable")
+    return order[: max(least, int((scores >= sure).sum()))]
 
 
 class Trials(NamedTuple):
