@@ -116,7 +116,7 @@ def arithmetic(
         lucky = np.all(_right(make(random), a, d), axis=0)
         example = noise.trials(codes, groups, np.array([EXAMPLE]), averaged, draw)
         nearby = noise.around(example.codes[0], 9, spread, draw)
-        parts = [codes[rows[:9]] for rows in example.chosen[0]]
+        parts = [np.vstack([mean, codes[rows[:8]]]) for mean, rows in zip(example.averages, example.chosen[0])]
         pictures = {
             "arithmetic": Rows([tg.tensor(make(z)) for z in (*parts, nearby)], _names(*EXAMPLE)),
             "averages": Rows([tg.tensor(make(z[:12])) for z in (*tried.averages, tried.codes)], SUM),
