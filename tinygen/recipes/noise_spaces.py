@@ -157,7 +157,8 @@ def _check_images(trained: Trained, name: str) -> None:
         raise RunError(f"{name} draws images, and this run makes points: name another run")
 
 
-@study("a direction of noise in which digits lean", on=("dcgan",), lectures=(0,), tiny={"pool": 200, "walks": 20})
+@study("a direction of noise in which digits lean", on=("dcgan",), lectures=(0,), tiny={"pool": 200, "walks": 20},
+       least={"steps": 2})  # fmt: skip
 def turn(
     trained: Trained, pool: int = 4000, share: float = 0.2, walks: int = 200, steps: int = 9, reach: float = 1.0
 ) -> Findings:
@@ -195,7 +196,8 @@ def turn(
     return Findings(numbers, {"turn": Sheet(tg.tensor(shown), steps)}, table)
 
 
-@study("a closed chain through nine codes, by lines and by great circles", on=("dcgan",), lectures=(0,))
+@study("a closed chain through nine codes, by lines and by great circles", on=("dcgan",), lectures=(0,),
+       least={"points": 2})  # fmt: skip
 def chain(trained: Trained, points: int = 9, steps: int = 8) -> Findings:
     """How near to the origin lines and great circles through the same codes come, and how sure the frozen network is.
 
@@ -222,7 +224,7 @@ def chain(trained: Trained, points: int = 9, steps: int = 8) -> Findings:
     return Findings(_known(numbers), pictures)
 
 
-@study("a picture of the plane through four codes", on=("dcgan",), lectures=(0,))
+@study("a picture of the plane through four codes", on=("dcgan",), lectures=(0,), least={"side": 2})
 def plane(trained: Trained, side: int = 12) -> Findings:
     """How much neighbours differ on the bilinear patch between four random codes, which are its corners.
 
@@ -244,7 +246,7 @@ def plane(trained: Trained, side: int = 12) -> Findings:
 
 
 @study("the code of an image: inversion, restoration, anomalies", on=("dcgan",), lectures=(0, 4),
-       tiny={"count": 2, "restarts": 2, "evaluations": 8, "anomalies": 4})  # fmt: skip
+       tiny={"count": 2, "restarts": 2, "evaluations": 8, "anomalies": 4}, above={"c": 0, "lr": 0})  # fmt: skip
 def inversion(
     trained: Trained, count: int = 20, restarts: int = 4, evaluations: int = 60, c: float = 30.0, lr: float = 0.3,
     anomalies: int = 100,
