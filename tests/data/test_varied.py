@@ -8,7 +8,7 @@ from PIL import Image
 
 from tinygen import data
 from tinygen.data import DataError, Dataset
-from tinygen.data.varied import rotated, tint, tinted, turn
+from tinygen.data.varied import rotated, tint, tinted, turn, untinted
 
 
 def test_a_tint_is_a_hue_at_full_saturation():
@@ -90,3 +90,15 @@ def test_what_cannot_be_varied():
         rotated(data.load("ring"))
     with pytest.raises(DataError, match="expected grey"):
         tinted(data.load("ring"))
+
+
+def test_what_was_tinted_is_found_again():
+    levels = np.random.default_rng(0).random((60, 1, 8, 8)).astype(np.float32)
+    hues = np.linspace(0, 1, 60, endpoint=False).astype(np.float32)
+    grey, found = untinted(tint(levels, hues))
+    np.testing.assert_array_equal(grey, levels)
+    np.testing.assert_allclose(found, hues, atol=1e-5)
+    mixed = np.random.default_rng(1).random((20, 3, 4, 4)).astype(np.float32)
+    expected = [colorsys.rgb_to_hsv(*image.sum((1, 2)))[0] for image in mixed]
+    np.testing.assert_allclose(untinted(mixed)[1], expected, atol=1e-5)
+    assert untinted(np.zeros((1, 3, 4, 4), np.float32))[1] == 0

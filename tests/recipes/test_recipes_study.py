@@ -196,6 +196,8 @@ RANGES = [
     ("sparse-coding", "noise", -1, "above 0"), ("sparse-coding", "strength", -1, "above 0"),
     ("sparse-coding", "side", 1, "at least 2"), ("sparse-coding", "atoms", 1, "at least 2"),
     ("sparse-coding", "patches", 1, "at least 2"), ("sparse-coding", "textured", 1, "at least 2"),
+    ("turn", "steps", 1, "at least 2"), ("chain", "points", 1, "at least 2"), ("plane", "side", 1, "at least 2"),
+    ("inversion", "c", 0, "above 0"), ("inversion", "lr", -0.1, "above 0"),
 ]  # fmt: skip
 
 

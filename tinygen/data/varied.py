@@ -85,6 +85,19 @@ def tint(images: np.ndarray, hues: np.ndarray) -> np.ndarray:
     return images * colours[:, :, None, None]
 
 
+def untinted(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(grey (N, 1, H, W), hues (N,) in [0, 1)) of colour images (N, 3, H, W): what `tint` was given.
+
+    Grey is the brightest channel; the hue is that of all light together, 0 where it has none.
+    """
+    light = images.sum((2, 3), dtype=np.float64)
+    low, high = light.min(1), light.max(1)
+    red, green, blue = light.T
+    sextant = [(green - blue), 2 * (high - low) + blue - red, 4 * (high - low) + red - green]
+    turned = np.choose(light.argmax(1), sextant) / np.maximum(6 * (high - low), 1e-12)
+    return images.max(1, keepdims=True), turned % 1
+
+
 def turn(images: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """float32 images (N, C, H, W) turned about their centre by `angles` degrees, anticlockwise.
 

@@ -19,8 +19,8 @@ from .settings import RunError, Settings, prepare, read_settings
 from .study import STUDIES, Findings, Study, find_study, run_study, study
 
 CHAPTERS = (
-    "autoencoders", "codes", "classic", "vaes", "latent_spaces", "gans", "generated", "semi_supervised", "theory",
-    "game_theory", "game_trials", "classifiers",
+    "autoencoders", "codes", "classic", "vaes", "latent_spaces", "gans", "generated", "semi_supervised",
+    "noise_spaces", "theory", "game_theory", "game_trials", "classifiers",
 )  # fmt: skip
 for _chapter in CHAPTERS:
     import_module(f".{_chapter}", __name__)
