@@ -10,6 +10,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, metrics
+from tinygen.models import ConditionalGANStep
 from tinygen.recipes import RunError, find, find_study, prepare
 from tinygen.recipes import generated as chapter
 from tinygen.recipes.study import Trained
@@ -154,11 +155,17 @@ def test_classifiers_learn_from_the_few_alone_and_with_samples_of_either_gan(dig
 
 
 def test_the_gan_of_few_learns_from_these_few_alone_for_so_many_updates(digits, monkeypatch):
-    seen = []
-    from tinygen.models import ConditionalGANStep
-
+    seen, begun, build = [], [], chapter.build
     update = ConditionalGANStep.__call__
     monkeypatch.setattr(ConditionalGANStep, "__call__", lambda step, batch: seen.append(batch) or update(step, batch))
+    weight = lambda one: next(iter(one.generator.parameters())).detach().numpy().copy()
+
+    def watched(settings):
+        step = build(settings)
+        begun.append(weight(step))
+        return step
+
+    monkeypatch.setattr(chapter, "build", watched)
     x, y = digits.floats("train")[:40], digits.train_labels[:40]
     run = trained(Drawing(x), digits)
     step = chapter.gan_of_few(run, x, y, 6, seed=3)
@@ -167,9 +174,9 @@ def test_the_gan_of_few_learns_from_these_few_alone_for_so_many_updates(digits, 
     for images, labels in seen:
         for image, label in zip(images.numpy(), labels.tolist()):
             assert label in y[(x == image).all((1, 2, 3))]
-    same, other = (chapter.gan_of_few(run, x, y, 6, seed=seed) for seed in (3, 4))
-    weight = lambda one: next(iter(one.generator.parameters())).detach().numpy()
-    assert np.array_equal(weight(step), weight(same)) and not np.array_equal(weight(step), weight(other))
+    same, _ = (chapter.gan_of_few(run, x, y, 6, seed=seed) for seed in (3, 4))
+    assert np.array_equal(weight(step), weight(same))
+    assert np.array_equal(begun[0], begun[1]) and not np.array_equal(begun[0], begun[2])  # weights are drawn anew
     assert len(chapter.gan_of_few(run, x[:5], y[:5], 2, seed=0).learned()) == len(set(y[:5]))
 
 
