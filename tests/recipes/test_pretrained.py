@@ -15,6 +15,7 @@ from tinygen.errors import UserError
 from tinygen.recipes import find, load_run, pretrained, samples, start
 from tinygen.recipes.listing import describe_recipe
 from tinygen.recipes.pretrained import FOLDER, keep, names
+from tinygen.recipes.scores import labelled
 
 
 @pytest.fixture
@@ -124,3 +125,14 @@ def test_the_shipped_encoder_and_decoder_belong_together():
         again = step.encode(step.decode(z)).numpy()
     for one, other in zip(z.numpy().T, again.T):
         assert np.corrcoef(one, other)[0, 1] > 0.8
+
+
+def test_the_shipped_conditional_gan_draws_the_digits_that_are_asked_for():
+    step = pretrained("cgan")
+    assert step.learned() == list(range(10))
+    images, labels = labelled(step, 1000, 0)
+    assert images.shape == (1000, 1, 28, 28) and np.bincount(labels).tolist() == [100] * 10
+    right, of_class = metrics.gan_test(images, labels)
+    assert right > 0.85 and min(of_class.values()) > 0.6
+    sevens = samples(step, 200, 1, label="7").numpy()
+    assert (metrics.features(sevens)[1].argmax(1) == 7).mean() > 0.7
