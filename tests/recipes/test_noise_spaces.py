@@ -59,6 +59,7 @@ def test_arithmetic_is_right_where_factors_are_directions():
     assert numbers["arithmetic_chance"] < 0.06 and numbers["trials"] == 200 and numbers["least_confident"] > 0.9
     assert [row["codes in an average"] for row in found.table] == [1, 3, 10, 30]
     assert found.table[0]["right"] < found.table[1]["right"] < 1  # one code says little
+    assert all(row["right"] <= min(row["digit"], row["colour"]) for row in found.table)
     norms = [row["norm"] for row in found.table]
     assert norms == sorted(norms, reverse=True) and 4.5 < norms[0] < math.sqrt(3 * 12)  # of three codes together
     shown = found.pictures["arithmetic"]

@@ -148,6 +148,23 @@ def test_a_search_keeps_the_best_that_it_sees_and_counts_its_gradients(search):
     assert np.array_equal(start.numpy(), drawn(3, 2))  # the start stays
 
 
+@pytest.mark.parametrize(("search", "evaluations"), [(noise.by_lbfgs, 2), (noise.by_adam, 9)])
+def test_what_a_search_sees_last_may_not_be_the_best(search, evaluations):
+    """L-BFGS begins with a step that is too long; for Adam the loss rises in the end."""
+    seen, values = [], []
+
+    def loss(z, rows):
+        seen.append(z.detach().numpy().copy())
+        found = valley(z, slice(1)) + 50.0 * (len(seen) > 3)
+        values.append(found.item())
+        return found
+
+    with tg.enable_grad():
+        codes, least = search(loss, tg.tensor(drawn(1, 2)), evaluations)
+    best = int(np.argmin(values[:evaluations]))
+    assert best < evaluations - 1 and np.array_equal(codes, seen[best]) and least[-1] == values[best]
+
+
 def test_lbfgs_needs_fewer_gradients_in_a_narrow_valley():
     with tg.enable_grad():
         ends = [search(valley, tg.tensor(drawn(3, 2)), 25)[1][-1] for search in (noise.by_lbfgs, noise.by_adam)]
