@@ -388,6 +388,8 @@ def test_modes_are_counted_over_time_and_detectors_are_shares_of_all_updates(mon
     assert [a.get("objective") for *_, a in calls[::2]] == ["minimax", "non-saturating", None]
     assert [row["modes"] for row in found.table] == [1.5, 3.5, 5.5]
     assert [row["of each seed"] for row in found.table] == ["1 2", "3 4", "5 6"]
+    assert [row["most"] for row in found.table] == [2, 3.5, 5.5]  # two modes at the first look
+    assert [row["fewest after"] for row in found.table] == [1.5, 3.5, 5.5]
     assert [row["within 3 sigma"] for row in found.table] == [1, 1, 1]
     assert [row["D's loss near 0"] for row in found.table] == [0.5, 0.5, 0]  # a critic's loss has no floor
     assert [row["gradient > 100"] for row in found.table] == [5 / 8, 0.5, 0.5]

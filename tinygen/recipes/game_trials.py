@@ -344,13 +344,17 @@ def _game(
 
 
 def _collapsed(name: str, histories: Sequence[History], near: Sequence[float]) -> dict[str, Any]:
-    """A row: modes at the end, and the shares of all updates at which the two detectors speak."""
+    """A row: modes at the end, the most at a look and the fewest after it; the shares of all updates at which the two
+    detectors speak.
+    """
     ends = [history.seen[-1] for history in histories]
+    kept = [min(history.seen[int(np.argmax(history.seen)) :]) for history in histories]
     together = lambda figure_name: np.concatenate([history.figures[figure_name] for history in histories])
     steep = np.maximum(together("d_grad"), together("g_grad"))
     losses = together("d_loss") if name != "WGAN-GP" else np.array([math.inf])  # a critic's loss has no floor
     return {
         "game": name, "modes": float(np.mean(ends)), "of each seed": " ".join(f"{end:.0f}" for end in ends),
+        "most": float(np.mean([max(history.seen) for history in histories])), "fewest after": float(np.mean(kept)),
         "within 3 sigma": float(np.mean(near)), "seeds": len(ends),
         "D's loss near 0": float(np.mean(losses < health.WON)),
         "gradient > 100": float(np.mean(steep > health.STEEP)), "largest gradient": float(steep.max()),
