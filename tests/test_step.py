@@ -19,15 +19,18 @@ MADE = {
     "vae": lambda: VAEStep(gaussian(MLPEncoder(DIGIT, (), 6), 6, 3), MLPDecoder(DIGIT, (6,), 3), Bernoulli(), latent=3),
     "gan": lambda: GANStep(MLPGenerator(DIGIT, (6,), 3), MLPDiscriminator(DIGIT, (6,)), games.minimax(), latent=3),
     "progressive gan": lambda: ProgressiveGANStep(
-        GrowingGenerator(DIGIT, (3, 4), 3), GrowingDiscriminator(DIGIT, (3, 4)), games.minimax(), latent=3, stay=1, fade=1
-    ),
+        GrowingGenerator(DIGIT, (3, 4), 3), GrowingDiscriminator(DIGIT, (3, 4)), games.minimax(), latent=3,
+        stay=1, fade=1,
+    ),  # fmt: skip
     "classifier": lambda: ClassifierStep(LeNet5(DIGIT), "0123456789", steps=4),
 }
 PARTS = {
     "autoencoder": ["encoder", "decoder", "optimizer"],
     "vae": ["encoder", "decoder", "likelihood", "optimizer"],
     "gan": ["generator", "discriminator", "generator_optimizer", "discriminator_optimizer"],
-    "progressive gan": ["generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "count", "schedule"],
+    "progressive gan": [
+        "generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "count", "schedule",
+    ],  # fmt: skip
     "classifier": ["classifier", "optimizer", "schedule"],
 }
 
@@ -128,6 +131,7 @@ def test_models_offer_what_their_lecture_says():
         "autoencoder": {"apply", "summary"},
         "vae": {"apply", "sample", "summary", "health"},
         "gan": {"sample", "summary", "health"},
+        "progressive gan": {"sample", "summary", "health"},
         "classifier": set(),
     }
 
