@@ -21,7 +21,7 @@ MADE = {
     "progressive gan": lambda: ProgressiveGANStep(
         GrowingGenerator(DIGIT, (3, 4), 3), GrowingDiscriminator(DIGIT, (3, 4)), games.minimax(), latent=3,
         stay=1, fade=1,
-    ),  # fmt: skip
+    ),
     "classifier": lambda: ClassifierStep(LeNet5(DIGIT), "0123456789", steps=4),
 }
 PARTS = {
@@ -30,7 +30,7 @@ PARTS = {
     "gan": ["generator", "discriminator", "generator_optimizer", "discriminator_optimizer"],
     "progressive gan": [
         "generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "count", "schedule",
-    ],  # fmt: skip
+    ],
     "classifier": ["classifier", "optimizer", "schedule"],
 }
 
