@@ -7,7 +7,8 @@ import pytest
 import tinygen as tg
 from tinygen import nn, optim
 from tinygen.errors import UserError
-from tinygen.models import AutoencoderStep, Bernoulli, ClassifierStep, GANStep, VAEStep, games
+from tinygen.models import AutoencoderStep, Bernoulli, ClassifierStep, GANStep, ProgressiveGANStep, VAEStep, games
+from tinygen.networks.growing import GrowingDiscriminator, GrowingGenerator
 from tinygen.networks.lenet import LeNet5
 from tinygen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator, gaussian
 from tinygen.step import Captioned, Step, Unsupported
@@ -17,12 +18,19 @@ MADE = {
     "autoencoder": lambda: AutoencoderStep(MLPEncoder(DIGIT, (6,), 3), MLPDecoder(DIGIT, (6,), 3)),
     "vae": lambda: VAEStep(gaussian(MLPEncoder(DIGIT, (), 6), 6, 3), MLPDecoder(DIGIT, (6,), 3), Bernoulli(), latent=3),
     "gan": lambda: GANStep(MLPGenerator(DIGIT, (6,), 3), MLPDiscriminator(DIGIT, (6,)), games.minimax(), latent=3),
+    "progressive gan": lambda: ProgressiveGANStep(
+        GrowingGenerator(DIGIT, (3, 4), 3), GrowingDiscriminator(DIGIT, (3, 4)), games.minimax(), latent=3,
+        stay=1, fade=1,
+    ),
     "classifier": lambda: ClassifierStep(LeNet5(DIGIT), "0123456789", steps=4),
 }
 PARTS = {
     "autoencoder": ["encoder", "decoder", "optimizer"],
     "vae": ["encoder", "decoder", "likelihood", "optimizer"],
     "gan": ["generator", "discriminator", "generator_optimizer", "discriminator_optimizer"],
+    "progressive gan": [
+        "generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "count", "schedule",
+    ],
     "classifier": ["classifier", "optimizer", "schedule"],
 }
 
@@ -123,6 +131,7 @@ def test_models_offer_what_their_lecture_says():
         "autoencoder": {"apply", "summary"},
         "vae": {"apply", "sample", "summary", "health"},
         "gan": {"sample", "summary", "health"},
+        "progressive gan": {"sample", "summary", "health"},
         "classifier": set(),
     }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import nn, optim
+from tinygen import nn, observe, optim
 from tinygen.data import Dataset
 from tinygen.models import Bernoulli, Gaussian, penalties
 from tinygen.recipes import RECIPES, RunError, autoencoders, classifiers, find, gans, start, vaes
@@ -53,6 +55,7 @@ LOSSES = {  # of D and of G, in NumPy
      (gans.lsgan, GIVEN, {}, "least squares", optim.Adam, (0.5, 0.999)),
      (gans.wgan, GIVEN, {}, "wasserstein", optim.RMSprop, None),
      (gans.wgan_gp, GIVEN, {}, "wasserstein", optim.Adam, (0.5, 0.9)),
+     (gans.progressive_gan, GIVEN, {}, "non-saturating", optim.Adam, (0.5, 0.999)),
      (gans.gan_ring, POINTS, {}, "non-saturating", optim.Adam, (0.5, 0.999)),
      (gans.wgan_gp_ring, POINTS, {}, "wasserstein", optim.Adam, (0.5, 0.9))],
 )  # fmt: skip
@@ -274,3 +277,30 @@ def test_a_penalty_may_be_left_out_but_is_no_reward(name):
     refused = f"^{name} cannot be built .*'strength': -1.*: a penalty's strength must be at least 0, it is -1"
     with pytest.raises(RunError, match=refused):
         start(name, preset="tiny", arguments={"strength": -1})
+
+
+def flops_of_an_update(step):
+    x = tg.rand(2, *MNIST.shape)
+    step((x, None))
+    with observe.count_flops() as counted:
+        step((x, None))
+    return counted.total
+
+
+def test_growing_multiplies_as_often_as_ten_epochs_of_dcgan():
+    """Its bar is dcgan's figure, at equal multiplications: each phase's, times its updates."""
+    epoch = 60_000 // 64
+    plan = find("progressive-gan")
+    step = gans.progressive_gan(MNIST._replace(steps=plan.epochs * epoch))
+    assert (step.stay, step.fade) == (round(1.1 * epoch), round(0.55 * epoch))
+    updates, found = Counter(), 0
+    for i in range(plan.epochs * epoch):
+        step.schedule.last_epoch = i
+        updates[step.phase] += 1
+    first = 0
+    for count in updates.values():
+        step.schedule.last_epoch = first
+        found += count * flops_of_an_update(step)
+        first += count
+    assert len(updates) == 5 and find("dcgan").epochs == 10
+    assert 0.97 < found / (10 * epoch * flops_of_an_update(gans.dcgan(MNIST))) <= 1
