@@ -90,6 +90,7 @@ def products(m, depth, n):
         yield k.linear(a, b, draw(n), 0.2)
         yield k.matmul(a, b.T)
         yield k.matmul(a, np.ascontiguousarray(b.T))
+        yield k.matmul(np.ascontiguousarray(a.T).T, np.ascontiguousarray(b.T))
 
     return run
 
@@ -167,6 +168,8 @@ CASES = {  # file: {constant: a call that crosses it}
     "gemm.cpp": {
         "kDepth": [products(9, 833, 20), products(40, 1665, 70)],
         "kBlockBytes": [products(20, 833, 131), products(70, 300, 700)],
+        "kLine": [products(70, 128, 90)],
+        "kCopiedRows": [products(65, 40, 70), products(49, 40, 70), products(33, 40, 70)],
         "kFewRows": [products(17, 90, 70), products(13, 90, 70), products(9, 90, 70), products(70, 90, 17)],
         "kDots": [products(5, 300, 4), products(4, 300, 5), products(5, 300, 5)],
         "kGrain": [products(70, 50, 65)],

@@ -394,7 +394,8 @@ def test_modes_are_counted_over_time_and_detectors_are_shares_of_all_updates(mon
     assert [row["D's loss near 0"] for row in found.table] == [0.5, 0.5, 0]  # a critic's loss has no floor
     assert [row["gradient > 100"] for row in found.table] == [5 / 8, 0.5, 0.5]
     assert [row["largest gradient"] for row in found.table] == [500, 102, 102]
-    assert found.metrics == {"modes_minimax": 1.5, "modes_non_saturating": 3.5, "modes_wgan_gp": 5.5, "modes_there": 8}
+    modes = {"modes_minimax": 1.5, "modes_non_saturating": 3.5, "modes_wgan_gp": 5.5, "modes_of_data": 8}
+    assert found.metrics == modes
     with pytest.raises(RunError, match="such as ring or grid, and looks=2 of at least 1"):
         told("collapse", data="moons", arguments={"looks": 2})
     with pytest.raises(RunError, match="looks=9 of at least 1 and at most updates=4"):

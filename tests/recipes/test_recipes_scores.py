@@ -348,7 +348,11 @@ def test_every_recipe_has_a_baseline_to_beat_for_a_headline(name):
     """On its own data; a generator has the floor as well."""
     recipe = find(name)
     limit = 300 if recipe.data == "digits" else 2000
-    found = [b for of in baselines(recipe, data.load(recipe.data, limit=limit), recipe.defaults()).values() for b in of]
+    dataset = data.load(recipe.data, limit=limit)
+    found = [b for of in baselines(recipe, dataset, recipe.defaults()).values() for b in of]
+    if dataset.shape[0] == 3:  # no frozen network knows colours, and that is said instead
+        assert not found and "no frozen network knows" in unscored(dataset)
+        return
     assert any(not b.floor and metrics.NAMES[b.metric].headline for b in found)
     for distance in {"cfid", "energy_distance"} & {b.metric for b in found}:
         floor, bar = sorted((b for b in found if b.metric == distance), key=lambda b: b.value)

@@ -238,7 +238,7 @@ _TABLE = [
     Metric("modes_minimax", "modes of the minimax game", "modes, mean over seeds", "high"),
     Metric("modes_non_saturating", "modes of the non-saturating game", "modes, mean over seeds", "high"),
     Metric("modes_wgan_gp", "modes of WGAN-GP", "modes, mean over seeds", "high"),
-    Metric("modes_there", "modes of the data", "modes", None),
+    Metric("modes_of_data", "modes of the data", "modes", None),
     Metric("correlation_critic_estimate", "the critic's estimate and C-FID", "Pearson's r of logarithms", "high"),
     Metric("correlation_d_loss", "the loss of D and C-FID", "Pearson's r of logarithms", None),
     Metric("correlation_g_loss", "the loss of G and C-FID", "Pearson's r of logarithms", None),

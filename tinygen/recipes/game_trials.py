@@ -326,7 +326,7 @@ def collapse(
         "modes": _draw_modes(histories, len(modes.centres), title),
         "samples": draw_points(shown, ["real", *GAMES]),
     }
-    return Findings({**numbers, "modes_there": len(modes.centres)}, pictures, table)
+    return Findings({**numbers, "modes_of_data": len(modes.centres)}, pictures, table)
 
 
 def _game(
