@@ -289,7 +289,7 @@ class History(Callback):
     tiny={"seeds": 1, "updates": 4, "looks": 2, "samples": 50},
 )  # fmt: skip
 def collapse(
-    dataset: Dataset, seeds: int = 3, updates: int = 2000, looks: int = 25, samples: int = 2000
+    dataset: Dataset, seeds: int = 3, updates: int = 3000, looks: int = 25, samples: int = 2000
 ) -> Findings:
     """Modes covered over time and at the end by the minimax game (one update of D for one of G), the non-saturating
     game and WGAN-GP, and what its own figures tell of a collapse: D's loss near 0, gradient norms above 100.
