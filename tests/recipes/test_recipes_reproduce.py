@@ -126,6 +126,19 @@ def test_seeds_of_several_calls_stand_together(file):
     assert again["seeds"] == [0, 7] and again["metrics"] == entry["metrics"] and len(again["seconds"]) == 2
 
 
+def test_figures_of_another_plan_are_not_mixed(file):
+    for seed in (0, 7):
+        told("toy", seeds=(seed,), preset="tiny", save=True, file=file)
+    content = json.loads(file.read_text())
+    entry = content["recipes"]["toy"]["digits"]["tiny"]
+    entry |= {"steps": entry["steps"] + 1, "torch": {"metrics": {"mse": 1.0}, "seconds": 1.0}}
+    file.write_text(json.dumps(content))
+    told("toy", seeds=(7,), preset="tiny", save=True, file=file)
+    again = kept_of("toy", "digits", "tiny", file)
+    assert again["seeds"] == [7] and all(len(figure["values"]) == 1 for figure in again["metrics"].values())
+    assert len(again["seconds"]) == 1 and "torch" not in again
+
+
 def test_own_data_are_kept_under_their_path(file, tmp_path, monkeypatch):
     np.savez(tmp_path / "my data.npz", images=np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), np.uint8))
     place = str(tmp_path / "my data.npz")

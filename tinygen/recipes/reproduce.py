@@ -225,6 +225,8 @@ def _keep(
     """Puts one seed's figures in its place among those of the same preset."""
     with _changing(file) as content:
         place = content["recipes"].setdefault(name, {}).setdefault(data, {}).setdefault(preset, {})
+        if place.get("steps", entry["steps"]) != entry["steps"]:
+            place.clear()  # figures of another plan
         seeds = place.setdefault("seeds", [])
         metrics = place.setdefault("metrics", {})
         if seed not in seeds:
