@@ -196,11 +196,8 @@ def cgan(
     """
     generator = ConditionalGenerator(given.pixels, len(given.classes), channels, latent)
     discriminator = ConditionalDiscriminator(given.pixels, len(given.classes), channels)
-    game = nearest(objective, OBJECTIVES, "objective")(smoothing)
-    adam = partial(optim.Adam, betas=(betas[0], betas[1]))  # a list, where it comes from JSON
-    return ConditionalGANStep(
-        generator, discriminator, game, given.classes, latent=latent, lr=lr, d_lr=d_lr, optimizer=adam
-    )
+    rules = named(objective, smoothing, betas)
+    return ConditionalGANStep(generator, discriminator, names=given.classes, **rules, latent=latent, lr=lr, d_lr=d_lr)
 
 
 @recipe(
