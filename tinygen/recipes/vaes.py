@@ -47,7 +47,7 @@ TRIVIAL = (mean_image, floor, baselines.real_images, baselines.pixel_noise)
 # The embedded digits have 64 pixels: too few for a Bernoulli likelihood to make an image of, hence the Gaussian.
 @recipe(
     "variational autoencoder, fully connected", lectures=(2, 3, 4), baselines=TRIVIAL,
-    small={"epochs": 100, "batch_size": 32, "hidden": (512, 256, 128), "latent": 6, "likelihood": "gaussian"},
+    small={"epochs": 60, "batch_size": 32, "hidden": (512, 256, 128), "latent": 6, "likelihood": "gaussian"},
     tiny={"hidden": (16,), "latent": 3},
 )  # fmt: skip
 def vae(
