@@ -1,4 +1,4 @@
-"""The studies of the chapter `game_theory`: each number is what it says, each argument reaches what it names."""
+"""The studies of `game_theory` and `game_signals`: each number is what it says, each argument reaches what it names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import tinygen as tg
 from tinygen import nn
 from tinygen.models import games
 from tinygen.recipes import RunError, find_study, run_study
+from tinygen.recipes import game_signals as signals
 from tinygen.recipes import game_theory as chapter
 from tinygen.recipes.study import Film
 from tinygen.training import Display
@@ -23,8 +24,10 @@ def nothing_is_drawn(monkeypatch):
     """Every figure is drawn once, by the test of every study; here it would take most of the time."""
     from PIL import Image
 
-    for name in ("optimal", "value", "wasserstein", "diracs", "gradients"):
-        monkeypatch.setattr(chapter, f"_draw_{name}", lambda *given: Image.new("L", (2, 2)))
+    drawn = {chapter: ("optimal", "value"), signals: ("wasserstein", "diracs", "gradients")}
+    for module, names in drawn.items():
+        for name in names:
+            monkeypatch.setattr(module, f"_draw_{name}", lambda *given: Image.new("L", (2, 2)))
 
 
 def told(name, **arguments):
@@ -215,8 +218,8 @@ def test_the_film_shows_the_game_that_is_measured(monkeypatch):
 
 
 def test_critics_are_compared_with_the_distance_of_their_own_points(monkeypatch):
-    monkeypatch.setattr(chapter, "PAIRS", {name: chapter.PAIRS[name] for name in ("shift 0.5", "shift 1", "two modes")})
-    trained = watched(monkeypatch, chapter, "best")
+    monkeypatch.setattr(signals, "PAIRS", {name: signals.PAIRS[name] for name in ("shift 0.5", "shift 1", "two modes")})
+    trained = watched(monkeypatch, signals, "best")
     found = told("wasserstein", penalty=7.0, clip=0.2, hidden=(5,), updates=8, points=16, lr=0.03)
     pairs = trained[:6]
     for row, (held, cut) in zip(found.table, zip(pairs[::2], pairs[1::2])):
@@ -236,7 +239,7 @@ def test_critics_are_compared_with_the_distance_of_their_own_points(monkeypatch)
     assert found.metrics["clipped_r"] == pytest.approx(np.corrcoef(cut, exact)[0, 1])
     assert found.metrics["clipped_shift_r"] == pytest.approx(np.corrcoef(cut[:2], exact[:2])[0, 1])
     assert found.metrics["critic_error"] == pytest.approx(abs(held / exact - 1).max())
-    assert len(trained) == 6 + len(chapter.THETAS)
+    assert len(trained) == 6 + len(signals.THETAS)
     with pytest.raises(RunError, match="30 points cannot be cut into quarters; give a multiple of 4"):
         told("wasserstein", points=30)
 
@@ -244,14 +247,14 @@ def test_critics_are_compared_with_the_distance_of_their_own_points(monkeypatch)
 @pytest.mark.parametrize("theta", [-1.5, 0.0, 0.25])
 def test_the_linear_critic_of_two_points_says_how_far_they_are(theta):
     tg.manual_seed(0)
-    assert chapter._between_diracs(theta, 20) == pytest.approx(abs(theta))
+    assert signals._between_diracs(theta, 20) == pytest.approx(abs(theta))
 
 
 def test_a_penalty_grows_to_its_weight_over_half_of_the_updates():
     critic = nn.Linear(2, 1)
     with tg.no_grad():
         critic.weight[:] = tg.tensor([[3.0, 0.0]])
-    penalty = chapter.growing(5.0, 8)
+    penalty = signals.growing(5.0, 8)
     found = [penalty(critic, tg.ones(4, 2), tg.zeros(4, 2)).item() for _ in range(8)]
     assert found == pytest.approx([5 * 4 * min(1, i / 4) ** 2 for i in range(8)], abs=1e-5)
 
@@ -273,7 +276,7 @@ def gradients(**arguments):
 
 def test_ratios_are_means_over_updates_of_the_non_saturating_over_the_minimax_norm(monkeypatch):
     norms = iter([(1.0, 2.0), (4.0, 24.0), (1.0, 10.0), (2.0, 8.0)])
-    monkeypatch.setattr(chapter.theory, "gradient_norms", lambda losses, parameters: next(norms))
+    monkeypatch.setattr(signals.theory, "gradient_norms", lambda losses, parameters: next(norms))
     found = gradients(updates=2, batch=4, rounds=1)
     assert found.metrics == pytest.approx({
         "gradient_ratio_minimax": 4.0, "gradient_ratio_non_saturating": 7.0, "slope_minimax": -0.0179862,
@@ -283,8 +286,8 @@ def test_ratios_are_means_over_updates_of_the_non_saturating_over_the_minimax_no
 
 
 def test_both_gradients_are_of_one_forward_in_the_parameters_of_g(monkeypatch):
-    asked = watched(monkeypatch, chapter.theory, "gradient_norms")
-    built, played = watched(monkeypatch, chapter, "build"), watched(monkeypatch, chapter.GANStep, "__call__")
+    asked = watched(monkeypatch, signals.theory, "gradient_norms")
+    built, played = watched(monkeypatch, signals, "build"), watched(monkeypatch, chapter.GANStep, "__call__")
     found = gradients(updates=2, batch=5, rounds=3)
     plans = [given[0] for given, _, _ in built]
     assert [plan.arguments["objective"] for plan in plans] == ["minimax", "non-saturating"]

@@ -20,7 +20,8 @@ from .study import STUDIES, Findings, Study, find_study, run_study, study
 
 CHAPTERS = (
     "autoencoders", "codes", "classic", "vaes", "latent_spaces", "gans", "generated", "semi_supervised",
-    "noise_spaces", "theory", "game_theory", "game_trials", "classifiers",
+    "noise_spaces", "theory", "game_theory", "game_signals", "game_trials",
+    "classifiers",
 )  # fmt: skip
 for _chapter in CHAPTERS:
     import_module(f".{_chapter}", __name__)
