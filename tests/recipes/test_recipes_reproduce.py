@@ -171,7 +171,7 @@ def test_a_study_has_one_value(file, monkeypatch):
         return Findings({"loss": np.float32(level[0])}, {})
 
     assert told("numbers", save=True, file=file)[0].passes
-    entry = kept(file)["studies"]["numbers"]
+    entry = kept(file)["studies"]["numbers"]["no data"]
     assert entry["metrics"] == {"loss": [1.0]} and entry["command"] == "tinygen reproduce numbers"
     level[0] = 1.04
     assert told("numbers", file=file)[1][-1] == "PASS"
@@ -190,7 +190,7 @@ def test_a_study_takes_seeds_and_data(file):
     found, _ = told("draws", seeds=(3, 4), save=True, file=file)
     assert found.figures[0].values == [told("draws", seeds=(s,), file=file)[0].figures[0].values[0] for s in (3, 4)]
     assert len(set(found.figures[0].values)) == 2
-    entry = kept(file)["studies"]["draws"]
+    entry = kept(file)["studies"]["draws"]["no data"]
     assert entry["metrics"] == {"drawn": found.figures[0].values}
     assert entry["command"] == "tinygen reproduce draws --seeds 3,4"
     with pytest.raises(RunError, match="reads no data; leave out --data digits"):
@@ -201,6 +201,35 @@ def test_a_study_takes_seeds_and_data(file):
         return Findings({"gratings": trained.dataset.name == "gratings"}, {})
 
     assert told("looks", data="gratings", preset="tiny", file=file)[0].figures[0].values == [1.0]
+
+
+def test_figures_of_a_study_are_kept_for_each_data_set(file, monkeypatch):
+    @study("brightness", data="digits", lectures=(1,))
+    def brightness(dataset):
+        return Findings({"mean": float(dataset.count("train"))}, {})
+
+    digits, _ = told("brightness", save=True, file=file)
+    _, lines = told("brightness", data="gratings", file=file)  # not compared with the digits
+    assert lines[-1] == ("NOTHING TO COMPARE WITH: no figure of brightness is kept for gratings; there are some of: "
+                         "tinygen reproduce brightness")  # fmt: skip
+    gratings, _ = told("brightness", data="gratings", save=True, file=file)
+    assert digits.figures[0].values != gratings.figures[0].values
+    assert told("brightness", file=file)[1][-1] == told("brightness", data="gratings", file=file)[1][-1] == "PASS"
+    assert told("brightness", data="digits", file=file)[1][-1] == "PASS"  # its own, by name
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: kept(file))
+    commands = ["tinygen study brightness",
+                "tinygen reproduce brightness", "tinygen reproduce brightness --data gratings"]  # fmt: skip
+    assert [line.strip() for line in describe_study("brightness").splitlines()[-3:]] == commands
+
+
+def test_a_study_of_runs_is_reproduced_on_the_data_of_its_recipe(file, tmp_path, monkeypatch):
+    """Not on the newest run, whatever it was trained on."""
+    @study("whose", on=("toy",), lectures=(1,))
+    def whose(trained):
+        return Findings({"gratings": trained.dataset.name == "gratings"}, {})
+
+    told("whose", data="gratings", preset="tiny", file=file)  # makes a run, which is the newest
+    assert told("whose", preset="tiny", file=file)[0].figures[0].values == [0.0]
 
 
 def test_what_a_run_is_expected_to_reach_is_for_the_recipe_as_it_is(file, monkeypatch):

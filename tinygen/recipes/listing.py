@@ -124,13 +124,13 @@ def describe_study(name: str) -> str:
         lines.append(f"  {default:<28} {study.meanings.get(argument, '')} ({annotation(parameter)})")
     if study.tiny:
         lines.append(f"  --tiny: {_words(study.tiny)}")
-    found = kept()["studies"].get(name)
-    if found:
-        lines.append(f"found by {found['command']} ({found['machine']}, commit {found['commit']}):")
-        means = {metric: sum(values) / len(values) for metric, values in found["metrics"].items()}
+    found = kept()["studies"].get(name, {}).values()
+    for entry in found:
+        lines.append(f"found by {entry['command']} ({entry['machine']}, commit {entry['commit']}):")
+        means = {metric: sum(values) / len(values) for metric, values in entry["metrics"].items()}
         lines += [f"  {metric:<24} {mean:>10.5g}" for metric, mean in means.items()]
-    again = found["command"] if found else f"tinygen reproduce {name}"
-    return "\n".join([*lines, "then:", f"  tinygen study {name}", f"  {again}"])
+    again = [entry["command"] for entry in found] or [f"tinygen reproduce {name}"]
+    return "\n".join([*lines, "then:", *(f"  {command}" for command in (f"tinygen study {name}", *again))])
 
 
 def table(variants: bool = True) -> str:

@@ -30,6 +30,7 @@ from .settings import TINY_LIMIT, RunError, Settings, prepare
 from .study import STUDIES, find_study, run_study
 
 FILE = Path(__file__).with_name("expected.json")
+NO_DATA = "no data"  # where the figures of a study that needs none are kept
 
 
 class Figure(NamedTuple):
@@ -163,8 +164,10 @@ def _options(name: str, data: str, preset: str) -> str:
 def _study(
     name: str, data: str | None, seeds: Sequence[int], tiny: bool, save: bool, say: Callable[[str], None], file: Path
 ) -> Reproduced:
-    find_study(name)
-    before = {} if tiny else kept(file)["studies"].get(name, {}).get("metrics", {})
+    own = data_of_study(name)
+    data = own if data is None else data
+    by_data = {} if tiny else kept(file)["studies"].get(name, {})
+    before = by_data.get(data or NO_DATA, {}).get("metrics", {})
     found: dict[str, list[float]] = {}
     for seed in seeds:
         findings, folder = run_study(name, tiny=tiny, display=Display(), seed=seed, data=data)
@@ -172,15 +175,24 @@ def _study(
         for metric, value in findings.metrics.items():
             found.setdefault(metric, []).append(float(value))
     if save:
-        options = ("" if data is None else f" --data {shlex.quote(data)}") + (
+        options = ("" if data == own else f" --data {shlex.quote(str(data))}") + (
             "" if tuple(seeds) == (0,) else f" --seeds {','.join(map(str, seeds))}"
         )
         with _changing(file) as content:
-            content["studies"][name] = {"metrics": found, "command": f"tinygen reproduce {name}{options}",
-                                        **made_by()}  # fmt: skip
+            content["studies"].setdefault(name, {})[data or NO_DATA] = {
+                "metrics": found, "command": f"tinygen reproduce {name}{options}", **made_by(),
+            }  # fmt: skip
     ranges = {metric: range_of(values) for metric, values in before.items()}
     result = [Figure(metric, values, ranges.get(metric), None) for metric, values in found.items()]
-    return _told(result, say, "figures of the tiny preset are not kept" if tiny else f"no figure of {name} is kept")
+    others = "; there are some of: " + ", ".join(entry["command"] for entry in by_data.values()) if by_data else ""
+    missing = f"no figure of {name} is kept" + (f" for {data}" if data else "") + others
+    return _told(result, say, "figures of the tiny preset are not kept" if tiny else missing)
+
+
+def data_of_study(name: str) -> str | None:
+    """The data that a study, or the run it stands on, has where none are named; None where it needs none."""
+    chosen = find_study(name)
+    return chosen.data if chosen.data or not chosen.on else find(chosen.on[0]).data
 
 
 def _range(before: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
