@@ -43,6 +43,19 @@ class Sheet(NamedTuple):
     columns: int
 
 
+class AnySize(NamedTuple):
+    """Pictures that `apply` takes besides those of the training's shape: of any size, but for these limits.
+
+    channels: 1 or 3; scale: the output's size in the input's; multiple: of which both sides of the input are; reach:
+    how many pixels of the input to each side an output depends on at most, None where it may be all of them.
+    """
+
+    channels: int
+    scale: int = 1
+    multiple: int = 1
+    reach: int | None = None
+
+
 class Step:
     """Base class of all updates; see the module. `least_batch`: examples that one update needs.
 
@@ -83,6 +96,11 @@ class Step:
     def apply(self, images: tg.Tensor) -> tg.Tensor:
         """Images (N, C, H, W) from images (N, C, H, W)."""
         raise Unsupported(f"{type(self).__name__} does not turn images into images")
+
+    @property
+    def any_size(self) -> AnySize | None:
+        """What pictures `apply` takes; None where they must have the shape of the training's."""
+        return None
 
     def health(self, metrics: Mapping[str, float]) -> str | None:
         """What the means over an epoch say about the training, in plain words."""

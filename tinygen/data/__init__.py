@@ -6,6 +6,7 @@
     data = load("mine.npz", channels=1)       # arrays; a folder of idx files; a .zip of images
     data = load("wall.jpg", size=64)          # crops of one picture
     data = load("ring")                       # points; "gratings", "omniglot", "brick", ...: see KNOWN
+    data = load("grass+gravel")               # two sets, unpaired; "digits+slanted": two halves, the second changed
     for x, y in data.batches(64, seed=0).epoch(0): ...
 
 A `Dataset` holds NumPy arrays; the training loop makes tensors of its batches. Whatever cannot be read for certain
@@ -30,9 +31,17 @@ __all__ = [
     "corruptions", "crops", "drawn", "points", "unpaired", "varied",
 ]  # fmt: skip
 
-VARIED = ("tinted-digits", "rotated-digits", "tinted-mnist", "rotated-mnist")
-KNOWN = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", *VARIED, "rendered-digits", *drawn.TEXTURES,
-         *points.NAMES, *crops.NAMES)
+KINDS = {
+    "tinted": varied.tinted, "rotated": varied.rotated,
+    "two-hues": lambda dataset: varied.in_hues(dataset, varied.TWO_HUES),
+    "three-hues": lambda dataset: varied.in_hues(dataset, varied.THREE_HUES),
+}  # fmt: skip
+VARIED = tuple(f"{kind}-{base}" for base in ("digits", "mnist") for kind in KINDS)
+SINGLE = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", *VARIED, "rendered-digits", *drawn.TEXTURES,
+          *points.NAMES, *crops.NAMES)
+PAIRS = ("rendered-digits+digits", "rendered-digits+mnist",
+         *(f"{base}+{change}" for base in ("digits", "mnist") for change in unpaired.CHANGES))
+KNOWN = (*SINGLE, *PAIRS)
 _ALIASES = {"fashion": "fashion-mnist", "fashionmnist": "fashion-mnist"}
 
 
@@ -40,6 +49,8 @@ def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, chann
          limit: int | None = None, only: str | None = None, without: str | None = None,
          labels: int | None = None) -> Dataset:
     """The data set of a name (`KNOWN`) or a path: image folder, .zip of images, .npz, idx files, or one picture.
+
+    "first+second" is an `Unpaired` of two of these, or of a name of `unpaired.CHANGES` in the second place.
 
     size: pixels a side, at least 8 (shorter side to size, then the centre); channels: 1 grey, 3 colour; limit: at most
     so many training and so many test images, always the same ones. Each is as in the source when None, but for a
@@ -58,6 +69,8 @@ def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, chann
     if channels is not None:
         check_channels(channels)
     dataset = _named(name_or_path, size) if isinstance(name_or_path, str) else None
+    if dataset is None and is_pair(name_or_path):
+        dataset = _pair(os.fspath(name_or_path), size, channels)
     if dataset is None:
         path = Path(name_or_path).expanduser()
         at_once = limit if only is None and without is None else None  # a class is chosen before the limit holds
@@ -78,8 +91,7 @@ def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, chann
 
 
 def _named(text: str, size: int | None) -> Dataset | None:
-    name = text.lower().replace("_", "-")
-    name = _ALIASES.get(name, name)
+    name = _plain(text)
     if name == "digits":
         from .digits import load_digits
 
@@ -97,10 +109,10 @@ def _named(text: str, size: int | None) -> Dataset | None:
 
         return load_omniglot(size)
     if name in VARIED:
-        kind, base = name.split("-", 1)
+        kind, base = name.rsplit("-", 1)
         dataset = _named(base, size)
         assert dataset is not None
-        return varied.tinted(dataset) if kind == "tinted" else varied.rotated(dataset)
+        return KINDS[kind](dataset)
     if name == "rendered-digits":
         return drawn.rendered_digits(size or drawn.DIGIT_SIDE)
     if name in drawn.TEXTURES:
@@ -110,6 +122,43 @@ def _named(text: str, size: int | None) -> Dataset | None:
     if name in crops.NAMES:
         return crops.load_picture(name, size)
     return None
+
+
+def is_pair(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether this is two sets, "first+second", and not the path of something whose name has a +."""
+    text = os.fspath(name_or_path)
+    return text.count("+") == 1 and not text.startswith("+") and not text.endswith("+") and not Path(text).exists()
+
+
+def place(name_or_path: str | os.PathLike[str]) -> str:
+    """What names the same data from any folder: a name as it is, a path whole, of a pair each part."""
+    text = os.fspath(name_or_path)
+    if is_pair(name_or_path):
+        first, second = text.split("+")
+        return f"{place(first)}+{second if second in unpaired.CHANGES else place(second)}"
+    name = _plain(text)
+    is_name = isinstance(name_or_path, str) and name in SINGLE and not os.path.isfile(text)
+    return name if is_name else str(Path(text).expanduser().absolute())
+
+
+def _plain(text: str) -> str:
+    name = text.lower().replace("_", "-")
+    return _ALIASES.get(name, name)
+
+
+def _pair(text: str, size: int | None, channels: int | None) -> unpaired.Unpaired:
+    """Two sets: of two names or paths, the first in the size and the channels of the second; or of a name of CHANGES.
+
+    rendered-digits+digits: glyphs of 8x8 pixels, as many as the digits have.
+    """
+    first, second = text.split("+")
+    if second in unpaired.CHANGES:
+        return unpaired.changed(load(first, size=size, channels=channels), second)
+    b = load(second, size=size, channels=channels)
+    options = {"size": size, "channels": channels}
+    if len(b.shape) == 3:
+        options = {"size": size or b.shape[1], "channels": channels or b.shape[0]}
+    return unpaired.Unpaired(load(first, **options), b)
 
 
 def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, channels: int | None, limit: int | None

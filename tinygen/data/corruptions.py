@@ -49,6 +49,16 @@ def hidden(mask: Corruption, fill: float = 0.0) -> Corruption:
     return lambda x: tg.where(mask(x) > 0.5, tg.full_like(x, fill), x)
 
 
+def concealed(mask: Corruption) -> Corruption:
+    """x, black wherever mask(x) is 1, and the mask behind its channels: (N, C + 1, H, W). What inpainting sees."""
+
+    def seen(x: Tensor) -> Tensor:
+        where = mask(x).expand(len(x), 1, *x.shape[2:])
+        return tg.cat([tg.where(where > 0.5, tg.zeros_like(x), x), where], 1)
+
+    return seen
+
+
 def hole(size: int) -> Corruption:
     """x with a black square of `size` pixels a side in its centre."""
     return hidden(square(size))
@@ -164,3 +174,11 @@ def edges() -> Corruption:
         return ((gx * gx + gy * gy + TINY).sqrt() / STEEPEST).clamp(max=1.0)
 
     return sobel
+
+
+def outlines(threshold: float = 0.5) -> Corruption:
+    """1 where `edges` are steeper than the threshold, else 0: (N, 1, H, W)."""
+    if not 0 < threshold < 1:
+        raise DataError(f"outlines: threshold must be above 0 and below 1, it is {threshold!r}; 0.5 is usual")
+    steepness, steep = edges(), binarised(threshold)
+    return lambda x: steep(steepness(x))

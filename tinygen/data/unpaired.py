@@ -1,7 +1,8 @@
 """Two sets drawn apart: what learns from unpaired images (CycleGAN, Zhu et al. 2017) gets batches (a, b).
 
-    data = halves(load("digits"), second=sheared(0.4))      # upright digits, and slanted ones of other images
-    for a, b in data.batches(64, seed=0).epoch(0): ...      # a from the first set, b from the second
+    data = load("digits+slanted")                       # upright digits, and slanted ones of other images: see CHANGES
+    data = load("grass+gravel")                         # two data sets of one size
+    for a, b in data.batches(64, seed=0).epoch(0): ...  # a from the first set, b from the second
 
 Each set is visited in its own random order. An epoch is as long as the smaller set; of the larger one, other items are
 left out in every epoch. A batch is a pure function of (seed, epoch, index).
@@ -12,14 +13,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from .batches import Batches
 from .dataset import Dataset
-from .pixels import DataError, as_float
+from .draws import Draws
+from .pixels import DataError, as_float, in_channels
 from .selection import subset
+from .varied import tint, untinted
 
 
 class UnpairedBatches:
@@ -71,8 +74,11 @@ class Unpaired:
     translated; `first` and `second` are the sets themselves. Raises DataError where the shapes differ.
     """
 
+    items: ClassVar[str] = "images"
+
     first: Dataset
     second: Dataset
+    title: str = ""  # the name, where it is not that of both sets
 
     def __post_init__(self) -> None:
         if self.first.shape != self.second.shape:
@@ -81,13 +87,18 @@ class Unpaired:
 
     @property
     def name(self) -> str:
-        """Both names."""
-        return f"{self.first.name}+{self.second.name}"
+        """Both names, or the title."""
+        return self.title or f"{self.first.name}+{self.second.name}"
 
     @property
     def source(self) -> str:
         """Both sources."""
         return f"{self.first.source}; {self.second.source}"
+
+    @property
+    def unread(self) -> str:
+        """What lies beside the items of either set and was not read."""
+        return "; ".join(filter(None, (self.first.unread, self.second.unread)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -133,7 +144,54 @@ class Unpaired:
 
     def limited(self, limit: int) -> Unpaired:
         """At most `limit` training and `limit` test items of each set."""
-        return Unpaired(self.first.limited(limit), self.second.limited(limit))
+        return Unpaired(self.first.limited(limit), self.second.limited(limit), self.title)
+
+    def resized(self, size: int) -> Unpaired:
+        """Both sets at size x size pixels."""
+        return Unpaired(self.first.resized(size), self.second.resized(size), self.title)
+
+    def in_channels(self, channels: int) -> Unpaired:
+        """Both sets in grey (1) or in colour (3)."""
+        return Unpaired(self.first.in_channels(channels), self.second.in_channels(channels), self.title)
+
+    def divided(self) -> tuple[Unpaired, Unpaired]:
+        """(learned, held): every tenth training item of each set is held back, to choose an epoch by."""
+        first, second = self.first.divided(), self.second.divided()
+        return Unpaired(first[0], second[0], self.title), Unpaired(first[1], second[1], self.title)
+
+    def only(self, name: str) -> Unpaired:
+        """No class is chosen from two sets that stand side by side: DataError."""
+        raise DataError(f"{self.name}: a class cannot be chosen from a pair of data sets; leave out --only")
+
+    def without(self, name: str) -> Unpaired:
+        """No class is left out of two sets that stand side by side: DataError."""
+        raise DataError(f"{self.name}: a class cannot be left out of a pair of data sets; leave out --without")
+
+    def with_labels(self, count: int) -> Unpaired:
+        """A pair has no labels to learn from: DataError."""
+        raise DataError(f"{self.name}: what learns from a pair of data sets sees no labels; leave out --labels")
+
+    def __repr__(self) -> str:
+        return f"Unpaired({self.first!r}, {self.second!r})"
+
+
+class Change(NamedTuple):
+    """What sets the second half of a data set apart, and how it is undone: float32 (N, C, H, W) in [0,1] to the same.
+
+    channels: those that the data must have; None where any will do.
+    """
+
+    apply: Callable[[np.ndarray], np.ndarray]
+    undo: Callable[[np.ndarray], np.ndarray]
+    channels: int | None = None
+
+
+def changed(dataset: Dataset, name: str) -> Unpaired:
+    """`halves` of a data set, the second changed as CHANGES[name] says."""
+    change = CHANGES[name]
+    whole = dataset if change.channels is None else dataset.in_channels(change.channels)
+    pair = halves(whole, change.apply)
+    return Unpaired(pair.first, pair.second, f"{dataset.name}+{name}")
 
 
 def halves(dataset: Dataset, second: Callable[[np.ndarray], np.ndarray] | None = None) -> Unpaired:
@@ -183,3 +241,27 @@ def sheared(amount: float) -> Callable[[np.ndarray], np.ndarray]:
         return before * (1 - weight) + after * weight
 
     return shear
+
+
+def inverted(images: np.ndarray) -> np.ndarray:
+    """1 - x: black on white for white on black, and back."""
+    return 1 - images
+
+
+def coloured(images: np.ndarray) -> np.ndarray:
+    """Grey images of three channels, each in a random hue, which follows from its place."""
+    hues = Draws(0, 2).uniform(len(images)).astype(np.float32)
+    return tint(images[:, :1], hues)
+
+
+def uncoloured(images: np.ndarray) -> np.ndarray:
+    """The grey images, of three channels, that `coloured` was given."""
+    return in_channels(untinted(images)[0].astype(np.float32), 3)
+
+
+SHEAR = 0.4  # columns to the right for a row up
+CHANGES = {
+    "slanted": Change(sheared(SHEAR), sheared(-SHEAR)),
+    "inverted": Change(inverted, inverted),
+    "tinted": Change(coloured, uncoloured, channels=3),
+}

@@ -2,6 +2,7 @@
 
     data = load("tinted-digits")        # or "tinted-mnist": 3 channels
     data.train_hues                     # float32 (N,) in [0, 1): what colour each digit has
+    data = load("two-hues-digits")      # red or cyan, equally likely; "three-hues-digits": red, green or blue
     data = load("rotated-digits")       # or "rotated-mnist"
     data.train_angles                   # degrees, anticlockwise, in [-45, 45)
 
@@ -10,8 +11,8 @@ Hue and angle are drawn from the seed alone, so they say nothing about the class
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from .draws import Draws
 from .pixels import DataError, as_float
 
 LARGEST_ANGLE = 45.0  # degrees; farther, a 6 becomes a 9
+TWO_HUES, THREE_HUES = (0.0, 1 / 2), (0.0, 1 / 3, 2 / 3)  # red and cyan, whose mean is grey; the three primaries
+NUMBERS = {2: "two", 3: "three"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,12 +43,29 @@ class Rotated(Dataset):
 
 def tinted(dataset: Dataset, seed: int = 0) -> Tinted:
     """A grey data set with a uniform random hue for each image; see `tint`. DataError for colour images."""
-    if dataset.shape[0] != 1 or len(dataset.shape) != 3:
+    return _tinted(dataset, seed, tint, f"tinted-{dataset.name}", "in random hues")
+
+
+def in_hues(dataset: Dataset, hues: Sequence[float], seed: int = 0) -> Tinted:
+    """A grey data set, each image in one of some equally likely hues. DataError for colour images, or no hue."""
+    if not hues:
+        raise DataError("in_hues: give at least one hue, such as (0, 1/2) for red and cyan")
+    chosen = np.array(hues, np.float32)
+    of = lambda images, drawn: tint(images, chosen[(drawn * len(chosen)).astype(int)])
+    name = f"{NUMBERS.get(len(chosen), len(chosen))}-hues-{dataset.name}"
+    found = _tinted(dataset, seed, of, name, f"in {len(chosen)} hues")
+    exact = {f"{split}_hues": chosen[(getattr(found, f"{split}_hues") * len(chosen)).astype(int)]
+             for split in ("train", "test")}
+    return replace(found, **exact)
+
+
+def _tinted(dataset: Dataset, seed: int, colour: Callable, name: str, how: str) -> Tinted:
+    if len(dataset.shape) != 3 or dataset.shape[0] != 1:
         raise DataError(f"tinted: expected grey images (1, H, W), {dataset.name} has {dataset.shape}; "
                         f"load it with channels=1")
-    hues, images = _varied(dataset, seed, tint, low=0.0, high=1.0)
-    return Tinted(f"tinted-{dataset.name}", images[0], dataset.train_labels, images[1], dataset.test_labels,
-                  dataset.classes, f"{dataset.source}, in random hues, seed {seed}", dataset.partly_labelled,
+    hues, images = _varied(dataset, seed, colour, low=0.0, high=1.0)
+    return Tinted(name, images[0], dataset.train_labels, images[1], dataset.test_labels,
+                  dataset.classes, f"{dataset.source}, {how}, seed {seed}", dataset.partly_labelled,
                   dataset.unread, *hues)
 
 

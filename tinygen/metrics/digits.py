@@ -32,8 +32,8 @@ from ..tape import Tensor
 from .frechet import frechet_from_features
 
 __all__ = [
-    "CNN_FILE", "DIGITS_FILE", "class_histogram_kl", "classes_covered", "confident", "features", "gan_test",
-    "mnist_features", "mnist_scores", "scorable", "scores",
+    "CNN_FILE", "DIGITS_FILE", "class_histogram_kl", "classes_covered", "confident", "features", "frozen_weights",
+    "gan_test", "mnist_features", "mnist_scores", "scorable", "scores",
 ]  # fmt: skip
 
 CNN_FILE = Path(__file__).parent / "mnist_cnn.npz"
@@ -105,6 +105,18 @@ def features(images: np.ndarray, weights: str | os.PathLike | None = None) -> tu
             found.append(h.array)
             probabilities.append((h @ net["f2.weight"].T + net["f2.bias"]).softmax(-1).array)
     return np.concatenate(found), np.concatenate(probabilities)
+
+
+def frozen_weights(shape: Sequence[int]) -> dict[str, np.ndarray]:
+    """The arrays of the frozen network that knows images of this shape (C, H, W): "c1.weight" and others, float32.
+
+    Raises ValueError for another shape.
+    """
+    if not scorable(shape):
+        raise ValueError(f"frozen_weights: no frozen network for {_times(shape)}; there is one for 1x28x28 and for 1x8x8")
+    frozen = NETWORKS[tuple(shape)]
+    net = _load(os.fspath(os.environ.get(frozen.variable) or frozen.file), frozen.sha)
+    return {name: tensor.numpy().copy() for name, tensor in net.items()}
 
 
 def mnist_features(images: np.ndarray, weights: str | os.PathLike | None = None) -> tuple[np.ndarray, np.ndarray]:

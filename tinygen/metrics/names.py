@@ -95,7 +95,7 @@ _TABLE = [
     Metric("conf95_line", "confident images in the middle of a line", "share", "high"),
     Metric("conf95_circle", "confident images in the middle of a great circle", "share", "high"),
     # pairs of images
-    Metric("psnr", "PSNR", "dB", "high"),
+    Metric("psnr", "PSNR", "dB, mean over images", "high", headline=True),
     Metric("psnr_noisy", "PSNR of noisy images", "dB", "high"),
     Metric("psnr_denoised", "PSNR, denoised", "dB", "high"),
     Metric("psnr_linear", "PSNR, best linear denoiser", "dB", "high"),
@@ -107,6 +107,14 @@ _TABLE = [
     Metric("psnr_bilateral", "PSNR, bilateral filter", "dB", "high"),
     Metric("psnr_trained", "PSNR, trained denoiser", "dB", "high"),
     Metric("ssim", "SSIM", "similarity, at most 1", "high"),
+    Metric("l1", "absolute error", "absolute error per value", "low"),
+    Metric("content", "content", "as the loss has it", "low"),
+    Metric("saturation", "saturation", "mean over images of their light, at most 1", None),
+    Metric("hue_error", "error of the law of hues", "largest |share of a hue - its probability|", "low"),
+    # unpaired images
+    Metric("cycle_l1", "forth and back", "absolute error per value", "low"),
+    Metric("identity_l1", "what needs no change", "absolute error per value", "low"),
+    Metric("change", "change by the refiner", "absolute difference per value", None),
     # sparse codes
     Metric("ista_gap", "ISTA above the optimum", "share of the optimum, last step", "low"),
     Metric("fista_gap", "FISTA above the optimum", "share of the optimum, last step", "low"),
@@ -197,7 +205,7 @@ _TABLE = [
     Metric("inverted_mse", "inversion by L-BFGS", "squared error per pixel", "low"),
     Metric("inverted_mse_adam", "inversion by Adam", "squared error per pixel", "low"),
     Metric("sampled_mse", "nearest of as many samples", "squared error per pixel", "low"),
-    Metric("hole_mse", "restoration of the hidden half", "squared error per pixel of the hole", "low"),
+    Metric("hole_mse", "hidden pixels, restored", "squared error per pixel of the hole", "low"),
     Metric("hole_mse_averaged", "hidden half, mean of all starts", "squared error per pixel of the hole", "low"),
     Metric("hole_mse_mean", "hidden half, mean of training images", "squared error per pixel of the hole", "low"),
     Metric("hole_mse_inverted", "hidden half, the whole image known", "squared error per pixel of the hole", "low"),

@@ -11,10 +11,14 @@ in. Nothing here knows of files, epochs or progress bars: that is `tinygen.train
 from .autoencoder import AutoencoderStep
 from .classifier import ClassifierStep
 from .conditional_gan import ConditionalGANStep
+from .cyclegan import CycleGANStep
 from .gan import GANStep
 from .iwae import IWAEStep
 from .likelihoods import Bernoulli, Gaussian
+from .pix2pix import Pix2PixStep
 from .progressive_gan import ProgressiveGANStep
+from .refiner import RefinerStep
+from .restoration import RestorationStep
 from .semi_supervised_gan import SemiSupervisedGANStep
 from .vae import VAEStep
 
@@ -23,10 +27,14 @@ __all__ = [
     "Bernoulli",
     "ClassifierStep",
     "ConditionalGANStep",
+    "CycleGANStep",
     "GANStep",
     "Gaussian",
     "IWAEStep",
+    "Pix2PixStep",
     "ProgressiveGANStep",
+    "RefinerStep",
+    "RestorationStep",
     "SemiSupervisedGANStep",
     "VAEStep",
 ]

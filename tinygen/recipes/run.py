@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import tinygen as tg
-from tinygen.data import KNOWN, DataError, Dataset, load
+from tinygen.data import DataError, Dataset, load, place
 from tinygen.errors import UserError
 from tinygen.step import Step
 from tinygen.training import (
@@ -123,11 +123,9 @@ def start(
     if preset == "tiny" and source["limit"] is None:
         source["limit"] = TINY_LIMIT
     dataset = load(data, **{option: value for option, value in source.items() if value is not None})
-    # A path is kept whole, since the run may go on from another folder.
-    named = dataset.name in KNOWN and isinstance(data, str) and not os.path.isfile(data) and os.sep not in data
-    place = dataset.name if named else str(Path(data).expanduser().absolute())
     remembered = os.environ.get("TINYGEN_DATA")
-    source = {"name": place, **source, "folder": remembered and str(Path(remembered).expanduser().absolute())}
+    source = {"name": place(data), **source,  # a path is kept whole, since the run may go on from another folder
+               "folder": remembered and str(Path(remembered).expanduser().absolute())}
     settings = prepare(recipe, dataset, source, preset=preset, keep=metric_of(keep), **options)
     bases = {base: stand_on(base, source, preset, display) for base in recipe.on}
     settings.on = {base: trace(folder) for base, folder in bases.items()} or None
