@@ -88,8 +88,8 @@ def prepare(
     learned = dataset if keep is None else dataset.divided()[0]
     count = learned.count("train")
     if epochs is None and not layers and not data.get("limit") and len(dataset.shape) == 3:
-        # Few images: about as many of them as ten epochs of MNIST show, within reason.
-        epochs = max(recipe.epochs, min(200, 600_000 // count))
+        # Few images: about as many of them as ten epochs of MNIST show (or fewer, where those suffice), within reason.
+        epochs = max(recipe.epochs, min(200, min(10, recipe.epochs) * 60_000 // count))
     plan["epochs"] = epochs or plan["epochs"]
     plan["batch_size"] = min(batch_size or plan["batch_size"], count)
     steps = len(learned.batches(plan["batch_size"], drop_last=recipe.drop_last)) * plan["epochs"]
