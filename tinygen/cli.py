@@ -32,7 +32,6 @@ from .errors import UserError
 from .options import fail, parser_of
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of a disk, or of what a user may write
-LARGE = 320  # pixels: a side of each of two pictures beside each other
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -297,11 +296,10 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _apply(arguments: argparse.Namespace) -> None:
-    import tinygen as tg
-    from tinygen.data.folder import read_picture
     from tinygen.recipes import load_run, read_settings
     from tinygen.recipes.settings import RunError, given_of, writing
-    from tinygen.training import aside, save_picture, track
+    from tinygen.recipes.tiles import made_of
+    from tinygen.training import track
 
     step, shape = load_run(arguments.run, arguments.device), given_of(read_settings(arguments.run)).shape
     if not step.offers("apply"):
@@ -315,21 +313,16 @@ def _apply(arguments: argparse.Namespace) -> None:
         twice = next(name for name in names if names.count(name) > 1)
         raise RunError(f"two pictures are called {twice}: in {folder} one would overwrite the other; send them apart")
     for file in track(arguments.files, "pictures"):
-        picture = read_picture(file, shape)
-        with aside(step, 0):
-            result = step.apply(tg.tensor(picture, device=step.device))
         target = (folder or file.parent) / f"{file.stem}-{run}.png" if folder or not out else out
-        if target.exists() and target.samefile(file):
+        if target.exists() and file.exists() and target.samefile(file):
             raise RunError(f"--out {target} is the picture itself; choose another name")
         if out:
             _check_own(target)
+        made = made_of(step, file, shape)
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.suffix.lower() == ".npy":
-                _save(result, target, 1)
-            else:
-                save_picture((picture, result), target, side=LARGE)
-        print(f"{file} at {picture.shape[3]}x{picture.shape[2]} pixels, and what becomes of it: {target}")
+            made.save(target)
+        print(f"{file} at {made.size} pixels, {made.what}: {target}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -47,13 +47,15 @@ class AnySize(NamedTuple):
     """Pictures that `apply` takes besides those of the training's shape: of any size, but for these limits.
 
     channels: 1 or 3; scale: the output's size in the input's; multiple: of which both sides of the input are; reach:
-    how many pixels of the input to each side an output depends on at most, None where it may be all of them.
+    how many pixels of the input to each side an output depends on at most, None where it may be all of them; least:
+    the smallest side.
     """
 
     channels: int
     scale: int = 1
     multiple: int = 1
     reach: int | None = None
+    least: int = 1
 
 
 class Step:

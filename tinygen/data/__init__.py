@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from . import corruptions, crops, drawn, points, unpaired, varied
 from .batches import Batches
@@ -31,7 +33,7 @@ __all__ = [
     "corruptions", "crops", "drawn", "points", "unpaired", "varied",
 ]  # fmt: skip
 
-KINDS = {
+KINDS: dict[str, Callable[[Dataset], Dataset]] = {
     "tinted": varied.tinted, "rotated": varied.rotated,
     "two-hues": lambda dataset: varied.in_hues(dataset, varied.TWO_HUES),
     "three-hues": lambda dataset: varied.in_hues(dataset, varied.THREE_HUES),
@@ -70,7 +72,7 @@ def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, chann
         check_channels(channels)
     dataset = _named(name_or_path, size) if isinstance(name_or_path, str) else None
     if dataset is None and is_pair(name_or_path):
-        dataset = _pair(os.fspath(name_or_path), size, channels)
+        dataset = cast(Dataset, _pair(os.fspath(name_or_path), size, channels))  # of the same interface
     if dataset is None:
         path = Path(name_or_path).expanduser()
         at_once = limit if only is None and without is None else None  # a class is chosen before the limit holds
@@ -155,10 +157,9 @@ def _pair(text: str, size: int | None, channels: int | None) -> unpaired.Unpaire
     if second in unpaired.CHANGES:
         return unpaired.changed(load(first, size=size, channels=channels), second)
     b = load(second, size=size, channels=channels)
-    options = {"size": size, "channels": channels}
     if len(b.shape) == 3:
-        options = {"size": size or b.shape[1], "channels": channels or b.shape[0]}
-    return unpaired.Unpaired(load(first, **options), b)
+        size, channels = size or b.shape[1], channels or b.shape[0]
+    return unpaired.Unpaired(load(first, size=size, channels=channels), b)
 
 
 def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, channels: int | None, limit: int | None

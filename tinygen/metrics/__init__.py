@@ -43,7 +43,7 @@ from .ranking import auprc, auroc
 __all__ = [
     "CNN_FILE", "DIGITS_FILE", "NAMES", "Metric", "UnknownMetric", "auprc", "auroc", "baselines", "bits_per_dim",
     "class_histogram_kl", "classes_covered", "confident", "describe", "energy_distance", "features",
-    "frechet_distance", "frechet_from_features", "frozen_weights", "gan_test", "importance_sampled_nll", "k_sample_bound", "map_at_r",
-    "mmd", "mnist_features", "mnist_scores", "modes_covered", "nyquist_share", "precision_at_1", "precision_recall",
-    "psnr", "recall_at_k", "scorable", "scores", "ssim", "within_3_sigma",
+    "frechet_distance", "frechet_from_features", "frozen_weights", "gan_test", "importance_sampled_nll",
+    "k_sample_bound", "map_at_r", "mmd", "mnist_features", "mnist_scores", "modes_covered", "nyquist_share",
+    "precision_at_1", "precision_recall", "psnr", "recall_at_k", "scorable", "scores", "ssim", "within_3_sigma",
 ]  # fmt: skip

@@ -113,8 +113,8 @@ def frozen_weights(shape: Sequence[int]) -> dict[str, np.ndarray]:
     Raises ValueError for another shape.
     """
     if not scorable(shape):
-        raise ValueError(f"frozen_weights: no frozen network for {_times(shape)}; there is one for 1x28x28 and for 1x8x8")
-    frozen = NETWORKS[tuple(shape)]
+        raise ValueError(f"frozen_weights: no frozen network for {_times(shape)}; one knows 1x28x28, one 1x8x8")
+    frozen = next(one for known, one in NETWORKS.items() if known == tuple(shape))
     net = _load(os.fspath(os.environ.get(frozen.variable) or frozen.file), frozen.sha)
     return {name: tensor.numpy().copy() for name, tensor in net.items()}
 

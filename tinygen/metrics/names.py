@@ -210,6 +210,28 @@ _TABLE = [
     Metric("hole_mse_mean", "hidden half, mean of training images", "squared error per pixel of the hole", "low"),
     Metric("hole_mse_inverted", "hidden half, the whole image known", "squared error per pixel of the hole", "low"),
     Metric("auroc_turned", "AUROC, images upside down", "area under the ROC curve", "high"),
+    # images from images
+    Metric("psnr_bicubic", "PSNR, bicubic", "dB, mean over images", "high"),
+    Metric("psnr_srresnet", "PSNR, SRResNet", "dB, mean over images", "high"),
+    Metric("psnr_srgan", "PSNR, SRGAN", "dB, mean over images", "high"),
+    Metric("srgan_above_bicubic", "PSNR of SRGAN above bicubic", "dB", None),
+    Metric("cfid_srresnet", "C-FID, SRResNet", "Fréchet distance to the test images", "low"),
+    Metric("cfid_srgan", "C-FID, SRGAN", "Fréchet distance to the test images", "low"),
+    Metric("cfid_drop", "C-FID of SRGAN below SRResNet's", "share of it", "high"),
+    Metric("share_of_z", "variance by noise", "share of the variance over x and z", None),
+    Metric("deviation_of_z", "deviation by noise", "of a value, mean over values and images", None),
+    Metric("translation_l1", "translated beside changed", "absolute error per value", "low"),
+    Metric("untranslated_l1", "as they are beside changed", "absolute error per value", None),
+    Metric("kept_forth", "digits kept, G", "share recognised, changed back", "high"),
+    Metric("kept_back", "digits kept, F", "share recognised", "high"),
+    Metric("kept", "digits kept, both ways", "share recognised", "high"),
+    Metric("kept_real", "digits as they are", "share recognised", None),
+    Metric("learned_from_drawn", "learned from drawn digits", "accuracy on real ones, mean over draws", "high"),
+    Metric("learned_from_refined", "learned from refined digits", "accuracy on real ones, mean over draws", "high"),
+    Metric("learned_from_real", "learned from real digits", "accuracy on others, mean over draws", "high"),
+    Metric("gain_refined", "gain by refining", "accuracy above drawn digits", "high"),
+    Metric("labels_kept", "labels kept by refining", "share recognised", "high"),
+    Metric("labels_drawn", "labels of drawn digits", "share recognised", None),
     # theory
     Metric("forward_kl", "least KL(p || q)", "nats", "low"),
     Metric("reverse_kl", "least KL(q || p)", "nats", "low"),
@@ -257,6 +279,16 @@ _TABLE += [  # the same figures of samples drawn with averaged weights
     metric._replace(name=f"{metric.name}_averaged", title=f"{metric.title}, averaged weights", headline=False)
     for metric in _TABLE
     if metric.name in _SAMPLES
+]
+_OBJECTIVES = ("unconditional", "conditional", "z", "l2", "l1")
+_TABLE += [  # of the study colours
+    Metric(f"{name}_{objective}", f"{title}, {objective}", unit, None)
+    for name, title, unit in (
+        ("saturation", "saturation", "mean over images"),
+        ("hue_error", "error of the law of hues", "largest difference of a share"),
+        ("brightness", "brightness", "by that of the truth"),
+    )
+    for objective in _OBJECTIVES
 ]
 NAMES: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 

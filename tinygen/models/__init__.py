@@ -13,6 +13,7 @@ from .classifier import ClassifierStep
 from .conditional_gan import ConditionalGANStep
 from .cyclegan import CycleGANStep
 from .gan import GANStep
+from .inpainting import InpaintingStep
 from .iwae import IWAEStep
 from .likelihoods import Bernoulli, Gaussian
 from .pix2pix import Pix2PixStep
@@ -31,6 +32,7 @@ __all__ = [
     "GANStep",
     "Gaussian",
     "IWAEStep",
+    "InpaintingStep",
     "Pix2PixStep",
     "ProgressiveGANStep",
     "RefinerStep",

@@ -101,10 +101,10 @@ class CycleGANStep(Step):
     def any_size(self) -> AnySize:
         """What G says of itself."""
         g = self.forth
-        return AnySize(g.channels, g.scale, g.multiple, g.reach)
+        return AnySize(g.channels, g.scale, g.multiple, g.reach, g.least)
 
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
-        """cycle_l1: mean of both |F(G(x)) - x| and |G(F(y)) - y| per value; identity_l1: of |G(y) - y| and |F(x) - x|."""
+        """cycle_l1: mean of |F(G(x)) - x| and |G(F(y)) - y| per value; identity_l1: of |G(y) - y| and |F(x) - x|."""
         x, y = batch
         around = F.l1_loss(self.back(self.forth(x)), x)
         around = around + F.l1_loss(self.forth(self.back(y)), y)

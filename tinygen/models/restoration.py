@@ -6,8 +6,8 @@
 
 The mean of squares as content gives the mean of all images that y may come from, which is no image: it is blurred, or
 grey. A perceptual content compares what a trained network sees in both, and D judges what the others leave open. So
-SRResNet (Ledig et al. 2017) is this Step without D, SRGAN is it with one; inpainting and colourisation likewise. D sees
-x^ alone; one that sees y beside it is in pix2pix.py.
+SRResNet (Ledig et al. 2017) is this Step without D, SRGAN is it with one; a regression of colours is it without. D
+sees x^ alone; one that sees y beside it is in pix2pix.py.
 
 With `steps` the rate of G falls to 0 in their last third, as an autoencoder's.
 """
@@ -60,7 +60,8 @@ class RestorationStep(Step):
             degrade,
             content,
         )
-        self.discriminator, self.game = discriminator, game
+        self.discriminator: Any = discriminator
+        self.game: Any = game
         self.figures, self.adversarial = figures, adversarial
         self.optimizer = ADAM(generator.parameters(), lr=lr, betas=betas)
         rate = lambda t: min(1.0, max(0.0, 3 - 3 * t / steps)) if steps else 1.0

@@ -23,7 +23,6 @@ from itertools import pairwise
 import tinygen as tg
 from tinygen import nn
 
-from .convolutional import halved
 from .mlp import FromTanh, ToTanh
 
 
@@ -115,12 +114,13 @@ class ResNetGenerator(nn.Module):
         self, shape: Sequence[int], channels: Sequence[int], blocks: int
     ) -> None:
         super().__init__()
-        halved(shape, len(channels) - 1)
-        if min(shape[1:]) < 4:
+        # A border is mirrored by 3 pixels at the full size, by 1 within.
+        self.channels, self.least = shape[0], 2 ** len(channels)
+        if min(shape[1:]) < max(self.least, 4):
             raise ValueError(
-                f"an image of {shape[1]}x{shape[2]} pixels cannot be mirrored by 3 at its border"
+                f"images of {shape[1]}x{shape[2]} pixels are too small for {len(channels) - 1} halvings and a mirrored "
+                f"border; give fewer channels=(...) entries"
             )
-        self.channels = shape[0]
         first, innermost = channels[0], channels[-1]
         norm, relu = nn.InstanceNorm2d, nn.ReLU
         self.head = nn.Sequential(

@@ -20,7 +20,7 @@ from .study import STUDIES, Findings, Study, find_study, run_study, study
 
 CHAPTERS = (
     "autoencoders", "codes", "classic", "vaes", "latent_spaces", "gans", "generated", "semi_supervised",
-    "image_to_image", "noise_spaces", "theory", "game_theory", "game_signals", "game_trials",
+    "image_to_image", "images_compared", "noise_spaces", "theory", "game_theory", "game_signals", "game_trials",
     "classifiers",
 )  # fmt: skip
 for _chapter in CHAPTERS:

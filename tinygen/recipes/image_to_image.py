@@ -11,12 +11,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from tinygen import metrics, nn, optim
 from tinygen.data import corruptions, varied
-from tinygen.models import CycleGANStep, Pix2PixStep, RefinerStep, RestorationStep, games
+from tinygen.models import CycleGANStep, InpaintingStep, Pix2PixStep, RefinerStep, RestorationStep, games
 from tinygen.models.history import History, ImagePool
 from tinygen.models.pix2pix import alone, both
 from tinygen.models.restoration import Perceptual
@@ -53,7 +53,7 @@ def srresnet(given: Given, factor: int = 2, width: int = 24, blocks: int = 3, lr
     )  # fmt: skip
 
 
-@recipe("super-resolution: four times the side (SRResNet)", like=srresnet)
+@recipe("super-resolution: four times the side (SRResNet)", like=srresnet, apart=True)
 def srresnet_x4(given: Given, factor: int = 4, width: int = 32, blocks: int = 4, lr: float = 1e-3) -> RestorationStep:
     return srresnet(given, factor, width, blocks, lr)
 
@@ -82,7 +82,7 @@ def srgan(
     )  # fmt: skip
 
 
-@recipe("super-resolution by a game, four times the side", like=srgan, on=("srresnet-x4",))
+@recipe("super-resolution by a game, four times the side", like=srgan, apart=True, on=("srresnet-x4",))
 def srgan_x4(
     given: Given, base: RestorationStep, factor: int = 4, channels: Sequence[int] = (16, 32), seen: float = 1.0,
     adversarial: float = 1e-3, lr: float = 2e-4,
@@ -112,14 +112,14 @@ FILLS = (restored.mean_fill(MASKS), restored.recognised_fill(MASKS), restored.re
 
 
 @recipe(
-    "inpainting: a hole is filled, and a discriminator looks", lectures=(2,), baselines=FILLS, epochs=10,
+    "inpainting: a hole is filled, and a discriminator looks", lectures=(2,), baselines=FILLS, epochs=4,
     batch_size=64, drop_last=True,
     small={"epochs": 60, "batch_size": 32, "channels": (32, 64), "size": 4}, tiny={"channels": (4, 6)},
 )  # fmt: skip
 def inpaint(
     given: Given, mask: str = "hole", size: int = 8, channels: Sequence[int] = (32, 64, 128),
     judges: Sequence[int] = (16, 32), adversarial: float = 1e-3, lr: float = 1e-3, d_lr: float = 2e-4,
-) -> RestorationStep:  # fmt: skip
+) -> InpaintingStep:  # fmt: skip
     """mask: hole (a square in the centre), half (the lower one) or strokes (random ones)
     size: pixels a side of the square
     channels: planes after each halving of the U-Net
@@ -128,18 +128,18 @@ def inpaint(
     lr: learning rate of G, falling to 0 in the last third
     d_lr: learning rate of D
     """
-    return RestorationStep(
+    return InpaintingStep(
         _filling(given, channels), _concealed(given, mask, size), F.mse_loss, DCDiscriminator(given.pixels, judges),
         games.non_saturating(), (restored.of_images(given), restored.in_holes), adversarial=adversarial,
         steps=given.steps, lr=lr, d_lr=d_lr, betas=(0.5, 0.999),
     )  # fmt: skip
 
 
-@recipe("inpainting by squared error alone", like=inpaint)
+@recipe("inpainting by squared error alone", like=inpaint, apart=True)
 def inpaint_l2(
     given: Given, mask: str = "hole", size: int = 8, channels: Sequence[int] = (32, 64, 128), lr: float = 1e-3
-) -> RestorationStep:
-    return RestorationStep(
+) -> InpaintingStep:
+    return InpaintingStep(
         _filling(given, channels), _concealed(given, mask, size),
         figures=(restored.of_images(given), restored.in_holes), steps=given.steps, lr=lr,
     )  # fmt: skip
@@ -178,7 +178,7 @@ def colourise(
     return _coloured(given, channels, judges, weight, hues, lr)
 
 
-@recipe("colours for grey images: D sees the colours alone", like=colourise)
+@recipe("colours for grey images: D sees the colours alone", like=colourise, apart=True)
 def colourise_unconditional(
     given: Given, channels: Sequence[int] = (16, 32, 64), judges: Sequence[int] = (16, 32), weight: float = 0.0,
     hues: str = "two", lr: float = 2e-4,
@@ -186,7 +186,7 @@ def colourise_unconditional(
     return _coloured(given, channels, judges, weight, hues, lr, conditional=False)
 
 
-@recipe("colours for grey images and noise", like=colourise)
+@recipe("colours for grey images and noise", like=colourise, apart=True)
 def colourise_z(
     given: Given, channels: Sequence[int] = (16, 32, 64), judges: Sequence[int] = (16, 32), weight: float = 0.0,
     hues: str = "two", latent: int = 4, lr: float = 2e-4,
@@ -195,7 +195,7 @@ def colourise_z(
     return _coloured(given, channels, judges, weight, hues, lr, latent=latent)
 
 
-@recipe("colours for grey images by squared error: the mean of all colours", like=colourise)
+@recipe("colours for grey images by squared error: the mean of all colours", like=colourise, apart=True)
 def colourise_l2(
     given: Given, channels: Sequence[int] = (16, 32, 64), hues: str = "two", lr: float = 1e-3
 ) -> RestorationStep:
@@ -203,7 +203,7 @@ def colourise_l2(
     return _regressed(given, F.mse_loss, channels, hues, lr)
 
 
-@recipe("colours for grey images by absolute error: the median of each channel", like=colourise)
+@recipe("colours for grey images by absolute error: the median of each channel", like=colourise, apart=True)
 def colourise_l1(
     given: Given, channels: Sequence[int] = (16, 32, 64), hues: str = "two", lr: float = 1e-3
 ) -> RestorationStep:
@@ -224,7 +224,7 @@ def _coloured(
     )  # fmt: skip
 
 
-def _regressed(given: Given, content: object, channels: Sequence[int], hues: str, lr: float) -> RestorationStep:
+def _regressed(given: Given, content: Callable, channels: Sequence[int], hues: str, lr: float) -> RestorationStep:
     colours, *sides = _in_colour(given)
     return RestorationStep(
         UNet((1, *sides), colours, channels), corruptions.grey(), content,
@@ -263,7 +263,7 @@ def pix2pix(
     return _translated(given, channels, judge, weight, threshold, dropout, lr)
 
 
-@recipe("from outlines and noise to images", like=pix2pix)
+@recipe("from outlines and noise to images", like=pix2pix, apart=True)
 def pix2pix_z(
     given: Given, channels: Sequence[int] = (24, 48, 96), judge: int = 16, weight: float = 100.0,
     threshold: float = 0.5, dropout: float = 0.0, latent: int = 4, lr: float = 2e-4,

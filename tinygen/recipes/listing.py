@@ -143,7 +143,7 @@ def table(variants: bool = True) -> str:
     lines = ["| recipe | data | reached on the test set | PyTorch | CPU s |", "|---|---|---|---|--:|"]
     for name, by_data in kept()["recipes"].items():
         own = RECIPES[name].data if name in RECIPES else ""
-        if not variants and name in RECIPES and RECIPES[name].family != name:
+        if not variants and name in RECIPES and RECIPES[name].root != name:
             continue
         for data, presets in by_data.items():
             if data == own and len(by_data) > 1:

@@ -68,7 +68,8 @@ class Recipe:
     batches: Callable = all_batches  # (dataset, settings) -> what `fit` learns from
     baselines: tuple[Callable, ...] = ()
     scored: tuple[float, ...] = ()
-    family: str = ""  # the recipe at the root of `like`
+    root: str = ""  # the recipe at the root of `like`
+    family: str = ""  # those whose runs may stand in for each other
     meanings: Mapping[str, str] = field(default_factory=dict)  # of the arguments: lines of the docstring
 
     def arguments(self) -> dict[str, inspect.Parameter]:
@@ -101,8 +102,12 @@ _INHERITED = (
 )  # fmt: skip
 
 
-def recipe(summary: str, *, like: Callable | None = None, lectures: tuple[int, ...] = (), **plan: Any) -> Callable:
+def recipe(
+    summary: str, *, like: Callable | None = None, apart: bool = False, lectures: tuple[int, ...] = (), **plan: Any
+) -> Callable:
     """Decorator: registers a function as a recipe and returns it unchanged.
+
+    `apart`: what stands on a recipe that this one is `like`, or on this one, does not take a run of the other.
 
     Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and `unlabelled`,
     whether some images may lack theirs; `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu`
@@ -121,7 +126,8 @@ def recipe(summary: str, *, like: Callable | None = None, lectures: tuple[int, .
             raise ValueError(f"two recipes are called {name!r}: in {RECIPES[name].chapter} and {build.__module__}")
         RECIPES[name] = Recipe(
             name, summary, build, build.__module__, lectures=lectures or (base.lectures if base else ()),
-            family=base.family if base else name, meanings={**(base.meanings if base else {}), **meanings(build)},
+            root=base.root if base else name, family=base.family if base and not apart else name,
+            meanings={**(base.meanings if base else {}), **meanings(build)},
             **inherited | plan,
         )  # fmt: skip
         return build

@@ -30,7 +30,7 @@ SMALLEST = 11  # pixels of SSIM's window
 
 
 def of_images(given: Given) -> Callable:
-    """ssim of restored images; cfid where the frozen network knows their shape; of digits accuracy, the share recognised.
+    """ssim; cfid where the frozen network knows the images' shape; of digits accuracy, the share recognised.
 
     These two are judged by the network that a perceptual content looks through: it flatters what learned by that.
     """
@@ -111,8 +111,7 @@ def as_array(tensor: Any) -> np.ndarray:
 
 def upsampled(images: tg.Tensor, mode: str, size: Sequence[int]) -> tg.Tensor:
     """Images of that size, by "nearest", "bilinear" or "bicubic" (Keys' a = -1/2), in [0, 1]."""
-    options = {"bicubic": {"a": -0.5}}.get(mode, {})
-    return F.interpolate(images, size=tuple(size), mode=mode, **options).clamp(0, 1)
+    return F.interpolate(images, size=tuple(size), mode=mode, a=-0.5).clamp(0, 1)
 
 
 def psnr_of(mode: str) -> Callable:
