@@ -51,7 +51,7 @@ class Pressing:
 
 
 class Watched:
-    """A Step that remembers the first array of every batch, by what was asked with it."""
+    """A Step that remembers the items of every batch, by what was asked with it."""
 
     def __init__(self, step):
         self.step = step
@@ -59,7 +59,8 @@ class Watched:
         self.threads = set()
 
     def _note(self, name, batch):
-        self.seen[name].append(batch[0].numpy().copy())
+        arrays = [one.numpy() for one in batch if one is not None and one.ndim == batch[0].ndim]  # two, of a pair
+        self.seen[name].append(np.concatenate(arrays))
 
     def __call__(self, batch):
         self._note("__call__", batch)

@@ -14,6 +14,7 @@ import tinygen as tg
 from tinygen import data, training
 from tinygen.data import Dataset
 from tinygen.data.points import Points
+from tinygen.data.unpaired import Unpaired
 from tinygen.errors import UserError
 from tinygen.metrics import NAMES
 from tinygen.recipes import RECIPES, RunError, find, load_run, open_run, samples, score, start
@@ -32,18 +33,22 @@ def tiny(recipe, folder, place=None, **options):
     return start(recipe, place, folder=folder, preset="tiny", **options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_place(tmp_path_factory):
+    """All work in one folder, where a run that others stand on is found again."""
+    here = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("here"))
+    yield
+    os.chdir(here)
+
+
 @pytest.fixture(scope="module", params=RECIPES)
-def trained(request, tmp_path_factory):
+def trained(request, one_place, tmp_path_factory):
     """A finished run of each recipe, for the laws that only look."""
-    place, here = tmp_path_factory.mktemp(request.param), os.getcwd()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.run, "draw_curves", lambda *arguments: None)
-        os.chdir(place)
-        try:
-            run = tiny(request.param, place / "run")
-            run.fit()
-        finally:
-            os.chdir(here)
+        run = tiny(request.param, tmp_path_factory.mktemp(request.param) / "run")
+        run.fit()
     return run
 
 
@@ -121,7 +126,12 @@ def test_images_become_images(trained):
     step, shape = trained.step, trained.dataset.shape
     images = tg.tensor(trained.dataset.floats("test", slice(3)))
     with aside(step, 0):
-        if step.offers("apply"):
+        if step.offers("apply") and step.any_size:  # what it takes need not be like what it learns from
+            limits = step.any_size
+            made = step.apply(images[:, : limits.channels])
+            assert made.shape == (3, shape[0], *(limits.scale * side for side in shape[1:]))
+            assert made.min() >= 0 and made.max() <= 1
+        elif step.offers("apply"):
             assert step.apply(images).shape == (3, *shape)
         else:
             with pytest.raises(UserError):
@@ -157,13 +167,13 @@ def test_every_figure_has_a_title_and_a_unit(trained):
 def test_every_argument_says_what_it_means(trained):
     recipe = find(trained.settings.recipe)
     assert set(recipe.arguments()) <= set(recipe.meanings)
-    assert not set(recipe.meanings) - set(recipe.arguments()) or recipe.family != recipe.name
+    assert not set(recipe.meanings) - set(recipe.arguments()) or recipe.root != recipe.name
     for name, parameter in recipe.arguments().items():
         kind = str(parameter.annotation).removesuffix(" | None")
         assert kind in runs.prepare.__globals__["KINDS"], f"{name}: nothing checks a {kind}"
     assert recipe.summary and recipe.lectures and recipe.tiny is not None
     presets = [set(recipe.small), set(recipe.gpu), set(recipe.tiny)]
-    own = presets if recipe.family == recipe.name else []  # a variant may inherit values for what it lacks
+    own = presets if recipe.root == recipe.name else []  # a variant may inherit values for what it lacks
     assert all(keys <= {"epochs", "batch_size", *recipe.arguments()} for keys in own)
 
 
@@ -206,7 +216,8 @@ def marked(recipe):
     level = lambda low, n: np.linspace(low, low + 0.4, n, dtype=np.float32).reshape(n, *[1] * len(shape))
     train, test = level(0.05, 40) * np.ones(shape, np.float32), level(0.55, 20) * np.ones(shape, np.float32)
     kind = Dataset if len(shape) == 3 else Points
-    return kind("marked", train, np.arange(40) % 10, test, np.arange(20) % 10, tuple("0123456789"))
+    made = kind("marked", train, np.arange(40) % 10, test, np.arange(20) % 10, tuple("0123456789"))
+    return Unpaired(made, made) if isinstance(data.load(find(recipe).data), Unpaired) else made
 
 
 def levels(batches):
@@ -225,7 +236,8 @@ def test_what_is_learned_measured_and_shown_comes_from_its_split(recipe, keep, t
         return
     run.step = watched = Watched(run.step)
     run.fit(1)
-    train, test = levels([dataset.train_images]), levels([dataset.test_images])
+    train, test = (levels([dataset.split(split)[0]] if not isinstance(dataset, Unpaired) else dataset.split(split))
+                   for split in ("train", "test"))  # fmt: skip
     learned, shown = levels(watched.seen["__call__"]), levels(watched.seen["pictures"])
     held = (levels(watched.seen["measure"]) | levels(watched.seen["summary"])) - test
     assert shown and shown <= test
@@ -309,7 +321,9 @@ def after_two_updates(name, folder, arguments):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_argument_reaches_what_it_names(recipe, tmp_path, monkeypatch):
-    """Another value gives other weights; another width gives another shape to every network that has layers."""
+    """Another value gives other weights. Another number of a list of widths gives another shape to the same networks as
+    the list's other numbers, and every network that has layers has the shape that some argument gives it.
+    """
     monkeypatch.chdir(tmp_path)
     used = tiny(recipe, "used").settings.arguments
     two = {name: [3, 5] for name in used if annotation(find(recipe).arguments()[name]).startswith("Sequence")}
@@ -318,14 +332,19 @@ def test_every_argument_reaches_what_it_names(recipe, tmp_path, monkeypatch):
     assert (shapes, results) == after_two_updates(recipe, "again", used)
     layered = {key for key, found in shapes.items() if any(len(shape) > 1 for shape in found)}
     assert layered
+    shaped, of_the_first = set(), set()
     for name, value in used.items():
         alternatives = others(recipe, name, value)
         assert alternatives
         for i, other in enumerate(alternatives):
             new_shapes, new_results = after_two_updates(recipe, f"{name} {i}", used | {name: other})
             assert new_results != results, f"{name}={other} changes nothing"
-            same = {key for key in layered if new_shapes[key] == shapes[key]} if name in two else set()
-            assert not same, f"{name}={other} does not reach {same}"
+            changed = {key for key in layered if new_shapes[key] != shapes[key]}
+            of_the_first = changed if i == 0 else of_the_first
+            if name in two:
+                assert changed and changed == of_the_first, f"{name}={other} does not reach {of_the_first - changed}"
+            shaped |= changed
+    assert shaped == layered or find(recipe).on, f"no argument reaches {layered - shaped}"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -110,7 +110,6 @@ _TABLE = [
     Metric("l1", "absolute error", "absolute error per value", "low"),
     Metric("content", "content", "as the loss has it", "low"),
     Metric("saturation", "saturation", "mean over images of their light, at most 1", None),
-    Metric("hue_error", "error of the law of hues", "largest |share of a hue - its probability|", "low"),
     # unpaired images
     Metric("cycle_l1", "forth and back", "absolute error per value", "low"),
     Metric("identity_l1", "what needs no change", "absolute error per value", "low"),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tinygen import metrics, nn, optim
-from tinygen.data import corruptions, varied
+from tinygen.data import corruptions
 from tinygen.models import CycleGANStep, InpaintingStep, Pix2PixStep, RefinerStep, RestorationStep, games
 from tinygen.models.history import History, ImagePool
 from tinygen.models.pix2pix import alone, both
@@ -32,68 +32,71 @@ from .recipe import Given, nearest, recipe
 
 # ---------------------------------------------------------------------------------- G19: super-resolution
 
-LARGER = tuple(restored.psnr_of(mode) for mode in ("nearest", "bilinear", "bicubic"))
-
 
 @recipe(
-    "super-resolution: twice the side (SRResNet, Ledig et al. 2017)", lectures=(2,), baselines=LARGER, epochs=6,
-    batch_size=64, drop_last=True, small={"epochs": 60, "batch_size": 32}, gpu={"width": 64, "blocks": 16},
-    tiny={"width": 4, "blocks": 1},
+    "super-resolution: twice the side (SRResNet, Ledig et al. 2017)", lectures=(2,), baselines=restored.larger(2),
+    epochs=4, batch_size=64, drop_last=True, small={"epochs": 60, "batch_size": 32},
+    gpu={"width": 64, "blocks": 16}, tiny={"width": 4, "blocks": 1},
 )  # fmt: skip
-def srresnet(given: Given, factor: int = 2, width: int = 24, blocks: int = 3, lr: float = 1e-3) -> RestorationStep:
-    """factor: 2, 4 or 8, by which the side grows
-    width: planes of every layer
+def srresnet(given: Given, width: int = 24, blocks: int = 3, lr: float = 1e-3) -> RestorationStep:
+    """width: planes of every layer
     blocks: residual blocks
     lr: learning rate, falling to 0 in the last third
     """
-    _check_divisible(given, factor)
+    return _larger(given, 2, width, blocks, lr)
+
+
+@recipe(
+    "super-resolution: four times the side (SRResNet)", like=srresnet, apart=True, baselines=restored.larger(4)
+)
+def srresnet_x4(given: Given, width: int = 32, blocks: int = 4, lr: float = 1e-3) -> RestorationStep:
+    return _larger(given, 4, width, blocks, lr)
+
+
+@recipe(
+    "super-resolution by a game: SRGAN, on a trained SRResNet (Ledig et al. 2017)", lectures=(2,),
+    baselines=restored.larger(2), on=("srresnet",), epochs=3, batch_size=64, drop_last=True,
+    small={"epochs": 60, "batch_size": 32}, gpu={"judge": 64}, tiny={"judge": 4},
+)  # fmt: skip
+def srgan(
+    given: Given, base: RestorationStep, judge: int = 16, seen: float = 1.0, adversarial: float = 1e-3,
+    lr: float = 2e-4,
+) -> RestorationStep:  # fmt: skip
+    """judge: planes of the discriminator's first convolution; the second has twice as many
+    seen: weight of the difference of what a frozen network sees; that of squared differences is 1
+    adversarial: weight of the game
+    lr: learning rate of both players, G's falling to 0 in the last third
+    """
+    return RestorationStep(
+        base.generator, base.degrade, Perceptual(_features(given), seen), _judging(given.pixels, judge),
+        games.non_saturating(), (restored.of_images(given),), adversarial=adversarial, steps=given.steps, lr=lr,
+        betas=(0.5, 0.999),
+    )  # fmt: skip
+
+
+@recipe(
+    "super-resolution by a game, four times the side", like=srgan, apart=True, baselines=restored.larger(4),
+    on=("srresnet-x4",),
+)  # fmt: skip
+def srgan_x4(
+    given: Given, base: RestorationStep, judge: int = 16, seen: float = 1.0, adversarial: float = 1e-3,
+    lr: float = 2e-4,
+) -> RestorationStep:  # fmt: skip
+    return srgan(given, base, judge, seen, adversarial, lr)
+
+
+def _larger(given: Given, factor: int, width: int, blocks: int, lr: float) -> RestorationStep:
+    if any(side % factor for side in given.pixels[1:]):
+        sides = "x".join(map(str, given.shape[1:]))
+        raise ValueError(f"images of {sides} pixels cannot be made {factor} times smaller; give another --size")
     return RestorationStep(
         SRResNet(given.pixels, width, blocks, factor), corruptions.downscaled(factor),
         figures=(restored.of_images(given),), steps=given.steps, lr=lr,
     )  # fmt: skip
 
 
-@recipe("super-resolution: four times the side (SRResNet)", like=srresnet, apart=True)
-def srresnet_x4(given: Given, factor: int = 4, width: int = 32, blocks: int = 4, lr: float = 1e-3) -> RestorationStep:
-    return srresnet(given, factor, width, blocks, lr)
-
-
-@recipe(
-    "super-resolution by a game: SRGAN, on a trained SRResNet (Ledig et al. 2017)", lectures=(2,), baselines=LARGER,
-    on=("srresnet",), epochs=4, batch_size=64, drop_last=True, small={"epochs": 60, "batch_size": 32},
-    gpu={"channels": (64, 128)}, tiny={"channels": (4, 6)},
-)  # fmt: skip
-def srgan(
-    given: Given, base: RestorationStep, factor: int = 2, channels: Sequence[int] = (16, 32), seen: float = 1.0,
-    adversarial: float = 1e-3, lr: float = 2e-4,
-) -> RestorationStep:  # fmt: skip
-    """factor: by which the side grows, that of the SRResNet
-    channels: of the discriminator's convolutions
-    seen: weight of the difference of what a frozen network sees; that of squared differences is 1
-    adversarial: weight of the game
-    lr: learning rate of both players, G's falling to 0 in the last third
-    """
-    if base.any_size.scale != factor:
-        raise ValueError(f"the factor is {factor}, and the SRResNet that it stands on makes {base.any_size.scale}")
-    return RestorationStep(
-        base.generator, corruptions.downscaled(factor), Perceptual(_features(given), seen),
-        DCDiscriminator(given.pixels, channels), games.non_saturating(), (restored.of_images(given),),
-        adversarial=adversarial, steps=given.steps, lr=lr, betas=(0.5, 0.999),
-    )  # fmt: skip
-
-
-@recipe("super-resolution by a game, four times the side", like=srgan, apart=True, on=("srresnet-x4",))
-def srgan_x4(
-    given: Given, base: RestorationStep, factor: int = 4, channels: Sequence[int] = (16, 32), seen: float = 1.0,
-    adversarial: float = 1e-3, lr: float = 2e-4,
-) -> RestorationStep:  # fmt: skip
-    return srgan(given, base, factor, channels, seen, adversarial, lr)
-
-
-def _check_divisible(given: Given, factor: int) -> None:
-    if factor < 1 or any(side % factor for side in given.pixels[1:]):
-        sides = "x".join(map(str, given.shape[1:]))
-        raise ValueError(f"{sides} pixels are not divisible by the factor {factor}; give another factor, or --size")
+def _judging(shape: Sequence[int], judge: int) -> DCDiscriminator:
+    return DCDiscriminator(shape, (judge, 2 * judge))
 
 
 def _features(given: Given) -> Features:
@@ -114,22 +117,23 @@ FILLS = (restored.mean_fill(MASKS), restored.recognised_fill(MASKS), restored.re
 @recipe(
     "inpainting: a hole is filled, and a discriminator looks", lectures=(2,), baselines=FILLS, epochs=4,
     batch_size=64, drop_last=True,
-    small={"epochs": 60, "batch_size": 32, "channels": (32, 64), "size": 4}, tiny={"channels": (4, 6)},
+    small={"epochs": 60, "batch_size": 32, "channels": (32, 64), "size": 4},
+    tiny={"channels": (4, 6), "judge": 4},
 )  # fmt: skip
 def inpaint(
     given: Given, mask: str = "hole", size: int = 8, channels: Sequence[int] = (32, 64, 128),
-    judges: Sequence[int] = (16, 32), adversarial: float = 1e-3, lr: float = 1e-3, d_lr: float = 2e-4,
+    judge: int = 16, adversarial: float = 1e-3, lr: float = 1e-3, d_lr: float = 2e-4,
 ) -> InpaintingStep:  # fmt: skip
     """mask: hole (a square in the centre), half (the lower one) or strokes (random ones)
     size: pixels a side of the square
     channels: planes after each halving of the U-Net
-    judges: planes of the discriminator's convolutions
+    judge: planes of the discriminator's first convolution; the second has twice as many
     adversarial: weight of the game
     lr: learning rate of G, falling to 0 in the last third
     d_lr: learning rate of D
     """
     return InpaintingStep(
-        _filling(given, channels), _concealed(given, mask, size), F.mse_loss, DCDiscriminator(given.pixels, judges),
+        _filling(given, channels), _concealed(given, mask, size), F.mse_loss, _judging(given.pixels, judge),
         games.non_saturating(), (restored.of_images(given), restored.in_holes), adversarial=adversarial,
         steps=given.steps, lr=lr, d_lr=d_lr, betas=(0.5, 0.999),
     )  # fmt: skip
@@ -158,77 +162,73 @@ def _concealed(given: Given, mask: str, size: int) -> corruptions.Corruption:
 
 # ---------------------------------------------------------------------------------- G21: colours
 
-HUES = {"two": varied.TWO_HUES, "three": varied.THREE_HUES}
-
-
 @recipe(
     "colours for grey images, as pix2pix: D sees both", lectures=(2,), data="two-hues-digits", epochs=6, batch_size=64,
-    drop_last=True, small={"epochs": 40, "batch_size": 32, "channels": (16, 32)}, tiny={"channels": (4, 6)},
+    drop_last=True, small={"epochs": 40, "batch_size": 32, "channels": (16, 32)}, tiny={"channels": (4, 6), "judge": 4},
 )  # fmt: skip
 def colourise(
-    given: Given, channels: Sequence[int] = (16, 32, 64), judges: Sequence[int] = (16, 32), weight: float = 0.0,
-    hues: str = "two", lr: float = 2e-4,
+    given: Given, channels: Sequence[int] = (16, 32, 64), judge: int = 16, weight: float = 0.0,
+    lr: float = 2e-4,
 ) -> Pix2PixStep:  # fmt: skip
     """channels: planes after each halving of the U-Net
-    judges: planes of the discriminator's convolutions
+    judge: planes of the discriminator's first convolution; the second has twice as many
     weight: of the absolute error
-    hues: of the data, two or three, which the figures ask for
     lr: learning rate of both players
     """
-    return _coloured(given, channels, judges, weight, hues, lr)
+    return _coloured(given, channels, judge, weight, lr)
 
 
 @recipe("colours for grey images: D sees the colours alone", like=colourise, apart=True)
 def colourise_unconditional(
-    given: Given, channels: Sequence[int] = (16, 32, 64), judges: Sequence[int] = (16, 32), weight: float = 0.0,
-    hues: str = "two", lr: float = 2e-4,
+    given: Given, channels: Sequence[int] = (16, 32, 64), judge: int = 16, weight: float = 0.0,
+    lr: float = 2e-4,
 ) -> Pix2PixStep:  # fmt: skip
-    return _coloured(given, channels, judges, weight, hues, lr, conditional=False)
+    return _coloured(given, channels, judge, weight, lr, conditional=False)
 
 
 @recipe("colours for grey images and noise", like=colourise, apart=True)
 def colourise_z(
-    given: Given, channels: Sequence[int] = (16, 32, 64), judges: Sequence[int] = (16, 32), weight: float = 0.0,
-    hues: str = "two", latent: int = 4, lr: float = 2e-4,
+    given: Given, channels: Sequence[int] = (16, 32, 64), judge: int = 16, weight: float = 0.0,
+    latent: int = 4, lr: float = 2e-4,
 ) -> Pix2PixStep:  # fmt: skip
     """latent: planes of noise"""
-    return _coloured(given, channels, judges, weight, hues, lr, latent=latent)
+    return _coloured(given, channels, judge, weight, lr, latent=latent)
 
 
 @recipe("colours for grey images by squared error: the mean of all colours", like=colourise, apart=True)
 def colourise_l2(
-    given: Given, channels: Sequence[int] = (16, 32, 64), hues: str = "two", lr: float = 1e-3
+    given: Given, channels: Sequence[int] = (16, 32, 64), lr: float = 1e-3
 ) -> RestorationStep:
     """lr: learning rate, falling to 0 in the last third"""
-    return _regressed(given, F.mse_loss, channels, hues, lr)
+    return _regressed(given, F.mse_loss, channels, lr)
 
 
 @recipe("colours for grey images by absolute error: the median of each channel", like=colourise, apart=True)
 def colourise_l1(
-    given: Given, channels: Sequence[int] = (16, 32, 64), hues: str = "two", lr: float = 1e-3
+    given: Given, channels: Sequence[int] = (16, 32, 64), lr: float = 1e-3
 ) -> RestorationStep:
     """lr: learning rate, falling to 0 in the last third"""
-    return _regressed(given, F.l1_loss, channels, hues, lr)
+    return _regressed(given, F.l1_loss, channels, lr)
 
 
 def _coloured(
-    given: Given, channels: Sequence[int], judges: Sequence[int], weight: float, hues: str, lr: float, *,
+    given: Given, channels: Sequence[int], judge: int, weight: float, lr: float, *,
     conditional: bool = True, latent: int = 0,
 ) -> Pix2PixStep:  # fmt: skip
     colours, *sides = _in_colour(given)
     return Pix2PixStep(
         UNet((1 + latent, *sides), colours, channels),
-        DCDiscriminator((colours + conditional, *sides), judges), games.non_saturating(), corruptions.grey(),
-        both if conditional else alone, (restored.of_colours(nearest(hues, HUES, "set of hues")),), weight=weight,
+        _judging((colours + conditional, *sides), judge), games.non_saturating(), corruptions.grey(),
+        both if conditional else alone, (restored.saturation,), weight=weight,
         latent=latent, lr=lr,
     )  # fmt: skip
 
 
-def _regressed(given: Given, content: Callable, channels: Sequence[int], hues: str, lr: float) -> RestorationStep:
+def _regressed(given: Given, content: Callable, channels: Sequence[int], lr: float) -> RestorationStep:
     colours, *sides = _in_colour(given)
     return RestorationStep(
         UNet((1, *sides), colours, channels), corruptions.grey(), content,
-        figures=(restored.of_colours(nearest(hues, HUES, "set of hues")),), steps=given.steps, lr=lr,
+        figures=(restored.saturation,), steps=given.steps, lr=lr,
     )  # fmt: skip
 
 
@@ -289,9 +289,9 @@ def _translated(
 
 @recipe(
     "from one kind of images to another and back, without pairs (CycleGAN, Zhu et al. 2017)", lectures=(0, 1, 2, 3),
-    data="digits+slanted", epochs=8, batch_size=32, drop_last=True,
+    data="digits+slanted", pair=True, epochs=8, batch_size=32, drop_last=True,
     small={"epochs": 60, "batch_size": 16, "channels": (16, 32), "blocks": 2},
-    tiny={"channels": (4, 6), "blocks": 1, "judge": 4},
+    tiny={"channels": (4, 6), "blocks": 1, "judge": 4, "pool": 16},
 )  # fmt: skip
 def cyclegan(
     given: Given, channels: Sequence[int] = (12, 24, 48), blocks: int = 3, judge: int = 16, pool: int = 256,
@@ -319,24 +319,24 @@ def cyclegan(
 
 @recipe(
     "drawn digits made real: a refiner (SimGAN, Shrivastava et al. 2017)", lectures=(3,),
-    data="rendered-digits+digits", epochs=10, batch_size=64, drop_last=True,
-    small={"epochs": 60, "batch_size": 32}, tiny={"width": 4, "blocks": 1, "judge": 4},
+    data="rendered-digits+digits", pair=True, epochs=10, batch_size=64, drop_last=True,
+    small={"epochs": 60, "batch_size": 32}, tiny={"width": 4, "blocks": 1, "judge": 4, "history": 8},
 )  # fmt: skip
 def refiner(
     given: Given, width: int = 16, blocks: int = 4, judge: int = 16, history: int = 1024, weight: float = 1.0,
-    rounds: int = 2, lr: float = 5e-4, d_lr: float = 2e-4,
+    refinements: int = 2, lr: float = 5e-4, d_lr: float = 2e-4,
 ) -> RefinerStep:  # fmt: skip
     """width: planes of the refiner
     blocks: residual blocks of the refiner
     judge: planes of PatchGAN's first layer
     history: older refined images that the discriminator may see
     weight: of the change of an image
-    rounds: updates of the refiner for one of the discriminator
+    refinements: updates of the refiner for one of the discriminator
     lr: learning rate of the refiner
     d_lr: learning rate of the discriminator
     """
     return RefinerStep(
         Refiner(given.pixels, width, blocks), PatchGAN(given.pixels, judge, depth_for(given.pixels)),
-        games.non_saturating(), History(given.pixels, history), weight=weight, rounds=rounds, lr=lr, d_lr=d_lr,
+        games.non_saturating(), History(given.pixels, history), weight=weight, rounds=refinements, lr=lr, d_lr=d_lr,
         optimizer=partial(optim.Adam, betas=(0.5, 0.999)),
     )  # fmt: skip

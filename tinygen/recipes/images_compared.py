@@ -58,7 +58,7 @@ def super_resolution(net: Trained, game: Trained, n: int = 10_000, shown: int = 
     small = computed(net, corruptions.downscaled(factor), x)
     ways: dict[str, Callable] = {
         mode: lambda y, mode=mode: restored.upsampled(y, mode, x.shape[2:])
-        for mode in ("nearest", "bilinear", "bicubic")
+        for mode in restored.INTERPOLATIONS
     }
     ways |= {"SRResNet": net.step.apply, "SRGAN": game.step.apply}
     made = {name: computed(game if name == "SRGAN" else net, way, small)

@@ -24,6 +24,7 @@ from .recipe import Given
 
 GREY = 0.5  # saturation below which an image has no hue
 SMALLEST = 11  # pixels of SSIM's window
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
 
 # ---------------------------------------------------------------------------------- figures
@@ -72,19 +73,10 @@ def in_holes(step: Any, batches: Iterable[tuple]) -> dict[str, float]:
     return {"hole_mse": error / max(count, 1.0)}
 
 
-def of_colours(hues: Sequence[float]) -> Callable:
-    """saturation: mean over images of that of all their light; hue_error: largest |share of images of a hue - 1/k|.
-
-    hues: the k equally likely ones of the data. An image belongs to the nearest, or to none where it is grey.
-    """
-
-    def figures(step: Step, batches: Iterable[tuple]) -> dict[str, float]:
-        images = np.concatenate([as_array(step.restored(x)) for x, *_ in batches])  # type: ignore[attr-defined]
-        shades = saturations(images)
-        shares = hue_shares(images, hues)
-        return {"saturation": float(shades.mean()), "hue_error": float(abs(shares - 1 / len(hues)).max())}
-
-    return figures
+def saturation(step: Step, batches: Iterable[tuple]) -> dict[str, float]:
+    """saturation: mean over the test images of that of all light of each: 1 for one hue, 0 for grey."""
+    found = [saturations(as_array(step.restored(x))) for x, *_ in batches]  # type: ignore[attr-defined]
+    return {"saturation": float(np.concatenate(found).mean())}
 
 
 def saturations(images: np.ndarray) -> np.ndarray:
@@ -114,18 +106,21 @@ def upsampled(images: tg.Tensor, mode: str, size: Sequence[int]) -> tg.Tensor:
     return F.interpolate(images, size=tuple(size), mode=mode, a=-0.5).clamp(0, 1)
 
 
-def psnr_of(mode: str) -> Callable:
-    """A baseline: the PSNR of test images that are made larger again by that kind of interpolation."""
+def larger(factor: int) -> tuple[Callable, ...]:
+    """Baselines: the PSNR of test images that are made larger again by each kind of interpolation."""
+    return tuple(_psnr_of(mode, factor) for mode in INTERPOLATIONS)
 
+
+def _psnr_of(mode: str, factor: int) -> Callable:
     def fitted(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline:
-        shrink = corruptions.downscaled(arguments["factor"])
+        shrink = corruptions.downscaled(factor)
         found = []
         for x, *_ in dataset.batches(500, split="test", shuffle=False).epoch(0):
             made = upsampled(shrink(tg.tensor(x)), mode, x.shape[2:]).numpy()
             found.append(psnrs(made, x))
         return Baseline("psnr", f"{mode} interpolation", float(np.concatenate(found).mean()))
 
-    fitted.__name__ = f"psnr_of({mode})"  # under which the figure is kept in the cache
+    fitted.__name__ = f"psnr_of({mode}, {factor})"  # under which the figure is kept in the cache
     return fitted
 
 

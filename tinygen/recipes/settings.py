@@ -21,6 +21,7 @@ from typing import Any, get_origin
 
 import tinygen as tg
 from tinygen.data import Dataset
+from tinygen.data.unpaired import Unpaired
 from tinygen.errors import SettingError, UserError
 from tinygen.training.whole import KindError, check_kind, whole
 
@@ -68,6 +69,11 @@ def prepare(
     """The settings of a run: the recipe's, changed by what its presets say, and by what is given here."""
     if preset not in PRESETS:
         raise RunError(f"no preset is called {preset!r}; presets: {', '.join(PRESETS)}")
+    if recipe.pair != isinstance(dataset, Unpaired):
+        raise RunError(
+            f"{recipe.name} learns from two data sets; give both, such as --data {recipe.data}, or two folders: a+b"
+            if recipe.pair else f"{recipe.name} learns from one data set, and {dataset.name} is a pair; give one of them"
+        )  # fmt: skip
     if recipe.labels and dataset.train_labels is None:
         raise RunError(
             f"{recipe.name} needs labels, and {dataset.name} has none; put the images in one folder per class"

@@ -27,6 +27,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen.data import Dataset, load
+from tinygen.data.unpaired import Unpaired
 from tinygen.errors import UserError
 from tinygen.free_memory import TooLarge
 from tinygen.step import Sheet as Sheet  # a chapter's studies hand it back
@@ -182,6 +183,8 @@ def run_study(
         given.append(Trained(load_run(one), data_of(settings), settings, one))
     if chosen.data is not None:
         given.append(load(data or chosen.data, limit=TINY_LIMIT if tiny else None))
+        if isinstance(given[-1], Unpaired):
+            raise RunError(f"study {name} looks at one data set, and {given[-1].name} is a pair; give one of them")
     values = {**(chosen.tiny if tiny else {}), **(arguments or {})}
     tg.manual_seed(seed)
     with _named(chosen, arguments or {}, folder or data):
