@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from contextlib import contextmanager
 
+import numpy as np
+
 import tinygen as tg
 from tinygen import nn, optim, training
 from tinygen.recipes import RECIPES, STUDIES

@@ -98,8 +98,8 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {}
 _INHERITED = (
-    "data", "labels", "unlabelled", "pair", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on", "batches",
-    "baselines",
+    "data", "labels", "unlabelled", "pair", "epochs", "batch_size", "drop_last", "small", "gpu", "tiny", "on",
+    "batches", "baselines",
 )  # fmt: skip
 
 
@@ -110,11 +110,12 @@ def recipe(
 
     `apart`: what stands on a recipe that this one is `like`, or on this one, does not take a run of the other.
 
-    Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and `unlabelled`,
-    whether some images may lack theirs; `pair`: whether it learns from two data sets, unpaired; `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu`
-    and `tiny`: what differs there; `on`: names of recipes whose trained Steps the function receives after `given`;
-    `batches(dataset, settings)`: what is learned from, where it is not the data set's own batches; `baselines`,
-    functions of baselines.py; `scored`: after which shares of its epochs `reproduce` scores on the way.
+    Further keywords: `data`, where it is not the embedded digits; `labels`, whether it needs them, and
+    `unlabelled`, whether some images may lack theirs; `pair`: whether it learns from two data sets, unpaired;
+    `epochs`, `batch_size`, `drop_last`; `small` for images below 16 pixels, `gpu` and `tiny`: what differs there;
+    `on`: names of recipes whose trained Steps the function receives after `given`; `batches(dataset, settings)`:
+    what is learned from, where it is not the data set's own batches; `baselines`, functions of baselines.py;
+    `scored`: after which shares of its epochs `reproduce` scores on the way.
     """
 
     def register(build: Callable) -> Callable:

@@ -72,7 +72,8 @@ def prepare(
     if recipe.pair != isinstance(dataset, Unpaired):
         raise RunError(
             f"{recipe.name} learns from two data sets; give both, such as --data {recipe.data}, or two folders: a+b"
-            if recipe.pair else f"{recipe.name} learns from one data set, and {dataset.name} is a pair; give one of them"
+            if recipe.pair
+            else f"{recipe.name} learns from one data set, and {dataset.name} is a pair; give one of them"
         )  # fmt: skip
     if recipe.labels and dataset.train_labels is None:
         raise RunError(
