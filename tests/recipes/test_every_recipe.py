@@ -419,7 +419,8 @@ def test_any_images_train_or_are_refused(recipe, shape, labels, tmp_path):
     if labels:
         content["labels"] = np.arange(24) % 3
     np.savez(tmp_path / "mine.npz", **content)
-    works_or_refuses(recipe, tmp_path / "mine.npz", tmp_path / "run")
+    mine = str(tmp_path / "mine.npz")
+    works_or_refuses(recipe, f"{mine}+{mine}" if find(recipe).pair else mine, tmp_path / "run")
 
 
 FEW = [(name, batch, rounds) for name in RECIPES for batch in (1, 2, 3)
@@ -446,7 +447,15 @@ def test_any_batch_trains_or_is_refused(recipe, batch, rounds, tmp_path):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_points_train_or_are_refused(recipe, tmp_path):
-    works_or_refuses(recipe, "ring", tmp_path / "run", limit=24)
+    works_or_refuses(recipe, "ring+ring" if find(recipe).pair else "ring", tmp_path / "run", limit=24)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_data_sets_are_for_those_that_learn_from_two(recipe, tmp_path):
+    pair, place = find(recipe).pair, {True: "digits", False: "digits+slanted"}
+    with pytest.raises(RunError, match=f"{recipe} learns from (two|one) data set.*give (both|one of them)"):
+        tiny(recipe, tmp_path / "run", place[pair])
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
