@@ -284,11 +284,124 @@ def wgan_gp28(lib: Any, small: bool) -> Step:
     return Step([G, D], images(count, 1, side, side, low=-1.0), update, D)
 
 
+def srresnet(lib: Any, small: bool) -> Step:
+    """SRResNet from 24x24 to 96x96, 8 images in colour: kernel 9, 4 blocks of 64, pixel shuffle; squared error."""
+    nn: Any = lib.T.nn
+    count, side, width, blocks = (2, 6, 3, 1) if small else (8, 24, 64, 4)
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            conv = lambda: nn.Conv2d(width, width, 3, padding=1)
+            self.layers = nn.Sequential(
+                conv(), nn.BatchNorm2d(width), nn.PReLU(), conv(), nn.BatchNorm2d(width)
+            )  # fmt: skip
+
+        def forward(self, x: Any) -> Any:
+            return x + self.layers(x)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Sequential(nn.Conv2d(3, width, 9, padding=4), nn.PReLU())
+            self.body = nn.Sequential(
+                *[Block() for _ in range(blocks)], nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width)
+            )
+            up = lambda: [nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()]
+            self.tail = nn.Sequential(*up(), *up(), nn.Conv2d(width, 3, 9, padding=4))
+
+        def forward(self, x: Any) -> Any:
+            h = self.head(x)
+            return self.tail(h + self.body(h))
+
+    net = Net()
+    large = images(count, 3, 4 * side, 4 * side)
+    batches = [(y.reshape(count, 3, side, 4, side, 4).mean((3, 5), dtype=np.float32), y) for (y,) in large]
+    return trained(lib, net, batches, lambda x, y: lib.T.nn.functional.mse_loss(net(x), y))
+
+
+def unet(lib: Any, small: bool) -> Step:
+    """pix2pix's U-Net on 16 images of 3x64x64: 32 to 256 planes in four halvings, skips, batch norm; absolute error."""
+    T, nn = lib.T, lib.T.nn
+    count, side, widths = (2, 8, (3, 4)) if small else (16, 64, (32, 64, 128, 256))
+
+    class UNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            down = [nn.Conv2d(3, widths[0], 4, 2, 1)]
+            for a, b in pairwise(widths):
+                down.append(
+                    nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b))
+                )
+            up = []
+            for i in range(len(widths) - 1, 0, -1):
+                inner = widths[i] * (1 if i == len(widths) - 1 else 2)
+                outer = widths[i - 1]
+                up.append(
+                    nn.Sequential(
+                        nn.ReLU(), nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False), nn.BatchNorm2d(outer)
+                    )
+                )
+            up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * widths[0], 3, 4, 2, 1), nn.Tanh()))
+            self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+
+        def forward(self, x: Any) -> Any:
+            planes = []
+            for layer in self.down:
+                x = layer(x)
+                planes.append(x)
+            x = planes.pop()
+            for i, layer in enumerate(self.up):
+                x = layer(x if i == 0 else T.cat([x, planes.pop()], 1))
+            return x
+
+    net = UNet()
+    batches = [(x[:, ::-1].copy(), x) for (x,) in images(count, 3, side, side, low=-1.0)]
+    return trained(lib, net, batches, lambda x, y: nn.functional.l1_loss(net(x), y))
+
+
+def cyclegan_generator(lib: Any, small: bool) -> Step:
+    """CycleGAN's generator on 4 images of 3x64x64: mirrored borders, instance norm, 3 blocks of 128; absolute error."""
+    nn: Any = lib.T.nn
+    count, side, f, blocks = (2, 8, 2, 1) if small else (4, 64, 32, 3)
+    norm = lambda width: [nn.InstanceNorm2d(width), nn.ReLU()]
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            conv = lambda: [nn.ReflectionPad2d(1), nn.Conv2d(4 * f, 4 * f, 3)]
+            self.layers = nn.Sequential(*conv(), *norm(4 * f), *conv(), nn.InstanceNorm2d(4 * f))
+
+        def forward(self, x: Any) -> Any:
+            return x + self.layers(x)
+
+    net = nn.Sequential(
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(3, f, 7),
+        *norm(f),
+        nn.Conv2d(f, 2 * f, 3, 2, 1),
+        *norm(2 * f),
+        nn.Conv2d(2 * f, 4 * f, 3, 2, 1),
+        *norm(4 * f),
+        *[Block() for _ in range(blocks)],
+        nn.ConvTranspose2d(4 * f, 2 * f, 3, 2, 1, 1),
+        *norm(2 * f),
+        nn.ConvTranspose2d(2 * f, f, 3, 2, 1, 1),
+        *norm(f),
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(f, 3, 7),
+        nn.Tanh(),
+    )
+    batches = [(x[:, ::-1].copy(), x) for (x,) in images(count, 3, side, side, low=-1.0)]
+    return trained(lib, net, batches, lambda x, y: nn.functional.l1_loss(net(x), y))
+
+
 STEPS: dict[str, Callable[[Any, bool], Step]] = {
-    f.__name__: f for f in (mlp_ae, mlp_vae, conv_vae, lenet, dcgan28, dcgan64, wgan_gp28)
+    f.__name__: f
+    for f in (mlp_ae, mlp_vae, conv_vae, lenet, dcgan28, dcgan64, wgan_gp28, srresnet, unet, cyclegan_generator)
 }
 NO_COMPILE = {  # model: why torch.compile is not measured
     "wgan_gp28": "torch.compile cannot differentiate twice",
     "dcgan64": "its graphs take minutes to compile, and compiled DCGANs were slower than eager ones",
 }
-CONVOLUTIONAL = ("conv_vae", "lenet", "dcgan28", "dcgan64", "wgan_gp28")  # where channels_last means something
+CONVOLUTIONAL = tuple(name for name in STEPS if not name.startswith("mlp_"))  # where channels_last means something
