@@ -158,6 +158,11 @@ def grey() -> Corruption:
     return luma
 
 
+def brightness() -> Corruption:
+    """The brightest channel, the value of HSV: (N, 1, H, W). Unlike luma it says nothing of a pure colour's hue."""
+    return lambda x: x.amax(1, keepdim=True)
+
+
 def edges() -> Corruption:
     """Sobel's magnitude of the luma, sqrt(gx^2 + gy^2) / 4, at most 1: (N, 1, H, W). Borders are replicated.
 

@@ -85,6 +85,29 @@ class UNet(nn.Module):
         return self.range(h.tanh())
 
 
+class Detailed(nn.Module):
+    """(N, C, H, W) to (N, outputs, H, W) in [0, 1]: planes of a network beside the image, and a convolution 3 - tanh.
+
+    network: from C planes to `planes`, at one size. What is as fine as a pixel need not pass through its halvings.
+    """
+
+    scale = 1
+
+    def __init__(
+        self, network: nn.Module, planes: int, outputs: int
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.channels, self.multiple = network.channels, network.multiple
+        self.reach = network.reach + 1
+        self.mix = nn.Conv2d(planes + self.channels, outputs, 3, padding=1)
+        self.range = FromTanh()
+
+    def forward(self, x: tg.Tensor) -> tg.Tensor:
+        h = tg.cat([self.network(x), x], 1)
+        return self.range(self.mix(h).tanh())
+
+
 class Filling(nn.Module):
     """(N, C + 1, H, W), the last plane 1 where pixels are hidden, to (N, C, H, W): the known pixels bit for bit.
 

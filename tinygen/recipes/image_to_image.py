@@ -24,7 +24,7 @@ from tinygen.networks.dcgan import DCDiscriminator
 from tinygen.networks.frozen import Features
 from tinygen.networks.patchgan import PatchGAN, depth_for
 from tinygen.networks.residual import Refiner, ResNetGenerator, SRResNet
-from tinygen.networks.unet import Filling, UNet
+from tinygen.networks.unet import Detailed, Filling, UNet
 from tinygen.nn import functional as F
 
 from . import restored
@@ -217,19 +217,22 @@ def _coloured(
 ) -> Pix2PixStep:  # fmt: skip
     colours, *sides = _in_colour(given)
     return Pix2PixStep(
-        UNet((1 + latent, *sides), colours, channels),
-        _judging((colours + conditional, *sides), judge), games.non_saturating(), corruptions.grey(),
-        both if conditional else alone, (restored.saturation,), weight=weight,
-        latent=latent, lr=lr,
+        _colouring(1 + latent, given, channels), _judging((colours + conditional, *sides), judge),
+        games.non_saturating(), corruptions.brightness(), both if conditional else alone, (restored.saturation,),
+        weight=weight, latent=latent, lr=lr,
     )  # fmt: skip
 
 
 def _regressed(given: Given, content: Callable, channels: Sequence[int], lr: float) -> RestorationStep:
-    colours, *sides = _in_colour(given)
     return RestorationStep(
-        UNet((1, *sides), colours, channels), corruptions.grey(), content,
-        figures=(restored.saturation,), steps=given.steps, lr=lr,
+        _colouring(1, given, channels), corruptions.brightness(), content, figures=(restored.saturation,),
+        steps=given.steps, lr=lr,
     )  # fmt: skip
+
+
+def _colouring(inputs: int, given: Given, channels: Sequence[int]) -> Detailed:
+    colours, *sides = _in_colour(given)
+    return Detailed(UNet((inputs, *sides), channels[0], channels), channels[0], colours)
 
 
 def _in_colour(given: Given) -> tuple[int, ...]:
