@@ -113,6 +113,15 @@ def test_a_checkpoint_in_mid_fade_resumes_bit_for_bit(updates, tmp_path):
     assert again.schedule.last_epoch == again.count.updates.item() == updates + 5
 
 
+def test_a_longer_training_keeps_the_plan_of_growth():
+    """What is grown stays grown, though the new plan would still fade."""
+    step, longer = trained(12), made()
+    assert step.phase == (len(step.sizes) - 1, False)
+    longer.plan.stay, longer.plan.fade = 20, 10
+    longer.load_state_dict(step.state_dict())
+    assert (longer.plan.stay, longer.plan.fade) == (step.plan.stay, step.plan.fade) and longer.phase == step.phase
+
+
 @pytest.mark.parametrize("game", ["non-saturating", "least squares"])
 def test_the_game_that_is_handed_in_is_played_at_the_present_size(game):
     step = trained(3, GAMES[game])

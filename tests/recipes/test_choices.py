@@ -388,7 +388,7 @@ def test_growing_multiplies_as_often_as_ten_epochs_of_dcgan():
     epoch = 60_000 // 64
     plan = find("progressive-gan")
     step = gans.progressive_gan(MNIST._replace(steps=plan.epochs * epoch))
-    assert (step.stay, step.fade) == (round(1.1 * epoch), round(0.55 * epoch))
+    assert (step.plan.stay, step.plan.fade) == (round(1.1 * epoch), round(0.55 * epoch))
     updates, found = Counter(), 0
     for i in range(plan.epochs * epoch):
         step.schedule.last_epoch = i

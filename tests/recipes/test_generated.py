@@ -74,9 +74,10 @@ def test_measures_of_three_runs_beside_those_of_real_images(digits, monkeypatch)
     runs = [trained(Drawing(flat), digits, "gan"), trained(Drawing(train[:120]), digits, "dcgan"),
             trained(Labelling(test[:120], wrong), digits)]  # fmt: skip
     findings = chapter.sample_metrics(*runs, n=120, near=80, updates=7)
-    real, plain, deep, conditional = findings.table
-    assert [row["samples of"] for row in findings.table] == ["real images", "gan", "dcgan", "cgan"]
-    assert [row["n"] for row in findings.table] == [120] * 4
+    real, plain, deep, conditional, grey = findings.table
+    assert [row["samples of"] for row in findings.table] == ["real images", "gan", "dcgan", "cgan", "grey images"]
+    assert [row["n"] for row in findings.table] == [120] * 5
+    assert grey["precision"] > 0.9 and grey["recall"] == 0 and grey["C-FID"] > 10 * plain["C-FID"]
     known = metrics.features(test)[0]
     images = {"gan": np.resize(flat, (120, 1, 8, 8)), "dcgan": train[:120], "cgan": test[:120]}
     for row in (plain, deep, conditional):
@@ -114,7 +115,7 @@ def test_classes_that_the_frozen_network_does_not_know_are_tested_by_the_classif
     test, labels = letters.floats("test"), letters.test_labels
     runs = [trained(Drawing(test), letters, name) for name in ("gan", "dcgan")]
     samples = Labelling(test[50:150], labels[50:150])
-    real, *_, made = chapter.sample_metrics(*runs, trained(samples, letters), n=100, near=50, updates=3).table
+    real, *_, made, _ = chapter.sample_metrics(*runs, trained(samples, letters), n=100, near=50, updates=3).table
     assert (real["GAN-train"], real["GAN-test"], made["GAN-train"], made["GAN-test"]) == (0.1, 0.1, 0.2, 0.1)
     assert [number for number, *_ in judge.judged] == [1, 1, 2, 1]
     assert np.array_equal(judge.judged[1][1], test) and np.array_equal(judge.judged[3][1], test[50:150])

@@ -63,6 +63,13 @@ def test_arguments_out_of_range_are_refused(name, argument, value, words):
         run_study(name, arguments={argument: value}, display=Display(io.StringIO(), live=False))
 
 
+@pytest.mark.parametrize(("value", "near"), [(0.0004, "0.001"), (1 / 3, "0.333")])
+def test_a_coin_that_a_batch_cannot_show_exactly_is_refused(value, near):
+    for name, argument in (("optimal-discriminator", "p"), ("minimax-value", "q")):
+        with pytest.raises(RunError, match=f"{argument} is counted in thousandths, it is .*; {near} is near"):
+            find_study(name).run(**{argument: value})
+
+
 # ---------------------------------------------------------------------------------- the best D
 
 

@@ -130,3 +130,10 @@ def test_images_without_labels_are_refused():
         run_study("semi-supervision", data="bare.npz")
     with pytest.raises(UserError, match="needs labels"):
         start("ssgan", "bare.npz", preset="tiny")
+
+
+def test_fewer_labels_than_classes_are_refused(tmp_path):
+    with pytest.raises(RunError, match="labelled=9 names not even one image of each class; give at least 10"):
+        start("ssgan", folder=tmp_path / "run", preset="tiny", arguments={"labelled": 9})
+    with pytest.raises(RunError, match="study semi-supervision: labelled=1 names"):
+        run_study("semi-supervision", tiny=True, arguments={"labelled": 1})

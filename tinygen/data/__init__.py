@@ -31,8 +31,8 @@ __all__ = [
 ]  # fmt: skip
 
 VARIED = ("tinted-digits", "rotated-digits", "tinted-mnist", "rotated-mnist")
-KNOWN = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", *VARIED, "rendered-digits", *drawn.TEXTURES,
-         *points.NAMES, *crops.NAMES)
+KNOWN = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", "emoji", *VARIED, "rendered-digits",
+         *drawn.TEXTURES, *points.NAMES, *crops.NAMES)
 _ALIASES = {"fashion": "fashion-mnist", "fashionmnist": "fashion-mnist"}
 
 
@@ -92,6 +92,10 @@ def _named(text: str, size: int | None) -> Dataset | None:
         from .mnist_5k import load_mnist_5k
 
         return load_mnist_5k()
+    if name == "emoji":
+        from .emoji import load_emoji
+
+        return load_emoji(size)
     if name == "omniglot":
         from .omniglot import load_omniglot
 
