@@ -109,6 +109,7 @@ def test_measures_of_three_runs_beside_those_of_real_images(digits, monkeypatch)
     assert conditional["GAN-test"] == metrics.gan_test(test[:120], wrong)[0] == pytest.approx(0.75, abs=0.02)
     assert plain["GAN-train"] == plain["GAN-test"] == deep["GAN-train"] == "-"
     assert findings.metrics == {
+        "precision_grey": grey["precision"],
         "cfid": conditional["C-FID"], "precision": 1, "recall": 1, "mmd": conditional["MMD"], "gan_train": 0.2,
         "gan_test": conditional["GAN-test"], "cfid_real": real["C-FID"], "precision_real": real["precision"],
         "recall_real": real["recall"], "mmd_real": real["MMD"], "gan_train_real": 0.1,
