@@ -19,6 +19,7 @@ import difflib
 import errno
 import io
 import os
+import re
 import shlex
 import sys
 import time
@@ -199,7 +200,9 @@ def _go(run: Any) -> int:
     for picture in pictures:
         print(f"  {picture}")
     print("and go on with:")
-    for command in [*further(find(settings.recipe), folder), f"tinygen resume {folder} --epochs {2 * settings.epochs}"]:
+    given = settings.given
+    looks = further(find(settings.recipe), folder, given["shape"], given["classes"])
+    for command in [*looks, f"tinygen resume {folder} --epochs {2 * settings.epochs}"]:
         print(f"  {command}")
     return 0
 
@@ -238,7 +241,9 @@ def _sample(arguments: argparse.Namespace) -> None:
     options: dict[str, Any] = {name: text if is_text(name) else value_of(text) for name, text in pairs}
     if step.offers("sample"):
         check_arguments(f"sampling {arguments.run}", parameters, options, "--")
-    target = arguments.out or place
+    words = "".join(f"-{name}-{text}" for name, text in pairs)
+    told = re.sub(r"[^\w.-]+", "-", words)  # a prompt may hold anything
+    target = arguments.out or place.with_name(f"{place.stem}{told}{place.suffix}")
     _check_suffix(target)
     if arguments.out:
         _check_own(target)

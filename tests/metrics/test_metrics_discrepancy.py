@@ -38,6 +38,13 @@ def test_the_mean_of_mmd_over_all_ways_to_part_one_set_is_0():
     assert min(found) < 0 < max(found)
 
 
+def test_mmd_of_single_precision_features_is_computed_in_double():
+    """k is near 10^6, and what is left of its three means far less."""
+    draw = np.random.default_rng(0)
+    x, y = (10 + draw.normal(size=(40, 3)).astype("f4") for _ in range(2))
+    assert metrics.mmd(x, y) == pytest.approx(by_pairs(x.astype(float), y.astype(float)), rel=1e-7)
+
+
 def test_mmd_of_points_that_are_far_apart():
     """x at 0 and y at 1 in one dimension: 1 + 8 - 2."""
     assert metrics.mmd(np.zeros((3, 1)), np.ones((4, 1))) == pytest.approx(7)

@@ -13,6 +13,7 @@ import tinygen as tg
 from tinygen import nn, optim
 from tinygen.errors import UserError
 from tinygen.models import ConditionalGANStep, games
+from tinygen.networks.blocks import of_images, of_points, told_generator
 from tinygen.networks.conditional import ConditionalDiscriminator, ConditionalGenerator
 from tinygen.nn import functional as F
 from tinygen.step import Sheet
@@ -40,11 +41,11 @@ def toy(game=None, **options):
     return ConditionalGANStep(generator, discriminator, game or games.non_saturating(), NAMES, latent=LATENT, **options)
 
 
-def digits(**options):
+def digits(game=None, names="0123456789", **options):
     """On 8x8 images of ten classes."""
-    shape = (1, 8, 8)
-    players = ConditionalGenerator(shape, 10, (4, 8), 6), ConditionalDiscriminator(shape, 10, (4, 8))
-    return ConditionalGANStep(*players, games.non_saturating(), tuple("0123456789"), latent=6, **options)
+    shape, k = (1, 8, 8), len(names)
+    players = ConditionalGenerator(shape, k, (4, 8), 6), ConditionalDiscriminator(shape, k, (4, 8))
+    return ConditionalGANStep(*players, game or games.non_saturating(), tuple(names), latent=6, **options)
 
 
 def batch(n=12):
@@ -207,6 +208,35 @@ def test_the_sheet_has_a_row_for_each_class_and_the_same_noise_down_a_column():
     assert y.reshape(10, 10).T.tolist() == [list(range(10))] * 10
     table = z.reshape(10, 10, 6)
     assert (table == table[0]).all() and len(np.unique(table[0], axis=0)) == 10
+
+
+@pytest.mark.parametrize(
+    ("names", "shown", "rows"),
+    [("0123456789", [7, 2, 2, 5], [2, 5, 7]), ("abcdefghijkl", range(1, 12), range(1, 11))],
+    ids=["not all were learned", "more than ten were"],
+)
+def test_the_sheet_is_of_the_first_ten_classes_that_training_has_shown(names, shown, rows):
+    step, seen = digits(names=names), []
+    step((tg.rand(len(shown), 1, 8, 8), tg.tensor(list(shown))))
+    forward = step.generator.forward
+    step.generator.forward = lambda z, y: seen.append(y.tolist()) or forward(z, y)
+    step.pictures(by_hand.images(4))
+    assert seen == [[k for k in rows for _ in range(10)]]
+
+
+@pytest.mark.parametrize("kit", [of_points((3,), (4,), 6, 1.0), of_images((1, 8, 8), (4,), 6), None])
+def test_classes_that_were_learned_are_saved_with_every_kind_of_generator(kit):
+    make = lambda: told_generator(kit, 5) if kit else ConditionalGenerator((1, 8, 8), 5, (4,), 6)
+    generator, again = make(), make()
+    generator.known[tg.tensor([1, 3])] = 1.0
+    again.load_state_dict(generator.state_dict())
+    assert again.known.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_health_knows_the_floor_of_smoothed_labels():
+    won = {"d_loss": 0.34, "d_accuracy": 1.0, "d_grad": 1.0, "g_grad": 1.0}
+    assert "D has won" in digits(games.non_saturating(0.1)).health(won)
+    assert "well ahead" in digits().health(won)
 
 
 def test_the_class_that_is_drawn_worst_is_named():

@@ -89,8 +89,11 @@ def test_labels_smoothed_on_both_sides():
     assert game.generator(tg.tensor(FAKE)).item() == pytest.approx(GENERATOR["non-saturating"](b), rel=1e-5)
     sure = tg.full((1, 1), math.log(0.8 / 0.2))  # D says just what the labels are
     assert game.discriminator(sure, -sure).item() == pytest.approx(game.floor, rel=1e-5)
-    with pytest.raises(ValueError, match="smoothing must lie in"):
-        games.two_sided(1.5)
+    assert games.two_sided().floor == pytest.approx(-2 * (0.1 * math.log(0.1) + 0.9 * math.log(0.9)))
+    for smoothing in (1.5, -0.1, math.nan):
+        for make in (games.minimax, games.non_saturating, games.two_sided):
+            with pytest.raises(ValueError, match=f"smoothing must lie in .*, it is {smoothing}"):
+                make(smoothing)
 
 
 def test_flipped_labels_are_a_share_of_both_sides_and_smoothing_in_the_mean():
@@ -107,8 +110,11 @@ def test_flipped_labels_are_a_share_of_both_sides_and_smoothing_in_the_mean():
         known = DISCRIMINATOR["non-saturating"](*((FAKE[:3], REAL) if swapped else (REAL, FAKE[:3])))
         assert games.flipped(games.non_saturating(), share).discriminator(x, y).item() == pytest.approx(known, rel=1e-5)
     assert game.generator(y).item() == pytest.approx(GENERATOR["non-saturating"](FAKE[:3]), rel=1e-5)
-    with pytest.raises(ValueError, match=r"a share of flipped labels lies in \[0, 1\], it is 2"):
-        games.flipped(game, 2)
+    sure = games.flipped(games.least_squares()).discriminator(tg.ones(40_000), tg.zeros(40_000)).item()
+    assert sure == pytest.approx(2 * 0.05, rel=0.1)  # the share where none is given: each wrong pair costs 2
+    for share in (2, -0.5, math.nan):
+        with pytest.raises(ValueError, match=rf"a share of flipped labels lies in \[0, 1\], it is {share}"):
+            games.flipped(game, share)
 
 
 LOW = {"least squares": 0.1}  # a number that says fake, and one that says real

@@ -396,6 +396,9 @@ def test_pictures_are_samples_and_points_are_shown_beside_real_ones():
     x = tg.tensor(points(6))
     real, samples = toy().pictures((x, None))["samples"]
     assert real is x and samples.shape == (6, INPUTS)
+    shown = toy(average=0.9).pictures((x, None))
+    assert all(real is x and samples.shape == (6, INPUTS) for real, samples in shown.values())
+    assert list(shown) == ["samples", "averaged"]
 
 
 def test_health_knows_the_floor_of_smoothed_labels():
@@ -481,5 +484,9 @@ def test_batch_norm_has_what_averaged_weights_make_of_noise():
         inside = norm.running_mean.numpy().copy()
     assert abs(inside - norm.running_mean.numpy()).max() > 0.01
     assert by_hand.same(before, by_hand.state(generator)) and tg.get_rng_state() == state
+    tg.manual_seed(12)
     with step.averaged():
-        assert np.array_equal(norm.running_mean.numpy(), inside)  # the same noise at every look
+        assert np.array_equal(norm.running_mean.numpy(), inside)  # the same noise at every look, whatever was drawn
+    with pytest.raises(KeyboardInterrupt), step.averaged():
+        raise KeyboardInterrupt
+    assert by_hand.same(before, by_hand.state(generator))

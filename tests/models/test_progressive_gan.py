@@ -113,6 +113,15 @@ def test_a_checkpoint_in_mid_fade_resumes_bit_for_bit(updates, tmp_path):
     assert again.schedule.last_epoch == again.count.updates.item() == updates + 5
 
 
+def test_a_longer_training_keeps_the_plan_of_growth():
+    """What is grown stays grown, though the new plan would still fade."""
+    step, longer = trained(12), made()
+    assert step.phase == (len(step.sizes) - 1, False)
+    longer.plan.stay, longer.plan.fade = 20, 10
+    longer.load_state_dict(step.state_dict())
+    assert (longer.plan.stay, longer.plan.fade) == (step.plan.stay, step.plan.fade) and longer.phase == step.phase
+
+
 @pytest.mark.parametrize("game", ["non-saturating", "least squares"])
 def test_the_game_that_is_handed_in_is_played_at_the_present_size(game):
     step = trained(3, GAMES[game])
@@ -150,6 +159,34 @@ def test_a_penalty_is_measured_at_the_present_size():
     with aside(step, 0):
         found = evaluate(step, [by_hand.images(6, SHAPE), by_hand.images(4, SHAPE)])
     assert found["gradient_norm"] > 0 and set(found) == {"gradient_norm", "gradient_norm_sd"}
+
+
+@pytest.mark.parametrize("updates", [2, 3, 6])
+def test_what_is_shown_and_measured_is_at_the_size_of_the_count(updates):
+    """After the last update of a size the next one is shown, as a run that is loaded shows it; no earlier alpha."""
+    step = trained(updates, games.wasserstein(), gradient_penalty())
+    again = made(games.wasserstein(), gradient_penalty())
+    again.load_state_dict(step.state_dict())
+    for ask in (lambda one: one.sample(3).numpy().tolist(), lambda one: one.summary([by_hand.images(6, SHAPE)])):
+        for player in (step.generator, step.discriminator):  # as the last update left them
+            player.grow(0, False, tg.tensor(1.0))
+        found = []
+        for one in (step, again):
+            with aside(one, 3):
+                found.append(ask(one))
+        assert found[0] == found[1]
+
+
+def test_slopes_are_measured_at_images_as_the_critic_sees_them_in_a_fade():
+    step, seen = trained(3, games.wasserstein(), gradient_penalty()), []
+    x = by_hand.images(6, SHAPE)[0]
+    step.generator.forward = lambda z: tg.zeros(6, 1, 4, 4)
+    step.discriminator.forward = lambda images: seen.append(images.detach().numpy()) or images.sum((1, 2, 3))
+    step.summary([(x, None)])
+    half = halved(x.numpy())
+    wanted = 0.75 * doubled(halved(half)) + 0.25 * half  # times the share of the real image
+    shares = (seen[0] / wanted).reshape(6, -1)
+    np.testing.assert_allclose(shares, shares[:, :1].repeat(16, 1), rtol=1e-4)
 
 
 def test_without_updates_at_a_size_the_fade_begins_at_once_and_durations_are_checked():

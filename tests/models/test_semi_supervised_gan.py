@@ -151,3 +151,9 @@ def test_samples_are_what_the_generator_makes_of_normal_noise():
     expected = by_hand.linear(z, *by_hand.arrays(step.generator))
     np.testing.assert_allclose(step.sample(4).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
     assert step.pictures((tg.randn(6, INPUTS), None))["samples"].shape == (6, INPUTS)
+
+
+def test_health_speaks_of_the_game():
+    fine = {"d_loss": 1.0, "d_accuracy": 0.8, "d_grad": 1.0, "g_grad": 1.0}
+    assert toy().health(fine).startswith("the game is balanced")
+    assert toy().health(fine | {"d_accuracy": 1.0, "d_loss": 0.001}).startswith("D has won")

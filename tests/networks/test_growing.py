@@ -80,9 +80,9 @@ def test_the_discriminator_s_forward_at_every_size(stage, alpha):
     )
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-def test_at_alpha_0_both_are_exactly_what_they_were_and_at_alpha_1_exactly_the_new_layers(stage):
-    generator, discriminator = players()
+@pytest.mark.parametrize(("stage", "channels"), [(1, (3, 4)), (2, (3, 4)), *((s, (3, 4, 5)) for s in (1, 2, 3))])
+def test_at_alpha_0_both_are_exactly_what_they_were_and_at_alpha_1_exactly_the_new_layers(stage, channels):
+    generator, discriminator = players((2, 2 << len(channels), 3 << len(channels)), channels)
     z, x = tg.tensor(noise()), by_hand.images(6, (2, 2 << stage, 3 << stage))[0]
     image, judged = (lambda: generator(z).detach().numpy()), (lambda x: discriminator(x).detach().numpy())
     at(generator, stage - 1), at(discriminator, stage - 1)
@@ -136,6 +136,21 @@ def test_images_become_smaller_by_means_and_larger_by_repetition():
     np.testing.assert_allclose(network.smaller(x, 0).numpy(), halved(halved(x.numpy())), rtol=1e-6)
     small = network.smaller(x, 0)
     assert np.array_equal(network.larger(small, 2).numpy(), doubled(doubled(small.numpy())))
+
+
+def test_both_begin_with_dcgan_s_weights():
+    """N(0, 0.02), scales of batch norm N(1, 0.02), biases 0."""
+    tg.manual_seed(0)
+    shape, channels = (1, 28, 28), (16, 32)
+    for network in (GrowingGenerator(shape, channels, 100), GrowingDiscriminator(shape, channels)):
+        for name, p in network.named_parameters():
+            values = p.detach().numpy()
+            if name.endswith("bias"):
+                assert not values.any()
+            elif values.ndim > 1 and values.size > 200:
+                assert values.std() == pytest.approx(0.02, rel=0.15) and abs(values.mean()) < 0.004
+            elif values.ndim == 1:
+                assert abs(values.mean() - 1) < 0.02 and 0.01 < values.std() < 0.03
 
 
 def test_alpha_is_no_weight_and_follows_from_the_count_so_it_is_not_saved():

@@ -47,8 +47,12 @@ def test_images_go_through_the_layers_of_dcgan():
     assert kinds(discriminator(DIGITS)) == [
         "Scaled", "Conv2d", "LeakyReLU", "Conv2d", "BatchNorm2d", "LeakyReLU", "Flatten", "Linear"
     ]  # fmt: skip
-    wide = generator(of_images((1, 28, 28), (16, 32), 100))
-    assert wide[0].weight.detach().numpy().std() == pytest.approx(0.02, rel=0.05)  # DCGAN's start
+    wide = of_images((1, 28, 28), (16, 32), 100)
+    for first in (generator(wide)[0], discriminator(wide)[3]):
+        assert first.weight.detach().numpy().std() == pytest.approx(0.02, rel=0.05)  # DCGAN's start
+    many = of_points((2,), (300, 300), 3, 2.5)
+    for layer in (generator(many)[3], discriminator(many)[3]):  # torch's: uniform in +-1/sqrt(inputs)
+        assert layer.weight.detach().numpy().std() == pytest.approx(1 / (3 * 300) ** 0.5, rel=0.05)
     x = generator(DIGITS)(tg.tensor(Z)).detach().numpy()
     assert x.shape == (6, 1, 8, 8) and x.min() >= 0 and x.max() <= 1
 

@@ -37,6 +37,8 @@ def test_noise_enters_before_every_linear_layer_but_not_the_features():
     layers = [m for m in network.modules() if isinstance(m, GaussianNoise | nn.Linear)]
     assert [type(m) for m in layers] == [GaussianNoise, nn.Linear] * 3
     assert [m.deviation for m in layers[::2]] == [0.25, 0.75, 0.75]
+    usual = NoisyDiscriminator((1, 8, 8), (5, 7), 6)  # the paper's
+    assert [m.deviation for m in usual.modules() if isinstance(m, GaussianNoise)] == [0.3, 0.5, 0.5]
     assert isinstance(network.features[-1], nn.ReLU) and isinstance(network.classify[0], GaussianNoise)
 
 

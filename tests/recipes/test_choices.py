@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import nn, observe, optim
+from tinygen import nn, observe, optim, training
 from tinygen.data import Dataset
 from tinygen.models import Bernoulli, Gaussian, penalties
-from tinygen.recipes import RECIPES, RunError, autoencoders, classifiers, find, gans, start, vaes
+from tinygen.networks.noisy import GaussianNoise
+from tinygen.recipes import RECIPES, RunError, autoencoders, classifiers, find, gans, semi_supervised, start, vaes
 from tinygen.recipes.recipe import Given
 
 GIVEN = Given((1, 8, 8), tuple("0123456789"), 10)
@@ -44,7 +45,10 @@ LOSSES = {  # of D and of G, in NumPy
     "minimax": (softplus(-REAL).mean() + softplus(FAKE).mean(), -softplus(FAKE).mean()),
     "least squares": (((REAL - 1) ** 2).mean() + (FAKE**2).mean(), ((FAKE - 1) ** 2).mean()),
     "wasserstein": (FAKE.mean() - REAL.mean(), -FAKE.mean()),
+    "hinge": (np.maximum(0, 1 - REAL).mean() + np.maximum(0, 1 + FAKE).mean(), -FAKE.mean()),
+    "smoothed": ((0.9 * softplus(-REAL) + 0.1 * softplus(REAL)).mean() + softplus(FAKE).mean(), softplus(-FAKE).mean()),
 }
+SMOOTHED = {"smoothing": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,11 @@ LOSSES = {  # of D and of G, in NumPy
      (gans.lsgan, GIVEN, {}, "least squares", optim.Adam, (0.5, 0.999)),
      (gans.wgan, GIVEN, {}, "wasserstein", optim.RMSprop, None),
      (gans.wgan_gp, GIVEN, {}, "wasserstein", optim.Adam, (0.5, 0.9)),
+     (gans.hinge_gan, GIVEN, {}, "hinge", optim.Adam, (0.5, 0.999)),
+     (gans.cgan, GIVEN, {}, "non-saturating", optim.Adam, (0.5, 0.999)),
      (gans.progressive_gan, GIVEN, {}, "non-saturating", optim.Adam, (0.5, 0.999)),
+     *((one, GIVEN, SMOOTHED, "smoothed", optim.Adam, (0.5, 0.999)) for one in
+       (gans.gan, gans.dcgan, gans.dcgan_averaged, gans.tinted_dcgan, gans.cgan, gans.progressive_gan)),
      (gans.gan_ring, POINTS, {}, "non-saturating", optim.Adam, (0.5, 0.999)),
      (gans.wgan_gp_ring, POINTS, {}, "wasserstein", optim.Adam, (0.5, 0.9))],
 )  # fmt: skip
@@ -65,8 +73,96 @@ def test_a_game_is_that_of_its_paper(recipe, given, options, losses, optimizer, 
     assert (for_d, step.game.generator(tg.tensor(FAKE)).item()) == pytest.approx(LOSSES[losses], rel=1e-5)
     for player in (step.discriminator_optimizer, step.generator_optimizer):
         assert type(player) is optimizer and (betas is None or player.param_groups[0]["betas"] == betas)
-    assert bool(step.constrain) is (recipe is gans.wgan)
-    assert bool(step.penalty) is (recipe in (gans.wgan_gp, gans.wgan_gp_ring))
+    assert bool(getattr(step, "constrain", None)) is (recipe is gans.wgan)
+    assert bool(getattr(step, "penalty", None)) is (recipe in (gans.wgan_gp, gans.wgan_gp_ring))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "norms", "spectral"),
+    [(gans.dcgan, 1, 0), (gans.lsgan, 1, 0), (gans.cgan, 1, 0), (gans.hinge_gan, 0, 3), (gans.wgan, 0, 0),
+     (gans.wgan_gp, 0, 0)],
+)  # fmt: skip
+def test_batch_norm_and_spectral_norm_are_in_the_discriminators_of_their_papers(recipe, norms, spectral):
+    """A penalty speaks of one image's gradient, and batch norm mixes images; spectral norm is on every weight."""
+    layers = list(recipe(GIVEN).discriminator.modules())
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in layers) == norms
+    weighted = [m for m in layers if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(weighted) == 3 and sum(hasattr(m, "weight_orig") for m in weighted) == spectral
+
+
+@pytest.mark.parametrize("recipe", ["wgan", "wgan-gp", "wgan-gp-ring"])
+def test_a_critic_is_held_as_in_its_paper_and_has_a_whole_batch_for_each_of_five_updates(recipe):
+    """Weights are cut to [-0.01, 0.01]; of a flat critic (|grad D| - 1)^2 is 1, and its weight 10."""
+    step = find(recipe).build(POINTS if recipe.endswith("ring") else GIVEN)
+    if recipe == "wgan":
+        step.constrain(step.discriminator)
+        assert max(abs(p.numpy()).max() for p in step.discriminator.state_dict().values()) == np.float32(0.01)
+    else:
+        assert step.penalty(lambda x: 0 * x.flatten(1).sum(1), *2 * [tg.rand(4, 2)]).item() == 10
+    whole = find("gan-ring" if recipe.endswith("ring") else "dcgan").batch_size
+    assert step.rounds == 5 and find(recipe).batch_size == 5 * whole
+
+
+def test_the_averaged_gan_alone_keeps_an_average_where_none_is_asked_for():
+    assert gans.dcgan_averaged(GIVEN).average.decay == 0.999
+    assert gans.dcgan(GIVEN).average is None and gans.gan(GIVEN).average is None
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resized"])
+def test_planes_are_doubled_as_the_option_says(upsample):
+    kinds = [type(m).__name__ for m in gans.dcgan(GIVEN, upsample=upsample).generator.up]
+    assert kinds == [{"transposed": "ConvTranspose2d", "resized": "Resized"}[upsample]] * 2
+
+
+@pytest.mark.parametrize("recipe", [gans.gan, semi_supervised.ssgan])
+def test_one_player_s_widths_are_the_other_s_in_reverse(recipe):
+    """A generator widens towards the image, a discriminator narrows from it; `hidden` is in the documented order."""
+    step = recipe(GIVEN, hidden=(7, 5))
+    of = lambda network: [m.out_features for m in network.modules() if isinstance(m, nn.Linear)]
+    named, other = (step.generator, step.discriminator)[:: 1 if recipe is gans.gan else -1]
+    assert of(named)[:2] == [7, 5] and of(other)[:2] == [5, 7]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "least", "options"),
+    [("wgan", 10, {}), ("gan", 6, {"rounds": 3}), ("gan", 2, {}), ("cgan", 2, {}), ("ssgan", 2, {}),
+     ("progressive-gan", 2, {})],
+)  # fmt: skip
+def test_every_update_of_a_game_needs_two_images_to_normalise_by(recipe, least, options, tmp_path):
+    given = {"preset": "tiny", "limit": 40, "arguments": options}
+    with pytest.raises(RunError, match=f"batch of {least - 1}, and one update needs {least} examples: give"):
+        start(recipe, folder=tmp_path / "refused", batch_size=least - 1, **given)
+    run = start(recipe, folder=tmp_path / "run", batch_size=least, **given)
+    metrics = run.step(training.to_tensors(run.batches.at(0, 0)))
+    assert all(np.isfinite(value.item()) for value in metrics.values())
+
+
+# ---------------------------------------------------------------------------------- the semi-supervised game
+
+
+def test_the_semi_supervised_game_hands_in_what_it_is_told():
+    noises = lambda step: [m.deviation for m in step.discriminator.modules() if isinstance(m, GaussianNoise)]
+    assert noises(semi_supervised.ssgan(GIVEN, hidden=(7, 5), noise=0.1, hidden_noise=0.2)) == [0.1, 0.2, 0.2]
+    step, rates = semi_supervised.ssgan(GIVEN, hidden=(7, 5), lr=0.5), []
+    for _ in range(GIVEN.steps + 1):
+        players = step.generator_optimizer, step.discriminator_optimizer
+        rates.append([player.param_groups[0]["lr"] for player in players])
+        step.generator_schedule.step(), step.discriminator_schedule.step()
+    assert rates == pytest.approx(np.array([[0.5 * (1 - t / 10)] * 2 for t in range(11)]))
+
+
+@pytest.mark.parametrize("objective", [None, "feature-matching", "judged-real"])
+def test_the_semi_supervised_generator_s_objective_is_that_of_its_name(objective):
+    step = semi_supervised.ssgan(GIVEN, hidden=(7, 5), **({"objective": objective} if objective else {}))
+    real, fake = tg.rand(6, 1, 8, 8), tg.rand(4, 1, 8, 8)
+    step.discriminator.eval()
+    with tg.no_grad():
+        found = step.objective(step.discriminator, real, fake).item()
+        logits = step.discriminator(fake).numpy().astype(float)
+        means = [step.discriminator.features(x).numpy().mean(0) for x in (real, fake)]
+    z = np.exp(logits).sum(1)
+    judged, matched = -np.log(z / (z + 1)).mean(), ((means[0] - means[1]) ** 2).mean()
+    assert found == pytest.approx(judged if objective == "judged-real" else matched, rel=1e-4)
 
 
 def test_the_learning_rate_of_lenet_falls_to_0():
@@ -292,7 +388,7 @@ def test_growing_multiplies_as_often_as_ten_epochs_of_dcgan():
     epoch = 60_000 // 64
     plan = find("progressive-gan")
     step = gans.progressive_gan(MNIST._replace(steps=plan.epochs * epoch))
-    assert (step.stay, step.fade) == (round(1.1 * epoch), round(0.55 * epoch))
+    assert (step.plan.stay, step.plan.fade) == (round(1.1 * epoch), round(0.55 * epoch))
     updates, found = Counter(), 0
     for i in range(plan.epochs * epoch):
         step.schedule.last_epoch = i

@@ -10,10 +10,11 @@ from functools import partial
 import by_hand
 import numpy as np
 import pytest
+from PIL import Image
 
 import tinygen as tg
 from tinygen import metrics, optim
-from tinygen.data import load
+from tinygen.data import Dataset, load
 from tinygen.models import ConditionalGANStep
 from tinygen.models.critics import gradient_penalty
 from tinygen.recipes import RunError, run_study, start
@@ -55,7 +56,30 @@ def seen_by(module, call):
     return inputs
 
 
+def axes_of(monkeypatch, draw, *given):
+    """The axes that a function of the chapter draws into."""
+    canvases, figure = [], trials.figure
+    finish = lambda: None  # to draw takes long
+    monkeypatch.setattr(trials, "figure", lambda *a, **b: (canvases.append(figure(*a, **b)[0]) or canvases[-1], finish))
+    draw(*given)
+    return canvases[0].axes
+
+
 # ---------------------------------------------------------------------------------- the rows
+
+
+def test_a_bench_suits_its_data():
+    """As the help says: 10 epochs of points, 30 of small images, 3 of others, at the usual rate of DCGAN."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 28, 28), np.uint8)
+    large = Dataset("large", images, np.arange(20) % 2, images, np.arange(20) % 2, ("a", "b"))
+    digits = load("digits", limit=64)
+    found = {name: trials.bench(data) for name, data in (("ring", load("ring")), ("digits", digits), ("large", large))}
+    plans = {name: (on.lr, on.sgd_lr, on.epochs, on.batch_size, on.kit.latent) for name, on in found.items()}
+    assert plans["ring"] == (3e-3, 0.3, 10, 64, 16) and plans["digits"] == (1e-3, 0.1, 30, 32, 16)
+    assert plans["large"] == (2e-4, 0.1, 3, 64, 100)
+    assert tuple(found["ring"].kit.widths) == (64, 64) and tuple(found["large"].kit.widths) == (16, 32)
+    assert found["large"].names == ("a", "b") and found["digits"].names == tuple("0123456789")
+    assert trials.bench(digits.with_labels(20)).names == ()  # some images have none to be told
 
 
 def after_two_updates(hack, on, dataset):
@@ -167,7 +191,7 @@ def test_two_updates_of_d_see_whole_batches_and_g_moves_as_often_as_ever(tiny):
             step.update_generator = lambda fake: (calls.append(("g", len(fake))), g(fake))[1]
             return step
 
-        trials._trained(hack._replace(build=build), on, dataset, 0, 2)
+        trials._trained(hack._replace(build=build), on, load(dataset.name, limit=70), 0, 2)  # 6 are left over
     assert counts["baseline"] == [("d", 16), ("g", 16)] * 8
     assert counts["two-rounds"] == [("d", 16), ("d", 16), ("g", 16)] * 8
 
@@ -248,7 +272,7 @@ def test_a_trick_without_effect_lies_outside_once_in_seven_times():
 
 
 def any_figures(monkeypatch, of):
-    """The study without a training: `of` (name, seed's rank) gives a row's figures."""
+    """The study without a training: `of` (name, seed's rank) gives a row's figures. It takes 70 samples."""
     names = {hack.words: name for name, hack in {"baseline": trials.BASELINE, **HACKS}.items()}
     calls = []
 
@@ -257,14 +281,16 @@ def any_figures(monkeypatch, of):
         return names[hack.words], sum(name == names[hack.words] for name, *_ in calls) - 1
 
     monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_trained", trained)
-    monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_judge", lambda dataset, n: lambda s: of(*s))
+    judge = lambda dataset, n: {70: lambda step: of(*step)}[n]
+    monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_judge", judge)
     return calls
 
 
 def test_the_table_has_the_mean_and_the_spread_of_the_seeds_and_the_baseline_comes_first(monkeypatch, capsys):
     values = {"baseline": [10.0, 11.0, 12.0], "relu": [5.0, 6.0, 8.0], "sgd": [30.0, 40.0, 20.0]}
+    monkeypatch.setattr(trials, "_draw_hacks", lambda *given: Image.new("L", (2, 2)))
     calls = any_figures(monkeypatch, lambda name, k: {"energy_distance": values[name][k % 3], "modes": float(k % 3)})
-    found = told("hacks", arguments={"only": "sgd, relu", "epochs": 7}, seed=2)
+    found = told("hacks", arguments={"only": "sgd, relu", "epochs": 7, "samples": 70}, seed=2)
     assert [(name, epochs) for name, _, epochs in calls] == [(n, 7) for n in ("baseline", "sgd", "relu") for _ in "123"]
     first = calls[0][1]
     assert [seed - first for _, seed, _ in calls] == [0, 1, 2] * 3  # the same for every row
@@ -276,15 +302,21 @@ def test_the_table_has_the_mean_and_the_spread_of_the_seeds_and_the_baseline_com
     assert {row["data"] for row in rows} == {"ring"} and {row["seeds"] for row in rows} == {3}
     assert found.metrics == {"energy_distance": 11, "modes": 1, "better": 1, "worse": 1, "no_effect": 2}
     assert "SGD for D, Adam for G" in capsys.readouterr().out
-    assert told("hacks", arguments={"only": "relu"}, seed=2).metrics and calls[-1][1] == first + 2
-    assert told("hacks", arguments={"only": "relu"}, seed=3).metrics and calls[-1][1] != first + 2
+    few = {"only": "relu", "samples": 70}
+    assert told("hacks", arguments=few, seed=2).metrics and calls[-1][1:] == (first + 2, 10)
+    assert told("hacks", arguments=few, seed=3, data="digits").metrics and calls[-1][1] != first + 2
+    assert calls[-1][2] == 30
 
 
-def test_seeds_are_of_weights_and_of_the_order():
+def test_seeds_are_of_weights_and_of_the_order(monkeypatch):
     dataset, on = tiny_bench("ring")
+    seen, update = [], trials.GANStep.update_discriminator
+    see = lambda step, real, fake: seen.append(real.numpy().copy()) or update(step, real, fake)
+    monkeypatch.setattr(trials.GANStep, "update_discriminator", see)
     trained = [trials._trained(trials.BASELINE, on, dataset, seed, 1) for seed in (3, 3, 4)]
     one, same, other = (by_hand.arrays(step.generator)[0] for step in trained)
     assert (one == same).all() and (one != other).any()
+    assert (seen[0] == seen[1]).all() and (seen[0] != seen[2]).any()  # all points, in their order
 
 
 def test_figures_are_of_samples_and_test_data():
@@ -311,6 +343,7 @@ def test_figures_are_of_samples_and_test_data():
         metrics.scores((images * 3 - 1).clip(0, 1), digits.floats("test"))["cfid"]
     )
     assert np.isfinite(trials._judge(digits, 300)(Known(images * np.float32(np.nan)))["cfid"])
+    assert (trials._drawn(Known(images * np.float32(np.nan)), 5) == 0).all()  # black is no digit
 
 
 def test_tricks_that_say_nothing_on_the_data_are_left_out_and_unknown_ones_refused():
@@ -330,17 +363,23 @@ def test_tricks_that_say_nothing_on_the_data_are_left_out_and_unknown_ones_refus
 
 
 class Walk(trials.GANStep):
-    """A game whose samples stand at the first so many modes of the ring, one more at each update."""
+    """A game whose samples stand at the first so many modes of the ring, one more at each update.
 
-    def __init__(self, figures=None):
-        self.updates, self.figures = 0, figures or {}
+    The first `off` samples are far from all; drawn: how many were asked for.
+    """
+
+    def __init__(self, figures=None, off=0):
+        self.updates, self.figures, self.off, self.drawn = 0, figures or {}, off, set()
 
     def __call__(self, batch):
         self.updates += 1
         return {name: tg.tensor(values[self.updates - 1]) for name, values in self.figures.items()}
 
     def sample(self, n):
-        return tg.tensor(np.resize(load("ring").mixture.centres[: self.updates], (n, 2)).astype("f4"))
+        self.drawn.add(n)
+        points = np.resize(load("ring").mixture.centres[: self.updates], (n, 2)).astype("f4")
+        points[: self.off] += 50
+        return tg.tensor(points)
 
 
 def test_a_history_looks_every_so_often_and_means_are_over_what_leads_to_a_look():
@@ -366,21 +405,24 @@ def test_a_game_ends_after_just_so_many_updates_of_g(updates):
 
 
 def test_modes_are_counted_over_time_and_detectors_are_shares_of_all_updates(monkeypatch):
-    calls = []
+    calls, steps, drawn = [], [], []
 
     def game(recipe, dataset, seed, updates, history, arguments=None):
         calls.append((recipe, seed, updates, arguments))
         k = len(calls)
         of_g = [500.0 * (k == 1), 0.0, 0.0, 102.0]
-        step = Walk({"d_loss": [0.04, 0.06, 0.5, 0.04], "d_grad": [1.0, 101.0, 99.0, 1.0], "g_grad": of_g})
+        step = Walk({"d_loss": [0.04, 0.06, 0.5, 0.04], "d_grad": [1.0, 101.0, 99.0, 1.0], "g_grad": of_g}, 4 * (k % 2))
+        steps.append(step)
         for _ in range(updates):
             history.after_step(step, None, step(()))
         step.updates = k  # in the end
         history.seen[-1] = history.look(step)
         return step
 
-    monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_game", game)
-    found = told("collapse", arguments={"seeds": 2, "updates": 4, "looks": 2, "samples": 80})
+    monkeypatch.setattr(trials, "_game", game)
+    monkeypatch.setattr(trials, "draw_points", lambda *given: drawn.append(given) or Image.new("L", (2, 2)))
+    monkeypatch.setattr(trials, "_draw_modes", lambda *given: Image.new("L", (2, 2)))
+    found = told("collapse", arguments={"seeds": 2, "updates": 4, "looks": 4, "samples": 80})
     first = calls[0][1]
     assert [(recipe, seed - first, updates) for recipe, seed, updates, _ in calls] == [
         ("gan-ring", 0, 4), ("gan-ring", 1, 4), ("gan-ring", 0, 4), ("gan-ring", 1, 4), ("wgan-gp-ring", 0, 4),
@@ -388,17 +430,24 @@ def test_modes_are_counted_over_time_and_detectors_are_shares_of_all_updates(mon
     assert [a.get("objective") for *_, a in calls[::2]] == ["minimax", "non-saturating", None]
     assert [row["modes"] for row in found.table] == [1.5, 3.5, 5.5]
     assert [row["of each seed"] for row in found.table] == ["1 2", "3 4", "5 6"]
-    assert [row["most"] for row in found.table] == [2, 3.5, 5.5]  # two modes at the first look
+    assert [row["most"] for row in found.table] == [3, 3.5, 5.5]  # three modes at the third look
     assert [row["fewest after"] for row in found.table] == [1.5, 3.5, 5.5]
-    assert [row["within 3 sigma"] for row in found.table] == [1, 1, 1]
+    assert [row["within 3 sigma"] for row in found.table] == pytest.approx([1 - 4 / 160] * 3)  # of both seeds
+    assert all(step.drawn == {80} for step in steps)
+    ((sets, titles),) = drawn
+    assert titles == ["real", "minimax", "non-saturating", "WGAN-GP"] and (sets[0] == load("ring").floats("test")).all()
+    for points, step in zip(sets[1:], steps[::2], strict=True):  # of the first seed
+        assert (points == step.sample(80).numpy()).all()
+    told("collapse", arguments={"seeds": 1, "updates": 4, "looks": 2}, seed=1)
+    assert calls[6][1] != first
     assert [row["D's loss near 0"] for row in found.table] == [0.5, 0.5, 0]  # a critic's loss has no floor
     assert [row["gradient > 100"] for row in found.table] == [5 / 8, 0.5, 0.5]
     assert [row["largest gradient"] for row in found.table] == [500, 102, 102]
     modes = {"modes_minimax": 1.5, "modes_non_saturating": 3.5, "modes_wgan_gp": 5.5, "modes_of_data": 8}
     assert found.metrics == modes
-    with pytest.raises(RunError, match="such as ring or grid, and looks=2 of at least 1"):
+    with pytest.raises(RunError, match="such as ring or grid"):
         told("collapse", data="moons", arguments={"looks": 2})
-    with pytest.raises(RunError, match="looks=9 of at least 1 and at most updates=4"):
+    with pytest.raises(RunError, match="looks=9 must be at least 1 and divide updates=4"):
         told("collapse", arguments={"looks": 9, "updates": 4})
 
 
@@ -414,9 +463,9 @@ def test_correlations_are_of_logarithms_over_pairs_that_have_them():
 
 
 def test_figures_of_two_games_are_compared_with_their_own_c_fid(monkeypatch):
-    """WGAN-GP's estimate is the root of C-FID; D's loss falls as C-FID grows, G's says nothing."""
+    """WGAN-GP's estimate is the root of C-FID where it is above 0; D's loss falls as C-FID grows, G's says nothing."""
     cfid, calls = [1.0, 4.0, 16.0, 64.0], []
-    values = {"critic_estimate": [1.0, 2.0, 4.0, 8.0], "d_loss": [8.0, 4.0, 2.0, 1.0], "g_loss": [1.0, 2.0, 2.0, 1.0]}
+    values = {"critic_estimate": [-1.0, 2.0, 4.0, 8.0], "d_loss": [8.0, 4.0, 2.0, 1.0], "g_loss": [1.0, 2.0, 2.0, 1.0]}
 
     def game(recipe, dataset, seed, updates, history):
         calls.append((recipe, seed, updates, dataset.name))
@@ -427,18 +476,48 @@ def test_figures_of_two_games_are_compared_with_their_own_c_fid(monkeypatch):
     monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_game", game)
     monkeypatch.setattr(sys.modules["tinygen.recipes.game_trials"], "_judge",
                         lambda dataset, n: lambda seen: {"cfid": seen * n / 50})  # fmt: skip
+    monkeypatch.setattr(trials, "_draw_stopping", lambda *given: Image.new("L", (2, 2)))
     found = told("when-to-stop", arguments={"updates": 8, "looks": 4, "samples": 50})
-    assert [row["figure"] for row in found.table] == list(values) and {row["points"] for row in found.table} == {4}
+    assert [row["figure"] for row in found.table] == list(values)
+    assert [row["points"] for row in found.table] == [3, 4, 4]  # one has no logarithm
     assert [row["game"] for row in found.table] == ["wgan-gp", "dcgan", "dcgan"]
     assert [row["correlation"] for row in found.table] == pytest.approx([1, -1, 0], abs=1e-6)
     assert {row["C-FID at the end"] for row in found.table} == {64}
     numbers = {f"correlation_{name}": pytest.approx(r, abs=1e-6) for name, r in zip(values, (1, -1, 0))}
-    assert found.metrics == numbers | {"points": 4}
+    assert found.metrics == numbers | {"points": 3}  # of the critic
     assert [(name, updates, data) for name, _, updates, data in calls] == [
         ("wgan-gp", 8, "digits"), ("dcgan", 8, "digits")]  # fmt: skip
+    told("when-to-stop", arguments={"updates": 8, "looks": 4, "samples": 50}, seed=1)
+    assert calls[0][1] == calls[1][1] != calls[2][1]  # both games have the study's seed
     for data, reason in (("ring", "these are points"), ("other.npz", "no frozen network knows")):
         np.savez("other.npz", images=np.zeros((60, 1, 12, 12), np.uint8))
         with pytest.raises(RunError, match=f"needs images that C-FID knows: {reason}"):
             told("when-to-stop", data=data)
-    with pytest.raises(RunError, match="looks=2 must be at least 3, and at most updates=8"):
+    with pytest.raises(RunError, match="looks=2 must be at least 3 and divide updates=8"):
         told("when-to-stop", arguments={"updates": 8, "looks": 2})
+
+
+# ---------------------------------------------------------------------------------- the figures
+
+
+def test_the_grey_band_of_hacks_is_where_no_effect_is_seen(monkeypatch):
+    rows = {"baseline": {"energy_distance": [1.0, 2.0, 3.0], "modes": [7.0, 7.0, 7.0]},
+            "ReLU in D": {"energy_distance": [8.0, 9.0, 10.0], "modes": [8.0, 7.0, 7.0]}}  # fmt: skip
+    left, right = axes_of(monkeypatch, trials._draw_hacks, rows, "ring")
+    bands = [axes.patches[0].get_extents().transformed(axes.transData.inverted()) for axes in (left, right)]
+    assert [(band.x0, band.x1) for band in bands] == [pytest.approx((0, 4)), pytest.approx((6, 8))]
+    assert "(less is better)" in left.get_title() and "(more is better)" in right.get_title()
+    dots = [line for line in left.lines if line.get_marker() == "o"]
+    assert [line.get_color() for line in dots] == ["black", "tab:red"]
+    assert [list(line.get_xdata()) for line in dots] == [[1, 2, 3], [8, 9, 10]]
+
+
+def test_modes_are_drawn_beside_the_gradients_of_g(monkeypatch):
+    history = trials.History(2, lambda step: step.updates)
+    step = Walk({"d_grad": [1.0, 2.0, 3.0, 4.0], "g_grad": [10.0, 30.0, 50.0, 90.0]})
+    for _ in range(4):
+        history.after_step(step, None, step(()))
+    left, right = axes_of(monkeypatch, trials._draw_modes, {"minimax": [history]}, 8, "1 seed")
+    of_both = [list(map(float, axes.lines[0].get_ydata())) for axes in (left, right)]
+    assert of_both == [[2, 4], [20, 70]] and list(left.lines[0].get_xdata()) == [2, 4]
+    assert [axes.lines[-1].get_ydata()[0] for axes in (left, right)] == [8, 100]

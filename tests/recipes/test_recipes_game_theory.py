@@ -7,16 +7,19 @@ import math
 
 import numpy as np
 import pytest
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, special, stats
 
 import tinygen as tg
-from tinygen import nn
+from tinygen import nn, optim
 from tinygen.models import games
 from tinygen.recipes import RunError, find_study, run_study
 from tinygen.recipes import game_signals as signals
 from tinygen.recipes import game_theory as chapter
 from tinygen.recipes.study import Film
+from tinygen.studies import transport
 from tinygen.training import Display
+
+draw_value, draw_gradients = chapter._draw_value, signals._draw_gradients
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +51,20 @@ def watched(monkeypatch, module, name):
     return calls
 
 
+def axes_of(monkeypatch, module, draw, *given):
+    """The axes that a function of `module` draws into."""
+    canvases, figure = [], module.figure
+    finish = lambda: None  # to draw takes long
+    monkeypatch.setattr(module, "figure", lambda *a, **b: (canvases.append(figure(*a, **b)[0]) or canvases[-1], finish))
+    draw(*given)
+    return canvases[0].axes
+
+
+def line_of(axes, label):
+    (line,) = (line for line in axes.lines if line.get_label() == label)
+    return np.asarray(line.get_ydata(), float)
+
+
 def widths(network):
     return [layer.weight.shape[0] for layer in network.modules() if isinstance(layer, nn.Linear)]
 
@@ -63,6 +80,13 @@ def test_arguments_out_of_range_are_refused(name, argument, value, words):
         run_study(name, arguments={argument: value}, display=Display(io.StringIO(), live=False))
 
 
+@pytest.mark.parametrize(("value", "near"), [(0.0004, "0.001"), (1 / 3, "0.333")])
+def test_a_coin_that_a_batch_cannot_show_exactly_is_refused(value, near):
+    for name, argument in (("optimal-discriminator", "p"), ("minimax-value", "q")):
+        with pytest.raises(RunError, match=f"{argument} is counted in thousandths, it is .*; {near} is near"):
+            find_study(name).run(**{argument: value})
+
+
 # ---------------------------------------------------------------------------------- the best D
 
 
@@ -72,6 +96,7 @@ def test_two_outcomes_are_judged_by_p_over_p_plus_q(monkeypatch):
     first, second, _ = found.table
     assert (first["D*"], second["D*"]) == pytest.approx((0.3 / 0.9, 0.7 / 1.1))
     assert found.metrics["outcome_error"] == max(first["|D - D*|"], second["|D - D*|"]) < 1e-3
+    assert [(row["p"], row["q"]) for row in (first, second)] == [(0.3, 0.6), (0.7, 0.4)]
     (_, _, real, fake, _), _, table = trained[0]
     np.testing.assert_allclose(real.numpy().mean(0), [0.3, 0.7], atol=1e-6)
     np.testing.assert_allclose(fake.numpy().mean(0), [0.6, 0.4], atol=1e-6)
@@ -96,9 +121,16 @@ def test_d_of_two_gaussians_is_compared_where_both_have_their_mass(monkeypatch):
     x = np.linspace(*ends, 4001)
     with tg.no_grad():
         d = network(tg.tensor(x[:, None].astype(np.float32))).sigmoid().numpy()[:, 0]
-    distance = abs(d - p.pdf(x) / (p.pdf(x) + q.pdf(x)))
+    d_star = p.pdf(x) / (p.pdf(x) + q.pdf(x))
+    distance = abs(d - d_star)
     assert found.metrics["density_error"] == pytest.approx(distance.max(), abs=5e-3)
-    assert found.table[2]["|D - D*|"] == pytest.approx(found.metrics["density_error"])
+    worst = found.table[2]
+    assert worst["|D - D*|"] == pytest.approx(found.metrics["density_error"])
+    at, *between = (float(word) for word in worst["at"].replace(", the worst of ", " ").replace(" to ", " ").split())
+    assert between == pytest.approx(ends, abs=0.03)
+    assert np.interp(at, x, distance) == pytest.approx(distance.max(), abs=5e-3)
+    assert (worst["p"], worst["q"]) == pytest.approx((p.pdf(at), q.pdf(at)), rel=0.03)
+    assert (worst["D*"], worst["D"]) == pytest.approx((np.interp(at, x, d_star), np.interp(at, x, d)), abs=0.01)
 
 
 def test_the_best_d_learns_alone_and_its_rate_falls(monkeypatch):
@@ -111,6 +143,26 @@ def test_the_best_d_learns_alone_and_its_rate_falls(monkeypatch):
     found = chapter.best(network, games.minimax(), tg.ones(4, 1), -tg.ones(4, 1), 10, lr=0.1)
     assert found is network and found.weight.item() > 0.3  # D is large on real points
     assert rates[0][1] == 10 and rates[0][0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_best_d_has_its_penalty_and_its_optimizer_and_meets_other_pairs():
+    """At w = 0 the slope of softplus(-w) + mean softplus(w y) + 3 w is -1/2 + mean(y) / 2 + 3."""
+    pairs = []
+
+    def penalty(critic, real, fake):
+        pairs.append(tuple(fake.flatten().tolist()))
+        return 3 * critic.weight.sum()
+
+    tg.manual_seed(0)
+    given = games.minimax(), tg.ones(8, 1), tg.arange(8).float()[:, None]
+    for updates in (1, 3):
+        network = nn.Linear(1, 1, bias=False)
+        with tg.no_grad():
+            network.weight.zero_()
+        chapter.best(network, *given, updates, lr=0.1, penalty=penalty, optimizer=optim.SGD)
+        if updates == 1:
+            assert network.weight.item() == pytest.approx(-0.1 * (-0.5 + 3.5 / 2 + 3))
+    assert len(set(pairs)) == 4 and all(sorted(order) == list(range(8)) for order in pairs)
 
 
 # ---------------------------------------------------------------------------------- the game on the line
@@ -147,6 +199,8 @@ def test_a_game_is_played_from_its_start_for_all_updates(monkeypatch):
     (step, (real, _)), _, _ = played[0]
     assert widths(step.discriminator) == [5, 3, 1] and step.discriminator_optimizer.param_groups[0]["lr"] == 0.01
     assert step.generator_optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+    for optimizer in (step.generator_optimizer, step.discriminator_optimizer):
+        assert type(optimizer) is optim.Adam and optimizer.param_groups[0]["betas"] == (0.5, 0.99)
     np.testing.assert_allclose(
         np.sort(real.numpy()[:, 0]), stats.norm.ppf((np.arange(50) + 0.5) / 50, 1.5, 0.75), atol=1e-5
     )
@@ -177,6 +231,8 @@ def test_the_value_of_two_outcomes_and_of_the_last_look(monkeypatch):
         "js_outcomes": 0.0338221, "value_outcomes": -1.3186502, "value_equal": -math.log(4),
         "game_value": -1.3, "half_error": 0.1, "density_error": 0.25,
     }, abs=1e-7)  # fmt: skip
+    assert [(row["q"], row["JS"]) for row in found.table] == [
+        ("0.25, 0.75", pytest.approx(0.0338221, abs=1e-7)), ("q = p", pytest.approx(0, abs=1e-9))]  # fmt: skip
     assert [row["V at D*"] for row in found.table] == pytest.approx([row["2 JS - 2 log 2"] for row in found.table])
     other = told("minimax-value", p=0.1, q=0.8).metrics
     p, q = np.array([0.1, 0.9]), np.array([0.8, 0.2])
@@ -211,7 +267,31 @@ def test_the_film_shows_the_game_that_is_measured(monkeypatch):
     found = told("one-d-gan", hidden=(7,), updates=8, points=33, lr=0.05, frames=3)
     assert asked == [(8, 33, (7,), 0.05, 3)] and all(a is b for a, b in zip(drawn, course, strict=True))
     assert found.metrics == pytest.approx({"game_value": -1.2, "half_error": 0.2, "density_error": 0.25})
-    assert found.table[1] == {"of": "p_G", "mean": 1.4, "sd": 0.8}
+    assert found.table == [{"of": "p_data", "mean": 1.5, "sd": 0.75}, {"of": "p_G", "mean": 1.4, "sd": 0.8}]
+
+
+def test_a_frame_shows_where_g_sends_its_noise(monkeypatch):
+    axes, below = axes_of(monkeypatch, chapter, chapter._draw_look, look(0, answers=0.3))
+    (arrows,) = below.collections
+    z = arrows.get_offsets()[:, 0]
+    np.testing.assert_allclose(z, stats.norm.ppf((np.arange(15) + 0.5) / 15), atol=1e-5)
+    np.testing.assert_allclose(z + arrows.U, 1.4 + 0.8 * z, atol=1e-5)
+    assert np.nanmax(line_of(axes, "D")) == 0.3 and np.nanmax(line_of(axes, "D* = p_data / (p_data + p_G)")) == 0.55
+    np.testing.assert_allclose(line_of(axes, "p_G"), stats.norm.pdf(chapter.LINE.numpy(), 1.4, 0.8), atol=1e-9)
+
+
+def test_the_value_is_drawn_beside_that_of_the_best_d_and_the_least_of_all(monkeypatch):
+    course = [look(0, -0.5), look(9, -1.3, 0.4)]
+    left, middle, right = axes_of(monkeypatch, chapter, draw_value, (0.5, 0.25), course)
+    for axes in (left, middle):
+        assert line_of(axes, "-log 4") == pytest.approx([-math.log(4)] * 2)
+    assert line_of(middle, "V(G, D)").tolist() == [-0.5, -1.3]
+    assert line_of(middle, "V(G, D*), the best D's") == pytest.approx([-0.4, -1.2])
+    assert line_of(right, "|D - D*|").tolist() == [0.25] * 2 and line_of(right, "|D - 1/2|") == pytest.approx([0, 0.1])
+    curve = left.lines[0].get_xydata()
+    js = np.array([np.mean([special.rel_entr(a, (a + b) / 2) for a, b in ((c, s), (s, c))], 0).sum()
+                   for s in (np.array([q, 1 - q]) for q in curve[:, 0]) for c in [np.full(2, 0.5)]])  # fmt: skip
+    np.testing.assert_allclose(curve[:, 1], 2 * js - math.log(4))
 
 
 # ---------------------------------------------------------------------------------- transport
@@ -233,6 +313,14 @@ def test_critics_are_compared_with_the_distance_of_their_own_points(monkeypatch)
             with tg.no_grad():
                 assert row[name] == pytest.approx((network(x).mean() - network(y).mean()).item(), abs=1e-7)
         assert row["error"] == pytest.approx(row["penalty"] / row["W"] - 1)
+        assert row["clipped by W"] == pytest.approx(row["clipped"] / row["W"])
+        assert clipping["lr"] == pytest.approx(0.4 * 0.03) and clipping["optimizer"] is optim.RMSprop
+        adam = named["optimizer"](critic.parameters(), lr=1.0)
+        assert type(adam) is optim.Adam and adam.param_groups[0]["betas"] == (0.0, 0.9)
+        steep = nn.Linear(1, 1)
+        with tg.no_grad():
+            steep.weight.fill_(3.0)
+        assert named["penalty"](steep, x, y).item() == pytest.approx(7.0 * (3 - 1) ** 2, rel=1e-5)  # it has grown
     exact, held, cut = (np.array([row[name] for row in found.table]) for name in ("W", "penalty", "clipped"))
     assert exact[:2] == pytest.approx([0.5, 1.0])
     assert found.metrics["critic_r"] == pytest.approx(np.corrcoef(held, exact)[0, 1])
@@ -242,6 +330,27 @@ def test_critics_are_compared_with_the_distance_of_their_own_points(monkeypatch)
     assert len(trained) == 6 + len(signals.THETAS)
     with pytest.raises(RunError, match="30 points cannot be cut into quarters; give a multiple of 4"):
         told("wasserstein", points=30)
+
+
+def test_pairs_are_the_laws_that_their_names_say():
+    """W = integral |F_p - F_q|; by hand for a shift, and where half of the mass moves by 1."""
+    t = np.linspace(-4, 4, 8001)
+    normal = lambda mean, sd: stats.norm.cdf(t, mean, sd)
+    laws = {"narrower": normal(0, 0.08), "wider": normal(0, 0.6), "shift and narrower": normal(0.4, 0.12),
+            "two modes": (normal(-0.5, 0.12) + normal(0.5, 0.12)) / 2}  # fmt: skip
+    exact = {name: abs(normal(0, 0.25) - law).sum() * 1e-3 for name, law in laws.items()}
+    exact |= {f"shift {theta:g}": theta for theta in (0.1, 0.25, 0.5, 1.0)} | {"unequal modes": 0.5}
+    found = {name: transport.wasserstein(*(law.points(2000) for law in pair)) for name, pair in signals.PAIRS.items()}
+    assert found == pytest.approx(exact, abs=2e-3)
+
+
+def test_the_error_of_two_points_is_the_worst_of_all_places(monkeypatch):
+    says = {-1.5: 1.4, -0.5: 0.2, 0.0: 0.1, 0.25: 0.25, 1.0: 1.1}
+    asked = []
+    monkeypatch.setattr(signals, "PAIRS", {name: signals.PAIRS[name] for name in ("shift 0.5", "shift 1", "two modes")})
+    monkeypatch.setattr(signals, "_between_diracs", lambda theta, updates: asked.append(updates) or says[theta])
+    assert told("wasserstein", hidden=(3,), updates=2, points=8).metrics["dirac_error"] == pytest.approx(0.3)
+    assert asked == [2] * 5
 
 
 @pytest.mark.parametrize("theta", [-1.5, 0.0, 0.25])
@@ -268,42 +377,78 @@ def dark_to_learn(path):
     np.savez(path, x_train=x_train, x_test=x_test, y_train=np.arange(60) % 2, y_test=np.arange(20) % 2)
 
 
-def gradients(**arguments):
+def gradients(seed=0, **arguments):
     dark_to_learn("mine.npz")
-    given = {"arguments": arguments, "data": "mine.npz", "display": Display(io.StringIO(), live=False)}
+    given = {"arguments": arguments, "seed": seed, "data": "mine.npz", "display": Display(io.StringIO(), live=False)}
     return run_study("non-saturating", **given)[0]
 
 
 def test_ratios_are_means_over_updates_of_the_non_saturating_over_the_minimax_norm(monkeypatch):
-    norms = iter([(1.0, 2.0), (4.0, 24.0), (1.0, 10.0), (2.0, 8.0)])
+    norms = iter([(1.0, 2.0), (3.0, 3.0), (4.0, 24.0), (1.0, 10.0), (5.0, 5.0), (2.0, 8.0)])
     monkeypatch.setattr(signals.theory, "gradient_norms", lambda losses, parameters: next(norms))
-    found = gradients(updates=2, batch=4, rounds=1)
+    found = gradients(updates=3, batch=4, rounds=1)
     assert found.metrics == pytest.approx({
-        "gradient_ratio_minimax": 4.0, "gradient_ratio_non_saturating": 7.0, "slope_minimax": -0.0179862,
+        "gradient_ratio_minimax": 3.0, "gradient_ratio_non_saturating": 5.0, "slope_minimax": -0.0179862,
         "slope_non_saturating": -0.9820138,
     }, abs=1e-6)  # fmt: skip
-    assert [(row["first"], row["last"], row["ratio"]) for row in found.table] == [(2, 6, 4), (10, 4, 7)]
+    assert [(row["first"], row["last"], row["ratio"]) for row in found.table] == [(2, 6, 3), (10, 4, 5)]
+    assert [row["median"] for row in found.table] == [2, 4]
 
 
 def test_both_gradients_are_of_one_forward_in_the_parameters_of_g(monkeypatch):
     asked = watched(monkeypatch, signals.theory, "gradient_norms")
     built, played = watched(monkeypatch, signals, "build"), watched(monkeypatch, chapter.GANStep, "__call__")
-    found = gradients(updates=2, batch=5, rounds=3)
+    build, judged = signals.build, []
+
+    def heard(settings):
+        step = build(settings)
+        step.discriminator.register_forward_hook(lambda module, given, out: judged.append(out.detach().numpy()))
+        return step
+
+    monkeypatch.setattr(signals, "build", heard)
+    found = gradients(updates=3, batch=10, rounds=3)
     plans = [given[0] for given, _, _ in built]
     assert [plan.arguments["objective"] for plan in plans] == ["minimax", "non-saturating"]
     assert all(plan.recipe == "dcgan" and plan.arguments["smoothing"] == 0 for plan in plans)
-    assert all(plan.arguments["rounds"] == 3 and plan.batch_size == 15 for plan in plans)
-    assert plans[0].seed == plans[1].seed and len(asked) == len(played) == 4
+    assert all(plan.arguments["rounds"] == 3 and plan.batch_size == 30 for plan in plans)
+    assert plans[0].seed == plans[1].seed and len(asked) == len(played) == 6
     for ((losses, parameters), _, norms), ((step, batch), _, _) in zip(asked, played):
         assert all(a is b for a, b in zip(parameters, step.generator.parameters(), strict=True))
         assert len(losses) == 2 and len(norms) == 2
-        assert batch[0].shape[0] == 15 and batch[0].numpy().max() < 0.3  # training images
-    assert asked[0][2] == pytest.approx(asked[2][2])  # both trainings start alike
-    assert asked[1][2] != pytest.approx(asked[3][2])
+        assert batch[0].shape[0] == 30 and batch[0].numpy().max() < 0.3  # training images
+    assert asked[0][2] == pytest.approx(asked[3][2])  # both trainings start alike
+    assert asked[1][2] != pytest.approx(asked[4][2])
+    images = [batch[0].numpy() for (_, batch), _, _ in played[:3]]
+    assert len(np.unique(np.concatenate(images[:2]), axis=0)) == 60  # two batches are all images
+    assert len(np.unique(np.concatenate(images[::2]), axis=0)) > 30  # then they come in another order
+    # D is asked once by the study, twice in each of three rounds, and once by G.
+    assert len(judged) == 6 * 8 and all(len(logits) == 10 for logits in judged)
+    for row, logits in zip(found.table, (judged[16], judged[40])):
+        assert row["D(G(z)), last"] == pytest.approx(np.mean(1 / (1 + np.exp(-logits))), abs=1e-6)
     first = found.table[0]["first"]
     assert first == pytest.approx(asked[0][2][1] / asked[0][2][0])
     minimax, kept = (loss.item() for loss in asked[0][0][0])
     assert minimax < 0 < kept  # log(1 - D), then -log D
+
+
+def test_the_seed_of_a_study_of_gradients_is_that_of_its_trainings(monkeypatch):
+    built = watched(monkeypatch, signals, "build")
+    for seed in (0, 0, 1):
+        gradients(seed, updates=1, batch=2, rounds=1)
+    first, _, same, _, other, _ = (given[0].seed for given, _, _ in built)
+    assert first == same != other
+
+
+def test_the_curves_of_both_objectives_are_drawn_with_their_slopes(monkeypatch):
+    course = signals.Course(np.array([[1.0, 2.0], [3.0, 12.0]]), np.array([0.4, 0.2]))
+    *two, right = axes_of(monkeypatch, signals, draw_gradients, {"minimax": course, "non-saturating": course})
+    for axes in two:
+        assert line_of(axes, "gradient of minimax").tolist() == [1, 3]
+        assert line_of(axes, "gradient of non-saturating").tolist() == [2, 12]
+        assert line_of(axes, "mean of D(G(z))").tolist() == [0.4, 0.2]
+    for loss, slope in (right.lines[:2], right.lines[2:4]):
+        a, values = np.asarray(loss.get_xdata()), np.asarray(loss.get_ydata())
+        np.testing.assert_allclose(np.gradient(values, a)[1:-1], slope.get_ydata()[1:-1], atol=2e-3)
 
 
 def test_a_study_of_gradients_needs_enough_images():

@@ -12,7 +12,7 @@ import pytest
 import tinygen as tg
 from tinygen import data, metrics, nn
 from tinygen.models import GANStep, games
-from tinygen.recipes import RunError
+from tinygen.recipes import Given, find
 from tinygen.recipes.gans import interpolation
 from tinygen.recipes.study import Trained
 from tinygen.training import aside
@@ -62,9 +62,21 @@ def test_how_long_and_how_sure_the_middle_of_each_path_is():
     assert set(found) == {f"{what}_{path}" for what in ("norm", "conf95") for path in ("line", "circle")}
 
 
-def test_points_are_refused_and_images_that_are_no_digits_are_not_judged():
-    with pytest.raises(RunError, match="makes points; name another run"):
-        interpolation(linear_gan("ring"))
+def test_images_that_are_no_digits_are_not_judged():
     trained = linear_gan()
     trained = trained._replace(dataset=data.Dataset("mine", *[np.zeros((9, 1, 8, 8), "f4"), None] * 2))
     assert set(interpolation(trained, pairs=1, judged=20).metrics) == {"norm_line", "norm_circle"}
+
+
+@pytest.mark.parametrize(("stay", "fade"), [(0.25, 0.25), (0.0, 0.6), (2.0, 0.05)])
+def test_a_plan_that_never_reaches_the_full_size_is_refused(stay, fade):
+    given = Given((1, 8, 8), (), 100)
+    with pytest.raises(ValueError, match=f"stay={stay:g} and fade={fade:g}, 2 times, leave no update at the full size"):
+        find("progressive-gan").build(given, channels=(4, 6), latent=3, stay=stay, fade=fade)
+    find("progressive-gan").build(given, channels=(4, 6), latent=3, stay=0.25, fade=0.2)
+
+
+@pytest.mark.parametrize(("stay", "fade"), [(-0.1, 0.05), (0.1, 0.0), (0.1, -1.0)])
+def test_shares_of_the_updates_are_shares(stay, fade):
+    with pytest.raises(ValueError, match=f"stay={stay:g} must be a share of at least 0, fade={fade:g} one above 0"):
+        find("progressive-gan").build(Given((1, 8, 8), (), 100), channels=(4, 6), latent=3, stay=stay, fade=fade)

@@ -809,3 +809,32 @@ def test_a_study_of_codes_refuses_feature_maps_and_passes_them_over():
             told(name, "runs/maps")
     start("denoising-mask30", folder="runs/holes", **TINY).fit()  # of the family of denoising-gauss30, and without sd
     assert "stands on runs/maps (conv-denoising-gauss30" in told("classic-denoisers", tiny=True)[2]
+
+
+def test_a_named_run_stands_for_the_recipe_that_it_is_of(tmp_path, monkeypatch):
+    """Of the second recipe, it is not taken for the first, though it would fit; what is found lies with it."""
+    monkeypatch.chdir(tmp_path)
+
+    @study("which", on=("gan", "dcgan"), lectures=(1,))
+    def which(plain, deep):
+        return Findings({"deep": deep.settings.recipe == "dcgan", "plain": plain.settings.recipe == "gan"}, {})
+
+    for name in ("dcgan", "hinge-gan"):  # a relative stands for its family
+        start(name, folder=name, preset="tiny", epochs=1).fit()
+    for name in ("dcgan", "hinge-gan"):
+        findings, folder = run_study("which", name, tiny=True)
+        assert findings.metrics == {"deep": name == "dcgan", "plain": True}
+        assert folder == Path(name) / "studies" / "which"
+
+
+def test_what_a_study_asks_of_the_data_decides_what_is_proposed():
+    from tinygen.recipes import find
+    from tinygen.recipes.listing import further
+
+    proposed = lambda name, shape, classes=(): " ".join(further(find(name), "run", shape, classes))
+    digits = tuple("0123456789")
+    grey = proposed("dcgan", (1, 28, 28))
+    assert "tinygen study turn run" in grey and "arithmetic" not in grey
+    assert "arithmetic" in proposed("tinted-dcgan", (3, 8, 8), digits)
+    assert "sample-metrics" not in proposed("tinted-dcgan", (3, 8, 8), digits)
+    assert "study" not in proposed("gan-ring", (2,))

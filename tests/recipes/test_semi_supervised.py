@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from toys import assert_equal
 
-from tinygen.data import load
+from tinygen.data import as_float, load
 from tinygen.data.few_labels import FewLabels
 from tinygen.errors import UserError
 from tinygen.recipes import RunError, find, prepare, run_study, semi_supervised, start
 from tinygen.recipes import run as runs
 from tinygen.recipes.semi_supervised import few_labels
+from tinygen.training import aside
 
 DIGITS = load("digits", limit=200)
 
@@ -88,6 +89,9 @@ def test_the_game_and_the_network_alone_begin_alike_and_see_the_same_labelled_ba
             assert np.array_equal(a, b)
         updates = len(game[1]) * game[2]
         assert len(alone[1]) * alone[2] == updates > 20 and len(alone[1].images) == 30
+        assert game[2] == 2  # the epochs that were asked for
+        for player in (alone[0].schedule, game[0].discriminator_schedule):  # both rates end at 0 with the last update
+            assert [player.rate(1.0, t, 0) for t in (0, updates / 2, updates)] == pytest.approx([1, 0.5, 0])
         for t in range(0, updates, 7):
             for a, b in zip(alone[1].step(t), game[1].at(*divmod(t, len(game[1])))[1:], strict=True):
                 assert np.array_equal(a, b)
@@ -105,9 +109,31 @@ def test_the_game_and_the_network_alone_begin_alike_and_see_the_same_labelled_ba
     assert [row["least"] for row in findings.table] == pytest.approx([0.1, 0.2])
 
 
+def test_a_labelled_image_of_each_class_is_shown_beside_samples_as_they_are_judged(monkeypatch):
+    """Samples in evaluation mode; and the spread of a single draw is 0, not NaN."""
+    games = []
+    monkeypatch.setattr(semi_supervised, "fit", lambda step, batches, epochs: games.append((step, batches)))
+    monkeypatch.setattr(semi_supervised, "evaluate", lambda step, batches: {"accuracy": 0.5})
+    findings, _ = run_study("semi-supervision", arguments={"draws": 1, "labelled": 30, "epochs": 1})
+    assert [row["spread"] for row in findings.table] == [0.0, 0.0]
+    step, batches = games[-1]
+    labelled, samples = findings.pictures["samples"].batches
+    label = {image.tobytes(): y for image, y in zip(as_float(batches.few.images), batches.few.labels)}
+    assert [label[image.tobytes()] for image in labelled.numpy()] == list(range(10))
+    with aside(step, 0):
+        assert np.array_equal(samples.numpy(), step.sample(10).numpy())
+
+
 def test_images_without_labels_are_refused():
     np.savez("bare.npz", images=np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8))
     with pytest.raises(RunError, match="needs labels"):
         run_study("semi-supervision", data="bare.npz")
     with pytest.raises(UserError, match="needs labels"):
         start("ssgan", "bare.npz", preset="tiny")
+
+
+def test_fewer_labels_than_classes_are_refused(tmp_path):
+    with pytest.raises(RunError, match="labelled=9 names not even one image of each class; give at least 10"):
+        start("ssgan", folder=tmp_path / "run", preset="tiny", arguments={"labelled": 9})
+    with pytest.raises(RunError, match="study semi-supervision: labelled=1 names"):
+        run_study("semi-supervision", tiny=True, arguments={"labelled": 1})

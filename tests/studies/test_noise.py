@@ -68,6 +68,14 @@ def test_a_line_that_leans_has_its_slope():
     np.testing.assert_allclose(noise.slant(images.repeat(3, 1)), [0, 1, -1, 0], atol=1e-9)
 
 
+def test_a_slant_is_the_line_of_least_squares_through_the_light():
+    """x = a - slope y, each pixel weighed by its light: NumPy's polyfit."""
+    images = np.random.default_rng(0).random((5, 3, 6, 9)) ** 4
+    y, x = np.mgrid[:6, :9].reshape(2, -1)
+    fits = [np.polyfit(y, x, 1, w=np.sqrt(image.sum(0).ravel()))[0] for image in images]
+    np.testing.assert_allclose(noise.slant(images), -np.array(fits))
+
+
 def test_a_turn_vector_holds_the_kind():
     """Within a kind the values grow along one direction, between kinds along another."""
     draw = np.random.default_rng(0)
@@ -187,3 +195,6 @@ def test_of_several_starts_the_best_is_taken_for_each_image():
     np.testing.assert_allclose(found.codes.numpy(), 0, atol=1e-3)
     np.testing.assert_allclose(found.every.numpy()[0, 0], 2 * math.pi, atol=0.1)
     assert found.history.shape == (30, 2) and np.array_equal(found.losses, found.history[-1])
+    alone = [noise.inverted(lambda z: z.sin(), tg.zeros(2, 1, dtype=np.float64), starts[i : i + 1], 100.0,
+                            evaluations=30).history for i in range(2)]  # fmt: skip
+    np.testing.assert_array_equal(found.history, np.minimum(*alone))

@@ -39,8 +39,8 @@ KINDS: dict[str, Callable[[Dataset], Dataset]] = {
     "three-hues": lambda dataset: varied.in_hues(dataset, varied.THREE_HUES),
 }  # fmt: skip
 VARIED = tuple(f"{kind}-{base}" for base in ("digits", "mnist") for kind in KINDS)
-SINGLE = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", *VARIED, "rendered-digits", *drawn.TEXTURES,
-          *points.NAMES, *crops.NAMES)
+SINGLE = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", "emoji", *VARIED, "rendered-digits",
+          *drawn.TEXTURES, *points.NAMES, *crops.NAMES)
 PAIRS = ("rendered-digits+digits", "rendered-digits+mnist",
          *(f"{base}+{change}" for base in ("digits", "mnist") for change in unpaired.CHANGES))
 KNOWN = (*SINGLE, *PAIRS)
@@ -106,6 +106,10 @@ def _named(text: str, size: int | None) -> Dataset | None:
         from .mnist_5k import load_mnist_5k
 
         return load_mnist_5k()
+    if name == "emoji":
+        from .emoji import load_emoji
+
+        return load_emoji(size)
     if name == "omniglot":
         from .omniglot import load_omniglot
 

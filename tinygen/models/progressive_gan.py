@@ -22,6 +22,28 @@ from tinygen import nn, optim
 from .gan import GANStep
 
 
+class Updates(optim.lr_scheduler.LambdaLR):
+    """Counts updates, also where they are replayed as a graph; the rate stays as it is."""
+
+    constant = True
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(optimizer, lambda update: 1.0)
+
+
+class Plan:
+    """When it grows, in updates. It goes into a checkpoint: a training that becomes longer keeps it."""
+
+    def __init__(self, stay: int, fade: int) -> None:
+        self.stay, self.fade = stay, fade
+
+    def state_dict(self) -> dict[str, int]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        vars(self).update({name: int(state[name]) for name in vars(self)})
+
+
 class Count(nn.Module):
     """A number on the device, 0-d."""
 
@@ -51,12 +73,9 @@ class ProgressiveGANStep(GANStep):
             raise ValueError(
                 f"stay must be at least 0 updates and fade at least 1, they are {stay} and {fade}"
             )
-        self.stay, self.fade, self.sizes = stay, fade, generator.sizes
-        self.count = Count()
-        self.schedule = optim.lr_scheduler.LambdaLR(
-            self.generator_optimizer, lambda update: 1.0
-        )
-
+        self.sizes = generator.sizes
+        self.plan, self.count = Plan(stay, fade), Count()
+        self.schedule = Updates(self.generator_optimizer)
         self.grow()
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
@@ -71,16 +90,20 @@ class ProgressiveGANStep(GANStep):
     @property
     def phase(self) -> tuple[int, bool]:
         """(index of the present size, whether its layers are being faded in)."""
-        before, since = divmod(self.schedule.last_epoch, self.stay + self.fade)
+        plan = self.plan
+        before, since = divmod(
+            self.schedule.last_epoch, plan.stay + plan.fade
+        )
         if before >= len(self.sizes) - 1:
             return len(self.sizes) - 1, False
-        return (before + 1, True) if since >= self.stay else (before, False)
+        return (before + 1, True) if since >= plan.stay else (before, False)
 
     def grow(self) -> None:
         """Sets both players to the present size and alpha."""
         stage, fading = self.phase
-        begun = stage * (self.stay + self.fade) - self.fade
-        alpha = (self.count.updates - begun) / self.fade
+        plan = self.plan
+        begun = stage * (plan.stay + plan.fade) - plan.fade
+        alpha = (self.count.updates - begun) / plan.fade
         for player in (self.generator, self.discriminator):
             player.grow(stage, fading, alpha if fading else alpha * 0 + 1)
 

@@ -74,6 +74,9 @@ def _check_coins(name: str, **shares: float) -> None:
     for argument, value in shares.items():
         if not 0 < value < 1:
             raise RunError(f"study {name}: {argument} is a probability above 0 and below 1, it is {value:g}")
+        if abs(value * OUTCOMES - round(value * OUTCOMES)) > 1e-9:
+            raise RunError(f"study {name}: {argument} is counted in thousandths, it is {value:g}; "
+                           f"{max(1, round(value * OUTCOMES)) / OUTCOMES:g} is near")  # fmt: skip
 
 
 @study("a D that is trained, beside p / (p + q): two outcomes, two Gaussians", lectures=(2, 3, 4),

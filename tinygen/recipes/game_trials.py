@@ -284,6 +284,13 @@ class History(Callback):
         return values.mean(1).tolist()
 
 
+def _check_looks(name: str, looks: int, updates: int, least: int) -> None:
+    """The last look is the end: the updates are a multiple of the looks."""
+    if not least <= looks <= updates or updates % looks:
+        raise RunError(f"study {name}: looks={looks} must be at least {least} and divide updates={updates}, so "
+                       f"that the last look is the end")  # fmt: skip
+
+
 @study(
     "mode collapse: vanilla GAN against WGAN-GP", data="ring", lectures=(2, 4),
     tiny={"seeds": 1, "updates": 4, "looks": 2, "samples": 50},
@@ -300,9 +307,9 @@ def collapse(
     samples: at each look
     """
     modes = dataset.mixture if isinstance(dataset, Points) else None
-    if modes is None or not 1 <= looks <= updates:
-        raise RunError("study collapse counts modes: it needs data drawn from some, such as ring or grid, "
-                       f"and looks={looks} of at least 1 and at most updates={updates}")  # fmt: skip
+    if modes is None:
+        raise RunError("study collapse counts modes: it needs data drawn from some, such as ring or grid")
+    _check_looks("collapse", looks, updates, 1)
     first = int(generator().integers(2**31))
     count = lambda step: metrics.modes_covered(_drawn(step, samples), modes.centres, modes.sd)
     histories: dict[str, list[History]] = {}
@@ -401,8 +408,7 @@ def when_to_stop(dataset: Dataset, updates: int = 1200, looks: int = 20, samples
     reason = unscored(dataset)
     if reason or len(dataset.shape) == 1:
         raise RunError(f"study when-to-stop needs images that C-FID knows: {reason or 'these are points'}")
-    if not 3 <= looks <= updates:
-        raise RunError(f"study when-to-stop: looks={looks} must be at least 3, and at most updates={updates}")
+    _check_looks("when-to-stop", looks, updates, 3)
     seed = int(generator().integers(2**31))
     judge = _judge(dataset, samples)
     histories = {}

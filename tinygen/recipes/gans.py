@@ -27,8 +27,7 @@ from tinygen.training import aside
 from . import baselines
 from .recipe import Given, nearest, recipe
 from .scores import DIGITS
-from .settings import RunError
-from .study import Findings, Rows, Trained, study
+from .study import Findings, Rows, Trained, images, study
 
 OBJECTIVES = {"non-saturating": games.non_saturating, "minimax": games.minimax}
 UPSAMPLINGS = {"transposed": transposed, "resized": Resized}
@@ -201,8 +200,8 @@ def cgan(
 
 
 @recipe(
-    "progressive growing of a GAN, from a quarter of the size (Karras et al. 2018)", like=dcgan, lectures=(2, 3, 4),
-    epochs=11, small={"epochs": 150, "batch_size": 32, "channels": (32, 64), "latent": 16, "smoothing": 0.1},
+    "progressive growing of a GAN, from a quarter of the size (Karras et al. 2018)", like=dcgan, apart=True,
+    lectures=(2, 3, 4), epochs=11, small={"epochs": 150, "batch_size": 32, "channels": (32, 64), "latent": 16, "smoothing": 0.1},
     tiny={"channels": (4, 6), "latent": 4, "stay": 0.0, "fade": 0.3},
 )  # fmt: skip
 def progressive_gan(
@@ -212,8 +211,19 @@ def progressive_gan(
     """stay: share of the updates that is made at each size but the last
     fade: share of the updates in which each size is faded in
     """
+    generator = GrowingGenerator(given.shape, channels, latent)
+    growths = len(generator.sizes) - 1
+    if stay < 0 or fade <= 0:
+        raise ValueError(
+            f"stay={stay:g} must be a share of at least 0, fade={fade:g} one above 0; .1 and .05 are usual"
+        )
+    if growths * (stay + fade) >= 1:
+        raise ValueError(
+            f"stay={stay:g} and fade={fade:g}, {growths} times, leave no update at the full size; "
+            f"give shares whose sum is below 1/{growths}"
+        )
     return ProgressiveGANStep(
-        GrowingGenerator(given.shape, channels, latent), GrowingDiscriminator(given.shape, channels),
+        generator, GrowingDiscriminator(given.shape, channels),
         games.non_saturating(smoothing), latent=latent, stay=round(stay * given.steps),
         fade=max(1, round(fade * given.steps)), lr=lr,
     )  # fmt: skip
@@ -257,7 +267,8 @@ def wgan_gp_ring(
 # ---------------------------------------------------------------------------------- from one image to another
 
 
-@study("from image to image, by line and by great circle", on=("dcgan",), lectures=(0, 4), tiny={"judged": 20})
+@study("from image to image, by line and by great circle", on=("dcgan",), lectures=(0, 4), tiny={"judged": 20},
+       asks=images)  # fmt: skip
 def interpolation(trained: Trained, pairs: int = 4, steps: int = 10, judged: int = 1000) -> Findings:
     """Images of noise between two points, along a line and along a great circle, and how sure the middle ones are.
 
@@ -266,8 +277,6 @@ def interpolation(trained: Trained, pairs: int = 4, steps: int = 10, judged: int
     judged: pairs whose path is measured in the middle
     """
     step, shape = trained.step, trained.dataset.shape
-    if len(shape) == 1:
-        raise RunError(f"study interpolation draws images, and {trained.folder} makes points; name another run")
     with aside(step, 0):
         draw = lambda codes: step.generator(codes.to(step.device)).cpu()
         ends = step.noise(2 * max(pairs, judged)).reshape(-1, 2, step.latent)

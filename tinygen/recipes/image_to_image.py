@@ -339,7 +339,7 @@ def refiner(
     d_lr: learning rate of the discriminator
     """
     return RefinerStep(
-        Refiner(given.pixels, width, blocks), PatchGAN(given.pixels, judge, depth_for(given.pixels)),
+        Refiner(given.pixels, width, blocks), PatchGAN(given.pixels, judge, depth=1),  # it sees strokes, not digits
         games.non_saturating(), History(given.pixels, history), weight=weight, rounds=refinements, lr=lr, d_lr=d_lr,
         optimizer=partial(optim.Adam, betas=(0.5, 0.999)),
     )  # fmt: skip

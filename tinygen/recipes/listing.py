@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tinygen.data import KNOWN
+from tinygen.data import KNOWN, load
 from tinygen.metrics.names import NAMES
 from tinygen.training import duration
 
@@ -55,17 +55,19 @@ def describe_recipe(name: str) -> str:
     lines += _reached(reached)
     data = "" if recipe.data == "digits" else f"    # on {recipe.data}"
     lines += ["then:", f"  tinygen train {name}{data}"]
-    lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001")]
+    own = load(recipe.data)
+    lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001", own.shape, own.classes)]
     lines += [f"  tinygen sample {name} --pretrained    # weights that ship: no training"] if name in names() else []
     commands = [entry["command"] for presets in reached.values() for entry in presets.values()]
     return "\n".join(lines + [f"  {command}" for command in commands or [f"tinygen reproduce {name}"]])
 
 
-def further(recipe: Recipe, folder: str) -> list[str]:
-    """The commands that look at a run of a recipe: what its Step offers, its figures, the studies that it fits."""
+def further(recipe: Recipe, folder: str, shape: Sequence[int], classes: Sequence[str]) -> list[str]:
+    """The commands that look at a run of a recipe on data of that shape: what its Step offers, its figures, studies."""
     commands = [f"tinygen sample {folder} -n 64 --seed 1"] if recipe.kind.offers("sample") else []
     commands += [f"tinygen apply {folder} picture.png"] if recipe.kind.offers("apply") else []
-    fitting = [one for one in STUDIES.values() if one.on and fits(recipe, find(one.on[0]))]
+    fitting = [one for one in STUDIES.values()
+               if any(fits(recipe, find(base)) for base in one.on) and not one.refuses(shape, classes)]  # fmt: skip
     studies = [one.name for one in fitting if set(one.needs) <= set(recipe.arguments())]
     return [*commands, f"tinygen evaluate {folder}", *(f"tinygen study {name} {folder}" for name in studies)]
 

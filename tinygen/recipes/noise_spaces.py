@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,8 @@ from tinygen.data.varied import untinted
 from tinygen.studies import latents, noise
 from tinygen.training import aside, figure
 
-from .settings import RunError
-from .study import Findings, Rows, Sheet, Trained, generator, study
+from .baselines import DIGITS
+from .study import Findings, Rows, Sheet, Trained, generator, images, study
 
 COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")  # at hues 0, 1/6, 2/6, ...
 SURE = 0.95  # the probability from which the frozen network is confident
@@ -79,7 +79,15 @@ def _groups(images: np.ndarray, least: int) -> tuple[dict[tuple[int, int], np.nd
     return groups, float(min(doubts))
 
 
-@study("arithmetic with noise: red 3 - red 7 + green 7", on=("tinted-dcgan",), lectures=(0, 4),
+def coloured_digits(shape: Sequence[int], classes: Sequence[str]) -> str | None:
+    """Why arithmetic refuses: it needs digits that the frozen network knows, in three channels."""
+    if len(shape) == 3 and shape[0] == 3 and metrics.scorable((1, *shape[1:])) and tuple(classes) == DIGITS:
+        return None
+    return (f"arithmetic needs digits in colour, 3x8x8 or 3x28x28, and these data are {'x'.join(map(str, shape))}; "
+            f"train on tinted-digits or tinted-mnist")  # fmt: skip
+
+
+@study("arithmetic with noise: red 3 - red 7 + green 7", on=("tinted-dcgan",), lectures=(0, 4), asks=coloured_digits,
        tiny={"pool": 400, "trials": 20, "averaged": 3, "around": 2})  # fmt: skip
 def arithmetic(
     trained: Trained, trials: int = 200, averaged: int = 30, pool: int = 20_000, around: int = 8, spread: float = 0.25
@@ -92,12 +100,6 @@ def arithmetic(
     around: codes around each result
     spread: their distance: uniform noise in [-spread, spread]
     """
-    shape = trained.dataset.shape
-    if len(shape) != 3 or shape[0] != 3 or not metrics.scorable((1, *shape[1:])):
-        raise RunError(
-            f"arithmetic needs digits in colour, (3, 8, 8) or (3, 28, 28), and this run's images are {shape}: "
-            f"train on tinted-digits or tinted-mnist"
-        )
     draw, make, table = generator(), partial(_images, trained), []
     with aside(trained.step, int(draw.integers(2**31))):
         codes, random = _codes(trained, pool), _codes(trained, trials)
@@ -152,13 +154,8 @@ def _known(numbers: dict[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if value is not None}
 
 
-def _check_images(trained: Trained, name: str) -> None:
-    if len(trained.dataset.shape) != 3:
-        raise RunError(f"{name} draws images, and this run makes points: name another run")
-
-
-@study("a direction of noise in which digits lean", on=("dcgan",), lectures=(0,), tiny={"pool": 200, "walks": 20},
-       least={"steps": 2})  # fmt: skip
+@study("a direction of noise in which digits lean", on=("dcgan",), lectures=(0,), asks=images,
+       tiny={"pool": 200, "walks": 20}, least={"steps": 2})  # fmt: skip
 def turn(
     trained: Trained, pool: int = 4000, share: float = 0.2, walks: int = 200, steps: int = 9, reach: float = 1.0
 ) -> Findings:
@@ -172,7 +169,6 @@ def turn(
     steps: images of a walk
     reach: length of a walk, in differences of the averages
     """
-    _check_images(trained, "turn")
     draw, make = generator(), partial(_images, trained)
     with aside(trained.step, int(draw.integers(2**31))):
         codes, starts = _codes(trained, pool), _codes(trained, walks)
@@ -197,14 +193,13 @@ def turn(
 
 
 @study("a closed chain through nine codes, by lines and by great circles", on=("dcgan",), lectures=(0,),
-       least={"points": 2})  # fmt: skip
+       least={"points": 2}, asks=images)  # fmt: skip
 def chain(trained: Trained, points: int = 9, steps: int = 8) -> Findings:
     """How near to the origin lines and great circles through the same codes come, and how sure the frozen network is.
 
     points: random codes on the chain; the last is joined to the first
     steps: images from one to the next
     """
-    _check_images(trained, "chain")
     draw = generator()
     numbers: dict[str, float | None] = {}
     pictures = {}
@@ -215,22 +210,22 @@ def chain(trained: Trained, points: int = 9, steps: int = 8) -> Findings:
             codes = noise.chain(given, steps, path, closed=True)
             images = _images(trained, codes.numpy())
             numbers |= {
-                f"norm_{name}": codes.norm(dim=1).numpy().min() / mean,
+                f"least_norm_{name}": codes.norm(dim=1).numpy().min() / mean,
                 f"change_{name}": noise.change(images[:-1], images[1:], others),
-                f"conf95_{name}": _confident(images),
+                f"conf95_{name}s": _confident(images),
             }
             rows = np.concatenate([images[i * steps : (i + 1) * steps + 1] for i in range(points)])
             pictures[f"{name}s"] = Sheet(tg.tensor(rows), steps + 1)
     return Findings(_known(numbers), pictures)
 
 
-@study("a picture of the plane through four codes", on=("dcgan",), lectures=(0,), least={"side": 2})
+@study("a picture of the plane through four codes", on=("dcgan",), lectures=(0,), least={"side": 2},
+       asks=images)
 def plane(trained: Trained, side: int = 12) -> Findings:
     """How much neighbours differ on the bilinear patch between four random codes, which are its corners.
 
     side: images a side
     """
-    _check_images(trained, "plane")
     draw = generator()
     with aside(trained.step, int(draw.integers(2**31))):
         codes = noise.plane(tg.tensor(_codes(trained, 4)), side)
@@ -245,7 +240,7 @@ def plane(trained: Trained, side: int = 12) -> Findings:
 # ---------------------------------------------------------------------------------- G25
 
 
-@study("the code of an image: inversion, restoration, anomalies", on=("dcgan",), lectures=(0, 4),
+@study("the code of an image: inversion, restoration, anomalies", on=("dcgan",), lectures=(0, 4), asks=images,
        tiny={"count": 2, "restarts": 2, "evaluations": 8, "anomalies": 4}, above={"c": 0, "lr": 0})  # fmt: skip
 def inversion(
     trained: Trained, count: int = 20, restarts: int = 4, evaluations: int = 60, c: float = 30.0, lr: float = 0.3,
@@ -260,7 +255,6 @@ def inversion(
     lr: learning rate of Adam
     anomalies: test images beside as many others upside down, ranked by their losses
     """
-    _check_images(trained, "inversion")
     dataset, draw = trained.dataset, generator()
     order = subset(dataset.count("test"), count)
     x = tg.tensor(dataset.floats("test", order))

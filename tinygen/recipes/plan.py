@@ -12,7 +12,8 @@ from .settings import RunError, Settings
 
 def has_schedule(step: Step) -> bool:
     """Whether its learning rate depends on how many steps are planned."""
-    return any(isinstance(part, tg.optim.lr_scheduler.LRScheduler) for part in step.parts().values())
+    schedules = (part for part in step.parts().values() if isinstance(part, tg.optim.lr_scheduler.LRScheduler))
+    return not all(getattr(part, "constant", False) for part in schedules)  # one that only counts stretches nothing
 
 
 def check_batch(settings: Settings, step: Step, batches: Any) -> None:

@@ -62,13 +62,18 @@ def ssgan(
     hidden_noise: deviation of the noise on its hidden layers
     lr: learning rate of both players at the first update
     """
-    # few_labels reads `labelled`
+    _check_labelled(labelled, given.classes)  # few_labels reads it
     generator = MLPGenerator(given.pixels, hidden[::-1], latent)
     discriminator = NoisyDiscriminator(
         given.shape, hidden, len(given.classes), noise=noise, hidden_noise=hidden_noise
     )  # fmt: skip
     rule = nearest(objective, OBJECTIVES, "objective")
     return SemiSupervisedGANStep(generator, discriminator, rule, latent=latent, steps=given.steps, lr=lr)
+
+
+def _check_labelled(labelled: int, classes: Sequence[str]) -> None:
+    if labelled < len(classes):
+        raise ValueError(f"labelled={labelled} names not even one image of each class; give at least {len(classes)}")
 
 
 @study("100 labels: a semi-supervised GAN and the same network without the game", data="digits", lectures=(2,),
@@ -85,6 +90,10 @@ def semi_supervision(
     kind = find("ssgan")
     if dataset.train_labels is None:
         raise RunError(f"semi-supervision needs labels, and {dataset.name} has none")
+    try:
+        _check_labelled(labelled, dataset.classes)
+    except ValueError as error:
+        raise RunError(f"study semi-supervision: {error}") from error
     draw = generator()
     test = Tensors(dataset.batches(min(256, dataset.count("test")), split="test"))
     found: dict[str, list[float]] = {"labels alone": [], "with the game": []}
@@ -114,7 +123,7 @@ def semi_supervision(
     ]  # fmt: skip
     alone_mean, game_mean = rows[0]["accuracy"], rows[1]["accuracy"]
     figure = draw_repeats(
-        {way: {f"{labelled} labels": values} for way, values in found.items()}, "accuracy on the test set",
+        {way: {f"{len(few)} labels": values} for way, values in found.items()}, "accuracy on the test set",
         f"{draws} draws of the labels, mean and deviation",
     )  # fmt: skip
     return Findings(

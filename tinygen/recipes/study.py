@@ -6,8 +6,8 @@
     tinygen study codes runs/autoencoder-001 --set pairs=8
 
 It receives one `Trained` for each recipe of `on`: the run that is named, the newest that fits, or one that is trained
-for it. One that says `data="digits"` instead receives a Dataset. What it finds goes to <first run>/studies/<name>/,
-or studies/<name>/ where it stands on no run.
+for it. One that says `data="digits"` instead receives a Dataset. What it finds goes to studies/<name>/ of the run that
+is named, or of the first, or of the present folder where it stands on no run.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygen as tg
+from tinygen import metrics
 from tinygen.data import Dataset, load
 from tinygen.data.unpaired import Unpaired
 from tinygen.errors import UserError
@@ -106,6 +107,11 @@ class Study:
     meanings: Mapping[str, str] = field(default_factory=dict)  # of the arguments: lines of the docstring
     least: Mapping[str, int] = field(default_factory=dict)
     above: Mapping[str, float] = field(default_factory=dict)
+    asks: Callable | None = None
+
+    def refuses(self, shape: Sequence[int], classes: Sequence[str]) -> str | None:
+        """Why it cannot look at runs on data of that shape and those classes; None where it can."""
+        return self.asks(tuple(shape), tuple(classes)) if self.asks else None
 
     def arguments(self) -> dict[str, inspect.Parameter]:
         """What `--set` may change: the function's parameters that have a default."""
@@ -119,14 +125,15 @@ STUDIES: dict[str, Study] = {}
 def study(
     summary: str, *, on: tuple[str, ...] = (), data: str | None = None, lectures: tuple[int, ...] = (),
     needs: tuple[str, ...] = (), tiny: Mapping[str, Any] | None = None, least: Mapping[str, int] | None = None,
-    above: Mapping[str, float] | None = None,
+    above: Mapping[str, float] | None = None, asks: Callable | None = None,
 ) -> Callable:  # fmt: skip
     """Decorator: registers a function as a study and returns it unchanged.
 
-    `on`: names of recipes, whose runs the function receives; `data`, instead: the data set it receives where none is
-    named. `needs`: arguments of a recipe without which its runs are refused. `tiny`: arguments that make it
-    take seconds. `least`: arguments and their smallest values; `above`: those that must be larger than a value. The
-    docstring's first line says what is found; one line `name: meaning` follows for each argument.
+    `on`: names of recipes, whose runs the function receives; `data`, instead: the data set it receives where none
+    is named. `needs`: arguments of a recipe without which its runs are refused. `tiny`: arguments that make it take
+    seconds. `least`: arguments and their smallest values; `above`: those that must be larger than a value.
+    `asks(shape, classes)`: of a study on runs, why it cannot look at such data, or None; asked before one is
+    trained. The docstring's first line says what is found; one line `name: meaning` follows for each argument.
     Raises ValueError for both `on` and `data`: runs have data of their own.
     """
     if on and data is not None:
@@ -138,7 +145,7 @@ def study(
             raise ValueError(f"two studies are called {name!r}: in {STUDIES[name].chapter} and {run.__module__}")
         STUDIES[name] = Study(
             name, summary, run, run.__module__, on, data, lectures, needs, tiny or {}, meanings(run),
-            least or {}, above or {},
+            least or {}, above or {}, asks,
         )  # fmt: skip
         return run
 
@@ -156,26 +163,27 @@ def run_study(
 ) -> tuple[Findings, Path]:  # fmt: skip
     """(findings, the folder they lie in) of a study.
 
-    `folder`: the run to look at, for the first recipe of `on`; else `data` name what that run is trained on. A study
-    on a data set looks at `data`, a name or a path (at the tiny preset at the first images only). Raises RunError for
-    arguments that do not fit, and TooLarge, a MemoryError, for those that ask for too much.
+    `folder`: the run to look at, for the recipe of `on` that it is of; else `data` name what that run is trained
+    on. A study on a data set looks at `data`, a name or a path (at the tiny preset at the first images only).
+    Raises RunError for arguments that do not fit, and TooLarge, a MemoryError, for those that ask for too much.
     """
     chosen = find_study(name)
     check_arguments(f"study {name}", chosen.arguments(), arguments or {})
     _check_ranges(chosen, arguments or {})
     preset = "tiny" if tiny else "cpu"
-    folders = [Path(folder)] if folder is not None else []
-    if len(folders) > len(chosen.on):
+    if folder is not None and not chosen.on:
         raise RunError(f"study {name} stands on no run; leave {folder} out")
     if data is not None and not chosen.on and chosen.data is None:
         raise RunError(f"study {name} stands on no run and reads no data; leave out --data {data}")
-    if folders and data is not None:
+    if folder is not None and data is not None:
         raise RunError(f"study {name} looks at the data of {folder}; leave out --data {data}")
-    if folders:
-        _check_fits(chosen, folders[0])
-    source = read_settings(folders[0]).data if folders else {"name": data} if data is not None else None
-    for base in chosen.on[len(folders) :]:
-        folders.append(stand_on(base, source, preset, display, chosen.needs))
+    named = None if folder is None else _slot(chosen, Path(folder))
+    _check_asks(chosen, folder, data)
+    source = read_settings(Path(folder)).data if folder is not None else {"name": data} if data is not None else None
+    folders: list[Path] = []
+    for i, base in enumerate(chosen.on):
+        folders.append(Path(folder) if folder is not None and i == named  # type: ignore[arg-type]
+                       else stand_on(base, source, preset, display, chosen.needs))  # fmt: skip
         source = source or read_settings(folders[0]).data  # all of them on the same data
     given: list[Any] = []
     for one in folders:
@@ -189,7 +197,7 @@ def run_study(
     tg.manual_seed(seed)
     with _named(chosen, arguments or {}, folder or data):
         findings = chosen.run(*given, **values)
-    target = (folders[0] if folders else Path()) / "studies" / name
+    target = (Path(folder) if folder is not None else folders[0] if folders else Path()) / "studies" / name
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
         for title, content in findings.pictures.items():
@@ -265,14 +273,45 @@ def _save(content: Any, place: Path) -> None:
         save_picture(content, path)
 
 
-def _check_fits(chosen: Study, folder: Path) -> None:
+def _slot(chosen: Study, folder: Path) -> int:
+    """Which of the study's recipes a named run stands for: its own, or the first that it fits."""
     recipe = read_settings(folder).recipe
     looks = f"study {chosen.name} looks at a run of {chosen.on[0]}; {folder} is one of {recipe}"
-    if not fits(find(recipe), find(chosen.on[0])):
+    family = [i for i, base in enumerate(chosen.on) if find(base).family == find(recipe).family]
+    fitting = [i for i, base in enumerate(chosen.on) if fits(find(recipe), find(base))]
+    if not fitting:
         raise RunError(f"{looks}; name another run, or leave it out")
     lacking = [name for name in chosen.needs if name not in find(recipe).arguments()]
     if lacking:
         raise RunError(f"{looks}, which has no {' and no '.join(lacking)}; leave {folder} out, or name another run")
+    return (family or fitting)[0]
+
+
+def _check_asks(chosen: Study, folder: str | os.PathLike | None, data: str | None) -> None:
+    """Raises RunError for data that the study cannot look at, before runs on them are trained."""
+    if chosen.asks is None or (folder is None and data is None):
+        return
+    if folder is not None:
+        given = read_settings(Path(folder)).given
+        shape, classes = given["shape"], given["classes"]
+    else:
+        dataset = load(str(data))
+        shape, classes = dataset.shape, dataset.classes
+    reason = chosen.refuses(shape, classes)
+    if reason:
+        raise RunError(f"study {chosen.name}: {reason}")
+
+
+def images(shape: Sequence[int], classes: Sequence[str]) -> str | None:
+    """Why a study that draws images refuses: the data are points."""
+    return None if len(shape) == 3 else "it draws images, and these are points; name another run, or other data"
+
+
+def scored_images(shape: Sequence[int], classes: Sequence[str]) -> str | None:
+    """Why a study that judges images by a frozen network refuses: none knows their shape."""
+    if images(shape, classes) or metrics.scorable(shape):
+        return images(shape, classes)
+    return f"no frozen network knows images of {'x'.join(map(str, shape))}; name another run, or other data"
 
 
 def fits(one: Recipe, other: Recipe) -> bool:
