@@ -141,7 +141,7 @@ def place(name_or_path: str | os.PathLike[str]) -> str:
     text = os.fspath(name_or_path)
     if is_pair(name_or_path):
         first, second = text.split("+")
-        return f"{place(first)}+{second if second in unpaired.CHANGES else place(second)}"
+        return f"{place(first)}+{second.lower() if second.lower() in unpaired.CHANGES else place(second)}"
     name = _plain(text)
     is_name = isinstance(name_or_path, str) and name in SINGLE and not os.path.isfile(text)
     return name if is_name else str(Path(text).expanduser().absolute())
@@ -158,8 +158,8 @@ def _pair(text: str, size: int | None, channels: int | None) -> unpaired.Unpaire
     rendered-digits+digits: glyphs of 8x8 pixels, as many as the digits have.
     """
     first, second = text.split("+")
-    if second in unpaired.CHANGES:
-        return unpaired.changed(load(first, size=size, channels=channels), second)
+    if second.lower() in unpaired.CHANGES:
+        return unpaired.changed(load(first, size=size, channels=channels), second.lower())
     b = load(second, size=size, channels=channels)
     if len(b.shape) == 3:
         size, channels = size or b.shape[1], channels or b.shape[0]
