@@ -13,6 +13,7 @@ from toys import Toy
 import tinygen as tg
 from tinygen import data
 from tinygen.data import Dataset
+from tinygen.data.unpaired import Unpaired
 from tinygen.errors import UserError
 from tinygen.metrics.names import NAMES, Metric
 from tinygen.recipes import RECIPES, STUDIES, Findings, RunError, find, prepare, recipe, reproduce, score, start, study
@@ -297,7 +298,8 @@ def test_what_a_preset_is_said_to_change_is_what_it_changes(name):
         said = {key: json.loads(value) for key, value in re.findall(r"(\w+) (\[.*?\]|[^,]+)", line.partition(": ")[2])}
         limit = said.pop("limit", None)
         assert limit == (64 if preset == "tiny" else None)
-        settings = prepare(chosen, dataset, {"name": "digits", "limit": 700}, preset=preset, device="cpu")
+        learned = Unpaired(dataset, dataset) if chosen.pair else dataset
+        settings = prepare(chosen, learned, {"name": "digits", "limit": 700}, preset=preset, device="cpu")
         found = {"epochs": settings.epochs, "batch_size": settings.batch_size} | settings.arguments
         assert json.loads(json.dumps(found)) == json.loads(json.dumps(plain)) | said, title
 
@@ -307,7 +309,8 @@ def test_what_can_be_done_with_a_run_is_listed(name):
     """As the Step that is built offers it, and as the studies take it."""
     chosen = find(name)
     dataset = data.load(chosen.data, limit=64)
-    step = build(prepare(chosen, dataset, {"name": chosen.data, "limit": 64}, preset="tiny"))
+    made = lambda one, *bases: build(prepare(one, dataset, {"name": one.data, "limit": 64}, preset="tiny"), bases)
+    step = made(chosen, *(made(find(base)) for base in chosen.on))
     lines = describe_recipe(name).partition("then:\n")[2].splitlines()
     assert type(step) is chosen.kind
     for option, command in (("sample", "sample RUN -n 64 --seed 1"), ("apply", "apply RUN picture.png")):
