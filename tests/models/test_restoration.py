@@ -313,7 +313,7 @@ def test_pictures_show_what_g_sees_at_the_size_and_in_the_channels_of_the_truth(
     small = x.numpy().reshape(3, 3, 2, 2, 2, 2).mean((3, 5))
     np.testing.assert_allclose(seen.numpy(), small.repeat(2, 2).repeat(2, 3), atol=1e-6)
 
-    step = RestorationStep(Answering(x), corruptions.brightest())
+    step = RestorationStep(Answering(x), corruptions.brightness())
     seen = step.pictures((x, None))["restored"][0]
     np.testing.assert_allclose(seen.numpy(), np.repeat(x.numpy().max(1, keepdims=True), 3, 1))
 

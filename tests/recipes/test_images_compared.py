@@ -216,7 +216,7 @@ def test_the_mean_has_the_least_squared_error_and_the_median_the_least_absolute_
 @pytest.mark.parametrize("name", ["digits", "tinted-digits"])
 def test_the_law_of_hues_is_known_of_few_hues_alone(name):
     runs = [trained(Known(restored=lambda x: x), data.load(name, limit=40))] * 5
-    with pytest.raises(RunError, match="study colours knows the law of hues of two-hues-digits, .* alone; name a run"):
+    with pytest.raises(RunError, match=r"study colours knows the law of hues of two-hues-digits, .* alone; name a run"):
         study("colours", *runs)
 
 
