@@ -73,5 +73,5 @@ def test_a_picture_is_taken_whole_without_a_mask():
     """A tile would have a hole of its own."""
     step = made()
     limits = step.any_size
-    assert (limits.channels, limits.scale, limits.multiple, limits.reach) == (1, 1, 4, None)
+    assert (limits.channels, limits.scale, limits.reach) == (1, 1, None)
     assert RestorationStep.any_size.fget(step).reach == 9
