@@ -141,6 +141,9 @@ def test_large_images_have_a_ssim_and_unknown_ones_no_distance():
     found = study("super-resolution", trained(step, dataset), trained(step, dataset))
     row = found.table[3]
     assert row["SSIM"] == pytest.approx(metrics.ssim(lighter(2)(means(x, 2)), x), rel=1e-5) and "C-FID" not in row
+    narrow = Dataset("mine", x[:, :, :, :10], None, x[:, :, :, :10], None)
+    found = study("super-resolution", trained(step, narrow), trained(step, narrow))
+    assert set(found.table[3]) == {"way", "PSNR"}
 
 
 def test_runs_of_another_scale_are_refused(digits):

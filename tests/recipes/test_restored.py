@@ -84,6 +84,9 @@ def test_large_images_have_a_ssim_between_what_was_restored_and_the_truth():
     found = restored.of_images(given((3, 12, 11), ()))(Restoring(darker), batches(x, None, sizes=[5, 2]))
     assert found == pytest.approx({"ssim": metrics.ssim(darker(x), x)}, rel=1e-6)
     assert 0.5 < found["ssim"] < 0.99
+    for narrow in (x[:, :, :10], x[:, :, :, :10]):
+        shape = narrow.shape[1:]
+        assert restored.of_images(given(shape, ()))(Restoring(darker), batches(narrow, None, sizes=[7])) == {}
 
 
 class Guessing(Step):
