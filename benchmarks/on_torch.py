@@ -149,11 +149,13 @@ def _optimizers() -> dict[str, Any]:
 
 def _root() -> dict[str, Any]:
     from torch import autograd
+    from torch.nn import functional
 
+    words = {"grad": autograd.grad, "frozen": frozen, "avg_pool2d": functional.avg_pool2d, "pad": functional.pad}
     draws = {name: partial(_draw, name) for name in ("rand", "randn", "randint", "randperm")}
     alike = {f"{name}_like": partial(_draw_like, name) for name in ("rand", "randn")}
     states = {"get_rng_state": tinygen.get_rng_state, "set_rng_state": tinygen.set_rng_state}
-    return {"grad": autograd.grad, "frozen": frozen} | draws | alike | states
+    return words | draws | alike | states
 
 
 LIST: dict[str, Callable[[], dict[str, Any]]] = {  # module: its words that are not torch's own

@@ -17,9 +17,10 @@ import tinygen as tg  # noqa: E402
 from benchmarks import machine, on_torch, recipes  # noqa: E402
 from benchmarks.lockstep import Contenders  # noqa: E402
 from tinygen.nn import functional as F  # noqa: E402
-from tinygen.recipes import RECIPES, start  # noqa: E402
+from tinygen.recipes import RECIPES, score, start  # noqa: E402
 from tinygen.recipes.recipe import Given  # noqa: E402
 from tinygen.recipes.reproduce import keep_torch, kept  # noqa: E402
+from tinygen.recipes.settings import given_of  # noqa: E402
 
 AGREE = 1e-3
 TORCH = f"nchw-{'tuned' if machine.has_glibc() else 'default'}-fused"
@@ -70,6 +71,21 @@ def test_every_recipe_takes_the_same_first_steps_on_torch(course, name):
     assert apart and all(math.isfinite(value) for value in apart.values())
     if not answers["tinygen"]["drops"]:
         assert max(apart.values()) < AGREE, apart
+
+
+@pytest.mark.parametrize("name", ["srresnet", "inpaint", "colourise-z", "pix2pix", "cyclegan", "refiner"])
+def test_figures_of_images_made_of_images_are_the_same_on_torch(name, folder):
+    """What summaries and the look at test images use, beyond an update, is torch's, too."""
+    ours = start(name, folder=folder / f"{name}-scored", preset="tiny", limit=70)
+    side = on_torch.load()
+    theirs = side.find(name).build(given_of(ours.settings), **ours.settings.arguments)
+    for part, network in theirs.networks().items():
+        state = ours.step.networks()[part].state_dict()
+        network.load_state_dict({key: torch.from_numpy(value.numpy()) for key, value in state.items()})
+    expected, found = score(ours.step, ours.dataset), side.score(theirs, ours.dataset)
+    assert expected and found.keys() == expected.keys()
+    for metric, (value, n) in expected.items():
+        assert found[metric] == (pytest.approx(value, rel=AGREE, abs=1e-6), n), metric
 
 
 def test_a_course_that_differs_is_seen(course):

@@ -167,9 +167,12 @@ def role_of_z(trained: Trained, draws: int = 16, images: int = 200, shown: int =
 
 
 def share_of_noise(made: np.ndarray) -> float:
-    """Variance over draws (axis 0), mean over images (axis 1) and values, by the variance over draws and images."""
-    within = made.var(0, dtype=np.float64).mean()
-    total = made.reshape(-1, *made.shape[2:]).var(0, dtype=np.float64).mean()
+    """Variance over draws (axis 0), mean over images (axis 1) and values, by the variance over draws and images.
+
+    Both by n - 1: a G of noise alone has 1 in the mean, however few the draws.
+    """
+    within = made.var(0, ddof=1, dtype=np.float64).mean()
+    total = made.reshape(-1, *made.shape[2:]).var(0, ddof=1, dtype=np.float64).mean()
     return float(within / max(total, 1e-12))
 
 
