@@ -319,6 +319,21 @@ def test_the_change_itself_keeps_the_digits_and_brings_them_back(name):
         np.testing.assert_allclose(pictures[title], images[:5], atol=1e-6)
 
 
+def test_translators_that_change_nothing_are_told_from_those_that_do():
+    pair, change = data.load("digits+slanted"), CHANGES["slanted"]
+    same = lambda images: images
+    idle = study("translation", trained(Known(forth=same, back=same), pair, "digits+slanted")).metrics
+    x, y = pair.first.floats("test"), pair.second.floats("test")
+    assert idle["kept"] == idle["kept_untranslated"] and idle["translation_l1"] == idle["untranslated_l1"]
+    right = [metrics.gan_test(images, of)[0] * len(images)
+             for images, of in ((change.undo(x), pair.first.test_labels), (y, pair.second.test_labels))]  # fmt: skip
+    assert idle["kept_untranslated"] == pytest.approx(sum(right) / (len(x) + len(y)))
+    leans = [noise.slant(images).mean() for images in (x, x, change.apply(x))]
+    assert [idle[f"slant_{what}"] for what in ("x", "translated", "changed")] == pytest.approx(leans)
+    able = study("translation", trained(Known(forth=change.apply, back=change.undo), pair, "digits+slanted")).metrics
+    assert able["slant_translated"] == able["slant_changed"] > idle["slant_translated"] + 0.2
+
+
 def test_numbers_of_translators_that_are_wrong_each_in_its_own_way():
     pair, change = data.load("digits+slanted"), CHANGES["slanted"]
     half = len(pair.first.floats("test")) // 2

@@ -19,7 +19,7 @@ from tinygen import metrics
 from tinygen.data import corruptions
 from tinygen.data.unpaired import CHANGES, Unpaired
 from tinygen.data.varied import Tinted, untinted
-from tinygen.studies import transfer
+from tinygen.studies import noise, transfer
 from tinygen.training import aside, track
 
 from . import restored
@@ -196,6 +196,7 @@ def translation(trained: Trained, shown: int = 8) -> Findings:
     """A pair of digits and changed digits: what a frozen network makes of translated test digits, changed back.
 
     kept: share taken for their label, of both ways; the error beside the change itself; and of G(F(y)) and F(G(x)).
+    A G that changes nothing keeps digits, too: see the same figures of images as they are, and how far they lean.
 
     shown: images in the picture
     """
@@ -213,13 +214,16 @@ def translation(trained: Trained, shown: int = 8) -> Findings:
     numbers = {
         "cycle_l1": _l1((around[0], around[1]), (x, y)), "translation_l1": _l1((to_b, to_a), wanted),
         "untranslated_l1": _l1((x, y), wanted),
-    }  # fmt: skip
+    } | {f"slant_{what}": float(noise.slant(images).mean())
+         for what, images in (("x", x), ("translated", to_b), ("changed", wanted[0]))}  # fmt: skip
     if metrics.scorable((1, *x.shape[2:])) and tuple(dataset.classes) == DIGITS:
         labels = dataset.first.test_labels, dataset.second.test_labels
         kept = [_recognised(images, of) for images, of in zip((change.undo(to_b), to_a), labels)]
         numbers |= {"kept_forth": kept[0], "kept_back": kept[1],
                     "kept": (len(x) * kept[0] + len(y) * kept[1]) / (len(x) + len(y))}  # fmt: skip
         numbers["kept_real"] = _recognised(x, labels[0])
+        as_they_are = [_recognised(images, of) for images, of in zip((change.undo(x), y), labels)]
+        numbers["kept_untranslated"] = (len(x) * as_they_are[0] + len(y) * as_they_are[1]) / (len(x) + len(y))
     rows = [tg.tensor(images[:shown]) for images in (x, to_b, wanted[0], around[0], y, to_a, wanted[1], around[1])]
     titles = ["x", "G(x)", "x changed", "F(G(x))", "y", "F(y)", "y changed back", "G(F(y))"]
     return Findings(numbers, {"translation": Rows(rows, titles)})
