@@ -17,7 +17,7 @@ from tinygen.recipes import RunError, find_study, run_study
 from tinygen.recipes import images_compared as chapter
 from tinygen.recipes.study import Trained
 from tinygen.step import AnySize, Step
-from tinygen.studies import transfer
+from tinygen.studies import noise, transfer
 
 TEN = tuple("0123456789")
 
