@@ -391,7 +391,7 @@ def test_images_that_are_no_digits_are_not_recognised():
     dataset = Dataset("mine", x, np.arange(6), x, np.arange(6), TEN)
     step = Known(forth=lambda a: 1 - a, back=lambda a: 1 - a)
     found = study("translation", trained(step, Unpaired(dataset, dataset), "mine+inverted"))
-    assert set(found.metrics) == {"cycle_l1", "translation_l1", "untranslated_l1"}
+    assert set(found.metrics) == {"cycle_l1", "translation_l1", "untranslated_l1", "slant_x", "slant_translated", "slant_changed"}
 
 
 # ---------------------------------------------------------------------------------- refined drawings
