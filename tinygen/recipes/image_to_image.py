@@ -35,7 +35,7 @@ from .recipe import Given, nearest, recipe
 
 @recipe(
     "super-resolution: twice the side (SRResNet, Ledig et al. 2017)", lectures=(2,), baselines=restored.larger(2),
-    epochs=4, batch_size=64, drop_last=True, small={"epochs": 60, "batch_size": 32},
+    epochs=5, batch_size=64, drop_last=True, small={"epochs": 60, "batch_size": 32},
     gpu={"width": 64, "blocks": 16}, tiny={"width": 4, "blocks": 1},
 )  # fmt: skip
 def srresnet(given: Given, width: int = 24, blocks: int = 3, lr: float = 1e-3) -> RestorationStep:
@@ -163,7 +163,7 @@ def _concealed(given: Given, mask: str, size: int) -> corruptions.Corruption:
 # ---------------------------------------------------------------------------------- G21: colours
 
 @recipe(
-    "colours for grey images, as pix2pix: D sees both", lectures=(2,), data="two-hues-digits", epochs=6, batch_size=64,
+    "colours for grey images, as pix2pix: D sees both", lectures=(2,), data="two-hues-digits", epochs=4, batch_size=64,
     drop_last=True, small={"epochs": 40, "batch_size": 32, "channels": (16, 32)}, tiny={"channels": (4, 6), "judge": 4},
 )  # fmt: skip
 def colourise(
@@ -248,7 +248,7 @@ OUTLINES = (restored.outline_error, restored.recognised_outlines, restored.recog
 
 
 @recipe(
-    "from outlines to images (pix2pix, Isola et al. 2017)", lectures=(2, 3), baselines=OUTLINES, epochs=8,
+    "from outlines to images (pix2pix, Isola et al. 2017)", lectures=(2, 3), baselines=OUTLINES, epochs=3,
     batch_size=64, drop_last=True, small={"epochs": 60, "batch_size": 32, "channels": (32, 64)},
     gpu={"channels": (64, 128, 256)}, tiny={"channels": (4, 6), "judge": 4},
 )  # fmt: skip
