@@ -189,6 +189,9 @@ class Change(NamedTuple):
 def changed(dataset: Dataset, name: str) -> Unpaired:
     """`halves` of a data set, the second changed as CHANGES[name] says."""
     change = CHANGES[name]
+    if len(dataset.shape) != 3:
+        raise DataError(f"{dataset.name}: {dataset.items} cannot be {name}, images can; give two sets, such as "
+                        f"{dataset.name}+moons")
     whole = dataset if change.channels is None else dataset.in_channels(change.channels)
     pair = halves(whole, change.apply)
     return Unpaired(pair.first, pair.second, f"{dataset.name}+{name}")
