@@ -45,6 +45,7 @@ def test_slopes_flow_to_the_images_and_to_no_weight():
     draw = np.random.default_rng(1)
     x = tg.tensor(draw.random((2, 1, 8, 8), np.float32), requires_grad=True)
     network(x).square().mean().backward()
-    assert by_hand.same_slopes(lambda values: (expected(values[0], arrays(), True) ** 2).mean(),
-                               [x.detach().numpy().astype(np.float64)], [x.grad.numpy().astype(np.float64)])  # fmt: skip
+    objective = lambda values: (expected(values[0], arrays(), True) ** 2).mean()
+    values, slopes = (a.numpy().astype(np.float64) for a in (x.detach(), x.grad))
+    assert by_hand.same_slopes(objective, [values], [slopes])
     assert list(network.parameters()) == [] and len(network.state_dict()) == 4

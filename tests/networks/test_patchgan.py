@@ -22,17 +22,19 @@ def judged(x, weights, depth, norm):
     return h
 
 
-@pytest.mark.parametrize(
-    ("norm", "formula"),
-    [(nn.BatchNorm2d, lambda h, w: batch_norm(h, next(w), next(w))), (nn.InstanceNorm2d, lambda h, w: instance_norm(h))],
-    ids=["batch", "instance"],
-)  # fmt: skip
+NORMS = {
+    nn.BatchNorm2d: lambda h, w: batch_norm(h, next(w), next(w)),
+    nn.InstanceNorm2d: lambda h, w: instance_norm(h),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("size", "depth"), [((8, 8), 1), ((9, 12), 1), ((15, 16), 2), ((29, 24), 3)])
-def test_the_forward(size, depth, norm, formula):
+def test_the_forward(size, depth, norm):
     network = PatchGAN((2, *size), 2, depth, norm)
     by_hand.stir(network)
     x, _ = by_hand.images(3, (2, *size))
-    expected = judged(x.numpy(), by_hand.arrays(network), depth, formula)
+    expected = judged(x.numpy(), by_hand.arrays(network), depth, NORMS[norm])
     np.testing.assert_allclose(network(x).detach().numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
@@ -65,8 +67,9 @@ def test_the_size_of_the_map(side, depth, numbers):
 
 
 @pytest.mark.parametrize(
-    ("size", "depth"), [((8, 8), 1), ((15, 15), 1), ((16, 99), 2), ((28, 28), 2), ((31, 40), 2), ((32, 32), 3), ((999, 999), 3)]
-)  # fmt: skip
+    ("size", "depth"),
+    [((8, 8), 1), ((15, 15), 1), ((16, 99), 2), ((28, 28), 2), ((31, 40), 2), ((32, 32), 3), ((999, 999), 3)],
+)
 def test_the_depth_for_images(size, depth):
     assert depth_for((1, *size)) == depth_for((3, *size[::-1])) == depth
     if max(size) < 200:

@@ -112,8 +112,9 @@ def translated(x, weights, halvings, blocks):
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "blocks"), [((8, 8), (3, 4), 1), ((9, 11), (2, 3, 4), 2), ((10, 13), (2, 3, 4), 1), ((5, 4), (3,), 1)]
-)  # fmt: skip
+    ("size", "channels", "blocks"),
+    [((8, 8), (3, 4), 1), ((9, 11), (2, 3, 4), 2), ((10, 13), (2, 3, 4), 1), ((5, 4), (3,), 1)],
+)
 def test_the_resnet_generator_s_forward(size, channels, blocks):
     network = ResNetGenerator((2, *size), channels, blocks)
     by_hand.stir(network)
