@@ -13,6 +13,7 @@ from toys import Toy
 import tinygen as tg
 from tinygen import data
 from tinygen.data import Dataset
+from tinygen.data.unpaired import Unpaired
 from tinygen.errors import UserError
 from tinygen.metrics.names import NAMES, Metric
 from tinygen.recipes import RECIPES, STUDIES, Findings, RunError, find, prepare, recipe, reproduce, score, start, study
@@ -297,6 +298,7 @@ def test_what_a_preset_is_said_to_change_is_what_it_changes(name):
         said = {key: json.loads(value) for key, value in re.findall(r"(\w+) (\[.*?\]|[^,]+)", line.partition(": ")[2])}
         limit = said.pop("limit", None)
         assert limit == (64 if preset == "tiny" else None)
+        dataset = Unpaired(dataset, dataset) if chosen.pair else dataset
         settings = prepare(chosen, dataset, {"name": "digits", "limit": 700}, preset=preset, device="cpu")
         found = {"epochs": settings.epochs, "batch_size": settings.batch_size} | settings.arguments
         assert json.loads(json.dumps(found)) == json.loads(json.dumps(plain)) | said, title
@@ -307,7 +309,8 @@ def test_what_can_be_done_with_a_run_is_listed(name):
     """As the Step that is built offers it, and as the studies take it."""
     chosen = find(name)
     dataset = data.load(chosen.data, limit=64)
-    step = build(prepare(chosen, dataset, {"name": chosen.data, "limit": 64}, preset="tiny"))
+    tiny = lambda one: prepare(one, dataset, {"name": chosen.data, "limit": 64}, preset="tiny")
+    step = build(tiny(chosen), [build(tiny(find(base))) for base in chosen.on])
     lines = describe_recipe(name).partition("then:\n")[2].splitlines()
     assert type(step) is chosen.kind
     for option, command in (("sample", "sample RUN -n 64 --seed 1"), ("apply", "apply RUN picture.png")):
@@ -332,7 +335,15 @@ def test_the_table_shows_the_headlines_of_the_names_in_their_order(monkeypatch):
 
 def test_the_short_table_leaves_variants_out():
     names = lambda rows: [re.match(r"\| `([\w-]+)`", row)[1] for row in rows.splitlines()[2:]]
-    assert set(names(table(variants=False))) == {n for n in names(table()) if find(n).family == n} < set(names(table()))
+    assert set(names(table(variants=False))) == {n for n in names(table()) if find(n).root == n} < set(names(table()))
+
+
+def test_a_variant_whose_runs_stand_apart_is_a_variant_in_the_table(monkeypatch):
+    entry = {"metrics": {"mse": {"values": [2.0], "n": 1}}, "cpu_seconds": [1.0]}
+    recipes = {name: {find(name).data: {"cpu": entry}} for name in ("srresnet", "srresnet-x4", "inpaint-l2", "inpaint")}
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: {"recipes": recipes})
+    names = lambda rows: re.findall(r"^\| `([\w-]+)`", rows, re.M)
+    assert names(table()) == list(recipes) and names(table(variants=False)) == ["srresnet", "inpaint"]
 
 
 def test_every_recipe_has_a_headline_in_the_table():

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygen as tg
-from tinygen.data import Dataset, load
+from tinygen.data import Dataset, load, place
 from tinygen.data.unpaired import Unpaired
 from tinygen.errors import UserError
 from tinygen.free_memory import TooLarge
@@ -173,7 +173,7 @@ def run_study(
         raise RunError(f"study {name} looks at the data of {folder}; leave out --data {data}")
     if folders:
         _check_fits(chosen, folders[0])
-    source = read_settings(folders[0]).data if folders else {"name": data} if data is not None else None
+    source = read_settings(folders[0]).data if folders else {"name": place(data)} if data is not None else None
     for base in chosen.on[len(folders) :]:
         folders.append(stand_on(base, source, preset, display, chosen.needs))
         source = source or read_settings(folders[0]).data  # all of them on the same data
