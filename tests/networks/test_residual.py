@@ -205,3 +205,14 @@ def test_a_network_says_its_channels(channels):
     networks = SRResNet(shape, 2, 1, 4), ResNetGenerator(shape, (2, 3), 1), Refiner(shape, 2, 1)
     assert [network.channels for network in networks] == [channels] * 3
     assert [network.scale for network in networks] == [4, 1, 1]
+
+
+@pytest.mark.parametrize("network", [ResNetGenerator((1, 8, 8), (3, 4), 1), Refiner((1, 8, 8), 3, 1)], ids=["G", "R"])
+def test_images_are_scaled_inside_the_network(network):
+    """White stays 1 and black becomes -1 before the first convolution, which an instance norm would not tell."""
+    seen = []
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].numpy()))
+    network(tg.ones(2, 1, 8, 8))
+    network(tg.zeros(2, 1, 8, 8))
+    assert (seen[0] == 1).all() and (seen[1] == -1).all()
