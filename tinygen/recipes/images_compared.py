@@ -197,7 +197,7 @@ def translation(trained: Trained, shown: int = 8) -> Findings:
     shown: images in the picture
     """
     dataset = trained.dataset
-    base, _, name = trained.settings.data["name"].partition("+")
+    _, _, name = trained.settings.data["name"].partition("+")
     if not isinstance(dataset, Unpaired) or name not in CHANGES:
         known = " or ".join(f"digits+{change}" for change in CHANGES)
         raise RunError(f"study translation needs digits beside changed ones, such as {known}; {trained.folder} is "
