@@ -391,6 +391,7 @@ def test_a_game_stands_on_a_network_of_its_own_scale(name, base):
         os.utime(trained.folder / "checkpoint.safetensors", (1e9 + at, 1e9 + at))
     run = run_of(name, epochs=1)
     assert list(run.settings.on) == [base] and run.step.generator.scale == {"srresnet": 2, "srresnet-x4": 4}[base]
+    assert all(module.training for module in run.step.generator.modules())  # its norms are those of a batch again
     assert_equal(run.step.generator.state_dict(), load_run(f"runs/{base}-001").generator.state_dict())
 
 

@@ -67,8 +67,9 @@ def srgan(
     adversarial: weight of the game
     lr: learning rate of both players, G's falling to 0 in the last third
     """
+    generator = base.generator.train()  # a loaded one is in evaluation mode
     return RestorationStep(
-        base.generator, base.degrade, Perceptual(_features(given), seen), _judging(given.pixels, judge),
+        generator, base.degrade, Perceptual(_features(given), seen), _judging(given.pixels, judge),
         games.non_saturating(), (restored.of_images(given),), adversarial=adversarial, steps=given.steps, lr=lr,
         betas=(0.5, 0.999),
     )  # fmt: skip
