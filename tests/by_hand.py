@@ -123,6 +123,52 @@ def max_pool(x):
     return y
 
 
+def mirrored(x, pixels):
+    """x with so many pixels more at each border, in the order in which a mirror at the border pixel shows them."""
+    beyond = lambda side: [*range(pixels, 0, -1), *range(side), *range(side - 2, side - 2 - pixels, -1)]
+    return x[:, :, beyond(x.shape[2])][:, :, :, beyond(x.shape[3])]
+
+
+def instance_norm(x, eps=1e-5):
+    """(x - mean) / sqrt(var + eps), mean and variance of each plane of each image."""
+    return (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + eps)
+
+
+def shuffled(x, r=2):
+    """y[n, c, r i + a, r j + b] = x[n, r r c + r a + b, i, j]."""
+    n, planes, h, v = x.shape
+    y = np.empty((n, planes // r**2, r * h, r * v))
+    for c, a, b in np.ndindex(planes // r**2, r, r):
+        y[:, c, a::r, b::r] = x[:, r * r * c + r * a + b]
+    return y
+
+
+def support(network, side, place, channels=1):
+    """Which pixels of an image the outputs at (place, place) depend on, by their slope: (side, side), True or False."""
+    values = 0.5 + 0.5 * np.random.default_rng(0).random((1, channels, side, side))
+    x = tg.tensor(values.astype(np.float32), requires_grad=True)
+    network(x)[:, :, place, place].sum().backward()
+    return (x.grad.numpy()[0] != 0).any(0)
+
+
+def open_paths(*modules):
+    """Draws positive parameters, so that no ReLU is shut and no two paths cancel."""
+    for module in modules:
+        for p in module.parameters():
+            p.data.uniform_(0.01, 0.03)
+
+
+def farthest(network, channels=1):
+    """How many pixels of its input a network looks to each side: (up, down, left, right)."""
+    looks = np.zeros(4, int)
+    centre = network.multiple * (40 // network.multiple)
+    for place in range(network.scale * centre, network.scale * (centre + network.multiple)):
+        seen, here = support(network, 2 * centre, place, channels), place // network.scale
+        rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
+        looks = np.maximum(looks, [here - rows[0], rows[-1] - here, here - columns[0], columns[-1] - here])
+    return looks.tolist()
+
+
 def mlp(x, weights):
     """Linear layers with ReLU between them; `weights`: weight, bias, weight, bias, ..."""
     x = x.reshape(len(x), -1)

@@ -104,6 +104,11 @@ class Step:
         """What pictures `apply` takes; None where they must have the shape of the training's."""
         return None
 
+    @property
+    def most_batch(self) -> int | None:
+        """Examples that one update can take; None where any number will do."""
+        return None
+
     def health(self, metrics: Mapping[str, float]) -> str | None:
         """What the means over an epoch say about the training, in plain words."""
         return None

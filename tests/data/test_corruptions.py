@@ -13,7 +13,7 @@ def images(*shape, seed=0):
 
 
 RANDOM = [c.gaussian(0.2), c.masking(0.3), c.strokes()]
-ALL = [*RANDOM, c.hole(4), c.half(), c.downscaled(2), c.grey(), c.edges()]
+ALL = [*RANDOM, c.hole(4), c.half(), c.downscaled(2), c.grey(), c.edges(), c.concealed(c.square(4))]
 
 
 def test_gaussian_noise_has_its_deviation_and_is_not_clipped():
@@ -89,6 +89,32 @@ def test_half_hides_the_lower_rows():
     assert (got[:, :, 4:] == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("mask", "rows", "columns"),
+    [(c.square(4), (2, 6), (3, 7)), (c.lower_half(), (4, 9), (0, 11))],
+    ids=["hole", "half"],
+)
+def test_what_is_concealed_is_black_and_the_mask_lies_behind(mask, rows, columns):
+    x = images(3, 2, 9, 11)
+    hidden = np.zeros((3, 1, 9, 11), np.float32)
+    hidden[:, :, slice(*rows), slice(*columns)] = 1
+    expected = np.concatenate([np.where(hidden == 1, 0, x.numpy()), hidden], 1)
+    got = c.concealed(mask)(x).numpy()
+    assert got.shape == (3, 3, 9, 11) and got.dtype == np.float32
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_drawn_masks_differ_from_image_to_image_and_lie_behind_what_they_hid():
+    x = images(5, 3, 12, 10)
+    tg.manual_seed(2)
+    mask = c.stroke_mask(2)(x).numpy()
+    tg.manual_seed(2)
+    got = c.concealed(c.stroke_mask(2))(x).numpy()
+    np.testing.assert_array_equal(got[:, 3:], mask)
+    np.testing.assert_array_equal(got[:, :3], np.where(mask == 1, 0, x.numpy()))
+    assert len(np.unique(mask, axis=0)) == 5
+
+
 def test_strokes_are_the_pixels_near_a_segment():
     x = images(6, 3, 20, 30)
     tg.manual_seed(5)
@@ -148,6 +174,23 @@ def test_a_straight_edge_is_one_and_flat_is_zero():
     got = c.edges()(tg.tensor(x)).numpy()[0, 0]
     np.testing.assert_allclose(got[:, 3:5], 1, atol=1e-6)
     np.testing.assert_allclose(np.delete(got, [3, 4], axis=1), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_outline_is_where_edges_are_steep(channels):
+    x = tg.tensor(np.random.default_rng(1).random((3, channels, 9, 12), np.float32).repeat(2, 3))
+    steepness = c.edges()(x).numpy()
+    for threshold in (0.5, 0.2):
+        got = c.outlines(threshold)(x).numpy()
+        assert got.shape == (3, 1, 9, 24) and got.dtype == np.float32 and set(np.unique(got)) == {0, 1}
+        np.testing.assert_array_equal(got, steepness > threshold)
+    np.testing.assert_array_equal(c.outlines()(x).numpy(), c.outlines(0.5)(x).numpy())
+
+
+@pytest.mark.parametrize("threshold", [0, 1, -0.5, 1.5, float("nan")])
+def test_a_threshold_of_outlines_lies_within(threshold):
+    with pytest.raises(DataError, match=f"outlines: threshold must be above 0 and below 1, it is {threshold}; 0.5 is"):
+        c.outlines(threshold)
 
 
 @pytest.mark.parametrize("corrupt", ALL)

@@ -1,11 +1,14 @@
 """Two sets drawn apart: purity, independence, halves, the shear, and the interface of a data set."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from small_sets import small_set
 
 from tinygen import data
 from tinygen.data import DataError, Dataset
-from tinygen.data.unpaired import Unpaired, UnpairedBatches, halves, sheared
+from tinygen.data.unpaired import CHANGES, Unpaired, UnpairedBatches, changed, halves, sheared
 
 
 def numbered(count):
@@ -121,3 +124,134 @@ def test_an_unpaired_set_answers_like_a_data_set():
         pair.split("val")
     with pytest.raises(DataError, match=r"both must be the same, for example load\(\.\.\., size=32"):
         Unpaired(data.load("digits"), data.load("digits", size=16))
+
+
+# ---------------------------------------------------------------------------------- pairs by name
+
+
+def stored(name, count, side=8, channels=1):
+    images = np.random.default_rng(count).integers(0, 256, (count, side, side, channels), np.uint8)
+    np.savez(name, images=images)
+    return str(name)
+
+
+def test_two_names_are_a_pair_in_the_size_and_channels_of_the_second(tmp_path):
+    large = stored(tmp_path / "large.npz", 20, 12, 3)
+    pair = data.load(f"{large}+digits", limit=12)
+    assert isinstance(pair, Unpaired) and pair.name == "large+digits" and pair.shape == (1, 8, 8)
+    assert pair.first.sha == data.load(large, size=8, channels=1, limit=12).sha
+    assert pair.second.sha == data.load("digits", limit=12).sha
+    colour = stored(tmp_path / "c.npz", 12, 10, 3)
+    pair = data.load(f"digits+{colour}")
+    assert pair.first.shape == pair.second.shape == (3, 10, 10) and pair.name == "digits+c"
+    pair = data.load(f"{colour}+digits", size=9, channels=1)
+    assert pair.first.shape == pair.second.shape == (1, 9, 9)
+    assert data.load("ring+moons", limit=9).shape == (2,)
+
+
+@pytest.mark.parametrize("name", ["digits+slanted", "digits+inverted", "digits+tinted"])
+def test_a_changed_half_is_the_other_half_and_is_undone(name):
+    kind = name.split("+")[1]
+    change, pair = CHANGES[kind], data.load(name)
+    plain = halves(data.load("digits") if kind != "tinted" else data.load("digits", channels=3))
+    assert pair.name == name and pair.first.sha == plain.first.sha
+    for split in ("train", "test"):
+        before, after = plain.second.floats(split), pair.second.floats(split)
+        np.testing.assert_allclose(after, change.apply(before), atol=1e-6)
+        undone = change.undo(after)
+        assert undone.shape == before.shape and undone.dtype == np.float32
+        assert abs(after - before).mean() > 0.02
+        if kind == "slanted":  # linear interpolation twice blurs, and corners leave the image
+            assert abs(undone - before)[:, :, 2:6, 2:6].mean() < 0.8 * abs(after - before)[:, :, 2:6, 2:6].mean()
+        else:
+            np.testing.assert_allclose(undone, before, atol=1e-5)
+
+
+def test_what_the_changes_do():
+    digits = data.load("digits", limit=40)
+    x = digits.floats()
+    np.testing.assert_allclose(CHANGES["inverted"].apply(x), 1 - x)
+    slanted = CHANGES["slanted"].apply(x)
+    np.testing.assert_array_equal(slanted, sheared(0.4)(x))  # the top leans to the right
+    np.testing.assert_array_equal(CHANGES["slanted"].undo(x), sheared(-0.4)(x))
+    tinted = CHANGES["tinted"].apply(x.repeat(3, 1))
+    assert tinted.shape == (40, 3, 8, 8)
+    np.testing.assert_allclose(tinted.max(1, keepdims=True), x, atol=1e-6)
+    light = tinted.sum((2, 3))
+    assert len(np.unique(np.round(light / light.max(1, keepdims=True), 3), axis=0)) == 40  # a hue for each
+
+
+def test_what_is_tinted_was_grey():
+    colour = data.load("two-hues-digits", limit=20)
+    pair = changed(colour, "tinted")
+    assert pair.name == "two-hues-digits+tinted"
+    np.testing.assert_array_equal(pair.first.floats(), halves(colour.in_channels(1).in_channels(3)).first.floats())
+    assert data.load("two-hues-digits+slanted", limit=20).shape == (3, 8, 8)
+
+
+def test_bytes_stay_bytes_in_a_changed_half():
+    pair = changed(small_set(), "inverted")
+    assert pair.second.train_images.dtype == np.uint8
+    np.testing.assert_array_equal(pair.second.train_images, 255 - halves(small_set()).second.train_images)
+
+
+def test_names_of_pairs_in_any_case_and_what_no_change_is():
+    assert data.load("Digits+Slanted", limit=9).sha == data.load("digits+slanted", limit=9).sha
+    with pytest.raises(DataError, match=r"no data set named 'slantde'.*Known: .*digits\+slanted"):
+        data.load("digits+slantde")
+    with pytest.raises(DataError, match=r"no data set named 'digist'.* Did you mean 'digits'"):
+        data.load("digist+slanted")
+    for change in CHANGES:
+        with pytest.raises(DataError, match=rf"ring: points cannot be {change}, images can; give two sets, such as"):
+            data.load(f"ring+{change}")
+    with pytest.raises(DataError, match=r"both must be the same, for example load\(\.\.\., size=32"):
+        data.load("digits+ring")
+
+
+def test_a_pair_s_options_reach_both_sets():
+    pair = data.load("digits+slanted", size=12, channels=3, limit=15)
+    for one in (pair.first, pair.second):
+        assert one.shape == (3, 12, 12) and one.count() == one.count("test") == 15
+    assert pair.name == "digits+slanted"
+    learned, held = pair.divided()
+    assert [one.count() for one in (learned.first, learned.second, held.first, held.second)] == [14, 14, 1, 1]
+    assert learned.name == held.name == "digits+slanted"
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [({"only": "3"}, r"digits\+slanted: a class cannot be chosen from a pair of data sets; leave out --only"),
+     ({"without": "3"}, r"digits\+slanted: a class cannot be left out of a pair of data sets; leave out --without"),
+     ({"labels": 20}, r"digits\+slanted: what learns from a pair of data sets sees no labels; leave out --labels")],
+)  # fmt: skip
+def test_options_of_one_set_are_refused_for_a_pair(option, words):
+    with pytest.raises(DataError, match=words):
+        data.load("digits+slanted", **option)
+
+
+def test_a_path_with_a_plus_is_no_pair(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    a, both = stored(tmp_path / "a.npz", 12), stored(tmp_path / "a+b.npz", 14)
+    for place in (both, "a+b.npz", "~/a+b.npz", Path("a+b.npz")):
+        assert not data.is_pair(place) and data.load(place).count() == 13  # and a test item
+        assert data.place(place) == both
+    for text in ("+digits", "digits+", "+", "a+b+c", "digits"):
+        assert not data.is_pair(text)
+    assert data.is_pair("digits+slanted") and data.is_pair(f"{a}+{a}")
+
+
+def test_what_names_the_same_data_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    here = str(tmp_path)
+    for given, place in {
+        "digits": "digits", "Fashion": "fashion-mnist", "TWO_HUES_digits": "two-hues-digits",
+        "a.npz": f"{here}/a.npz", "./mnist": f"{here}/mnist", "~/x": f"{here}/home/x", Path("digits"): f"{here}/digits",
+        "digits+slanted": "digits+slanted", "Digits+Slanted": "digits+slanted", "a.npz+Digits": f"{here}/a.npz+digits",
+        "a.npz+b.npz": f"{here}/a.npz+{here}/b.npz", "a.npz+inverted": f"{here}/a.npz+inverted", "/x/y": "/x/y",
+        "fashion+~/b.npz": f"fashion-mnist+{here}/home/b.npz",
+    }.items():  # fmt: skip
+        assert data.place(given) == place == data.place(place)
+    (tmp_path / "digits").write_text("a file of that name")  # over which the name wins
+    assert data.load("digits", limit=5).name == data.place("digits") == "digits"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tinygen import data
 from tinygen.data import DataError, Dataset
-from tinygen.data.varied import rotated, tint, tinted, turn, untinted
+from tinygen.data.varied import in_hues, rotated, tint, tinted, turn, untinted
 
 
 def test_a_tint_is_a_hue_at_full_saturation():
@@ -65,6 +65,44 @@ def test_the_seed_alone_decides():
     assert (tinted(digits, seed=1).train_hues != tinted(digits).train_hues).any()
     assert (rotated(digits, largest=10).train_angles < 10).all()
     assert not set(tinted(digits).train_hues) & set(tinted(digits).test_hues)
+
+
+@pytest.mark.parametrize(
+    ("name", "colours"),
+    [("two-hues-digits", [(1, 0, 0), (0, 1, 1)]), ("three-hues-digits", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])],
+)
+def test_each_image_is_in_one_of_a_few_equally_likely_hues(name, colours):
+    made, digits = data.load(name), data.load("digits")
+    assert made.name == name and made.shape == (3, 8, 8) and data.load(name).sha == made.sha
+    assert f"in {len(colours)} hues" in made.source
+    for split in ("train", "test"):
+        hues, images, grey = getattr(made, f"{split}_hues"), made.floats(split), digits.floats(split)
+        assert hues.dtype == np.float32
+        which = np.searchsorted(np.unique(hues), hues)
+        assert np.unique(hues).tolist() == [np.float32(colorsys.rgb_to_hsv(*c)[0]) for c in colours]
+        np.testing.assert_allclose(images, grey * np.array(colours, np.float32)[which][:, :, None, None], atol=1e-6)
+        shares, k = np.bincount(which) / len(which), len(colours)
+        assert abs(shares - 1 / k).max() < 4 * ((k - 1) / k**2 / len(which)) ** 0.5
+        np.testing.assert_array_equal(getattr(made, f"{split}_labels"), getattr(digits, f"{split}_labels"))
+    of_seven = (which == 0)[made.test_labels == 7].mean()
+    assert abs(of_seven - 1 / k) < 0.35  # the hue says nothing about the class
+
+
+def test_hues_of_ones_own():
+    digits = data.load("digits", limit=60)
+    one, four = in_hues(digits, (0.7,)), in_hues(digits, [0.1, 0.2, 0.3, 0.9], seed=3)
+    assert one.name == "1-hues-digits" and four.name == "4-hues-digits" and "seed 3" in four.source
+    np.testing.assert_array_equal(one.train_hues, np.full(60, 0.7, np.float32))
+    np.testing.assert_allclose(one.floats(), tint(digits.floats(), np.full(60, 0.7)), atol=1e-6)
+    assert set(four.train_hues) == set(np.float32([0.1, 0.2, 0.3, 0.9]))
+    np.testing.assert_allclose(four.floats(), tint(digits.floats(), four.train_hues), atol=1e-6)
+    assert (in_hues(digits, [0.1, 0.2, 0.3, 0.9]).train_hues != four.train_hues).any()
+    few = four.limited(20)
+    np.testing.assert_array_equal(few.floats(), tint(digits.limited(20).floats(), few.train_hues))
+    with pytest.raises(DataError, match=r"in_hues: give at least one hue, such as \(0, 1/2\) for red and cyan"):
+        in_hues(digits, ())
+    with pytest.raises(DataError, match=r"expected grey images.*channels=1"):
+        in_hues(data.load("digits", channels=3, limit=5), (0.5,))
 
 
 def test_bytes_stay_bytes_and_batches_stay_images_with_labels(monkeypatch):

@@ -349,7 +349,7 @@ def test_every_argument_reaches_what_it_names(recipe, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_rounds_are_updates_of_one_player(recipe, tmp_path, monkeypatch):
-    rounds = {"rounds": 3} if "rounds" in find(recipe).arguments() else {}
+    rounds = {name: 3 for name in ("rounds", "refinements") if name in find(recipe).arguments()}
     run = tiny(recipe, tmp_path / "run", batch_size=12, arguments=rounds)
     counts = dict.fromkeys(optimizers(run.step), 0)
     for name, optimizer in optimizers(run.step).items():

@@ -55,6 +55,31 @@ def test_a_variant_inherits_the_plan_and_changes_what_it_says():
     assert base.preset("gpu") == ({}, {})
 
 
+def test_runs_of_a_variant_that_stands_apart_are_of_a_family_of_their_own():
+    registered(pair=True, epochs=7, data="digits+slanted")
+
+    @recipe("apart", like=build_toy_base, apart=True)
+    def apart_toy(given, width: int = 4): ...
+
+    @recipe("like it", like=apart_toy)
+    def third_toy(given, width: int = 5): ...
+
+    @recipe("apart from that", like=apart_toy, apart=True, pair=False, data="digits")
+    def fourth_toy(given, width: int = 6): ...
+
+    found = [find(name) for name in ("build-toy-base", "apart-toy", "third-toy", "fourth-toy")]
+    assert [one.family for one in found] == ["build-toy-base", "apart-toy", "apart-toy", "fourth-toy"]
+    assert [one.root for one in found] == ["build-toy-base"] * 4  # in a table all are variants of one
+    assert [one.pair for one in found] == [True, True, True, False]
+    assert [one.epochs for one in found] == [7] * 4
+    assert found[1].meanings == {"width": "of the layers", "lr": "learning rate"}
+
+
+def test_a_recipe_learns_from_one_data_set_where_it_says_nothing():
+    registered()
+    assert not find("build-toy-base").pair and find("build-toy-base").root == "build-toy-base"
+
+
 def test_a_function_that_is_no_recipe_cannot_be_a_base():
     with pytest.raises(ValueError, match=r"like=nobody.*no recipe"):
 

@@ -339,6 +339,14 @@ def test_the_short_table_leaves_variants_out():
     assert set(names(table(variants=False))) == {n for n in names(table()) if find(n).root == n} < set(names(table()))
 
 
+def test_a_variant_whose_runs_stand_apart_is_a_variant_in_the_table(monkeypatch):
+    entry = {"metrics": {"mse": {"values": [2.0], "n": 1}}, "cpu_seconds": [1.0]}
+    recipes = {name: {find(name).data: {"cpu": entry}} for name in ("srresnet", "srresnet-x4", "inpaint-l2", "inpaint")}
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: {"recipes": recipes})
+    names = lambda rows: re.findall(r"^\| `([\w-]+)`", rows, re.M)
+    assert names(table()) == list(recipes) and names(table(variants=False)) == ["srresnet", "inpaint"]
+
+
 def test_every_recipe_has_a_headline_in_the_table():
     for name, by_data in kept()["recipes"].items():
         for presets in by_data.values():

@@ -367,6 +367,34 @@ def test_a_variant_of_the_recipe_will_do():
     assert said()[1] == "stands on runs/toy-variant-001 (toy-variant, seed 0)\n"
 
 
+def test_a_variant_that_stands_apart_will_not_do():
+    registered()
+    from tinygen.recipes import find
+
+    @recipe("a variant", like=find("toy-base").build, apart=True)
+    def toy_apart(given, lr: float = 0.3):
+        return Toy(lr, given.shape)
+
+    run_of("toy-apart").fit()
+    assert said()[1].startswith("needs a trained toy-base, and there is none here: training one first\n")
+    source = read_settings(Path("runs/toy-base-001")).data
+    assert stand_on("toy-apart", source, "tiny", None) == Path("runs/toy-apart-001")
+
+
+@pytest.mark.parametrize(("name", "base"), [("srgan", "srresnet"), ("srgan-x4", "srresnet-x4")])
+def test_a_game_stands_on_a_network_of_its_own_scale(name, base):
+    """Both kinds of run are there, and the newest is of the other scale."""
+    other = {"srresnet": "srresnet-x4", "srresnet-x4": "srresnet"}[base]
+    for at, recipe_name in enumerate((base, other)):
+        trained = run_of(recipe_name, epochs=1)
+        trained.fit()
+        os.utime(trained.folder / "checkpoint.safetensors", (1e9 + at, 1e9 + at))
+    run = run_of(name, epochs=1)
+    assert list(run.settings.on) == [base] and run.step.generator.scale == {"srresnet": 2, "srresnet-x4": 4}[base]
+    assert all(module.training for module in run.step.generator.modules())  # its norms are those of a batch again
+    assert_equal(run.step.generator.state_dict(), load_run(f"runs/{base}-001").generator.state_dict())
+
+
 def test_where_there_is_none_one_is_trained_with_the_same_data():
     registered()
     run, text = said(limit=30, size=12)

@@ -6,13 +6,15 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinygen import data
 from tinygen.data import Dataset
-from tinygen.recipes import RunError, find, prepare, read_settings
+from tinygen.data.unpaired import Unpaired
+from tinygen.recipes import RunError, find, prepare, read_settings, recipe, start
 from tinygen.recipes.settings import KINDS, annotation, check_arguments, value_of, write_settings
 
 GOOD = {
@@ -87,6 +89,69 @@ def test_few_images_are_shown_more_often():
     assert plan_of("vae", 12_000).epochs == max(own, 50)
     assert plan_of("vae", 60_000).epochs == own
     assert plan_of("vae", 100, limit=100).epochs == own and plan_of("vae", 100, epochs=3).epochs == 3
+
+
+def short(epochs, **plan):
+    """The name of a toy recipe of so many epochs."""
+
+    def toy_short(given): ...
+
+    recipe("a toy", epochs=epochs, **plan)(toy_short)
+    return "toy-short"
+
+
+@pytest.mark.parametrize(
+    ("own", "count", "epochs"),
+    [(4, 60_000, 4), (4, 12_000, 20), (4, 13_000, 18), (4, 1_000, 200), (4, 100_000, 4), (1, 1_000, 60),
+     (10, 6_000, 100), (20, 12_000, 50), (20, 60_000, 20), (300, 1_000, 300)],
+)  # fmt: skip
+def test_a_short_plan_stays_short(own, count, epochs):
+    """Few images are shown as often as the recipe's epochs of MNIST, or ten of them, show theirs: 200 times at most."""
+    assert plan_of(short(own), count, (1, 16, 16)).epochs == epochs
+
+
+def test_presets_and_what_is_given_are_stronger_than_the_number_of_images():
+    name = short(4, small={"epochs": 30}, tiny={"epochs": 3})
+    assert plan_of(name, 1_000, (1, 8, 8)).epochs == 30 and plan_of(name, 1_000, preset="tiny").epochs == 3
+    assert plan_of(name, 1_000, epochs=7).epochs == 7 and plan_of(name, 1_000, limit=1_000).epochs == 4
+
+
+def pair_of(first, second):
+    sets = [Dataset(n, np.zeros((c, 1, 16, 16), np.uint8), None, np.zeros((2, 1, 16, 16), np.uint8), None)
+            for n, c in (("a", first), ("b", second))]  # fmt: skip
+    return Unpaired(*sets)
+
+
+@pytest.mark.parametrize("counts", [(3_000, 600), (600, 3_000)])
+def test_a_plan_for_a_pair_is_that_of_the_smaller_set(counts):
+    name = short(4, pair=True, batch_size=1_000, drop_last=True)
+    settings = prepare(find(name), pair_of(*counts), {"name": "a+b"})
+    assert settings.batch_size == 600 and settings.epochs == settings.given["steps"] == 200
+    few = prepare(find(name), pair_of(*counts), {"name": "a+b"}, batch_size=70)
+    assert few.given["steps"] == 200 * (600 // 70)
+
+
+def test_a_recipe_gets_as_many_data_sets_as_it_learns_from():
+    single = Dataset("a", np.zeros((9, 1, 16, 16), np.uint8), None, np.zeros((2, 1, 16, 16), np.uint8), None)
+    name = short(4, pair=True, data="digits+slanted")
+    words = r"toy-short learns from two data sets; give both, such as --data digits\+slanted, or two folders: a\+b"
+    with pytest.raises(RunError, match=words):
+        prepare(find(name), single, {"name": "a"})
+    with pytest.raises(RunError, match=r"toy-short learns from one data set, and a\+b is a pair; give one of them"):
+        prepare(find(short(4)), pair_of(9, 9), {"name": "a+b"})
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "most"), [("cyclegan", {"pool": 8}, 8), ("refiner", {"history": 5}, 11)]
+)
+def test_a_batch_is_no_larger_than_the_store_of_older_images(name, arguments, most):
+    options = {"preset": "tiny", "limit": 40, "epochs": 1, "arguments": arguments}
+    data = "digits+slanted"
+    words = f"{name}: batch of {most + 1}, and its store of older images takes batches of {most} at most; give a"
+    with pytest.raises(RunError, match=words):
+        start(name, data, folder="run", batch_size=most + 1, **options)
+    assert not Path("run").exists()
+    start(name, data, folder="run", batch_size=most, **options).fit()
 
 
 def test_a_batch_is_no_larger_than_the_images_that_are_learned():

@@ -106,6 +106,23 @@ def test_without_a_run_the_newest_that_fits_is_taken_or_one_is_trained():
     assert told("toy-study", tiny=True)[2] == "stands on runs/build-toy-001 (build-toy, seed 0)\n"
 
 
+def test_a_run_on_a_file_is_found_again_by_the_name_that_is_given(tmp_path):
+    registered()
+    np.savez("mine.npz", images=np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8))
+    start("build-toy", "mine.npz", epochs=1, limit=None, preset="cpu").fit()
+    for data in ("mine.npz", "./mine.npz", str(tmp_path / "mine.npz")):
+        assert told("toy-study", data=data)[2] == "stands on runs/build-toy-001 (build-toy, seed 0)\n"
+
+
+def test_a_study_of_one_data_set_takes_no_pair():
+    @study("of data", data="digits")
+    def of_data(dataset): ...
+
+    words = r"study of-data looks at one data set, and digits\+slanted is a pair; give one of them"
+    with pytest.raises(RunError, match=words):
+        run_study("of-data", data="digits+slanted")
+
+
 def test_a_second_run_is_on_the_data_of_the_first():
     registered()
 

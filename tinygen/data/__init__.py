@@ -133,7 +133,8 @@ def _named(text: str, size: int | None) -> Dataset | None:
 def is_pair(name_or_path: str | os.PathLike[str]) -> bool:
     """Whether this is two sets, "first+second", and not the path of something whose name has a +."""
     text = os.fspath(name_or_path)
-    return text.count("+") == 1 and not text.startswith("+") and not text.endswith("+") and not Path(text).exists()
+    parts = text.split("+")
+    return len(parts) == 2 and all(parts) and not Path(text).expanduser().exists()
 
 
 def place(name_or_path: str | os.PathLike[str]) -> str:
@@ -141,9 +142,9 @@ def place(name_or_path: str | os.PathLike[str]) -> str:
     text = os.fspath(name_or_path)
     if is_pair(name_or_path):
         first, second = text.split("+")
-        return f"{place(first)}+{second.lower() if second.lower() in unpaired.CHANGES else place(second)}"
+        return f"{place(first)}+{_change(second) or place(second)}"
     name = _plain(text)
-    is_name = isinstance(name_or_path, str) and name in SINGLE and not os.path.isfile(text)
+    is_name = isinstance(name_or_path, str) and name in SINGLE
     return name if is_name else str(Path(text).expanduser().absolute())
 
 
@@ -152,14 +153,21 @@ def _plain(text: str) -> str:
     return _ALIASES.get(name, name)
 
 
+def _change(text: str) -> str | None:
+    """The name in CHANGES that is meant; None where it is no such name."""
+    name = _plain(text)
+    return name if name in unpaired.CHANGES else None
+
+
 def _pair(text: str, size: int | None, channels: int | None) -> unpaired.Unpaired:
     """Two sets: of two names or paths, the first in the size and the channels of the second; or of a name of CHANGES.
 
     rendered-digits+digits: glyphs of 8x8 pixels, as many as the digits have.
     """
     first, second = text.split("+")
-    if second.lower() in unpaired.CHANGES:
-        return unpaired.changed(load(first, size=size, channels=channels), second.lower())
+    change = _change(second)
+    if change is not None:
+        return unpaired.changed(load(first, size=size, channels=channels), change)
     b = load(second, size=size, channels=channels)
     if len(b.shape) == 3:
         size, channels = size or b.shape[1], channels or b.shape[0]

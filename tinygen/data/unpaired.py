@@ -178,7 +178,7 @@ class Unpaired:
 class Change(NamedTuple):
     """What sets the second half of a data set apart, and how it is undone: float32 (N, C, H, W) in [0,1] to the same.
 
-    channels: those that the data must have; None where any will do.
+    channels: in how many, all alike, the data are before; None where they stay as they are.
     """
 
     apply: Callable[[np.ndarray], np.ndarray]
@@ -189,7 +189,10 @@ class Change(NamedTuple):
 def changed(dataset: Dataset, name: str) -> Unpaired:
     """`halves` of a data set, the second changed as CHANGES[name] says."""
     change = CHANGES[name]
-    whole = dataset if change.channels is None else dataset.in_channels(change.channels)
+    if len(dataset.shape) != 3:
+        raise DataError(f"{dataset.name}: {dataset.items} cannot be {name}, images can; give two sets, such as "
+                        f"{dataset.name}+moons")
+    whole = dataset if change.channels is None else dataset.in_channels(1).in_channels(change.channels)
     pair = halves(whole, change.apply)
     return Unpaired(pair.first, pair.second, f"{dataset.name}+{name}")
 

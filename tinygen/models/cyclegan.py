@@ -103,6 +103,11 @@ class CycleGANStep(Step):
         g = self.forth
         return AnySize(g.channels, g.scale, g.multiple, g.reach, g.least)
 
+    @property
+    def most_batch(self) -> int:
+        """As many images as a pool holds."""
+        return min(self.pool_a.size, self.pool_b.size)
+
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """cycle_l1: mean of |F(G(x)) - x| and |G(F(y)) - y| per value; identity_l1: of |G(y) - y| and |F(x) - x|."""
         x, y = batch

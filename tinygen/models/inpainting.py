@@ -24,5 +24,6 @@ class InpaintingStep(RestorationStep):
 
     @property
     def any_size(self) -> AnySize:
-        """Whole pictures: where the hole is depends on their size."""
-        return super().any_size._replace(reach=None)
+        """Whole pictures as they are: where the hole is depends on their size."""
+        limits = super().any_size
+        return limits._replace(multiple=1, reach=None, least=limits.multiple)

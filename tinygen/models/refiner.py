@@ -90,6 +90,11 @@ class RefinerStep(Step):
         r = self.refiner
         return AnySize(r.channels, r.scale, r.multiple, r.reach)
 
+    @property
+    def most_batch(self) -> int:
+        """Half of a batch, rounded down, goes into the history."""
+        return 2 * self.history.size + 1
+
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """change: mean |R(x) - x| per value, of the drawn test images."""
         return {"change": F.l1_loss(self.refiner(batch[0]), batch[0])}

@@ -56,7 +56,8 @@ class PatchGAN(nn.Sequential):
     ) -> None:
         if depth < 1 or min(shape[1:]) >> depth < 3:
             raise ValueError(
-                f"a PatchGAN of depth {depth} leaves nothing of {shape[1]}x{shape[2]} pixels; give a depth from 1 on"
+                f"a PatchGAN of depth {depth} does not fit images of {shape[1]}x{shape[2]} pixels; give a depth of at "
+                f"least 1, with 3 pixels a side or more behind so many halvings"
             )
         widths = [width * min(8, 2**i) for i in range(depth + 1)]
         layers: list[nn.Module] = [

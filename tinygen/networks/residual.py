@@ -73,9 +73,10 @@ class SRResNet(nn.Module):
                 f"the factor is 2, 4 or 8, it is {factor}; 2 is usual"
             )
         self.channels, self.scale = shape[0], factor
-        # Two layers in a block, one behind them, one before each doubling;
-        # kernel 9 at the beginning, and at the end in smaller pixels.
-        self.reach = 4 + 2 * blocks + 1 + doublings + 4
+        # Kernel 9 at the beginning, two layers in a block, one behind them;
+        # kernel 9 of small pixels at the end are 2 of those before, and one
+        # layer makes 3 of them, which halve to 2 again.
+        self.reach = 4 + 2 * blocks + 1 + 3
         self.head = nn.Sequential(
             nn.Conv2d(shape[0], width, 9, padding=4), nn.PReLU()
         )
@@ -114,9 +115,11 @@ class ResNetGenerator(nn.Module):
         self, shape: Sequence[int], channels: Sequence[int], blocks: int
     ) -> None:
         super().__init__()
-        # A border is mirrored by 3 pixels at the full size, by 1 within.
-        self.channels, self.least = shape[0], 2 ** len(channels)
-        if min(shape[1:]) < max(self.least, 4):
+        # A border is mirrored by 3 pixels at the full size, by 1 within: of
+        # so many pixels, or of 2, which is one more than half of them.
+        self.channels = shape[0]
+        self.least = max(4, 2 ** (len(channels) - 1) + 1)
+        if min(shape[1:]) < self.least:
             raise ValueError(
                 f"images of {shape[1]}x{shape[2]} pixels are too small for {len(channels) - 1} halvings and a mirrored "
                 f"border; give fewer channels=(...) entries"

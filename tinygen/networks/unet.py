@@ -42,7 +42,7 @@ class UNet(nn.Module):
         super().__init__()
         halved(shape, len(channels))
         self.channels, self.multiple = shape[0], 2 ** len(channels)
-        self.reach = 4 * (self.multiple - 1)  # 2 pixels of each size, both ways
+        self.reach = 3 * (self.multiple - 1)  # of each size 2 going down, 1 up
         first, innermost = channels[0], channels[-1]
         down: list[nn.Module] = [
             nn.Sequential(ToTanh(), nn.Conv2d(shape[0], first, 4, 2, 1))

@@ -17,7 +17,12 @@ def has_schedule(step: Step) -> bool:
 
 
 def check_batch(settings: Settings, step: Step, batches: Any) -> None:
-    """Raises RunError where the smallest batch of an epoch has too few examples for one update."""
+    """Raises RunError where a batch of an epoch has too few examples for one update, or too many."""
+    if step.most_batch is not None and batches.batch_size > step.most_batch:
+        raise RunError(
+            f"{settings.recipe}: batch of {batches.batch_size}, and its store of older images takes batches of "
+            f"{step.most_batch} at most; give a smaller --batch-size, or a larger store (--set)"
+        )
     least, rest = step.least_batch, 0 if settings.drop_last else batches.count % batches.batch_size
     smallest = rest or batches.batch_size
     if smallest >= least:

@@ -93,7 +93,7 @@ def prepare(
         plan |= changed
         values |= changed_arguments
     learned = dataset if keep is None else dataset.divided()[0]
-    count = learned.count("train")
+    count = learned.batches(1).count  # of a pair, that of the smaller set
     if epochs is None and not layers and not data.get("limit") and len(dataset.shape) == 3:
         # Few images: about as many of them as ten epochs of MNIST show (or fewer, where those suffice), within reason.
         epochs = max(recipe.epochs, min(200, min(10, recipe.epochs) * 60_000 // count))

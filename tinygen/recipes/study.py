@@ -27,7 +27,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen import metrics
-from tinygen.data import Dataset, load
+from tinygen.data import Dataset, load, place
 from tinygen.data.unpaired import Unpaired
 from tinygen.errors import UserError
 from tinygen.free_memory import TooLarge
@@ -179,7 +179,9 @@ def run_study(
         raise RunError(f"study {name} looks at the data of {folder}; leave out --data {data}")
     named = None if folder is None else _slot(chosen, Path(folder))
     _check_asks(chosen, folder, data)
-    source = read_settings(Path(folder)).data if folder is not None else {"name": data} if data is not None else None
+    source: Mapping[str, Any] | None = {"name": place(data)} if data is not None else None
+    if folder is not None:
+        source = read_settings(Path(folder)).data
     folders: list[Path] = []
     for i, base in enumerate(chosen.on):
         folders.append(Path(folder) if folder is not None and i == named  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ import tinygen as tg
 from tinygen.data import as_float
 from tinygen.data.folder import read_picture, read_whole
 from tinygen.data.pixels import in_channels
+from tinygen.errors import UserError
 from tinygen.step import AnySize, Step
 from tinygen.training import aside, save_picture, track
 from tinygen.training.pictures import save_pillow
@@ -80,7 +81,7 @@ def made_of(step: Step, path: Path, shape: Sequence[int]) -> Made:
             return Made(_computed(step, picture), size, picture)
         try:
             return Made(applied(step, picture), size)
-        except RunError as error:
+        except UserError as error:  # a hole that does not fit, too
             raise RunError(f"{path}: {error}") from error
 
 
