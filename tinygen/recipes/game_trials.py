@@ -438,6 +438,8 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, int]:
 
 def _draw_stopping(histories: Mapping[str, History], table: Sequence[Mapping[str, Any]], title: str) -> Any:
     """Above: a figure and C-FID over time, each on its own axis. Below: one against the other."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
     canvas, finish = figure((4.2 * len(table), 7.0))
     panels = canvas.subplots(2, len(table), squeeze=False)
     for row, above, below in zip(table, *panels):
@@ -452,6 +454,10 @@ def _draw_stopping(histories: Mapping[str, History], table: Sequence[Mapping[str
         above.set_title(row["game"])
         seen = [(a, b) for a, b in zip(values, history.seen) if a > 0 and b > 0]
         below.loglog(*zip(*seen), "o", color="tab:purple", markersize=4)
+        for axis in (below.xaxis, below.yaxis, beside.yaxis):  # less than a decade would have ticks without number
+            axis.set_major_locator(MaxNLocator(4))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter("{x:g}")
         below.set_xlabel(known.title)
         below.set_ylabel("C-FID")
         below.set_title(f"r = {row['correlation']:.2f}, {row['points']} points")
