@@ -12,6 +12,7 @@ from test_games import DISCRIMINATOR, GAMES, GENERATOR
 import tinygen as tg
 from tinygen import nn, optim
 from tinygen.models import RefinerStep
+from tinygen.models.refiner import layout
 from tinygen.training import evaluate
 
 SIDE = 4
@@ -80,7 +81,7 @@ def test_a_round_follows_the_game_in_numpy(name):
     assert by_hand.same_slopes(lambda weights: fooled(weights) + 0.6 * change(weights), r, on_r)
     assert by_hand.same_slopes(of_d, d, on_d)
     norm = lambda arrays: np.sqrt(sum((a**2).sum() for a in arrays))
-    expected = {"change": change(r), "d_loss": of_d(d), "g_loss": fooled(r), "d_grad": norm(on_d), "g_grad": norm(on_r)}
+    expected = {"penalty": change(r), "d_loss": of_d(d), "g_loss": fooled(r), "d_grad": norm(on_d), "g_grad": norm(on_r)}
     read = GAMES[name].judge(tg.tensor(judged(d, y)), tg.tensor(judged(d, fake)))
     expected |= {key: value.item() for key, value in read.items()}
     assert {key: value.item() for key, value in metrics.items()} == pytest.approx(expected, rel=2e-4, abs=1e-6)
@@ -109,7 +110,7 @@ def test_so_many_refinements_precede_one_update_of_d_which_sees_the_last(rounds)
     assert np.array_equal(first[0], last[0]) == (rounds == 1)
     (seen,) = step.history.seen
     np.testing.assert_allclose(seen, refined(last, pair()[0]), atol=1e-5)
-    assert metrics["change"].item() == pytest.approx(abs(refined(last, pair()[0]) - pair()[0]).mean(), rel=1e-4)
+    assert metrics["penalty"].item() == pytest.approx(abs(refined(last, pair()[0]) - pair()[0]).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize("still", ["refiner", "discriminator"])
@@ -168,3 +169,30 @@ def test_pictures_show_drawn_refined_and_real_images():
 def test_health_reads_the_game():
     numbers = {"d_loss": GAMES["smoothed"].floor, "d_accuracy": 1.0}
     assert "D has won" in toy("smoothed").health(numbers) and "D has won" not in toy().health(numbers)
+
+
+def blurred(x):
+    """Two means over 5x5 pixels, zeros beyond the border."""
+    for _ in range(2):
+        padded = np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(2, 3))
+        x = windows.mean((4, 5))
+    return x
+
+
+def test_the_layout_is_where_light_is_and_not_how_much():
+    x, y = (np.abs(one) for one in pair())
+    spread = lambda images: blurred(images) / blurred(images).sum((1, 2, 3), keepdims=True)
+    expected = abs(spread(x) - spread(y)).sum((1, 2, 3)).mean()
+    assert layout(tg.tensor(x), tg.tensor(y)).item() == pytest.approx(expected, rel=1e-4)
+    assert layout(tg.tensor(0.3 * x), tg.tensor(x)).item() == pytest.approx(0, abs=1e-4)
+    corners = np.zeros((1, 1, 24, 24), np.float32), np.zeros((1, 1, 24, 24), np.float32)
+    corners[0][..., 5, 5] = corners[1][..., 18, 18] = 1
+    assert layout(*map(tg.tensor, corners)).item() == pytest.approx(2, rel=1e-4)
+
+
+def test_what_a_refiner_keeps_is_a_function_that_is_handed_in():
+    step = toy(kept=lambda refined, x: (refined - 2 * x).square().mean())
+    x, r = pair()[0], by_hand.arrays(step.refiner)
+    expected = ((refined(r, x) - 2 * x) ** 2).mean()
+    assert step(batch())["penalty"].item() == pytest.approx(expected, rel=1e-4)

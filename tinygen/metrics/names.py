@@ -234,8 +234,9 @@ _TABLE = [
     Metric("learned_from_refined", "learned from refined digits", "accuracy on real ones, mean over draws", "high"),
     Metric("learned_from_real", "learned from real digits", "accuracy on others, mean over draws", "high"),
     Metric("gain_refined", "gain by refining", "accuracy above drawn digits", "high"),
-    Metric("labels_kept", "labels kept by refining", "share recognised", "high"),
-    Metric("labels_drawn", "labels of drawn digits", "share recognised", None),
+    Metric("labels_kept", "labels kept by refining", "share, by a network of drawn digits", "high"),
+    Metric("recognised_refined", "refined digits recognised", "share, by a network of real digits", "high"),
+    Metric("recognised_drawn", "drawn digits recognised", "share, by a network of real digits", None),
     # theory
     Metric("forward_kl", "least KL(p || q)", "nats", "low"),
     Metric("reverse_kl", "least KL(q || p)", "nats", "low"),

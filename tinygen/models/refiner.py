@@ -1,7 +1,7 @@
 """SimGAN: a refiner R makes drawn images look real, and leaves what they show (Shrivastava et al. 2017, lecture 3).
 
     minimise over D   game.discriminator(D(y), D(R(x)))
-    minimise over R   game.generator(D(R(x))) + weight * mean |R(x) - x|
+    minimise over R   game.generator(D(R(x))) + weight * kept(R(x), x),   kept: mean |R(x) - x|, or `layout`
 
 x is drawn, so whatever a drawing program knows of it (its label) is known of R(x): a network that learns from refined
 images needs no labels of real ones. D judges patches, so that R cannot win by one spot; half of the fakes that D sees
@@ -37,6 +37,7 @@ class RefinerStep(Step):
         discriminator: nn.Module,
         game: Game,
         history: History,
+        kept: Callable = F.l1_loss,
         *,
         weight: float,
         rounds: int = 1,
@@ -45,7 +46,7 @@ class RefinerStep(Step):
         optimizer: Callable = ADAM,
     ) -> None:
         self.refiner, self.discriminator = refiner, discriminator
-        self.game, self.history = game, history
+        self.game, self.history, self.kept = game, history, kept
         self.weight, self.rounds = weight, rounds
         self.refiner_optimizer = optimizer(refiner.parameters(), lr=lr)
         self.discriminator_optimizer = optimizer(
@@ -58,7 +59,7 @@ class RefinerStep(Step):
             refined = self.refiner(x)
             with tg.frozen(self.discriminator):
                 judged = self.game.generator(self.discriminator(refined))
-            change = F.l1_loss(refined, x)
+            change = self.kept(refined, x)
             loss = judged + self.weight * change
             self.refiner_optimizer.zero_grad()
             loss.backward()
@@ -78,7 +79,7 @@ class RefinerStep(Step):
             "d_grad": gradient_norm(self.discriminator),
             "g_grad": gradient_norm(self.refiner),
         }
-        return {"change": change.detach()} | losses | read | norms
+        return {"penalty": change.detach()} | losses | read | norms
 
     def apply(self, images: tg.Tensor) -> tg.Tensor:
         """Refined images, of drawn ones."""
@@ -107,3 +108,18 @@ class RefinerStep(Step):
     def health(self, metrics: Mapping[str, float]) -> str | None:
         """What these means over an epoch say about the game."""
         return of_a_game(metrics, self.game.floor)
+
+
+def layout(refined: tg.Tensor, x: tg.Tensor) -> tg.Tensor:
+    """Mean over images of sum |blurred R(x) / its sum - blurred x / its sum|, in [0, 2]: where light is, not how much.
+
+    Strokes may become thinner, rougher, or move by a pixel or two; what they form may not. The blur is two means over
+    5x5 pixels.
+    """
+    return (_spread(refined) - _spread(x)).abs().flatten(1).sum(1).mean()
+
+
+def _spread(x: tg.Tensor) -> tg.Tensor:
+    for _ in range(2):
+        x = F.avg_pool2d(x, 5, 1, 2)
+    return x / (x.flatten(1).sum(1).reshape(-1, 1, 1, 1) + 1e-6)

@@ -19,6 +19,7 @@ from tinygen.data import corruptions
 from tinygen.models import CycleGANStep, InpaintingStep, Pix2PixStep, RefinerStep, RestorationStep, games
 from tinygen.models.history import History, ImagePool
 from tinygen.models.pix2pix import alone, both
+from tinygen.models.refiner import layout
 from tinygen.models.restoration import Perceptual
 from tinygen.networks.dcgan import DCDiscriminator
 from tinygen.networks.frozen import Features
@@ -324,24 +325,24 @@ def cyclegan(
 
 @recipe(
     "drawn digits made real: a refiner (SimGAN, Shrivastava et al. 2017)", lectures=(3,),
-    data="rendered-digits+digits", pair=True, epochs=10, batch_size=64, drop_last=True,
+    data="rendered-digits+digits", pair=True, epochs=1, batch_size=64, drop_last=True,
     small={"epochs": 60, "batch_size": 32}, tiny={"width": 4, "blocks": 1, "judge": 4, "history": 8},
 )  # fmt: skip
 def refiner(
-    given: Given, width: int = 16, blocks: int = 4, judge: int = 16, history: int = 1024, weight: float = 1.0,
+    given: Given, width: int = 16, blocks: int = 4, judge: int = 16, history: int = 1024, weight: float = 12.0,
     refinements: int = 2, lr: float = 5e-4, d_lr: float = 2e-4,
 ) -> RefinerStep:  # fmt: skip
     """width: planes of the refiner
     blocks: residual blocks of the refiner
     judge: planes of PatchGAN's first layer
     history: older refined images that the discriminator may see
-    weight: of the change of an image
+    weight: of the change of an image's layout: where its light is, not how much
     refinements: updates of the refiner for one of the discriminator
     lr: learning rate of the refiner
     d_lr: learning rate of the discriminator
     """
     return RefinerStep(
-        Refiner(given.pixels, width, blocks), PatchGAN(given.pixels, judge, depth=1),  # it sees strokes, not digits
-        games.non_saturating(), History(given.pixels, history), weight=weight, rounds=refinements, lr=lr, d_lr=d_lr,
-        optimizer=partial(optim.Adam, betas=(0.5, 0.999)),
+        Refiner(given.pixels, width, blocks), PatchGAN(given.pixels, judge, depth_for(given.pixels)),
+        games.non_saturating(), History(given.pixels, history), layout, weight=weight, rounds=refinements, lr=lr,
+        d_lr=d_lr, optimizer=partial(optim.Adam, betas=(0.5, 0.999)),
     )  # fmt: skip
