@@ -81,7 +81,8 @@ def test_a_round_follows_the_game_in_numpy(name):
     assert by_hand.same_slopes(lambda weights: fooled(weights) + 0.6 * change(weights), r, on_r)
     assert by_hand.same_slopes(of_d, d, on_d)
     norm = lambda arrays: np.sqrt(sum((a**2).sum() for a in arrays))
-    expected = {"penalty": change(r), "d_loss": of_d(d), "g_loss": fooled(r), "d_grad": norm(on_d), "g_grad": norm(on_r)}
+    expected = {"penalty": change(r), "d_loss": of_d(d), "g_loss": fooled(r), "d_grad": norm(on_d),
+                "g_grad": norm(on_r)}  # fmt: skip
     read = GAMES[name].judge(tg.tensor(judged(d, y)), tg.tensor(judged(d, fake)))
     expected |= {key: value.item() for key, value in read.items()}
     assert {key: value.item() for key, value in metrics.items()} == pytest.approx(expected, rel=2e-4, abs=1e-6)
