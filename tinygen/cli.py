@@ -201,7 +201,7 @@ def _go(run: Any) -> int:
         print(f"  {picture}")
     print("and go on with:")
     given = settings.given
-    looks = further(find(settings.recipe), folder, given["shape"], given["classes"])
+    looks = further(find(settings.recipe), folder, given["shape"], given["classes"], settings.data["name"])
     for command in [*looks, f"tinygen resume {folder} --epochs {2 * settings.epochs}"]:
         print(f"  {command}")
     return 0
@@ -311,6 +311,8 @@ def _apply(arguments: argparse.Namespace) -> None:
         raise RunError(f"{arguments.run}: {type(step).__name__} does not turn images into images; see: tinygen list")
     out, run = arguments.out, arguments.run.resolve().name
     folder = out if out and (len(arguments.files) > 1 or out.is_dir()) else None
+    if folder and not folder.is_dir() and folder.suffix.lower() in (".png", ".npy"):
+        raise RunError(f"--out {out}: {len(arguments.files)} pictures need a folder, and this is a file's name")
     if out and not folder:
         _check_suffix(out)
     names = [file.stem for file in arguments.files]

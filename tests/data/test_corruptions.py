@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.data import DataError
+from tinygen.data import DataError, load
 from tinygen.data import corruptions as c
+from tinygen.data.varied import tint
 
 
 def images(*shape, seed=0):
@@ -224,3 +225,13 @@ def test_a_deviation_is_not_below_0():
     for sd in (-0.1, float("nan")):
         with pytest.raises(DataError, match=f"gaussian: sd is a standard deviation, at least 0; it is {sd}; 0.3 is"):
             c.gaussian(sd)
+
+
+def test_an_outline_does_not_tell_a_colour():
+    """Red has less than a third of white's luma: by that, a red digit would have no outline, and a cyan one its own."""
+    grey = load("digits").floats("test")[:20]
+    of = lambda hue: c.outlines(0.5)(tg.tensor(tint(grey, np.full(20, hue, np.float32)))).numpy()
+    wanted = c.outlines(0.5)(tg.tensor(grey)).numpy()
+    assert wanted.any((1, 2, 3)).all()
+    for hue in (0, 1 / 3, 1 / 2, 2 / 3):
+        assert np.array_equal(of(hue), wanted)

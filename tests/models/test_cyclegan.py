@@ -108,6 +108,8 @@ def test_a_round_follows_both_games_in_numpy(name, identity):
     fake = np.concatenate([judged(of_a, fake_a), judged(of_b, fake_b)])
     expected = {"cycle_l1": around(forth, back) / 2, "d_loss": on_a(of_a) + on_b(of_b), "g_loss": fooled(forth, back)}
     expected |= {key: value.item() for key, value in GAMES[name].judge(tg.tensor(real), tg.tensor(fake)).items()}
+    norm = lambda *players: np.sqrt(sum((a**2).sum() for player in players for a in found[player]))
+    expected |= {"d_grad": norm("discriminator_a", "discriminator_b"), "g_grad": norm("forth", "back")}
     assert {key: value.item() for key, value in metrics.items()} == pytest.approx(expected, rel=2e-4, abs=1e-6)
     assert all(value.shape == () and not value.requires_grad for value in metrics.values())
     for player in PLAYERS:

@@ -319,7 +319,9 @@ def test_what_can_be_done_with_a_run_is_listed(name):
     assert f"  tinygen evaluate runs/{name}-001" in lines and f"  tinygen train {name}" in lines[0]
     same = [other.name for other in RECIPES.values() if other.kind is chosen.kind or other.family == chosen.family]
     has = set(chosen.arguments())
-    takes = lambda one: not set(one.on).isdisjoint(same) and not one.refuses(dataset.shape, dataset.classes)
+    family = {other.name for other in RECIPES.values() if other.family == chosen.family}
+    takes = lambda one: not set(one.on).isdisjoint(family if one.exact else same) and not one.refuses(
+        dataset.shape, dataset.classes, chosen.data)  # fmt: skip
     looks = [one.name for one in STUDIES.values() if takes(one) and has.issuperset(one.needs)]
     assert [x for x in lines if " study " in x] == [f"  tinygen study {one} runs/{name}-001" for one in looks]
 

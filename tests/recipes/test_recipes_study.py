@@ -848,7 +848,7 @@ def test_what_a_study_asks_of_the_data_decides_what_is_proposed():
     from tinygen.recipes import find
     from tinygen.recipes.listing import further
 
-    proposed = lambda name, shape, classes=(): " ".join(further(find(name), "run", shape, classes))
+    proposed = lambda name, shape, classes=(): " ".join(further(find(name), "run", shape, classes, "mine"))
     digits = tuple("0123456789")
     grey = proposed("dcgan", (1, 28, 28))
     assert "tinygen study turn run" in grey and "arithmetic" not in grey

@@ -182,8 +182,14 @@ def edges() -> Corruption:
 
 
 def outlines(threshold: float = 0.5) -> Corruption:
-    """1 where `edges` are steeper than the threshold, else 0: (N, 1, H, W)."""
+    """1 where `edges` of any channel are steeper than the threshold, else 0: (N, 1, H, W). They tell no colour."""
     if not 0 < threshold < 1:
         raise DataError(f"outlines: threshold must be above 0 and below 1, it is {threshold!r}; 0.5 is usual")
     steepness, steep = edges(), binarised(threshold)
-    return lambda x: steep(steepness(x))
+
+    def outline(x: Tensor) -> Tensor:
+        n, channels, *sides = x.shape
+        every = steepness(x.reshape(n * channels, 1, *sides)).reshape(n, channels, *sides)
+        return steep(every.amax(1, keepdim=True))
+
+    return outline

@@ -172,7 +172,7 @@ class Unpaired:
         raise DataError(f"{self.name}: what learns from a pair of data sets sees no labels; leave out --labels")
 
     def __repr__(self) -> str:
-        return f"Unpaired({self.first!r}, {self.second!r})"
+        return f"Unpaired({self.name}: {self.first!r}, {self.second!r})"
 
 
 class Change(NamedTuple):

@@ -91,7 +91,11 @@ class CycleGANStep(Step):
             read = self.game.judge(
                 tg.cat([on_a, on_b]), tg.cat([on_fake_a, on_fake_b])
             )
-        return {"cycle_l1": 0.5 * around.detach()} | metrics | read
+        norms = {
+            "d_grad": both_norms(self.discriminator_a, self.discriminator_b),
+            "g_grad": both_norms(self.forth, self.back),
+        }
+        return {"cycle_l1": 0.5 * around.detach()} | metrics | read | norms
 
     def apply(self, images: tg.Tensor) -> tg.Tensor:
         """Images of kind B, of images of kind A."""
@@ -128,3 +132,11 @@ class CycleGANStep(Step):
     def health(self, metrics: Mapping[str, float]) -> str | None:
         """What these means over an epoch say about both games."""
         return of_a_game(metrics, 2 * self.game.floor)
+
+
+def both_norms(a: nn.Module, b: nn.Module) -> tg.Tensor:
+    """The Euclidean norm of all gradients of two networks, 0-d; 0 where nothing has one."""
+    learned = [*a.parameters(), *b.parameters()]
+    with tg.no_grad():
+        squares = [p.grad.square().sum() for p in learned if p.grad is not None]
+        return tg.stack(squares).sum().sqrt() if squares else tg.zeros(())

@@ -68,6 +68,7 @@ def srgan(
     adversarial: weight of the game
     lr: learning rate of both players, G's falling to 0 in the last third
     """
+    _check_weights(seen=seen, adversarial=adversarial)
     generator = base.generator.train()  # a loaded one is in evaluation mode
     return RestorationStep(
         generator, base.degrade, Perceptual(_features(given), seen), _judging(given.pixels, judge),
@@ -95,6 +96,12 @@ def _larger(given: Given, factor: int, width: int, blocks: int, lr: float) -> Re
         SRResNet(given.pixels, width, blocks, factor), corruptions.downscaled(factor),
         figures=(restored.of_images(given),), steps=given.steps, lr=lr,
     )  # fmt: skip
+
+
+def _check_weights(**weights: float) -> None:
+    for name, value in weights.items():
+        if value < 0:
+            raise ValueError(f"{name} is a weight of the loss, at least 0; it is {value:g}")
 
 
 def _judging(shape: Sequence[int], judge: int) -> DCDiscriminator:
@@ -134,6 +141,7 @@ def inpaint(
     lr: learning rate of G, falling to 0 in the last third
     d_lr: learning rate of D
     """
+    _check_weights(adversarial=adversarial)
     return InpaintingStep(
         _filling(given, channels), _concealed(given, mask, size), F.mse_loss, _judging(given.pixels, judge),
         games.non_saturating(), (restored.of_images(given), restored.in_holes), adversarial=adversarial,
@@ -218,6 +226,7 @@ def _coloured(
     conditional: bool = True, latent: int = 0,
 ) -> Pix2PixStep:  # fmt: skip
     colours, *sides = _in_colour(given)
+    _check_weights(weight=weight)
     return Pix2PixStep(
         _colouring(1 + latent, given, channels), _judging((colours + conditional, *sides), judge),
         games.non_saturating(), corruptions.brightness(), both if conditional else alone, (restored.saturation,),
@@ -281,6 +290,9 @@ def _translated(
     given: Given, channels: Sequence[int], judge: int, weight: float, threshold: float, dropout: float, lr: float,
     latent: int = 0,
 ) -> Pix2PixStep:  # fmt: skip
+    _check_weights(weight=weight)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is the share of values that is dropped, at least 0 and below 1; it is {dropout:g}")
     colours, *sides = given.pixels
     return Pix2PixStep(
         UNet((1 + latent, *sides), colours, channels, partial(nn.Dropout, dropout) if dropout else nn.Identity),
@@ -310,6 +322,7 @@ def cyclegan(
     identity: weight of what needs no change
     lr: learning rate of all
     """
+    _check_weights(cycle=cycle, identity=identity)
     # The paper's weights are 10 and 5: with these, after two epochs, upright digits hardly lean.
     generator = lambda: ResNetGenerator(given.pixels, channels, blocks)
     judges = lambda: PatchGAN(given.pixels, judge, depth_for(given.pixels), nn.InstanceNorm2d)
@@ -341,6 +354,7 @@ def refiner(
     lr: learning rate of the refiner
     d_lr: learning rate of the discriminator
     """
+    _check_weights(weight=weight)
     return RefinerStep(
         Refiner(given.pixels, width, blocks), PatchGAN(given.pixels, judge, depth_for(given.pixels)),
         games.non_saturating(), History(given.pixels, history), layout, weight=weight, rounds=refinements, lr=lr,

@@ -19,7 +19,7 @@ from .recipe import RECIPES, Recipe, find
 from .reproduce import kept, range_of
 from .scores import DRAWS
 from .settings import SMALL, TINY, TINY_LIMIT, annotation
-from .study import STUDIES, find_study, fits
+from .study import STUDIES, find_study
 
 
 def overview() -> str:
@@ -56,18 +56,17 @@ def describe_recipe(name: str) -> str:
     data = "" if recipe.data == "digits" else f"    # on {recipe.data}"
     lines += ["then:", f"  tinygen train {name}{data}"]
     own = load(recipe.data)
-    lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001", own.shape, own.classes)]
+    lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001", own.shape, own.classes, recipe.data)]
     lines += [f"  tinygen sample {name} --pretrained    # weights that ship: no training"] if name in names() else []
     commands = [entry["command"] for presets in reached.values() for entry in presets.values()]
     return "\n".join(lines + [f"  {command}" for command in commands or [f"tinygen reproduce {name}"]])
 
 
-def further(recipe: Recipe, folder: str, shape: Sequence[int], classes: Sequence[str]) -> list[str]:
-    """The commands that look at a run of a recipe on data of that shape: what its Step offers, its figures, studies."""
+def further(recipe: Recipe, folder: str, shape: Sequence[int], classes: Sequence[str], data: str) -> list[str]:
+    """The commands that look at a run of a recipe on such data: what its Step offers, its figures, studies."""
     commands = [f"tinygen sample {folder} -n 64 --seed 1"] if recipe.kind.offers("sample") else []
     commands += [f"tinygen apply {folder} picture.png"] if recipe.kind.offers("apply") else []
-    fitting = [one for one in STUDIES.values()
-               if any(fits(recipe, find(base)) for base in one.on) and not one.refuses(shape, classes)]  # fmt: skip
+    fitting = [one for one in STUDIES.values() if one.fits(recipe) and not one.refuses(shape, classes, data)]
     studies = [one.name for one in fitting if set(one.needs) <= set(recipe.arguments())]
     return [*commands, f"tinygen evaluate {folder}", *(f"tinygen study {name} {folder}" for name in studies)]
 

@@ -79,7 +79,7 @@ def _groups(images: np.ndarray, least: int) -> tuple[dict[tuple[int, int], np.nd
     return groups, float(min(doubts))
 
 
-def coloured_digits(shape: Sequence[int], classes: Sequence[str]) -> str | None:
+def coloured_digits(shape: Sequence[int], classes: Sequence[str], data: str) -> str | None:
     """Why arithmetic refuses: it needs digits that the frozen network knows, in three channels."""
     if len(shape) == 3 and shape[0] == 3 and metrics.scorable((1, *shape[1:])) and tuple(classes) == DIGITS:
         return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
@@ -268,12 +268,13 @@ def _remembered(source: Mapping[str, Any]) -> tuple[Dataset, str | None]:
 
 
 def stand_on(
-    base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None, needs: Sequence[str] = ()
-) -> Path:
+    base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None, needs: Sequence[str] = (),
+    takes: Callable[[Settings], bool] = lambda settings: True,
+) -> Path:  # fmt: skip
     """The folder of the newest finished run of that recipe on those data, at that preset; else one of its family.
 
     `source`: name and options of the data, as config.json holds them; None: any. `needs`: arguments that a relative
-    must have. Where there is no such run, one is trained, and that is said.
+    must have; `takes(settings)`: whether a run will do. Where there is no such run, one is trained, and that is said.
     """
     recipe, relatives = find(base), []
     for folder in runs():
@@ -284,7 +285,7 @@ def stand_on(
         other = RECIPES.get(settings.recipe)
         related = other and other.family == recipe.family and set(needs) <= set(other.arguments())
         same = source is None or all(settings.data.get(key) == source.get(key) for key in ("name", *OPTIONS))
-        if related and same and settings.preset == preset and is_finished(folder, settings):
+        if related and same and settings.preset == preset and takes(settings) and is_finished(folder, settings):
             relatives.append((settings.recipe != base, folder, settings))
     if relatives:
         _, folder, settings = min(relatives, key=itemgetter(0))  # the first of the smallest, and the newest come first

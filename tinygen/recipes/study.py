@@ -108,10 +108,21 @@ class Study:
     least: Mapping[str, int] = field(default_factory=dict)
     above: Mapping[str, float] = field(default_factory=dict)
     asks: Callable | None = None
+    exact: bool = False
 
-    def refuses(self, shape: Sequence[int], classes: Sequence[str]) -> str | None:
-        """Why it cannot look at runs on data of that shape and those classes; None where it can."""
-        return self.asks(tuple(shape), tuple(classes)) if self.asks else None
+    def refuses(self, shape: Sequence[int], classes: Sequence[str], data: str) -> str | None:
+        """Why it cannot look at runs on data of that shape, those classes and that name; None where it can."""
+        return self.asks(tuple(shape), tuple(classes), data) if self.asks else None
+
+    def fits(self, recipe: Recipe) -> bool:
+        """Whether a run of a recipe may be named: one of a family, or, where it is not exact, one of the same kind."""
+        bases = [find(base) for base in self.on]
+        return any(base.family == recipe.family or (not self.exact and same_kind(base, recipe)) for base in bases)
+
+    def takes(self, settings: Settings) -> bool:
+        """Whether a run's data are such as it can look at."""
+        given = settings.given
+        return self.refuses(given["shape"], given["classes"], settings.data["name"]) is None
 
     def arguments(self) -> dict[str, inspect.Parameter]:
         """What `--set` may change: the function's parameters that have a default."""
@@ -126,14 +137,16 @@ def study(
     summary: str, *, on: tuple[str, ...] = (), data: str | None = None, lectures: tuple[int, ...] = (),
     needs: tuple[str, ...] = (), tiny: Mapping[str, Any] | None = None, least: Mapping[str, int] | None = None,
     above: Mapping[str, float] | None = None, asks: Callable | None = None,
+    exact: bool = False,
 ) -> Callable:  # fmt: skip
     """Decorator: registers a function as a study and returns it unchanged.
 
     `on`: names of recipes, whose runs the function receives; `data`, instead: the data set it receives where none
     is named. `needs`: arguments of a recipe without which its runs are refused. `tiny`: arguments that make it take
     seconds. `least`: arguments and their smallest values; `above`: those that must be larger than a value.
-    `asks(shape, classes)`: of a study on runs, why it cannot look at such data, or None; asked before one is
-    trained. The docstring's first line says what is found; one line `name: meaning` follows for each argument.
+    `asks(shape, classes, name of the data)`: of a study on runs, why it cannot look at such data, or None; asked
+    before one is trained. The docstring's first line says what is found; one line `name: meaning` follows for each
+    argument.
     Raises ValueError for both `on` and `data`: runs have data of their own.
     """
     if on and data is not None:
@@ -145,7 +158,7 @@ def study(
             raise ValueError(f"two studies are called {name!r}: in {STUDIES[name].chapter} and {run.__module__}")
         STUDIES[name] = Study(
             name, summary, run, run.__module__, on, data, lectures, needs, tiny or {}, meanings(run),
-            least or {}, above or {}, asks,
+            least or {}, above or {}, asks, exact,
         )  # fmt: skip
         return run
 
@@ -185,7 +198,7 @@ def run_study(
     folders: list[Path] = []
     for i, base in enumerate(chosen.on):
         folders.append(Path(folder) if folder is not None and i == named  # type: ignore[arg-type]
-                       else stand_on(base, source, preset, display, chosen.needs))  # fmt: skip
+                       else stand_on(base, source, preset, display, chosen.needs, chosen.takes))  # fmt: skip
         source = source or read_settings(folders[0]).data  # all of them on the same data
     given: list[Any] = []
     for one in folders:
@@ -280,8 +293,8 @@ def _slot(chosen: Study, folder: Path) -> int:
     recipe = read_settings(folder).recipe
     looks = f"study {chosen.name} looks at a run of {chosen.on[0]}; {folder} is one of {recipe}"
     family = [i for i, base in enumerate(chosen.on) if find(base).family == find(recipe).family]
-    fitting = [i for i, base in enumerate(chosen.on) if fits(find(recipe), find(base))]
-    if not fitting:
+    fitting = [i for i, base in enumerate(chosen.on) if same_kind(find(recipe), find(base))]
+    if not chosen.fits(find(recipe)):
         raise RunError(f"{looks}; name another run, or leave it out")
     lacking = [name for name in chosen.needs if name not in find(recipe).arguments()]
     if lacking:
@@ -294,29 +307,29 @@ def _check_asks(chosen: Study, folder: str | os.PathLike | None, data: str | Non
     if chosen.asks is None or (folder is None and data is None):
         return
     if folder is not None:
-        given = read_settings(Path(folder)).given
-        shape, classes = given["shape"], given["classes"]
+        settings = read_settings(Path(folder))
+        shape, classes, data = settings.given["shape"], settings.given["classes"], settings.data["name"]
     else:
         dataset = load(str(data))
         shape, classes = dataset.shape, dataset.classes
-    reason = chosen.refuses(shape, classes)
+    reason = chosen.refuses(shape, classes, str(data))
     if reason:
         raise RunError(f"study {chosen.name}: {reason}")
 
 
-def images(shape: Sequence[int], classes: Sequence[str]) -> str | None:
+def images(shape: Sequence[int], classes: Sequence[str], data: str) -> str | None:
     """Why a study that draws images refuses: the data are points."""
     return None if len(shape) == 3 else "it draws images, and these are points; name another run, or other data"
 
 
-def scored_images(shape: Sequence[int], classes: Sequence[str]) -> str | None:
+def scored_images(shape: Sequence[int], classes: Sequence[str], data: str) -> str | None:
     """Why a study that judges images by a frozen network refuses: none knows their shape."""
-    if images(shape, classes) or metrics.scorable(shape):
-        return images(shape, classes)
+    if images(shape, classes, data) or metrics.scorable(shape):
+        return images(shape, classes, data)
     return f"no frozen network knows images of {'x'.join(map(str, shape))}; name another run, or other data"
 
 
-def fits(one: Recipe, other: Recipe) -> bool:
-    """Whether two recipes are of one family, or build the same kind of Step, as their functions' annotations say."""
+def same_kind(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes build the same kind of Step, as their functions' annotations say."""
     kinds = [inspect.signature(recipe.build).return_annotation for recipe in (one, other)]
     return one.family == other.family or kinds[0] == kinds[1] is not inspect.Signature.empty
