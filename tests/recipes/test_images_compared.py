@@ -474,14 +474,14 @@ def test_runs_of_other_recipes_and_data_are_refused_before_any_is_trained(tmp_pa
     for name, place, folder in (("srresnet", "two-hues-digits", "sr"), ("cyclegan", "digits+digits", "cycle"),
                                 ("colourise", "tinted-digits", "tinted")):  # fmt: skip
         start(name, place, folder=folder, preset="tiny", epochs=1).fit()
-    with pytest.raises(RunError, match="study colours looks at a run of .*; sr is one of srresnet"):
+    with pytest.raises(RunError, match=r"study colours looks at a run of .*; sr is one of srresnet"):
         run_study("colours", "sr", tiny=True)
-    with pytest.raises(RunError, match="study super-resolution-x4 looks at .*; sr is one of srresnet;"):
+    with pytest.raises(RunError, match=r"study super-resolution-x4 looks at .*; sr is one of srresnet;"):
         run_study("super-resolution-x4", "sr", tiny=True)
-    with pytest.raises(RunError, match="study colours: it knows the law of hues of .*, and these are tinted-digits"):
+    with pytest.raises(RunError, match=r"study colours: it knows the law of hues of .*, and these are tinted-digits"):
         run_study("colours", "tinted", tiny=True)
     for given in ({"folder": "cycle"}, {"data": "digits+digits"}):
-        with pytest.raises(RunError, match="study translation: it needs digits beside changed ones, .* digits.digits"):
+        with pytest.raises(RunError, match=r"study translation: it needs digits beside changed ones, .* digits.digits"):
             run_study("translation", tiny=True, **given)
     assert not (tmp_path / "runs").exists()
 
