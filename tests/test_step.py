@@ -29,7 +29,7 @@ PARTS = {
     "vae": ["encoder", "decoder", "likelihood", "optimizer"],
     "gan": ["generator", "discriminator", "generator_optimizer", "discriminator_optimizer"],
     "progressive gan": [
-        "generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "count", "schedule",
+        "generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "plan", "count", "schedule",
     ],
     "classifier": ["classifier", "optimizer", "schedule"],
 }

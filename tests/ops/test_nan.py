@@ -100,7 +100,9 @@ CASES = {  # (L, the functions of nn.functional, x) -> result
 def test_values_are_torch_s(name, values, dtype):
     results = []
     for L, N in ((tg, F), (torch, TF)):
-        y = CASES[name](L, N, L.tensor(INPUTS[values].astype(dtype)))
+        # Of infinity torch's gelu in single precision is NaN in a vector, on some processors, and infinite alone.
+        kind = "float64" if name == "gelu" and L is torch else dtype
+        y = CASES[name](L, N, L.tensor(INPUTS[values].astype(kind)))
         results.append([np.asarray(part) for part in (y if isinstance(y, tuple) else (y,))])
     for mine, his in zip(*results, strict=True):
         np.testing.assert_allclose(mine, his, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,3 +343,34 @@ def test_recipes_stand_beside_what_is_reached_without_them(digits):
     assert [one.what for one in lines["accuracy"]] == ["the outlines themselves", "the images themselves"]
     assert [one.what for one in lines["l1"]] == ["the outlines themselves"]
     assert len(baselines(find("srgan"), digits, {})["psnr"]) == 3
+
+
+# ---------------------------------------------------------------------------------- two kinds of images
+
+
+def pair_batches(pair, size):
+    x, y = (one.floats("test") for one in (pair.first, pair.second))
+    return [(tg.tensor(x[i : i + size]), tg.tensor(y[i : i + size])) for i in range(0, min(len(x), len(y)), size)]
+
+
+def test_translated_images_are_as_far_from_the_other_kind_as_their_features():
+    pair = data.load("digits+inverted")
+    batches = pair_batches(pair, 40)
+    x, y = (np.concatenate([b[i].numpy() for b in batches]) for i in (0, 1))
+    apart = lambda a, b: metrics.frechet_from_features(metrics.features(a)[0], metrics.features(b)[0])
+    half = SimpleNamespace(forth=lambda a: 0.5 * a, back=lambda a: 1 - a, apply=lambda a: 0.5 * a)
+    expected = (apart(0.5 * x, y) + apart(1 - y, x)) / 2
+    assert restored.of_kinds(half, batches) == {"cfid": pytest.approx(expected)}
+    assert restored.of_refined(half, batches) == {"cfid": pytest.approx(apart(0.5 * x, y))}
+    same = SimpleNamespace(forth=lambda a: a, back=lambda a: a, apply=lambda a: a)
+    untouched = restored.as_they_are(pair, {})
+    everything = apart(pair.first.floats("test"), pair.second.floats("test"))
+    assert untouched.metric == "cfid" and untouched.value == pytest.approx(everything)
+    assert restored.of_kinds(same, batches)["cfid"] == pytest.approx(apart(x, y))
+
+
+def test_kinds_that_no_network_knows_or_of_few_images_have_no_distance():
+    same = SimpleNamespace(forth=lambda a: a, back=lambda a: a, apply=lambda a: a)
+    for batches in ([(tg.rand(80, 3, 8, 8), tg.rand(80, 3, 8, 8))], [(tg.rand(9, 1, 8, 8), tg.rand(9, 1, 8, 8))]):
+        assert restored.of_kinds(same, batches) == restored.of_refined(same, batches) == {}
+    assert restored.as_they_are(data.load("digits+tinted"), {}) is None

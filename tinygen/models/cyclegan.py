@@ -13,7 +13,7 @@ may invert every image, which no other term sees. Each D sees a pool of older fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -43,6 +43,7 @@ class CycleGANStep(Step):
         game: Game,
         pool_a: ImagePool,
         pool_b: ImagePool,
+        figures: Sequence[Callable] = (),
         *,
         cycle: float = 10.0,
         identity: float = 5.0,
@@ -53,6 +54,7 @@ class CycleGANStep(Step):
         self.discriminator_a = discriminator_a
         self.discriminator_b = discriminator_b
         self.pool_a, self.pool_b = pool_a, pool_b
+        self.figures = figures
         self.cycle, self.identity = cycle, identity
         both = chain(forth.parameters(), back.parameters())
         self.generator_optimizer = optimizer(both, lr=lr)
@@ -119,6 +121,13 @@ class CycleGANStep(Step):
         around = around + F.l1_loss(self.forth(self.back(y)), y)
         same = F.l1_loss(self.forth(y), y) + F.l1_loss(self.back(x), x)
         return {"cycle_l1": 0.5 * around, "identity_l1": 0.5 * same}
+
+    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
+        """What `figures`, functions of (step, batches), say of the whole test set."""
+        found: dict[str, float] = {}
+        for figure in self.figures:
+            found |= figure(self, batches)
+        return found
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Images of each kind, what becomes of them, and what comes back."""

@@ -12,7 +12,7 @@ Absent on purpose: pairs of x and y, and labels in the game.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tinygen as tg
@@ -38,6 +38,7 @@ class RefinerStep(Step):
         game: Game,
         history: History,
         kept: Callable = F.l1_loss,
+        figures: Sequence[Callable] = (),
         *,
         weight: float,
         rounds: int = 1,
@@ -47,7 +48,7 @@ class RefinerStep(Step):
     ) -> None:
         self.refiner, self.discriminator = refiner, discriminator
         self.game, self.history, self.kept = game, history, kept
-        self.weight, self.rounds = weight, rounds
+        self.figures, self.weight, self.rounds = figures, weight, rounds
         self.refiner_optimizer = optimizer(refiner.parameters(), lr=lr)
         self.discriminator_optimizer = optimizer(
             discriminator.parameters(), lr=lr if d_lr is None else d_lr
@@ -99,6 +100,13 @@ class RefinerStep(Step):
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """change: mean |R(x) - x| per value, of the drawn test images."""
         return {"change": F.l1_loss(self.refiner(batch[0]), batch[0])}
+
+    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
+        """What `figures`, functions of (step, batches), say of the whole test set."""
+        found: dict[str, float] = {}
+        for figure in self.figures:
+            found |= figure(self, batches)
+        return found
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Drawn images, what they are refined to, and real ones."""

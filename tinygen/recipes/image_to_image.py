@@ -306,7 +306,7 @@ def _translated(
 
 @recipe(
     "from one kind of images to another and back, without pairs (CycleGAN, Zhu et al. 2017)", lectures=(0, 1, 2, 3),
-    data="digits+slanted", pair=True, epochs=2, batch_size=32, drop_last=True,
+    data="digits+slanted", pair=True, baselines=(restored.as_they_are,), epochs=2, batch_size=32, drop_last=True,
     small={"epochs": 60, "batch_size": 16, "channels": (16, 32), "blocks": 2},
     tiny={"channels": (4, 6), "blocks": 1, "judge": 4, "pool": 16},
 )  # fmt: skip
@@ -328,7 +328,7 @@ def cyclegan(
     judges = lambda: PatchGAN(given.pixels, judge, depth_for(given.pixels), nn.InstanceNorm2d)
     pools = lambda: ImagePool(given.pixels, pool)
     return CycleGANStep(
-        generator(), generator(), judges(), judges(), games.least_squares(), pools(), pools(),
+        generator(), generator(), judges(), judges(), games.least_squares(), pools(), pools(), (restored.of_kinds,),
         cycle=cycle, identity=identity, lr=lr,
     )  # fmt: skip
 
@@ -338,7 +338,8 @@ def cyclegan(
 
 @recipe(
     "drawn digits made real: a refiner (SimGAN, Shrivastava et al. 2017)", lectures=(3,),
-    data="rendered-digits+digits", pair=True, epochs=1, batch_size=64, drop_last=True,
+    data="rendered-digits+digits", pair=True, baselines=(restored.as_they_are,), epochs=1, batch_size=64,
+    drop_last=True,
     small={"epochs": 60, "batch_size": 32}, tiny={"width": 4, "blocks": 1, "judge": 4, "history": 8},
 )  # fmt: skip
 def refiner(
@@ -357,6 +358,6 @@ def refiner(
     _check_weights(weight=weight)
     return RefinerStep(
         Refiner(given.pixels, width, blocks), PatchGAN(given.pixels, judge, depth_for(given.pixels)),
-        games.non_saturating(), History(given.pixels, history), layout, weight=weight, rounds=refinements, lr=lr,
-        d_lr=d_lr, optimizer=partial(optim.Adam, betas=(0.5, 0.999)),
+        games.non_saturating(), History(given.pixels, history), layout, (restored.of_refined,),
+        weight=weight, rounds=refinements, lr=lr, d_lr=d_lr, optimizer=partial(optim.Adam, betas=(0.5, 0.999)),
     )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen import metrics
-from tinygen.data import Dataset, corruptions
+from tinygen.data import Dataset, as_float, corruptions
 from tinygen.data.varied import untinted
 from tinygen.nn import functional as F
 from tinygen.step import Step
@@ -59,6 +59,33 @@ def distance(made: np.ndarray, real: np.ndarray) -> dict[str, float]:
     features = [metrics.features(images)[0] for images in (made, real)]
     enough = len(made) >= 2 * features[0].shape[1]
     return {"cfid": metrics.frechet_from_features(*features)} if enough else {}
+
+
+def of_kinds(step: Any, batches: Iterable[tuple]) -> dict[str, float]:
+    """cfid of G(x) from y and of F(y) from x, their mean; {} for images that no frozen network knows, or too few."""
+    return _between([(x, y, step.forth(x), step.back(y)) for x, y in batches])
+
+
+def of_refined(step: Any, batches: Iterable[tuple]) -> dict[str, float]:
+    """cfid of refined images from real ones; {} for images that no frozen network knows, or too few."""
+    return _between([(x, y, step.apply(x)) for x, y in batches])
+
+
+def _between(batches: list[tuple]) -> dict[str, float]:
+    x, y, *made = (np.concatenate([as_array(part) for part in parts]) for parts in zip(*batches))
+    if not metrics.scorable(x.shape[1:]):
+        return {}
+    apart = [distance(images, real) for images, real in zip(made, (y, x))]
+    return {"cfid": float(np.mean([one["cfid"] for one in apart]))} if all(apart) else {}
+
+
+def as_they_are(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | None:
+    """A baseline: the distance of both kinds of images, which nothing has translated."""
+    if not metrics.scorable(dataset.shape):
+        return None
+    first, second = (as_float(np.asarray(images)) for images in dataset.split("test"))  # of a pair
+    found = distance(first, second)
+    return Baseline("cfid", "images as they are", found["cfid"]) if found else None
 
 
 def in_holes(step: Any, batches: Iterable[tuple]) -> dict[str, float]:
