@@ -302,7 +302,7 @@ def others(name, argument, value):
         with pytest.raises(UserError, match="Known: ") as refused:
             tiny(name, "refused", arguments={argument: "nothing of that name"})
         return [word for word in str(refused.value).partition("Known: ")[2].split(", ") if word != value]
-    return [value + 1] if kind == "int" else [0.25 if not value else value / 2]
+    return [value + 1] if kind == "int" else [0.2 if not value else value / 2]
 
 
 def after_two_updates(name, folder, arguments):

@@ -203,7 +203,7 @@ def cgan(
     "progressive growing of a GAN, from a quarter of the size (Karras et al. 2018)", like=dcgan, apart=True,
     lectures=(2, 3, 4), epochs=11,
     small={"epochs": 150, "batch_size": 32, "channels": (32, 64), "latent": 16, "smoothing": 0.1},
-    tiny={"channels": (4, 6), "latent": 4, "stay": 0.1, "fade": 0.3},
+    tiny={"channels": (4, 6), "latent": 4, "stay": 0.0, "fade": 0.28},
 )  # fmt: skip
 def progressive_gan(
     given: Given, channels: Sequence[int] = (16, 32), latent: int = 100, stay: float = 0.1, fade: float = 0.05,
