@@ -343,7 +343,7 @@ def cyclegan(
     small={"epochs": 60, "batch_size": 32}, tiny={"width": 4, "blocks": 1, "judge": 4, "history": 8},
 )  # fmt: skip
 def refiner(
-    given: Given, width: int = 16, blocks: int = 4, judge: int = 16, history: int = 1024, weight: float = 12.0,
+    given: Given, width: int = 16, blocks: int = 4, judge: int = 16, history: int = 1024, weight: float = 3.0,
     refinements: int = 2, lr: float = 5e-4, d_lr: float = 2e-4,
 ) -> RefinerStep:  # fmt: skip
     """width: planes of the refiner
