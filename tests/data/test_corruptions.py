@@ -180,7 +180,7 @@ def test_a_straight_edge_is_one_and_flat_is_zero():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_outline_is_where_edges_are_steep(channels):
     x = tg.tensor(np.random.default_rng(1).random((3, channels, 9, 12), np.float32).repeat(2, 3))
-    steepness = c.edges()(x).numpy()
+    steepness = np.max([c.edges()(x[:, [k]]).numpy() for k in range(channels)], 0)  # of any channel
     for threshold in (0.5, 0.2):
         got = c.outlines(threshold)(x).numpy()
         assert got.shape == (3, 1, 9, 24) and got.dtype == np.float32 and set(np.unique(got)) == {0, 1}

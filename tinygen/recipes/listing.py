@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from tinygen.data import KNOWN, load
@@ -55,11 +56,17 @@ def describe_recipe(name: str) -> str:
     lines += _reached(reached)
     data = "" if recipe.data == "digits" else f"    # on {recipe.data}"
     lines += ["then:", f"  tinygen train {name}{data}"]
-    own = load(recipe.data)
-    lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001", own.shape, own.classes, recipe.data)]
+    lines += [f"  {command}" for command in further(recipe, f"runs/{name}-001", *_given(recipe.data), recipe.data)]
     lines += [f"  tinygen sample {name} --pretrained    # weights that ship: no training"] if name in names() else []
     commands = [entry["command"] for presets in reached.values() for entry in presets.values()]
     return "\n".join(lines + [f"  {command}" for command in commands or [f"tinygen reproduce {name}"]])
+
+
+@cache
+def _given(data: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """(shape, classes) of a data set."""
+    own = load(data)
+    return tuple(own.shape), tuple(own.classes)
 
 
 def further(recipe: Recipe, folder: str, shape: Sequence[int], classes: Sequence[str], data: str) -> list[str]:
