@@ -274,16 +274,11 @@ def _check_own(target: Path) -> None:
 
 def _save(images: Any, target: Path, columns: int) -> None:
     """Writes images as numbers or as a sheet of all of them."""
+    from tinygen.training.pictures import save_array, save_picture
+
     if target.suffix.lower() == ".npy":
-        import numpy as np
-
-        from tinygen.training.whole import whole
-
-        with whole(target) as temporary, open(temporary, "wb") as file:  # np.save would make x.NPY.npy of x.NPY
-            np.save(file, images.numpy())
+        save_array(images.numpy(), target)
     else:
-        from tinygen.training import save_picture
-
         save_picture(images, target, nrow=columns, most=len(images))
 
 

@@ -14,7 +14,7 @@ Absent on purpose: hooks, devices as options, the loop (tinygen/training), and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from html import escape
 from typing import Any, NamedTuple
@@ -57,15 +57,23 @@ class AnySize(NamedTuple):
     reach: int | None = None
     least: int = 1
 
+    @classmethod
+    def of(cls, network: Any) -> AnySize:
+        """What a network from images to images says of itself, by attributes of these names."""
+        least = getattr(network, "least", 1)
+        return cls(network.channels, network.scale, network.multiple, network.reach, least)
+
 
 class Step:
     """Base class of all updates; see the module. `least_batch`: examples that one update needs.
 
     `phase`: whatever decides, besides the batch, what an update computes. Each phase has a captured graph of its own.
+    `figures`: functions of (Step, test batches) that a Step may be handed; `summary` is what they say.
     """
 
     least_batch: int = 1
     phase: Any = None
+    figures: Sequence[Callable] = ()
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
         """One update; its metrics as 0-d tensors, so that nothing waits for a GPU."""
@@ -77,7 +85,10 @@ class Step:
 
     def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
         """Test figures that are no means over examples. `batches` can be iterated more than once."""
-        return {}
+        found: dict[str, float] = {}
+        for figure in self.figures:
+            found |= figure(self, batches)
+        return found
 
     def log_weights(self, batch: tuple, k: int) -> tg.Tensor:
         """log p(x, z_i) / q(z_i|x) of k draws z_i of each example, (k, N): what importance sampling of p(x) takes."""

@@ -10,7 +10,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, metrics, nn
-from tinygen.data import Dataset
+from tinygen.data import Dataset, corruptions
 from tinygen.data.unpaired import CHANGES, Unpaired
 from tinygen.data.varied import tint
 from tinygen.recipes import RunError, find_study, run_study, start
@@ -27,6 +27,7 @@ class Known(Step):
 
     def __init__(self, scale=1, **answers):
         self.net, self.scale = nn.Dropout(), scale
+        self.degrade = corruptions.downscaled(scale)
         for name, function in answers.items():
             setattr(self, name, lambda x, function=function: self.answer(function, x))
 
@@ -146,13 +147,6 @@ def test_large_images_have_a_ssim_and_unknown_ones_no_distance():
     assert set(found.table[3]) == {"way", "PSNR"}
 
 
-def test_runs_of_another_scale_are_refused(digits):
-    two, four = (trained(Known(scale), digits, folder=f"runs/x{scale}") for scale in (2, 4))
-    with pytest.raises(RunError, match=r"study super-resolution: runs/x2 makes images 2 times as large, runs/x4 4 "
-                                       r"times; there is a study super-resolution-x4"):  # fmt: skip
-        study("super-resolution", two, four)
-
-
 # ---------------------------------------------------------------------------------- colours
 
 
@@ -214,13 +208,6 @@ def test_the_mean_has_the_least_squared_error_and_the_median_the_least_absolute_
     rows = study("colours", *[trained(Known(restored=way), dataset) for way in ways]).table[3:]
     squared, absolute = ([row[f"{kind} error"] for row in rows] for kind in ("squared", "absolute"))
     assert min(squared) == squared[1] and min(absolute) == absolute[2]
-
-
-@pytest.mark.parametrize("name", ["digits", "tinted-digits"])
-def test_the_law_of_hues_is_known_of_few_hues_alone(name):
-    runs = [trained(Known(restored=lambda x: x), data.load(name, limit=40))] * 5
-    with pytest.raises(RunError, match=r"study colours knows the law of hues of two-hues-digits, .* alone; name a run"):
-        study("colours", *runs)
 
 
 # ---------------------------------------------------------------------------------- the role of noise

@@ -336,14 +336,32 @@ def test_the_table_shows_the_headlines_of_the_names_in_their_order(monkeypatch):
     assert table().splitlines()[2] == "| `one` | digits | squared error 2; sharpness 7 |  | 1 |"
 
 
-def test_the_short_table_leaves_variants_out():
-    names = lambda rows: [re.match(r"\| `([\w-]+)`", row)[1] for row in rows.splitlines()[2:]]
-    assert set(names(table(variants=False))) == {n for n in names(table()) if find(n).root == n} < set(names(table()))
+def test_the_short_table_leaves_variants_out_and_has_one_row_a_recipe():
+    rows = lambda lines: [re.match(r"\| `([\w-]+)` \| (\S+)", row).groups() for row in lines.splitlines()[2:]]
+    short, every = rows(table(variants=False)), rows(table())
+    large = {name for name, place in every if find(name).root == name and ("mnist" in place or "digits" not in place)}
+    assert {name for name, _ in short} == large and len(short) == len(large) and set(short) < set(every)
+
+
+def test_the_short_table_shows_the_data_of_most_seeds_or_of_most_figures(monkeypatch):
+    entry = lambda seeds, *names: {"cpu": {
+        "seeds": seeds, "metrics": {name: {"values": [1.0], "n": 1} for name in names}, "cpu_seconds": [1.0],
+    }}  # fmt: skip
+    recipes = {
+        "gan": {"digits": entry([0], "cfid"), "fashion-mnist": entry([0], "cfid", "digits"),
+                "mnist": entry([0, 1], "cfid")},
+        "pix2pix": {"fashion-mnist": entry([0], "psnr"), "mnist": entry([0], "psnr", "accuracy")},
+        "cyclegan": {"digits+slanted": entry([0], "cfid"), "mnist+slanted": entry([0], "cfid")},
+        "ssgan": {"digits": entry([0], "accuracy")},
+    }  # fmt: skip
+    monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: {"recipes": recipes})
+    shown = [row.split(" | ")[:2] for row in table(variants=False).splitlines()[2:]]
+    assert shown == [["| `gan`", "mnist"], ["| `pix2pix`", "mnist"], ["| `cyclegan`", "mnist+slanted"]]
 
 
 def test_a_variant_whose_runs_stand_apart_is_a_variant_in_the_table(monkeypatch):
-    entry = {"metrics": {"mse": {"values": [2.0], "n": 1}}, "cpu_seconds": [1.0]}
-    recipes = {name: {find(name).data: {"cpu": entry}} for name in ("srresnet", "srresnet-x4", "inpaint-l2", "inpaint")}
+    entry = {"metrics": {"mse": {"values": [2.0], "n": 1}}, "cpu_seconds": [1.0], "seeds": [0]}
+    recipes = {name: {"mnist": {"cpu": entry}} for name in ("srresnet", "srresnet-x4", "inpaint-l2", "inpaint")}
     monkeypatch.setattr("tinygen.recipes.listing.kept", lambda: {"recipes": recipes})
     names = lambda rows: re.findall(r"^\| `([\w-]+)`", rows, re.M)
     assert names(table()) == list(recipes) and names(table(variants=False)) == ["srresnet", "inpaint"]

@@ -10,7 +10,7 @@ Absent on purpose: any prior on the codes. So there is nothing to draw samples f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -93,13 +93,6 @@ class AutoencoderStep(Step):
                 self.apply(self.corrupt(x) if self.corrupt else x), x
             )
         }
-
-    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
-        """What `figures` say of the whole test set."""
-        found: dict[str, float] = {}
-        for figure in self.figures:
-            found |= figure(self, batches)
-        return found
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Images beside what the encoder saw, where that differs, and their reconstructions."""

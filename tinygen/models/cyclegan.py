@@ -13,7 +13,7 @@ may invert every image, which no other term sees. Each D sees a pool of older fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -106,8 +106,7 @@ class CycleGANStep(Step):
     @property
     def any_size(self) -> AnySize:
         """What G says of itself."""
-        g = self.forth
-        return AnySize(g.channels, g.scale, g.multiple, g.reach, g.least)
+        return AnySize.of(self.forth)
 
     @property
     def most_batch(self) -> int:
@@ -121,13 +120,6 @@ class CycleGANStep(Step):
         around = around + F.l1_loss(self.forth(self.back(y)), y)
         same = F.l1_loss(self.forth(y), y) + F.l1_loss(self.back(x), x)
         return {"cycle_l1": 0.5 * around, "identity_l1": 0.5 * same}
-
-    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
-        """What `figures`, functions of (step, batches), say of the whole test set."""
-        found: dict[str, float] = {}
-        for figure in self.figures:
-            found |= figure(self, batches)
-        return found
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Images of each kind, what becomes of them, and what comes back."""

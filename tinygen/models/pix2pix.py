@@ -13,7 +13,7 @@ Absent on purpose: what is not paired (cyclegan.py), and contents other than L1 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tinygen as tg
@@ -114,21 +114,15 @@ class Pix2PixStep(Step):
     @property
     def any_size(self) -> AnySize:
         """What the generator says of itself; with noise, which a tile would draw anew, whole pictures alone."""
-        g = self.generator
-        reach = None if self.latent else g.reach
-        return AnySize(g.channels - self.latent, g.scale, g.multiple, reach)
+        said = AnySize.of(self.generator)
+        if not self.latent:
+            return said
+        return said._replace(channels=said.channels - self.latent, reach=None)
 
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """l1 and mse per value, and psnr, of images made of what is observed of the test images."""
         y = batch[0]
         return likeness(self.restored(y), y)
-
-    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
-        """What `figures` say of the whole test set."""
-        found: dict[str, float] = {}
-        for figure in self.figures:
-            found |= figure(self, batches)
-        return found
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """What G sees, what it makes of it, and the truth."""

@@ -12,7 +12,7 @@ Absent on purpose: pairs of x and y, and labels in the game.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tinygen as tg
@@ -89,8 +89,7 @@ class RefinerStep(Step):
     @property
     def any_size(self) -> AnySize:
         """What R says of itself."""
-        r = self.refiner
-        return AnySize(r.channels, r.scale, r.multiple, r.reach)
+        return AnySize.of(self.refiner)
 
     @property
     def most_batch(self) -> int:
@@ -100,13 +99,6 @@ class RefinerStep(Step):
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """change: mean |R(x) - x| per value, of the drawn test images."""
         return {"change": F.l1_loss(self.refiner(batch[0]), batch[0])}
-
-    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
-        """What `figures`, functions of (step, batches), say of the whole test set."""
-        found: dict[str, float] = {}
-        for figure in self.figures:
-            found |= figure(self, batches)
-        return found
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """Drawn images, what they are refined to, and real ones."""

@@ -15,7 +15,7 @@ With `steps` the rate of G falls to 0 in their last third, as an autoencoder's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tinygen as tg
@@ -120,20 +120,12 @@ class RestorationStep(Step):
     @property
     def any_size(self) -> AnySize:
         """What the generator says of itself."""
-        g = self.generator
-        return AnySize(g.channels, g.scale, g.multiple, g.reach)
+        return AnySize.of(self.generator)
 
     def measure(self, batch: tuple) -> dict[str, tg.Tensor]:
         """mse per pixel; psnr in dB, the mean over images of each one's; of restored images in [0, 1]."""
         x = batch[0]
         return likeness(self.restored(x), x)
-
-    def summary(self, batches: Iterable[tuple]) -> dict[str, float]:
-        """What `figures` say of the whole test set."""
-        found: dict[str, float] = {}
-        for figure in self.figures:
-            found |= figure(self, batches)
-        return found
 
     def pictures(self, batch: tuple) -> dict[str, Any]:
         """What G sees, what it makes of it, and the truth."""

@@ -145,8 +145,8 @@ def study(
     is named. `needs`: arguments of a recipe without which its runs are refused. `tiny`: arguments that make it take
     seconds. `least`: arguments and their smallest values; `above`: those that must be larger than a value.
     `asks(shape, classes, name of the data)`: of a study on runs, why it cannot look at such data, or None; asked
-    before one is trained. The docstring's first line says what is found; one line `name: meaning` follows for each
-    argument.
+    before one is trained. `exact`: a run of another recipe is refused, though it builds the same kind of Step. The
+    docstring's first line says what is found; one line `name: meaning` follows for each argument.
     Raises ValueError for both `on` and `data`: runs have data of their own.
     """
     if on and data is not None:

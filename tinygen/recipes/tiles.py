@@ -24,8 +24,7 @@ from tinygen.data.pixels import in_channels
 from tinygen.errors import UserError
 from tinygen.step import AnySize, Step
 from tinygen.training import aside, save_picture, track
-from tinygen.training.pictures import save_pillow
-from tinygen.training.whole import whole as whole_file
+from tinygen.training.pictures import save_array, save_pillow
 
 from .settings import RunError
 
@@ -48,9 +47,8 @@ class Made(NamedTuple):
 
     def save(self, target: Path) -> None:
         """Writes numbers (.npy), or a PNG: the picture and the result side by side, or the result pixel by pixel."""
-        if target.suffix.lower() == ".npy":  # of x.NPY np.save would make x.NPY.npy
-            with whole_file(target) as temporary, open(temporary, "wb") as file:
-                np.save(file, self.result)
+        if target.suffix.lower() == ".npy":
+            save_array(self.result, target)
         elif self.seen is not None:
             save_picture((self.seen, self.result), target, side=LARGE)
         else:

@@ -169,6 +169,12 @@ def save_pillow(picture: Any, path: Path) -> None:
         picture.save(temporary, format="PNG", pnginfo=information)
 
 
+def save_array(array: np.ndarray, path: Path) -> None:
+    """Writes an array as a .npy file, all at once."""
+    with whole(path) as temporary, open(temporary, "wb") as file:  # np.save would make x.NPY.npy of x.NPY
+        np.save(file, array)
+
+
 def is_own(path: Path) -> bool:
     """Whether a file is a picture of `save_pillow`'s; or, by name and content, an array of float32 as of images."""
     from PIL import Image
