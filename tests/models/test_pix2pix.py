@@ -136,6 +136,16 @@ def test_the_rate_and_the_optimizer_reach_both_players():
     assert adam(toy(lr=1e-3, optimizer=partial(optim.Adam, betas=(0.1, 0.2)))) == [(1e-3, (0.1, 0.2))] * 2
 
 
+def test_the_rates_of_both_fall_to_0_in_the_last_third_of_the_steps_given():
+    step, rates = toy(steps=6, lr=1e-2), []
+    for _ in range(7):
+        rates.append([o.param_groups[0]["lr"] for o in (step.generator_optimizer, step.discriminator_optimizer)])
+        step(batch())
+    assert rates == [pytest.approx([rate] * 2) for rate in [1e-2] * 5 + [0.5e-2, 0]]
+    assert {"generator_schedule", "discriminator_schedule"} <= set(step.parts())
+    assert not {"generator_schedule", "discriminator_schedule"} & set(toy().parts())
+
+
 def test_what_d_is_shown():
     x, y = tg.rand(2, 1, 3, 3), tg.rand(2, 2, 3, 3)
     assert np.array_equal(both(x, y).numpy(), np.concatenate([x.numpy(), y.numpy()], 1))

@@ -32,3 +32,16 @@ def test_the_weights_of_a_game_on_a_trained_network_are_checked(tmp_path, monkey
 def test_a_share_that_drops_everything_is_refused(dropout, tmp_path):
     with pytest.raises(RunError, match="dropout is the share of values that is dropped, at least 0 and below 1"):
         start("pix2pix", folder=tmp_path / "run", preset="tiny", arguments={"dropout": dropout})
+
+
+@pytest.mark.parametrize(("recipe", "falls"), [
+    ("colourise", True), ("colourise-unconditional", True), ("colourise-z", True), ("pix2pix", False),
+])  # fmt: skip
+def test_a_game_that_no_error_holds_ends_at_a_rate_of_0(recipe, falls, tmp_path):
+    """Without L1 a player can run away in the last updates; 4 epochs of 32 images in batches of 16 are 8 updates."""
+    run = start(recipe, PAIRS.get(recipe, "two-hues-digits" if falls else "digits"), folder=tmp_path / "run",
+                preset="tiny", limit=32, epochs=4, batch_size=16)  # fmt: skip
+    run.fit()
+    step = run.step
+    rates = [o.param_groups[0]["lr"] for o in (step.generator_optimizer, step.discriminator_optimizer)]
+    assert rates == ([0.0, 0.0] if falls else [2e-4, 2e-4])

@@ -19,6 +19,8 @@ from tinygen import nn, optim
 from tinygen.nn import functional as F
 from tinygen.step import Step
 
+from .rates import falling
+
 
 class AutoencoderStep(Step):
     """One update. `corrupt(x)` gives what the encoder sees; `penalty` is one of penalties.py.
@@ -45,9 +47,7 @@ class AutoencoderStep(Step):
         self.optimizer = optim.Adam(
             chain(encoder.parameters(), decoder.parameters()), lr=lr
         )
-        rate = lambda t: min(1.0, max(0.0, 3 - 3 * t / steps)) if steps else 1.0
-        scheduler = optim.lr_scheduler.LambdaLR
-        self.schedule = scheduler(self.optimizer, rate) if steps else None
+        self.schedule = falling(self.optimizer, steps)
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
         x = batch[0]

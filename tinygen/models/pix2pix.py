@@ -24,6 +24,7 @@ from tinygen.step import AnySize, Step
 from .games import Game
 from .gan import ADAM, gradient_norm
 from .health import of_a_game
+from .rates import falling
 from .restoration import likeness
 
 
@@ -40,7 +41,8 @@ def alone(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
 class Pix2PixStep(Step):
     """One round of the game. observed(y): what G sees; shown(x, y): what D sees, `both` or `alone`.
 
-    weight: of L1; latent: planes of noise behind x, each of one value, 0 for none.
+    weight: of L1; latent: planes of noise behind x, each of one value, 0 for none; steps: after these both rates are 0
+    (rates.py), None for constant ones.
     """
 
     least_batch = 2  # one alone has no statistics to normalise by
@@ -56,6 +58,7 @@ class Pix2PixStep(Step):
         *,
         weight: float,
         latent: int = 0,
+        steps: int | None = None,
         lr: float = 2e-4,
         optimizer: Callable = ADAM,
     ) -> None:
@@ -65,6 +68,10 @@ class Pix2PixStep(Step):
         self.generator_optimizer = optimizer(generator.parameters(), lr=lr)
         self.discriminator_optimizer = optimizer(
             discriminator.parameters(), lr=lr
+        )
+        self.generator_schedule = falling(self.generator_optimizer, steps)
+        self.discriminator_schedule = falling(
+            self.discriminator_optimizer, steps
         )
 
     def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
@@ -86,6 +93,9 @@ class Pix2PixStep(Step):
         self.generator_optimizer.zero_grad()
         g_loss.backward()
         self.generator_optimizer.step()
+        for schedule in (self.generator_schedule, self.discriminator_schedule):
+            if schedule:
+                schedule.step()
 
         losses = {"d_loss": d_loss.detach(), "g_loss": g_loss.detach()}
         with tg.no_grad():

@@ -26,6 +26,7 @@ from tinygen.step import AnySize, Step
 from .games import Game
 from .gan import gradient_norm
 from .health import of_a_game
+from .rates import falling
 
 ADAM = optim.Adam
 LEAST = 1e-10  # of a squared error: 100 dB
@@ -64,9 +65,7 @@ class RestorationStep(Step):
         self.game: Any = game
         self.figures, self.adversarial = figures, adversarial
         self.optimizer = ADAM(generator.parameters(), lr=lr, betas=betas)
-        rate = lambda t: min(1.0, max(0.0, 3 - 3 * t / steps)) if steps else 1.0
-        scheduler = optim.lr_scheduler.LambdaLR
-        self.schedule = scheduler(self.optimizer, rate) if steps else None
+        self.schedule = falling(self.optimizer, steps)
         if discriminator:
             self.discriminator_optimizer = ADAM(
                 discriminator.parameters(),

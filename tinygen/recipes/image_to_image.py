@@ -183,7 +183,7 @@ def colourise(
     """channels: planes after each halving of the U-Net
     judge: planes of the discriminator's first convolution; the second has twice as many
     weight: of the absolute error
-    lr: learning rate of both players
+    lr: learning rate of both players, falling to 0 in the last third
     """
     return _coloured(given, channels, judge, weight, lr)
 
@@ -230,7 +230,7 @@ def _coloured(
     return Pix2PixStep(
         _colouring(1 + latent, given, channels), _judging((colours + conditional, *sides), judge),
         games.non_saturating(), corruptions.brightness(), both if conditional else alone, (restored.saturation,),
-        weight=weight, latent=latent, lr=lr,
+        weight=weight, latent=latent, steps=given.steps, lr=lr,
     )  # fmt: skip
 
 
