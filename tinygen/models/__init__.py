@@ -9,6 +9,7 @@ in. Nothing here knows of files, epochs or progress bars: that is `tinygen.train
 """
 
 from .autoencoder import AutoencoderStep
+from .bigan import AnomalyMapStep, BiGANStep
 from .classifier import ClassifierStep
 from .conditional_gan import ConditionalGANStep
 from .cyclegan import CycleGANStep
@@ -24,8 +25,10 @@ from .semi_supervised_gan import SemiSupervisedGANStep
 from .vae import VAEStep
 
 __all__ = [
+    "AnomalyMapStep",
     "AutoencoderStep",
     "Bernoulli",
+    "BiGANStep",
     "ClassifierStep",
     "ConditionalGANStep",
     "CycleGANStep",
