@@ -11,7 +11,7 @@ from by_hand import SIZES, batch_norm, conv, conv_transpose, leaky, relu
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.networks.unet import Filling, UNet
+from tinygen.networks.unet import Detailed, Filling, UNet
 
 
 class Halving(nn.Module):
@@ -110,6 +110,26 @@ def test_what_is_computed_moves_with_the_picture_by_multiples():
     assert network.multiple == 4
     np.testing.assert_allclose(whole, by_4, rtol=1e-5, atol=1e-6)
     assert abs(whole - by_2).max() > 1e-3
+
+
+# ---------------------------------------------------------------------------------- what is as fine as a pixel
+
+
+def test_a_detailed_network_mixes_its_planes_and_the_image_itself():
+    network = Detailed(UNet((2, 8, 8), 3, (3, 4)), 3, 3)
+    by_hand.stir(network)
+    x, _ = by_hand.images(4, (2, 9, 8))
+    *inner, weight, bias = by_hand.arrays(network)
+    planes = np.concatenate([forward(x.numpy(), inner, 2), x.numpy()], 1)
+    expected = 0.5 * (np.tanh(conv(planes, weight, bias, 1, 1)) + 1)
+    np.testing.assert_allclose(network(x).detach().numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_detailed_network_looks_one_pixel_farther_than_the_one_within():
+    network = Detailed(UNet((2, 8, 8), 3, (2, 3)), 3, 3).eval()
+    by_hand.open_paths(network)
+    assert by_hand.farthest(network, 2) == [network.reach] * 4 == [10] * 4
+    assert (network.channels, network.multiple, network.scale) == (2, 4, 1)
 
 
 # ---------------------------------------------------------------------------------- filling

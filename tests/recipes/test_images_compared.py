@@ -365,6 +365,9 @@ def test_tinted_digits_are_recognised_by_their_brightest_channel():
     grey = pair.first.floats("test")[:, :1]
     assert found["kept_forth"] == found["kept_real"] == metrics.gan_test(grey, pair.first.test_labels)[0]
     assert found["kept_back"] > 0.97
+    y, labels = pair.second.floats("test"), pair.second.test_labels
+    found = study("translation", trained(Known(forth=change.apply, back=lambda y: y), pair, "digits+tinted")).metrics
+    assert found["kept_back"] == metrics.gan_test(y.max(1, keepdims=True), labels)[0]  # what is coloured still
 
 
 def test_images_that_are_no_digits_are_not_recognised():
@@ -413,6 +416,7 @@ def test_classifiers_learn_from_drawn_refined_and_real_digits_and_are_tested_on_
         np.testing.assert_allclose(refined[0], 0.9 * x, rtol=1e-6)
         assert np.array_equal(refined[1], labels)
         assert len(real[0]) == len(real[1]) == len(x) == 60
+        assert not np.array_equal(real[0], train[:60])  # drawn at random: data may lie class by class
         assert all(label in seen[(train == image).all((1, 2, 3))] for image, label in zip(real[0], real[1]))
         assert drawn[3:5] == refined[3:5] == real[3:5]  # the same untrained weights, the same order
     assert judge.learned[0][3] != judge.learned[3][3]

@@ -143,6 +143,9 @@ def test_the_figure_is_the_mean_over_images_of_what_was_restored():
     swapped = Restoring(lambda x: x[:, ::-1] * 0.5)
     found = restored.saturation(swapped, batches(images, None, sizes=[4, 1]))
     assert found == pytest.approx({"saturation": np.mean([1, 0.9, 0.7, 0.2, 0.1])})
+    paler = Restoring(lambda x: 0.5 * x + 0.5)  # the brightest channel stays 1, the others come half as near
+    found = restored.saturation(paler, batches(images, None, sizes=[4, 1]))
+    assert found == pytest.approx({"saturation": np.mean([1, 0.9, 0.7, 0.2, 0.1]) / 2})
 
 
 def test_an_image_belongs_to_the_nearest_hue_around_the_circle_unless_it_is_grey():
@@ -215,7 +218,9 @@ def test_images_are_made_larger_as_the_kernels_say(mode, factor):
 @pytest.mark.parametrize(("factor", "known"), [(2, (13.145, 12.793, 13.426)), (4, (8.893, 8.796, 8.8))])
 def test_baselines_are_the_psnr_of_digits_made_small_and_large_again(digits, factor, known):
     x = digits.floats("test").astype(float)
-    found = baselines(find("srresnet" if factor == 2 else "srresnet-x4"), digits, {"width": 4})["psnr"]
+    without, with_d = ("srresnet", "srgan") if factor == 2 else ("srresnet-x4", "srgan-x4")
+    found = baselines(find(without), digits, {"width": 4})["psnr"]
+    assert baselines(find(with_d), digits, {"width": 4})["psnr"] == found
     for one, (mode, way), near in zip(found, WAYS.items(), known, strict=True):
         made = way(means(x, factor), factor)
         expected = (-10 * np.log10(((made - x) ** 2).reshape(len(x), -1).mean(1))).mean()
@@ -223,6 +228,15 @@ def test_baselines_are_the_psnr_of_digits_made_small_and_large_again(digits, fac
         assert one.value == pytest.approx(expected, rel=1e-5) and one.value == pytest.approx(near, abs=1e-3)
     names = {one.__name__ for of in (2, 4) for one in restored.larger(of)}
     assert len(names) == 6  # under which figures are kept
+
+
+def test_of_many_images_in_unequal_batches_a_baseline_is_the_mean_over_all():
+    x = np.random.default_rng(0).random((502, 1, 8, 8)).astype(np.float32)
+    x[500:] = 0.5  # nothing is lost: 100 dB
+    found = restored.larger(2)[0](Dataset("mine", x[:2], None, x, None), {})
+    error = (x - WAYS["nearest"](means(x, 2), 2)).astype(float) ** 2
+    expected = (-10 * np.log10(np.maximum(error.mean((1, 2, 3)), 1e-10))).mean()
+    assert found.value == pytest.approx(expected, rel=1e-5)
 
 
 def test_psnr_is_of_each_image_and_ends_at_100_decibel():
