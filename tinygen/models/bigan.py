@@ -157,19 +157,24 @@ class AnomalyMapStep(BiGANStep):
 
     def scores(self, images: tg.Tensor) -> tg.Tensor:
         """How anomalous each pixel is, (N, 1, H, W): of normal images near 0."""
-        judged, error = self.terms(images)
+        judged, error = self.judged(images), self.error(images)
         return self.alpha * judged + (1 - self.alpha) * error
 
-    def terms(self, images: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
-        """(D(s, E(s)) - 1)^2 and |G(E(s)) - s|_2 of each pixel, both (N, 1, H, W)."""
-        code = self.encoder(images)
-        judged = (self.discriminator(images, code) - 1).square()
-        judged = F.interpolate(judged, size=images.shape[2:], mode="bilinear")
-        squares = (self.generator(code) - images).square().sum(1, keepdim=True)
+    def judged(self, images: tg.Tensor) -> tg.Tensor:
+        """(D(s, E(s)) - 1)^2 of each pixel, (N, 1, H, W)."""
+        numbers = self.discriminator(images, self.encoder(images))
+        squares = (numbers - 1).square()
+        return F.interpolate(squares, size=images.shape[2:], mode="bilinear")
+
+    def error(self, images: tg.Tensor) -> tg.Tensor:
+        """|G(E(s)) - s|_2 around each pixel, (N, 1, H, W)."""
+        difference = self.restored(images) - images
+        squares = difference.square().sum(1, keepdim=True)
+        half = self.window // 2
         near = F.avg_pool2d(
-            squares, self.window, 1, self.window // 2, count_include_pad=False
+            squares, self.window, 1, half, count_include_pad=False
         )
-        return judged, near.sqrt()
+        return near.sqrt()
 
     @property
     def any_size(self) -> AnySize:

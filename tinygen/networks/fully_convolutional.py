@@ -1,11 +1,14 @@
 """Networks without a dense layer: of any size, and the same everywhere (lecture 0).
 
-    E   image - [convolution k4 s2 p1 - batch norm - LeakyReLU 0.2] ... - convolution k1 - a code at each place
+    E   image - [convolution k4 s2 p1 - batch norm - LeakyReLU 0.2] ... - convolution k1 - batch norm - codes
     G   codes - convolution k1 - [batch norm - ReLU - transposed convolution k4 s2 p1] ... - tanh
-    D   E's layers of the image, and a convolution k1 of the codes, joined - convolution k1 ... - a number at each place
+    D   image - [convolution k4 s2 p1 - LeakyReLU 0.2] ... -.
+                                                             [both] - convolution k1 - LeakyReLU 0.2 - a number
+        codes - convolution k1 - LeakyReLU 0.2 -------------'
 
-Moved by as many pixels as a code has, an image has its codes moved by one, and so has all that is made of them. So the
-networks of a crop give the crop of what they give for the whole, but for a border as wide as they look.
+There is a code, and a number of D, for each square of m pixels a side. An image that is moved by m pixels has its codes
+moved by one, and so has all that is made of them: of a crop the networks give the crop of what they give for the
+whole, but for a border as wide as they look.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ class MapCodeEncoder(nn.Sequential):
         self, shape: Sequence[int], channels: Sequence[int], latent: int
     ) -> None:
         super().__init__(
-            *halving(shape, channels), nn.Conv2d(channels[-1], latent, 1)
+            *halving(shape, channels, nn.BatchNorm2d),
+            nn.Conv2d(channels[-1], latent, 1, bias=False),
+            nn.BatchNorm2d(latent, affine=False),
         )
         self.channels, self.multiple = shape[0], 2 ** len(channels)
         self.apply(dcgan_weights)

@@ -8,22 +8,29 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from tinygen import metrics
+import tinygen as tg
+from tinygen import metrics, observe
 from tinygen.data import Dataset
 from tinygen.models import AnomalyMapStep, BiGANStep, games
-from tinygen.networks.dcgan import DCGenerator
+from tinygen.networks.dcgan import DCGenerator, spectrally_normalised
 from tinygen.networks.fully_convolutional import MapCodeEncoder, MapCodeGenerator, MapDiscriminator
 from tinygen.networks.joint import DCEncoder, JointDiscriminator
 from tinygen.step import Step
+from tinygen.studies import anomaly_patches
 
 from . import restored
+from .marked import Level, overlay, scaled, scores_of, threshold
 from .recipe import Given, all_batches, recipe
-from .settings import Settings
+from .settings import RunError, Settings
+from .study import Findings, Rows, Trained, study
 
 # ---------------------------------------------------------------------------------- N1: the encoder plays beside G
 
@@ -53,10 +60,11 @@ def bigan(
     weight: of the squared error of reconstructions
     lr: learning rate of all
     """
+    judge = JointDiscriminator(given.pixels, channels, latent, hidden)
     return BiGANStep(
         DCGenerator(given.pixels, channels, latent), DCEncoder(given.pixels, channels, latent),
-        JointDiscriminator(given.pixels, channels, latent, hidden), games.non_saturating(), (nearest_codes,),
-        code=(latent,), weight=weight, lr=lr,
+        judge.apply(spectrally_normalised), games.non_saturating(), (nearest_codes,), code=(latent,), weight=weight,
+        lr=lr,
     )  # fmt: skip
 
 
@@ -78,7 +86,7 @@ def pixels_found(step: Step, batches: Iterable[tuple]) -> dict[str, float]:
     for images, mask in batches:
         if mask is None or mask.ndim != 4:
             return {}
-        judged, error = step.terms(images)  # type: ignore[attr-defined]
+        judged, error = step.judged(images), step.error(images)  # type: ignore[attr-defined]
         for found, scores in zip(kinds.values(), (step.scores(images), judged, error)):  # type: ignore[attr-defined]
             found.append(restored.as_array(scores).ravel())
         masks.append(restored.as_array(mask).ravel() > 0.5)
@@ -114,8 +122,91 @@ def fully_convolutional_bigan(
         sides = "x".join(map(str, given.pixels[1:]))
         raise ValueError(f"images of {sides} pixels cannot be halved {len(channels)} times; give another --size")
     code = (latent, *(side // m for side in given.pixels[1:]))
+    judge = MapDiscriminator(given.pixels, channels, latent, hidden)
     return AnomalyMapStep(
         MapCodeGenerator(given.pixels, channels, latent), MapCodeEncoder(given.pixels, channels, latent),
-        MapDiscriminator(given.pixels, channels, latent, hidden), games.least_squares(), (pixels_found,),
-        code=code, weight=weight, alpha=alpha, window=window, lr=lr,
+        judge.apply(spectrally_normalised), games.least_squares(), (pixels_found,), code=code, weight=weight,
+        alpha=alpha, window=window, lr=lr,
     )  # fmt: skip
+
+
+@study(
+    "a score for each pixel: what finds defects, false alarms, and what patch by patch costs",
+    on=("fully-convolutional-bigan",), lectures=(0,), tiny={"components": 4}, least={"components": 1, "shown": 1},
+    above={"rate": 0.0},
+)  # fmt: skip
+def anomaly_maps(trained: Trained, rate: float = 0.01, components: int = 16, shown: int = 8) -> Findings:
+    """AUROC of the score over all pixels of the test images, of its two terms, and of PCA of 8x8 squares beside them.
+
+    false alarms: the share of pixels above the threshold of the test images without a defect; the threshold is what
+    a share `rate` of the pixels of held-back normal training images exceeds. found: the share of a defect's pixels.
+    The table: the whole picture at once, and for each square of a code's pixels a patch as large as the net looks.
+
+    rate: of false alarms, below 1
+    components: of PCA
+    shown: images in the picture
+    """
+    step, dataset = trained.step, trained.dataset
+    images = dataset.floats("test")
+    masks = dataset.batches(len(images), split="test", shuffle=False).at(0, 0)[1]
+    if masks is None or masks.ndim != 4 or not 0 < masks.mean() < 1:
+        raise RunError(f"study anomaly-maps needs masks of what is an anomaly, and {dataset.name} has none; "
+                       "give --data gratings or fibres")  # fmt: skip
+    marked = masks > 0.5
+    judged, error = (scores_of(step, images, term) for term in (step.judged, step.error))
+    squares = anomaly_patches.axes(dataset.divided()[0].floats("train"))
+    kinds = {
+        "D": judged, "error": error, "both": step.alpha * judged + (1 - step.alpha) * error,
+        "PCA": anomaly_patches.residuals(squares, images, components)[:, None],
+    }  # fmt: skip
+    found = {name: metrics.auroc(scores.ravel(), marked.ravel()) for name, scores in kinds.items()}
+    level = threshold(trained.folder, rate, step)
+    above = kinds["both"] > level.value
+    normal = ~marked.any((1, 2, 3))
+    numbers = {
+        "pixel_auroc": found["both"], "pixel_auroc_judged": found["D"], "pixel_auroc_error": found["error"],
+        "pixel_auroc_pca": found["PCA"], "false_alarms": float(above[normal].mean()) if normal.any() else math.nan,
+        "defects_found": float(above[marked].mean()),
+    }  # fmt: skip
+    table, costs = _costs(step, images)
+    some = np.flatnonzero(~normal)[:shown]
+    rows = [images[some], restored.as_array(step.restored(tg.tensor(images[some], device=step.device))),
+            *(scaled(kinds[name][some], Level(float(np.quantile(kinds[name][normal], 1 - rate)), rate, 0))
+              for name in kinds), overlay(images[some], above[some]), overlay(images[some], marked[some])]  # fmt: skip
+    titles = ["s", "G(E(s))", "(D - 1)^2", "|G(E(s)) - s|", "both", "PCA", "above the threshold", "the truth"]
+    pictures = [tg.tensor(np.ascontiguousarray(row, np.float32)) for row in rows]
+    return Findings(numbers | costs, {"maps": Rows(pictures, titles)}, table)
+
+
+def _costs(step: Any, images: np.ndarray) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Rows of multiplications a pixel and seconds of a picture of four images, at once and patch by patch."""
+    pieces = [images[i % len(images)] for i in range(4)]
+    picture = np.concatenate([np.concatenate(pieces[:2], 2), np.concatenate(pieces[2:], 2)], 1)[None]
+    m, reach = step.any_size.multiple, step.any_size.reach
+    margin = -(-reach // m) * m
+    inside = [range(margin, side - margin - m + 1, m) for side in picture.shape[2:]]
+    places = list(product(*inside))
+    scores = lambda x: restored.as_array(step.scores(tg.tensor(np.ascontiguousarray(x), device=step.device)))
+
+    def patches() -> np.ndarray:
+        found = np.zeros((1, 1, *picture.shape[2:]), np.float32)
+        for y, x in places:
+            patch = picture[:, :, y - margin : y + m + margin, x - margin : x + m + margin]
+            found[:, :, y : y + m, x : x + m] = scores(patch)[:, :, margin : margin + m, margin : margin + m]
+        return found
+
+    rows, made = [], []
+    for name, function, pixels in (("at once", lambda: scores(picture), picture[0, 0].size),
+                                   ("patch by patch", patches, len(places) * m * m)):  # fmt: skip
+        began = time.perf_counter()
+        made.append(function())
+        seconds = time.perf_counter() - began
+        with observe.profile() as profile:
+            function()
+        operations = sum(row[2] for row in profile.ops.values())
+        rows.append({"a picture": name, "multiplications a pixel": operations / 2 / pixels,
+                     "microseconds a pixel": 1e6 * seconds / pixels})  # fmt: skip
+    crop = (..., slice(margin, inside[0][-1] + m), slice(margin, inside[1][-1] + m))
+    apart = float(abs(made[0][crop] - made[1][crop]).max())
+    whole, each = (row["multiplications a pixel"] for row in rows)
+    return rows, {"multiplications_once": whole, "multiplications_patches": each, "patches_apart": apart}

@@ -92,10 +92,11 @@ def overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask, red, grey)
 
 
-def scores_of(step: Step, images: np.ndarray) -> np.ndarray:
-    """The scores (N, 1, H, W) of images (N, C, H, W) of the training's size."""
+def scores_of(step: Step, images: np.ndarray, function: Callable | None = None) -> np.ndarray:
+    """The scores (N, 1, H, W) of images (N, C, H, W) of the training's size, or what another function of them gives."""
+    of = function or step.scores
     with aside(step, 0):
-        found = [step.scores(tg.tensor(images[i : i + PIECE], device=step.device)).cpu().numpy()
+        found = [of(tg.tensor(images[i : i + PIECE], device=step.device)).cpu().numpy()
                  for i in track(range(0, len(images), PIECE), "scores")]  # fmt: skip
     return np.concatenate(found)
 
