@@ -155,11 +155,15 @@ def _ranked(game: Trained, test: np.ndarray, scores: np.ndarray, positive: np.nd
 
 def _draw_roc(judged: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
     """The ROC curve of each score."""
+    from matplotlib import colormaps
+
     canvas, finish = figure((7.6, 5.2))
     axes = canvas.add_subplot()
-    for name, (scores, positive) in judged.items():
-        label = f"{name}: {metrics.auroc(scores, positive):.3f}" + f" ({len(scores):,})" * (name == "inversion of G")
-        axes.plot(*scored.roc(scores, positive), label=label, linewidth=2.4 if name == "combined" else 1.2,
+    colours = [*colormaps["tab10"].colors, "black"]
+    for colour, (name, (scores, positive)) in zip(colours, judged.items(), strict=True):
+        label = f"{name}: {metrics.auroc(scores, positive):.3f}, n = {len(scores):,}"
+        axes.plot(*scored.roc(scores, positive), label=label, color=colour,
+                  linewidth=2.4 if name == "combined" else 1.2,
                   linestyle="--" if name in WITHOUT_A_GAME else "-")  # fmt: skip
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
     axes.set_title("test images that are taken for anomalies")
@@ -177,8 +181,8 @@ def _draw_sweep(swept: Sequence[float], alpha: float, found: Mapping[str, Mappin
     axes = canvas.add_subplot()
     axes.plot(ALPHAS, swept, marker="o", markersize=3.5, label="combined")
     axes.axvline(alpha, color="grey", linewidth=1, linestyle=":", label=f"fixed beforehand: {alpha:g}")
-    for name, colour in zip(WITHOUT_A_GAME, ("tab:orange", "tab:green", "tab:red"), strict=True):
-        axes.axhline(found[name]["AUROC"], color=colour, linewidth=1.2, linestyle="--", label=name)
+    for name, colour, line in zip(WITHOUT_A_GAME, ("tab:orange", "tab:green", "tab:red"), ("--", ":", "-.")):
+        axes.axhline(found[name]["AUROC"], color=colour, linewidth=1.4, linestyle=line, label=name)
     axes.set_title("AUROC of (1 - alpha) reconstruction + alpha feature match")
     axes.set_xlabel("alpha")
     axes.set_ylabel("AUROC on the test images")
