@@ -20,7 +20,8 @@ from .study import STUDIES, Findings, Study, find_study, run_study, study
 
 CHAPTERS = (
     "autoencoders", "codes", "classic", "vaes", "latent_spaces", "gans", "generated", "semi_supervised",
-    "image_to_image", "images_compared", "anomalies", "noise_spaces", "theory", "game_theory", "game_signals",
+    "image_to_image", "images_compared", "anomalies", "anomalies_found", "noise_spaces", "theory", "game_theory",
+    "game_signals", "game_trials", "classifiers",
     "game_trials", "classifiers",
 )  # fmt: skip
 for _chapter in CHAPTERS:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from tinygen.data import KNOWN, load
+from tinygen.data import OFFERED, load
 from tinygen.metrics.names import NAMES
 from tinygen.training import duration
 
@@ -36,7 +36,7 @@ def overview() -> str:
         lines += [f"  {r.name:<{width}}  {r.summary}" for r in recipes]
         lines += [f"  {s.name:<{width}}  study: {s.summary}" for s in studies]
     lines.append("train: tinygen train NAME    study: tinygen study NAME    all of one: tinygen list NAME")
-    lines.append(f"data (--data): {', '.join(KNOWN)}, or a path: image folder, .npz, .zip, idx files, one picture")
+    lines.append(f"data (--data): {OFFERED}; or a path: image folder, .npz, .zip, idx files, one picture")
     return "\n".join(lines)
 
 
