@@ -32,7 +32,7 @@ TEXTURE_SIDE, DIGIT_SIDE = 64, 28
 # studies/anomaly_patches.py, ranks the pixels of all 200 test images with an AUROC below .9: with the best of 8, 16
 # and 32 components .84 on gratings and .87 on fibres. Fibres have no noise, in which a defect of the other's contrast
 # would be hidden. Larger squares know better: the texture beyond 8 pixels says what should be there.
-CONTRAST = {"gratings": 0.9, "fibres": 0.45}
+CONTRAST = {"gratings": 0.9, "fibres": 0.9}
 SCRATCH = 0.2  # of the way to black or white
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -93,7 +93,8 @@ def fibres(count: int, size: int, draws: Draws) -> np.ndarray:
     smear = np.exp(-scale * ((12 * along) ** 2 + (0.8 * across) ** 2))
     smear[:, 0, 0] = 0  # no mean
     plane = np.fft.irfft2(np.fft.rfft2(draws.normal(count, size, size)) * smear, s=(size, size))
-    return np.clip(0.5 + 0.15 * plane / plane.std(axis=(1, 2), keepdims=True), 0, 1)
+    plane = 0.15 * plane / plane.std(axis=(1, 2), keepdims=True)
+    return np.clip(0.5 + plane + 0.03 * draws.normal(count, size, size), 0, 1)
 
 
 TEXTURES: dict[str, Callable[[int, int, Draws], np.ndarray]] = {"gratings": gratings, "fibres": fibres}
