@@ -159,7 +159,7 @@ def _draw_roc(judged: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
 
     canvas, finish = figure((7.6, 5.2))
     axes = canvas.add_subplot()
-    colours = [*colormaps["tab10"].colors, "black"]
+    colours = [*colormaps["tab10"](range(10)), "black"]
     for colour, (name, (scores, positive)) in zip(colours, judged.items(), strict=True):
         label = f"{name}: {metrics.auroc(scores, positive):.3f}, n = {len(scores):,}"
         axes.plot(*scored.roc(scores, positive), label=label, color=colour,
