@@ -39,7 +39,7 @@ def one_class_normal(shape: Sequence[int], classes: Sequence[str], data: str) ->
 
 
 @study(
-    "scores of anomalies by a BiGAN beside PCA, an autoencoder and a VAE", on=("bigan", "autoencoder", "vae"),
+    "scores of anomalies by a BiGAN beside PCA, an autoencoder and a VAE", on=("bigan-penalised", "autoencoder", "vae"),
     data="digits-only-8", lectures=(0,), asks=one_class_normal, above={"c": 0, "lr": 0},
     least={"gaussians": 1, "components": 1, "fitted": 2, "inverted": 2, "evaluations": 1, "shown": 1},
     tiny={"inverted": 32, "evaluations": 3},
