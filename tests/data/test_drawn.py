@@ -58,6 +58,21 @@ def test_inside_its_mask_a_texture_goes_a_part_of_the_way_and_outside_it_none(te
     assert 0.35 < np.mean(shades) < 0.65
 
 
+@pytest.mark.parametrize("name", ["gratings", "fibres"])
+def test_painted_defects_lie_where_faint_ones_do_and_show(name):
+    faint, shown = (drawn.textures(name, train=1, test=12, defect=d) for d in (None, drawn.painted))
+    np.testing.assert_array_equal(faint.test_masks, shown.test_masks)
+    before = np.rint(255 * drawn.TEXTURES[name](12, 64, Draws(0, 1)))
+    for seen, plane, weak, mask, kind in zip(shown.test_images[:, 0], before, faint.test_images[:, 0],
+                                             shown.test_masks[:, 0] == 1, shown.test_labels):  # fmt: skip
+        np.testing.assert_array_equal(seen[~mask], plane[~mask])
+        if kind == 3:
+            np.testing.assert_array_equal(seen[mask], np.rot90(plane)[mask])
+        elif kind:
+            brighter = weak[mask].mean() > plane[mask].mean()
+            assert (seen[mask] == np.rint(255 * (0.98 if brighter else 0.02))).all()
+
+
 def test_small_squares_see_little_of_the_defects_and_what_they_see_is_not_nothing(texture):
     """The contrast's reason: PCA of 8x8 squares ranks the pixels of all test images with an AUROC of .7 to .9."""
     fitted = anomaly_patches.axes(texture.floats("train")[:200])

@@ -331,7 +331,8 @@ def test_arguments_out_of_range_are_refused(argument, value, words):
 
 def test_it_stands_on_a_game_and_on_two_autoencoders_and_has_data_of_its_own():
     chosen = find_study("anomaly")
-    assert chosen.on == ("bigan-penalised", "autoencoder", "vae") and chosen.data == "digits-only-8" and chosen.lectures == (0,)
+    assert chosen.on == ("bigan-penalised", "autoencoder", "vae")
+    assert chosen.data == "digits-only-8" and chosen.lectures == (0,)
     defaults = {name: parameter.default for name, parameter in chosen.arguments().items()}
     assert (defaults["alpha"], defaults["components"], defaults["inverted"]) == (0.1, 32, 1000)
     assert set(defaults) == set(chosen.meanings) and set(chosen.tiny) <= set(defaults)

@@ -84,7 +84,8 @@ def gratings(count: int, size: int, draws: Draws) -> np.ndarray:
 def fibres(count: int, size: int, draws: Draws) -> np.ndarray:
     """Fibres, float64 (count, size, size): noise smeared along a direction about horizontal, and noise of sd .03.
 
-    Mean 1/2, sd .15 without the noise. The smearing is a Gaussian of sd 12 pixels along the fibre and 0.8 across, for a side of 64; it wraps around.
+    Mean 1/2, sd .15 without the noise. The smearing is a Gaussian of sd 12 pixels along the fibre and 0.8 across, for a
+    side of 64; it wraps around.
     """
     angle = np.deg2rad(draws.uniform(count, 1, 1, low=-8, high=8))
     fy, fx = np.meshgrid(np.fft.fftfreq(size), np.fft.rfftfreq(size), indexing="ij")
@@ -100,10 +101,13 @@ def fibres(count: int, size: int, draws: Draws) -> np.ndarray:
 TEXTURES: dict[str, Callable[[int, int, Draws], np.ndarray]] = {"gratings": gratings, "fibres": fibres}
 
 
-def textures(name: str, size: int = TEXTURE_SIDE, train: int = 1000, test: int = 200, seed: int = 0) -> Textures:
+def textures(
+    name: str, size: int = TEXTURE_SIDE, train: int = 1000, test: int = 200, seed: int = 0, defect: Callable | None = None
+) -> Textures:
     """Normal textures to learn from and textures with defects to test on: uint8 (N, 1, size, size).
 
-    Test image i has defect i mod 4 of `DEFECTS`; the first is none. name: "gratings" or "fibres".
+    Test image i has defect i mod 4 of `DEFECTS`; the first is none. name: "gratings" or "fibres"; defect: `faint`, as
+    in `load`, or `painted`.
     """
     draw = TEXTURES[name]
     normal = draw(train, size, Draws(seed, 0))
@@ -112,15 +116,15 @@ def textures(name: str, size: int = TEXTURE_SIDE, train: int = 1000, test: int =
     kinds = np.arange(test) % len(DEFECTS)
     masks = np.zeros((test, size, size), bool)
     for plane, mask, kind in zip(planes, masks, kinds):
-        _defect(plane, mask, DEFECTS[kind], draws)
+        (defect or faint)(plane, mask, DEFECTS[kind], draws)
     levels = [np.rint(255 * p[:, None]).astype(np.uint8) for p in (normal, planes)]
     nothing = np.broadcast_to(np.float32(0), (train, 1, size, size))
     return Textures(name, levels[0], np.zeros(train, np.int64), levels[1], kinds, DEFECTS,
                     f"drawn: {name}, seed {seed}", train_masks=nothing, test_masks=masks[:, None].astype(np.float32))
 
 
-def _defect(plane: np.ndarray, mask: np.ndarray, kind: str, draws: Draws) -> None:
-    """Draws one defect into plane and mask (size, size).
+def faint(plane: np.ndarray, mask: np.ndarray, kind: str, draws: Draws) -> None:
+    """Draws one defect that hardly shows into plane and mask (size, size).
 
     Inside its mask the plane goes a part of the way to a goal: a spot to black or white, a patch to the negative of
     the texture, by cos(pi/2 t), t the distance from the middle in its radius (a patch: from left and right). So they
@@ -149,6 +153,19 @@ def _defect(plane: np.ndarray, mask: np.ndarray, kind: str, draws: Draws) -> Non
     else:
         return
     plane[mask] += (strength * (goal - plane))[mask]
+
+
+def painted(plane: np.ndarray, mask: np.ndarray, kind: str, draws: Draws) -> None:
+    """Draws one defect that anybody sees into plane and mask (size, size): black or white, or turned by a right angle.
+
+    The places are those of `faint`, from the same draws; a patch shows another place of the texture.
+    """
+    before = plane.copy()
+    faint(plane, mask, kind, draws)
+    if kind == "patch":
+        plane[mask] = np.rot90(before)[mask]
+    elif kind != "normal":
+        plane[mask] = np.where((plane - before)[mask].mean() > 0, 0.98, 0.02)
 
 
 # ---- digits in type ------------------------------------------------------------------------------------------------
