@@ -102,8 +102,9 @@ TEXTURES: dict[str, Callable[[int, int, Draws], np.ndarray]] = {"gratings": grat
 
 
 def textures(
-    name: str, size: int = TEXTURE_SIDE, train: int = 1000, test: int = 200, seed: int = 0, defect: Callable | None = None
-) -> Textures:
+    name: str, size: int = TEXTURE_SIDE, train: int = 1000, test: int = 200, seed: int = 0,
+    defect: Callable | None = None,
+) -> Textures:  # fmt: skip
     """Normal textures to learn from and textures with defects to test on: uint8 (N, 1, size, size).
 
     Test image i has defect i mod 4 of `DEFECTS`; the first is none. name: "gratings" or "fibres"; defect: `faint`, as
