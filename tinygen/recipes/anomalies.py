@@ -69,7 +69,7 @@ def bigan(
 
 
 @recipe(
-    "BiGAN with lecture 0's penalty on what comes back, for anomalies", like=bigan, apart=True, epochs=30,
+    "BiGAN with lecture 0's penalty on what comes back, for anomalies", like=bigan, apart=True, epochs=3,
     small={"epochs": 150, "batch_size": 16, "latent": 8}, tiny={"channels": (4, 6), "latent": 4, "hidden": 8},
 )  # fmt: skip
 def bigan_penalised(
@@ -110,7 +110,7 @@ def pixels_found(step: Step, batches: Iterable[tuple]) -> dict[str, float]:
 
 @recipe(
     "anomalies of textures, pixel by pixel: a BiGAN without a dense layer", lectures=(0,), data="gratings",
-    batches=without_held, epochs=60, batch_size=16, drop_last=True, small={"channels": (16,)},
+    batches=without_held, epochs=1, batch_size=16, drop_last=True, small={"channels": (16,)},
     gpu={"channels": (64, 128, 256)}, tiny={"channels": (4, 6), "latent": 4, "hidden": 8},
 )  # fmt: skip
 def fully_convolutional_bigan(
