@@ -180,10 +180,11 @@ class AnomalyMapStep(BiGANStep):
     def any_size(self) -> AnySize:
         """Pictures whose sides are a multiple of a code's pixels, and how far the score of a pixel looks.
 
-        G makes a pixel of the codes of three places, and E a code of its m pixels, 1 - m before and m - 1 behind.
+        G makes a pixel of the codes of three places, and E a code of its m pixels and m - 1 to each side. The last but
+        one of m pixels is the last to need the code before: so it looks m - 2, m and m - 1 pixels back.
         """
         m = self.encoder.multiple
-        reach = 3 * m - 2 + self.window // 2
+        reach = 3 * m - 3 + self.window // 2
         return AnySize(self.encoder.channels, 1, m, reach)
 
     def pictures(self, batch: tuple) -> dict[str, Any]:

@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -19,14 +19,17 @@ import numpy as np
 import tinygen as tg
 from tinygen import metrics, observe
 from tinygen.data import Dataset
+from tinygen.data.drawn import DEFECTS
 from tinygen.models import AnomalyMapStep, BiGANStep, games
 from tinygen.networks.dcgan import DCGenerator, spectrally_normalised
 from tinygen.networks.fully_convolutional import MapCodeEncoder, MapCodeGenerator, MapDiscriminator
 from tinygen.networks.joint import DCEncoder, JointDiscriminator
 from tinygen.step import Step
-from tinygen.studies import anomaly_patches
+from tinygen.studies import anomaly_patches, latents
+from tinygen.training import aside
 
-from . import restored
+from . import baselines, restored
+from .baselines import Baseline
 from .marked import Level, overlay, scaled, scores_of, threshold
 from .recipe import Given, all_batches, recipe
 from .settings import RunError, Settings
@@ -36,19 +39,38 @@ from .study import Findings, Rows, Trained, study
 
 
 def nearest_codes(step: Step, batches: Iterable[tuple]) -> dict[str, float]:
-    """code_1nn: 1-NN among the codes E(s) of the test images themselves: the share whose nearest has their label."""
+    """code_1nn: 1-NN among the codes E(s) of the test images themselves: the share whose nearest has their label.
+
+    Only of data with labels, two of a kind at least.
+    """
     pairs = [(restored.as_array(step.encode(s)), labels) for s, labels in batches]  # type: ignore[attr-defined]
-    if any(labels is None for _, labels in pairs):
+    if any(labels is None or labels.ndim != 1 for _, labels in pairs):  # masks are no labels
         return {}
-    codes = np.concatenate([codes for codes, _ in pairs])
     labels = np.concatenate([restored.as_array(labels) for _, labels in pairs])
-    return {"code_1nn": metrics.precision_at_1(codes, labels)} if len(codes) > 1 else {}
+    share = _nearest(np.concatenate([codes for codes, _ in pairs]), labels)
+    return {} if share is None else {"code_1nn": share}
+
+
+def nearest_pixels(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | None:
+    """A baseline: 1-NN among the pixels of the test images; None without labels."""
+    images = dataset.floats("test")
+    labels = dataset.batches(len(images), split="test", shuffle=False).at(0, 0)[1]
+    if labels is None or labels.ndim != 1:
+        return None
+    share = _nearest(images.reshape(len(images), -1), labels)
+    return None if share is None else Baseline("code_1nn", "1-NN on pixels", share)
+
+
+def _nearest(rows: np.ndarray, labels: np.ndarray) -> float | None:
+    """The share of rows whose nearest other row has their label; None where no two have one."""
+    return metrics.precision_at_1(rows, labels) if len(np.unique(labels)) < len(labels) else None
 
 
 @recipe(
-    "bidirectional GAN: an encoder that inverts the generator (Donahue et al. 2017)", lectures=(0,), epochs=10,
-    batch_size=64, drop_last=True, small={"epochs": 150, "batch_size": 32, "channels": (32, 64), "latent": 16},
-    gpu={"channels": (64, 128)}, tiny={"channels": (4, 6), "latent": 4, "hidden": 8},
+    "bidirectional GAN: an encoder that inverts the generator (Donahue et al. 2017)", lectures=(0,),
+    baselines=(baselines.real_images, baselines.pixel_noise, nearest_pixels), epochs=10, batch_size=64, drop_last=True,
+    small={"epochs": 150, "batch_size": 32, "channels": (32, 64), "latent": 16}, gpu={"channels": (64, 128)},
+    tiny={"channels": (4, 6), "latent": 4, "hidden": 8},
 )  # fmt: skip
 def bigan(
     given: Given, channels: Sequence[int] = (16, 32), latent: int = 50, hidden: int = 256, weight: float = 0.0,
@@ -68,6 +90,40 @@ def bigan(
     )  # fmt: skip
 
 
+@study(
+    "what the encoder of a BiGAN knows: 1-NN on its codes, and z again from G(z)", on=("bigan",), lectures=(0,),
+    least={"shown": 1}, exact=True,
+)  # fmt: skip
+def bigan_codes(trained: Trained, shown: int = 10) -> Findings:
+    """The share of test images whose nearest training image, by codes E(s) and by pixels, has their label.
+
+    mse: of G(E(s)) on the test images; code error: mean (E(G(z)) - z)^2 of as many samples, 2 where E says nothing of
+    z, since both have variance 1.
+
+    shown: images in the picture
+    """
+    step, dataset = trained.step, trained.dataset
+    images, labels, seen = dataset.floats("test"), dataset.test_labels, dataset.train_labels
+    codes = computed(trained, step.encode, images)
+    z = step.noise(len(images)).cpu().numpy()
+    made = computed(trained, step.decode, z)
+    around = computed(trained, step.encode, made)
+    again = computed(trained, step.restored, images)
+    numbers = {"mse": float(((again - images) ** 2).mean()), "code_error": float(((around - z) ** 2).mean())}
+    if labels is not None and seen is not None and np.isin(labels, seen).all():
+        there = np.flatnonzero(seen >= 0)  # -1: the label is unknown
+        known = dataset.floats("train")[there]
+        flat = lambda x: x.reshape(len(x), -1)
+        numbers |= {
+            "nearest_neighbour": latents.one_nearest_neighbour(
+                computed(trained, step.encode, known), seen[there], codes, labels),
+            "pixel_nearest_neighbour": latents.one_nearest_neighbour(flat(known), seen[there], flat(images), labels),
+        }  # fmt: skip
+    rows = {"s": images[:shown], "G(E(s))": again[:shown], "G(z)": made[:shown],
+            "G(E(G(z)))": computed(trained, step.decode, around[:shown])}  # fmt: skip
+    return Findings(numbers, {"codes": Rows([tg.tensor(row) for row in rows.values()], list(rows))})
+
+
 @recipe(
     "BiGAN with lecture 0's penalty on what comes back, for anomalies", like=bigan, apart=True, epochs=3,
     small={"epochs": 150, "batch_size": 16, "latent": 8}, tiny={"channels": (4, 6), "latent": 4, "hidden": 8},
@@ -82,10 +138,37 @@ def bigan_penalised(
 
 # ---------------------------------------------------------------------------------- N5: a score for each pixel
 
+SQUARE, COMPONENTS = 8, 16  # of the PCA that a net is measured by
+NO_MASKS = "it needs images with masks of what is an anomaly, such as gratings or fibres"
+
+
+def has_masks(shape: Sequence[int], classes: Sequence[str], data: str) -> str | None:
+    """Why data cannot be looked at: none but drawn textures come with masks."""
+    return None if tuple(classes) == DEFECTS else f"{NO_MASKS}, and {data} has none"
+
 
 def without_held(dataset: Dataset, settings: Settings) -> Any:
     """Nine of ten training images: the others are held back, for a threshold on what is normal."""
-    return all_batches(dataset.divided()[0], settings)
+    learned = dataset.divided()[0]
+    return all_batches(learned, replace(settings, batch_size=min(settings.batch_size, learned.count("train"))))
+
+
+def squares(dataset: Dataset, arguments: Mapping[str, Any]) -> Baseline | None:
+    """A baseline: the pixel AUROC of PCA of 8x8 squares of normal images; None without masks of what is an anomaly."""
+    marked, images = _marked(dataset), dataset.floats("test")
+    if marked is None or min(images.shape[2:]) < SQUARE:
+        return None
+    axes = anomaly_patches.axes(dataset.divided()[0].floats("train"), SQUARE)
+    scores = anomaly_patches.residuals(axes, images, COMPONENTS)
+    return Baseline("pixel_auroc", f"PCA of {SQUARE}x{SQUARE} squares", metrics.auroc(scores.ravel(), marked.ravel()))
+
+
+def _marked(dataset: Dataset) -> np.ndarray | None:
+    """Which pixels of the test images are anomalies, (N, 1, H, W); None where that is unknown, all or nothing."""
+    masks = dataset.batches(dataset.count("test"), split="test", shuffle=False).at(0, 0)[1]
+    if masks is None or masks.ndim != 4 or not 0 < masks.mean() < 1:
+        return None
+    return masks > 0.5
 
 
 def pixels_found(step: Step, batches: Iterable[tuple]) -> dict[str, float]:
@@ -110,8 +193,8 @@ def pixels_found(step: Step, batches: Iterable[tuple]) -> dict[str, float]:
 
 @recipe(
     "anomalies of textures, pixel by pixel: a BiGAN without a dense layer", lectures=(0,), data="gratings",
-    batches=without_held, epochs=1, batch_size=16, drop_last=True, small={"channels": (16,)},
-    gpu={"channels": (64, 128, 256)}, tiny={"channels": (4, 6), "latent": 4, "hidden": 8},
+    batches=without_held, baselines=(squares,), epochs=1, batch_size=16, drop_last=True,
+    small={"channels": (16,)}, gpu={"channels": (64, 128, 256)}, tiny={"channels": (4, 6), "latent": 4, "hidden": 8},
 )  # fmt: skip
 def fully_convolutional_bigan(
     given: Given, channels: Sequence[int] = (16, 32, 64), latent: int = 16, hidden: int = 64, weight: float = 30.0,
@@ -146,8 +229,9 @@ def fully_convolutional_bigan(
     "a score for each pixel: what finds defects, false alarms, and what patch by patch costs",
     on=("fully-convolutional-bigan",), lectures=(0,), tiny={"components": 4}, least={"components": 1, "shown": 1},
     above={"rate": 0.0},
+    asks=has_masks,
 )  # fmt: skip
-def anomaly_maps(trained: Trained, rate: float = 0.01, components: int = 16, shown: int = 8) -> Findings:
+def anomaly_maps(trained: Trained, rate: float = 0.01, components: int = COMPONENTS, shown: int = 8) -> Findings:
     """AUROC of the score over all pixels of the test images, of its two terms, and of PCA of 8x8 squares beside them.
 
     false alarms: the share of pixels above the threshold of the test images without a defect; the threshold is what
@@ -160,16 +244,14 @@ def anomaly_maps(trained: Trained, rate: float = 0.01, components: int = 16, sho
     """
     step, dataset = trained.step, trained.dataset
     images = dataset.floats("test")
-    masks = dataset.batches(len(images), split="test", shuffle=False).at(0, 0)[1]
-    if masks is None or masks.ndim != 4 or not 0 < masks.mean() < 1:
-        raise RunError(f"study anomaly-maps needs masks of what is an anomaly, and {dataset.name} has none; "
-                       "give --data gratings or fibres")  # fmt: skip
-    marked = masks > 0.5
+    marked = _marked(dataset)
+    if marked is None:
+        raise RunError(f"study anomaly-maps: {NO_MASKS}; {trained.folder} is trained on {dataset.name}")
     judged, error = (scores_of(step, images, term) for term in (step.judged, step.error))
-    squares = anomaly_patches.axes(dataset.divided()[0].floats("train"))
+    axes = anomaly_patches.axes(dataset.divided()[0].floats("train"), SQUARE)
     kinds = {
         "D": judged, "error": error, "both": step.alpha * judged + (1 - step.alpha) * error,
-        "PCA": anomaly_patches.residuals(squares, images, components)[:, None],
+        "PCA": anomaly_patches.residuals(axes, images, components)[:, None],
     }  # fmt: skip
     found = {name: metrics.auroc(scores.ravel(), marked.ravel()) for name, scores in kinds.items()}
     level = threshold(trained.folder, rate, step)
@@ -177,13 +259,15 @@ def anomaly_maps(trained: Trained, rate: float = 0.01, components: int = 16, sho
     normal = ~marked.any((1, 2, 3))
     numbers = {
         "pixel_auroc": found["both"], "pixel_auroc_judged": found["D"], "pixel_auroc_error": found["error"],
-        "pixel_auroc_pca": found["PCA"], "false_alarms": float(above[normal].mean()) if normal.any() else math.nan,
-        "defects_found": float(above[marked].mean()),
+        "pixel_auroc_pca": found["PCA"], "defects_found": float(above[marked].mean()),
     }  # fmt: skip
+    if normal.any():
+        numbers["false_alarms"] = float(above[normal].mean())
     table, costs = _costs(step, images)
     some = np.flatnonzero(~normal)[:shown]
-    rows = [images[some], restored.as_array(step.restored(tg.tensor(images[some], device=step.device))),
-            *(scaled(kinds[name][some], Level(float(np.quantile(kinds[name][normal], 1 - rate)), rate, 0))
+    usual = normal if normal.any() else ~marked
+    rows = [images[some], scores_of(step, images[some], step.restored),
+            *(scaled(kinds[name][some], Level(float(np.quantile(kinds[name][usual], 1 - rate)), rate, 0))
               for name in kinds), overlay(images[some], above[some]), overlay(images[some], marked[some])]  # fmt: skip
     titles = ["s", "G(E(s))", "(D - 1)^2", "|G(E(s)) - s|", "both", "PCA", "above the threshold", "the truth"]
     pictures = [tg.tensor(np.ascontiguousarray(row, np.float32)) for row in rows]
@@ -191,11 +275,15 @@ def anomaly_maps(trained: Trained, rate: float = 0.01, components: int = 16, sho
 
 
 def _costs(step: Any, images: np.ndarray) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Rows of multiplications a pixel and seconds of a picture of four images, at once and patch by patch."""
-    pieces = [images[i % len(images)] for i in range(4)]
-    picture = np.concatenate([np.concatenate(pieces[:2], 2), np.concatenate(pieces[2:], 2)], 1)[None]
+    """Rows of multiplications a pixel and seconds of a picture of four images, at once and patch by patch.
+
+    Of more than four where these are too small to hold one patch.
+    """
     m, reach = step.any_size.multiple, step.any_size.reach
     margin = -(-reach // m) * m
+    side = max(2, -(-(m + 2 * margin) // min(images.shape[2:])))
+    rows_of = [[images[(i * side + j) % len(images)] for j in range(side)] for i in range(side)]
+    picture = np.concatenate([np.concatenate(row, 2) for row in rows_of], 1)[None]
     inside = [range(margin, side - margin - m + 1, m) for side in picture.shape[2:]]
     places = list(product(*inside))
     scores = lambda x: restored.as_array(step.scores(tg.tensor(np.ascontiguousarray(x), device=step.device)))
@@ -210,13 +298,13 @@ def _costs(step: Any, images: np.ndarray) -> tuple[list[dict[str, Any]], dict[st
     rows, made = [], []
     for name, function, pixels in (("at once", lambda: scores(picture), picture[0, 0].size),
                                    ("patch by patch", patches, len(places) * m * m)):  # fmt: skip
-        began = time.perf_counter()
-        made.append(function())
-        seconds = time.perf_counter() - began
-        with observe.profile() as profile:
-            function()
-        operations = sum(row[2] for row in profile.ops.values())
-        rows.append({"a picture": name, "multiplications a pixel": operations / 2 / pixels,
+        with aside(step, 0):
+            began = time.perf_counter()
+            made.append(function())
+            seconds = time.perf_counter() - began
+            with observe.count_flops() as flops:
+                function()
+        rows.append({"a picture": name, "multiplications a pixel": flops.total / 2 / pixels,
                      "microseconds a pixel": 1e6 * seconds / pixels})  # fmt: skip
     crop = (..., slice(margin, inside[0][-1] + m), slice(margin, inside[1][-1] + m))
     apart = float(abs(made[0][crop] - made[1][crop]).max())
