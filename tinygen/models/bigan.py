@@ -157,19 +157,26 @@ class AnomalyMapStep(BiGANStep):
 
     def scores(self, images: tg.Tensor) -> tg.Tensor:
         """How anomalous each pixel is, (N, 1, H, W): of normal images near 0."""
-        judged, error = self.judged(images), self.error(images)
+        codes = self.encoder(images)
+        judged, error = self.judged(images, codes), self.error(images, codes)
         return self.alpha * judged + (1 - self.alpha) * error
 
-    def judged(self, images: tg.Tensor) -> tg.Tensor:
-        """(D(s, E(s)) - 1)^2 of each pixel, (N, 1, H, W)."""
-        numbers = self.discriminator(images, self.encoder(images))
+    def judged(
+        self, images: tg.Tensor, codes: tg.Tensor | None = None
+    ) -> tg.Tensor:
+        """(D(s, E(s)) - 1)^2 of each pixel, (N, 1, H, W). `codes`: E(s), where it is known."""
+        numbers = self.discriminator(
+            images, self.encoder(images) if codes is None else codes
+        )
         squares = (numbers - 1).square()
         return F.interpolate(squares, size=images.shape[2:], mode="bilinear")
 
-    def error(self, images: tg.Tensor) -> tg.Tensor:
-        """|G(E(s)) - s|_2 around each pixel, (N, 1, H, W)."""
-        difference = self.restored(images) - images
-        squares = difference.square().sum(1, keepdim=True)
+    def error(
+        self, images: tg.Tensor, codes: tg.Tensor | None = None
+    ) -> tg.Tensor:
+        """|G(E(s)) - s|_2 around each pixel, (N, 1, H, W). `codes`: E(s), where it is known."""
+        made = self.generator(self.encoder(images) if codes is None else codes)
+        squares = (made - images).square().sum(1, keepdim=True)
         half = self.window // 2
         near = F.avg_pool2d(
             squares, self.window, 1, half, count_include_pad=False
