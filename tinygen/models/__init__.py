@@ -22,6 +22,7 @@ from .progressive_gan import ProgressiveGANStep
 from .refiner import RefinerStep
 from .restoration import RestorationStep
 from .semi_supervised_gan import SemiSupervisedGANStep
+from .texture_gan import TextureGANStep
 from .vae import VAEStep
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "RefinerStep",
     "RestorationStep",
     "SemiSupervisedGANStep",
+    "TextureGANStep",
     "VAEStep",
 ]
