@@ -16,9 +16,8 @@ Of a texture GAN, trained on z of 1x1, an image, and sampled with any map of z, 
     z (latent, h, w) - transposed convolution 6, stride 1 - / sqrt(places' number of z) - batch norm - ReLU
                      - [transposed convolution 4, stride 2, padding 2 - batch norm - ReLU] ... - tanh
 
-Two things make the inside of a large picture the same as what was trained. A place between several z receives the sum
-of what each sends: divided by the root of their number it has the variance that one z gave it. And no layer pads with
-zeros: at 64 pixels every place would be near a border, and the inside of a large picture a thing that was never seen.
+A place between several z receives the sum of what each sends: divided by the root of their number it has the variance
+that one z gave it. No layer of it pads with zeros, so that what is trained has no border that a large picture lacks.
 """
 
 from __future__ import annotations
