@@ -1,4 +1,4 @@
-"""Networks without a dense layer, for pictures of any size (lecture 0).
+"""Networks without a dense layer, for pictures of any size (Jetchev et al. 2016, lecture 0).
 
     z (latent, h, w) - transposed convolution 6, stride 1 - / sqrt(places' number of z) - batch norm - ReLU
                      - [transposed convolution 4, stride 2, padding 2 - batch norm - ReLU] ... - tanh
@@ -27,7 +27,7 @@ FIRST = 6  # planes' size for one z: as each doubling loses two, 4 of them count
 class TextureGenerator(nn.Module):
     """Maps of noise (N, latent, h, w) to images in [0, 1] of 2^d (h + 3) x 2^d (w + 3) pixels, d = len(channels).
 
-    channels: of the layers from the image back. Moving the map by one place moves the picture by 2^d pixels, exactly
+    channels: of the layers from the image back; for images of 64 pixels four of them, so that one z makes an image. Moving the map by one place moves the picture by 2^d pixels, exactly
     where all places have 36 z, that is 5 places from the map's border.
     """
 
