@@ -106,3 +106,18 @@ def test_averaged_weights_draw_any_size():
     step.eval()
     with step.averaged(), tg.no_grad():
         assert step.sample(1, (30, 20)).shape == (1, 1, 30, 20)
+
+
+def test_both_rates_fall_to_0_where_the_steps_are_known():
+    """lr for two thirds of the steps, then in a line."""
+    step = made(steps=6, d_lr=2e-3)
+    seen = []
+    for i in range(7):
+        optimizers = (step.generator_optimizer, step.discriminator_optimizer)
+        seen.append([group["lr"] for o in optimizers for group in o.param_groups])
+        step(by_hand.images(4, SHAPE, seed=i))
+    shares = np.array([1, 1, 1, 1, 1, 0.5, 0])[:, None]
+    np.testing.assert_allclose(seen, shares * [1e-3, 2e-3], atol=1e-12)
+    constant = made()
+    constant(by_hand.images(4, SHAPE))
+    assert constant.generator_schedule is None and constant.generator_optimizer.param_groups[0]["lr"] == 1e-3

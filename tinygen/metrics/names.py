@@ -238,11 +238,11 @@ _TABLE = [
     Metric("multiplications_patches", "multiplications, patch by patch", "per pixel", None),
     Metric("patches_apart", "patch by patch beside at once", "largest difference of a score", "low"),
     # textures of any size
-    Metric("spectrum_error", "error of the radial spectrum", "share of the test images' power", "low"),
-    Metric("spectrum_error_4x", "the same, 4 times the area", "share of the test images' power", "low", headline=True),
-    Metric("spectrum_learned", "error of the spectrum, learned", "share of the training images' power", "low"),
-    Metric("spectrum_learned_4x", "the same, 4 times the area", "share of the training images' power", "low"),
-    Metric("spectrum_real", "error of the spectrum, real", "training images by test images", None),
+    Metric("spectrum_error", "spectrum error", "share of the test images' power", "low"),
+    Metric("spectrum_error_4x", "spectrum error, 4 x area", "share of the test images' power", "low", headline=True),
+    Metric("spectrum_learned", "spectrum error, training", "share of the training images' power", "low"),
+    Metric("spectrum_learned_4x", "spectrum error, training, 4 x area", "share of the training images' power", "low"),
+    Metric("spectrum_real", "spectrum error, real training images", "share of the test images' power", None),
     # images from images
     Metric("psnr_bicubic", "PSNR, bicubic", "dB, mean over images", "high"),
     Metric("psnr_srresnet", "PSNR, SRResNet", "dB, mean over images", "high"),

@@ -1,4 +1,4 @@
-"""A GAN that draws textures of any size: one z of 1x1 is an image, a map of z a picture (lecture 0).
+"""A GAN that draws textures of any size: one z is an image, a map of z a picture (Jetchev et al. 2016, lecture 0).
 
     training:   z ~ N(0, I) in R^(latent x 1 x 1),   the game of gan.py on crops of one size
     sampling:   z ~ N(0, I) in R^(latent x h x w),   a picture of any size, cut from the next larger one
@@ -17,12 +17,14 @@ from tinygen.free_memory import require
 from tinygen.step import Step
 
 from .gan import GANStep
+from .rates import falling
 
 
 class TextureGANStep(GANStep):
     """A GANStep whose generator takes maps of noise, and has `size` and `cells(size)`. Further arguments are GANStep's.
 
-    figures: functions of (Step, test batches), which `summary` adds.
+    figures: functions of (Step, test batches), which `summary` adds. steps: after these the rates of both players are 0
+    (rates.py), None for constant ones.
     """
 
     def __init__(
@@ -30,10 +32,22 @@ class TextureGANStep(GANStep):
         generator: Any,
         *rules: Any,
         figures: Sequence[Callable] = (),
+        steps: int | None = None,
         **numbers: Any,
     ) -> None:
         super().__init__(generator, *rules, **numbers)
         self.figures = figures
+        self.generator_schedule = falling(self.generator_optimizer, steps)
+        self.discriminator_schedule = falling(
+            self.discriminator_optimizer, steps
+        )
+
+    def __call__(self, batch: tuple) -> dict[str, tg.Tensor]:
+        metrics = super().__call__(batch)
+        for schedule in (self.generator_schedule, self.discriminator_schedule):
+            if schedule:
+                schedule.step()
+        return metrics
 
     def noise(
         self, n: int, size: tuple[int, int] | None = None

@@ -11,7 +11,7 @@ Of a BiGAN, with a code and a number of D for each square of m pixels a side:
 An image that is moved by m pixels has its codes moved by one, and so has all that is made of them: of a crop the
 networks give the crop of what they give for the whole, but for a border as wide as they look.
 
-Of a texture GAN, trained on z of 1x1, an image, and sampled with any map of z, a picture as large as wanted:
+Of a texture GAN (Jetchev et al. 2016), trained on z of 1x1, an image, and sampled with any map of z:
 
     z (latent, h, w) - transposed convolution 6, stride 1 - / sqrt(places' number of z) - batch norm - ReLU
                      - [transposed convolution 4, stride 2, padding 2 - batch norm - ReLU] ... - tanh
@@ -103,8 +103,8 @@ FIRST = 6  # planes' size for one z: as each doubling loses two, 4 of them count
 class TextureGenerator(nn.Module):
     """Maps of noise (N, latent, h, w) to images in [0, 1] of 2^d (h + 3) x 2^d (w + 3) pixels, d = len(channels).
 
-    channels: of the layers from the image back. Moving the map by one place moves the picture by 2^d pixels, exactly
-    where all places have 36 z, that is 5 places from the map's border.
+    channels: of the layers from the image back; for images of 64 pixels four of them, so that one z makes an image.
+    Moving the map by one place moves the picture by 2^d pixels, exactly where all places have 36 z, that is 5 places from the map's border.
     """
 
     def __init__(

@@ -118,7 +118,7 @@ def texture_gan(
     """
     return TextureGANStep(
         TextureGenerator(given.shape, channels, latent), PatchGAN(given.shape, width, depth),
-        games.non_saturating(), latent=latent, lr=lr, figures=(of_spectra,),
+        games.non_saturating(), latent=latent, lr=lr, figures=(of_spectra,), steps=given.steps,
     )  # fmt: skip
 
 
