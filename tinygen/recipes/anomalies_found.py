@@ -157,7 +157,7 @@ def _draw_roc(judged: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
     """The ROC curve of each score."""
     from matplotlib import colormaps
 
-    canvas, finish = figure((7.6, 5.2))
+    canvas, finish = figure((8.4, 4.8))
     axes = canvas.add_subplot()
     colours = [*colormaps["tab10"](range(10)), "black"]
     for colour, (name, (scores, positive)) in zip(colours, judged.items(), strict=True):
