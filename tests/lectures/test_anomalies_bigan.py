@@ -49,7 +49,9 @@ def test_every_parameter_of_g_e_and_d_has_a_gradient_and_moves_in_its_own_step_o
     by_hand.stir(*step.networks().values(), size=0.1)
     moved, owners = [], {"discriminator_optimizer": {"discriminator"}, "generator_optimizer": {"generator", "encoder"}}
     for optimizer in owners:
-        def watched(optimizer=optimizer, update=getattr(step, optimizer).step):
+        update = getattr(step, optimizer).step
+
+        def watched(optimizer=optimizer, update=update):
             gradients = {player: [p.grad for p in getattr(step, player).parameters()] for player in owners[optimizer]}
             for player, found in gradients.items():
                 assert all(g is not None and (g != 0).any().item() for g in found), (optimizer, player)

@@ -12,6 +12,7 @@ the run's threshold.json, beside what it was computed of; other weights ask for 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -129,7 +130,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         numbers = [*content["values"].values(), content["pixels"]]
-        return content if all(isinstance(n, int | float) for n in numbers) else {}
+        return content if all(abs(n) < math.inf for n in numbers) else {}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
 
