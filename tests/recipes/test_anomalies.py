@@ -195,8 +195,8 @@ ALPHA = 0.3
 class Known(Step):
     """Maps that are functions of the images; `net` says in which mode it was asked."""
 
-    def __init__(self, judged=lambda x: x, error=lambda x: 1 - x, alpha=ALPHA, any_size=AnySize(1, 1, 4, 3)):
-        self.net, self.alpha, self.size = nn.Dropout(), alpha, any_size
+    def __init__(self, judged=lambda x: x, error=lambda x: 1 - x, alpha=ALPHA, any_size=None):
+        self.net, self.alpha, self.size = nn.Dropout(), alpha, any_size or AnySize(1, 1, 4, 3)
         self.functions = {"judged": judged, "error": error, "restored": lambda x: 0.5 * x}
         self.sizes = []
 

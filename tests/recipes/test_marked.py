@@ -295,7 +295,7 @@ def test_other_runs_make_pictures_and_know_no_rate(tmp_path):
 
 def test_a_run_that_does_neither_is_refused_with_or_without_a_rate(tmp_path):
     folder = tmp_path / "gan"
-    start("bigan", folder=folder, preset="tiny", limit=40, epochs=1).fit()
+    start("dcgan", folder=folder, preset="tiny", limit=40, epochs=1).fit()
     for rate in (None, 0.05):
-        with pytest.raises(RunError, match="gan: BiGANStep does not turn images into images; see: tinygen list"):
+        with pytest.raises(RunError, match="gan: GANStep does not turn images into images; see: tinygen list"):
             looked_at(load_run(folder), folder, rate)

@@ -116,6 +116,10 @@ class BiGANStep(Step):
         """G(E(s))."""
         return self.generator(self.encoder(images))
 
+    def apply(self, images: tg.Tensor) -> tg.Tensor:
+        """G(E(s)): what was learned, as near to the images as it comes."""
+        return self.restored(images)
+
     def sample(self, n: int) -> tg.Tensor:
         """n images in [0, 1]."""
         return self.generator(self.noise(n))
