@@ -279,7 +279,7 @@ def patches_area(dataset, components, side=8):
 
 def test_pca_of_squares_is_what_a_map_has_to_beat(digits):
     dataset = drawn()
-    expected = patches_area(dataset, 16)
+    expected = patches_area(dataset, 8)
     (found,) = baselines(find("fully-convolutional-bigan"), dataset, {})["pixel_auroc"]
     assert tuple(found) == ("pixel_auroc", "PCA of 8x8 squares", pytest.approx(expected, abs=1e-3), False)
     assert anomalies.squares(digits, {}) is None
