@@ -85,15 +85,15 @@ def test_alpha_and_window_reach_the_score():
     step = built("fully-convolutional-bigan", alpha=0.25, window=5)
     assert (step.alpha, step.window, step.any_size.reach) == (0.25, 5, 3 * 4 - 3 + 2)
     defaults = find("fully-convolutional-bigan").defaults()
-    assert (defaults["alpha"], defaults["window"], defaults["weight"]) == (0.1, 7, 10)
+    assert (defaults["alpha"], defaults["window"], defaults["weight"]) == (0.1, 11, 30)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
     ({"alpha": 1.01}, r"alpha is the share of D in the score, from 0 to 1; it is 1\.01"),
     ({"alpha": -0.1}, r"alpha is the share of D in the score, from 0 to 1; it is -0\.1"),
-    ({"window": 4}, "window is an odd number of pixels, such as 7; it is 4"),
-    ({"window": 0}, "window is an odd number of pixels, such as 7; it is 0"),
-    ({"window": -1}, "window is an odd number of pixels, such as 7; it is -1"),
+    ({"window": 4}, "window is an odd number of pixels, such as 11; it is 4"),
+    ({"window": 0}, "window is an odd number of pixels, such as 11; it is 0"),
+    ({"window": -1}, "window is an odd number of pixels, such as 11; it is -1"),
     ({"channels": (2, 3, 4, 5)}, "images of 24x16 pixels cannot be halved 4 times; give another --size"),
 ])  # fmt: skip
 def test_arguments_that_do_not_fit_are_refused(arguments, words):
