@@ -27,8 +27,9 @@ FIRST = 6  # planes' size for one z: as each doubling loses two, 4 of them count
 class TextureGenerator(nn.Module):
     """Maps of noise (N, latent, h, w) to images in [0, 1] of 2^d (h + 3) x 2^d (w + 3) pixels, d = len(channels).
 
-    channels: of the layers from the image back; four of them for 64 pixels, so that one z makes an image. Moving the map
-    by one place moves the picture by 2^d pixels, exactly where all places have 36 z: 5 places from the map's border.
+    channels: of the layers from the image back; four of them for 64 pixels, so that one z makes an image.
+    Moving the map by one place moves the picture by 2^d pixels, exactly where all places have 36 z: 5 places from the
+    map's border.
     """
 
     def __init__(
