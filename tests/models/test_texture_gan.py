@@ -70,7 +70,7 @@ def test_a_size_that_does_not_fit_into_memory_is_refused_before_anything_is_comp
     needed = step.generator.memory((100, 200), 3)
     monkeypatch.setattr(step, "noise", lambda *given: pytest.fail("computed"))
     monkeypatch.setattr(free_memory, "available", lambda: needed - 1)
-    with pytest.raises(free_memory.TooLarge, match="samples of 100x200 pixels: .* give a smaller size") as refused:
+    with pytest.raises(free_memory.TooLarge, match=r"samples of 100x200 pixels: .* give a smaller size") as refused:
         step.sample(3, (100, 200))
     assert "\n" not in str(refused.value)
     monkeypatch.undo()

@@ -17,6 +17,7 @@ from tinygen.recipes.study import Trained
 from tinygen.step import Step
 from tinygen.studies.spectra import radial_spectrum, spectrum_error
 
+
 def texture(count, height, width, strength=1.0):
     """Noise whose neighbours are alike, of standard deviation .06 times the strength."""
     draw = np.random.default_rng((count, height, width, int(10 * strength)))
