@@ -195,14 +195,12 @@ ALPHA = 0.3
 class Known(Step):
     """Maps that are functions of the images; `net` says in which mode it was asked."""
 
-    def __init__(self, judged=lambda x: x, error=lambda x: 1 - x, alpha=ALPHA, any_size=None):
-        self.net, self.alpha, self.size = nn.Dropout(), alpha, any_size or AnySize(1, 1, 4, 3)
+    any_size = AnySize(1, 1, 4, 3)
+
+    def __init__(self, judged=lambda x: x, error=lambda x: 1 - x, alpha=ALPHA):
+        self.net, self.alpha = nn.Dropout(), alpha
         self.functions = {"judged": judged, "error": error, "restored": lambda x: 0.5 * x}
         self.sizes = []
-
-    @property
-    def any_size(self):
-        return self.size
 
     def answer(self, name, images):
         self.sizes.append((len(images), *images.shape[2:], self.net.training or tg.is_grad_enabled()))
