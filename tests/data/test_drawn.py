@@ -73,6 +73,24 @@ def test_painted_defects_lie_where_faint_ones_do_and_show(name):
             assert (seen[mask] == np.rint(255 * (0.98 if brighter else 0.02))).all()
 
 
+def test_defects_have_their_sizes_and_lie_anywhere_but_at_the_border(texture):
+    """Spots 10 to 18 pixels wide, patches 16 to 24, scratches 2 wide and 20 to 40 long in all directions."""
+    masks = texture.test_masks[:, 0] == 1
+    y, x = np.mgrid[:64, :64] + 0.5
+    place = lambda kind: [np.array([axis[m].mean() for m in masks[texture.test_labels == kind]]) for axis in (y, x)]
+    sides = lambda kind: np.array([[m.any(axis).sum() for axis in (1, 0)] for m in masks[texture.test_labels == kind]])
+    areas = [masks[texture.test_labels == kind].sum((1, 2)) for kind in range(4)]
+    for kind, low, high in ((1, 9, 18), (3, 15, 25)):
+        assert sides(kind).min() >= low and sides(kind).max() <= high
+        assert np.ptp(sides(kind)) > 0.6 * (high - low)
+    assert 30 < areas[2].min() < 50 and 65 < areas[2].max() < 90  # 2 pixels by 20 to 40
+    slants = [np.cov(y[m], x[m])[0, 1] for m in masks[texture.test_labels == 2]]
+    assert 0.25 < np.mean(np.array(slants) > 0) < 0.75
+    for kind in (1, 2, 3):
+        for middle in place(kind):
+            assert 10 < middle.min() < 22 and 42 < middle.max() < 54
+
+
 def test_small_squares_see_little_of_the_defects_and_what_they_see_is_not_nothing(texture):
     """The contrast's reason: PCA of 8x8 squares ranks the pixels of all test images with an AUROC of .7 to .9."""
     fitted = anomaly_patches.axes(texture.floats("train")[:200])
@@ -187,6 +205,18 @@ def test_rendered_digits_move_and_turn(typed):
     moved = drawn._placed(glyph, 0.0, np.array([2.0, -1.0])).astype(float)
     np.testing.assert_allclose(moved, np.roll(still, (-1, 2), (0, 1)), atol=1)  # right and up
     assert abs(drawn._placed(glyph, 10.0, np.zeros(2)) - still).max() > 50
+
+
+@pytest.mark.parametrize("size", [28, 42])
+def test_angles_lie_within_10_degrees_and_shifts_within_a_fourteenth_of_the_side(size, monkeypatch):
+    seen = []
+    monkeypatch.setattr(drawn, "_glyph", lambda *given: None)
+    monkeypatch.setattr(drawn, "_placed", lambda glyph, *moved: seen.append(moved) or np.zeros((size, size)))
+    drawn.rendered_digits(size, train=300, test=100)
+    angles, shifts = (np.array(one) for one in zip(*seen))
+    for values, most in ((angles, 10), *((way, size / 14) for way in shifts.T)):
+        assert -most <= values.min() < -0.95 * most and 0.95 * most < values.max() <= most
+        assert abs(values.mean()) < 0.12 * most
 
 
 def test_rendered_digits_depend_on_the_seed_alone(typed):

@@ -335,4 +335,5 @@ def test_it_stands_on_a_game_and_on_two_autoencoders_and_has_data_of_its_own():
     assert chosen.data == "digits-only-8" and chosen.lectures == (0,)
     defaults = {name: parameter.default for name, parameter in chosen.arguments().items()}
     assert (defaults["alpha"], defaults["components"], defaults["inverted"]) == (0.1, 32, 1000)
+    assert [defaults[name] for name in ("gaussians", "fitted", "evaluations", "c", "lr")] == [5, 10_000, 60, 30, 0.3]
     assert set(defaults) == set(chosen.meanings) and set(chosen.tiny) <= set(defaults)

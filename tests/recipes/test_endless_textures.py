@@ -11,8 +11,10 @@ from tinygen import data, nn
 from tinygen.cli import main
 from tinygen.data import Dataset, crops
 from tinygen.metrics import NAMES
+from tinygen.models import TextureGANStep
 from tinygen.recipes import RunError, endless_textures, find, find_study, start
 from tinygen.recipes.endless_textures import of_spectra, real_spectrum, shapeless, white
+from tinygen.recipes.recipe import Given
 from tinygen.recipes.study import Trained
 from tinygen.step import Step
 from tinygen.studies.spectra import radial_spectrum, spectrum_error
@@ -81,6 +83,22 @@ def test_the_recipe_has_its_baselines_at_both_sizes():
         "spectrum_error", "spectrum_error_4x"}  # fmt: skip
 
 
+def test_the_step_that_is_built():
+    given = Given((1, 32, 32), (), 10)
+    step = find("texture-gan").build(given, channels=(3, 4, 5), latent=6, width=2, depth=2, lr=0.01)
+    assert type(step) is TextureGANStep and step.noise(2).shape == (2, 6, 1, 1) and step.figures == (of_spectra,)
+    widths = [p.shape[:2] for n in (step.generator.first, *step.generator.up) for p in n.parameters() if p.ndim == 4]
+    assert widths == [(6, 5), (5, 4), (4, 3), (3, 1)]
+    assert step.discriminator(tg.zeros(1, 1, 32, 32)).shape == (1, 1, 6, 6)  # 32, 16, 8, and twice one less
+    assert next(iter(step.discriminator.parameters())).shape[:2] == (2, 1)
+    rates = [group["lr"] for o in (step.generator_optimizer, step.discriminator_optimizer) for group in o.param_groups]
+    assert rates == [0.01, 0.01]
+    real, fake = tg.randn(6, 1), tg.randn(6, 1)
+    a, b = real.numpy().astype(float), fake.numpy().astype(float)
+    expected = np.logaddexp(0, -a).mean() + np.logaddexp(0, b).mean()
+    assert step.game.discriminator(real, fake).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_study_tells_the_two_splits_apart(dataset):
     step = Known(strength=1.0, large=1.2)
     trained = Trained(step, dataset, SimpleNamespace(data={"name": "known"}), Path("run"))
@@ -124,7 +142,7 @@ def test_the_curves_are_drawn_on_one_scale_of_frequencies(dataset, monkeypatch):
 def test_points_and_tiny_images_are_refused():
     asks = find_study("texture-size").refuses
     assert "these are points" in asks((2,), (), "ring") and "4 pixels a side" in asks((1, 3, 9), (), "")
-    assert asks((1, 8, 8), (), "digits") is None
+    assert asks((1, 8, 8), (), "digits") is None and asks((1, 4, 9), (), "") is None
 
 
 # ---------------------------------------------------------------------------------- from the command line

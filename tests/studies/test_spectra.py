@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygen.studies import spectra
-from tinygen.studies.spectra import hann, radial_spectrum, spectrum_error
+from tinygen.studies.spectra import hann, radial_spectrum, random_phase, spectrum_error
 
 draw = np.random.default_rng(0)
 
@@ -137,3 +137,26 @@ def test_squares_that_do_not_fit_are_refused(side):
 def test_flat_real_images_are_refused():
     with pytest.raises(ValueError, match="real images are flat"):
         spectrum_error(np.full((2, 1, 8, 8), 0.4), noise(2, 8, 8))
+
+
+# ---------------------------------------------------------------------------------- Gaussian textures
+
+
+def test_a_gaussian_texture_is_an_image_under_the_window_around_its_mean_folded_with_noise():
+    """m + (w (x - m) / sqrt(sum of w^2)) * n by sums over places, wrapping around; one n for all channels."""
+    images, size = noise(2, 6, 6, channels=3), (7, 9)
+    found = random_phase(images, size, np.random.default_rng(5))
+    n = np.random.default_rng(5).standard_normal((2, 1, *size))
+    window = np.outer(*[np.sin(np.pi * (np.arange(6) + 0.5) / 6) ** 2] * 2)
+    assert found.shape == (2, 3, 7, 9)
+    for k, c in np.ndindex(2, 3):
+        mean = (window * images[k, c]).sum() / window.sum()
+        seed = window * (images[k, c] - mean) / np.sqrt((window**2).sum())
+        folded = sum(seed[i, j] * np.roll(n[k, 0], (i, j), (0, 1)) for i, j in np.ndindex(6, 6))
+        np.testing.assert_allclose(found[k, c], mean + folded, atol=1e-12)
+
+
+def test_gaussian_textures_are_of_squares_that_they_have_room_for():
+    for images, size in ((noise(2, 6, 8), (9, 9)), (noise(2, 8, 8), (9, 7))):
+        with pytest.raises(ValueError, match=f"squares of at most {min(size)} pixels a side make textures of 9x"):
+            random_phase(images, size, draw)
