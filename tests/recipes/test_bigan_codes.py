@@ -1,4 +1,4 @@
-"""What a BiGAN's encoder knows, on linear networks of which everything is known."""
+"""BiGAN for anomalies, and the study of its codes on linear networks: which images, whose neighbours, whose errors."""
 
 from __future__ import annotations
 
@@ -12,94 +12,112 @@ import pytest
 import tinygen as tg
 from tinygen import data, nn
 from tinygen.metrics import NAMES
-from tinygen.recipes import find_study
+from tinygen.nn import functional as F
+from tinygen.recipes import find, find_study
+from tinygen.recipes.recipe import Given
 from tinygen.recipes.study import Trained
 from tinygen.step import Step
 
-LATENT = 6
+LATENT = 5
 DRAW = np.random.default_rng(3)
-DOWN, UP = DRAW.normal(size=(64, LATENT)) / 4, DRAW.normal(size=(LATENT, 64)) / 16
+DOWN, UP = (DRAW.normal(size=size).astype(np.float32) / 8 for size in ((64, LATENT), (LATENT, 64)))
 
 
-class Inverse(Step):
-    """E(s) = s DOWN, G(z) = 1/2 + z UP; asked in evaluation mode alone."""
-
-    latent = LATENT
+class Linear(Step):
+    """E(s) = A s, G(z) = 1/2 + B z; `drawn`: the codes it drew."""
 
     def __init__(self):
-        self.net = nn.Dropout()
+        self.net, self.drawn = nn.Dropout(), []
+
+    def noise(self, n):
+        self.drawn.append(tg.randn(n, LATENT))
+        return self.drawn[-1]
 
     def encode(self, images):
-        assert not self.net.training
-        return images.flatten(1) @ tg.tensor(DOWN.astype(np.float32))
+        assert not self.net.training and not tg.is_grad_enabled()
+        return images.flatten(1) @ tg.tensor(DOWN)
 
     def decode(self, codes):
         assert not self.net.training
-        return (codes @ tg.tensor(UP.astype(np.float32)) + 0.5).reshape(-1, 1, 8, 8)
+        return (0.5 + codes @ tg.tensor(UP)).reshape(-1, 1, 8, 8)
 
     def restored(self, images):
         return self.decode(self.encode(images))
 
-    def noise(self, n):
-        return tg.randn(n, LATENT)
+
+def encoded(x):
+    return x.reshape(len(x), -1) @ DOWN
 
 
-def found(dataset, **arguments):
-    tg.manual_seed(5)
-    one = Trained(Inverse(), dataset, SimpleNamespace(data={"name": dataset.name}), Path("run"))
-    return find_study("bigan-codes").run(one, **arguments)
+def decoded(z):
+    return (0.5 + z @ UP).reshape(-1, 1, 8, 8)
+
+
+def share(known, labels, queries, answers):
+    """Of queries whose nearest known row has their label."""
+    known, queries = (rows.reshape(len(rows), -1).astype(float) for rows in (known, queries))
+    nearest = ((queries[:, None] - known[None]) ** 2).sum(2).argmin(1)
+    return (labels[nearest] == answers).mean()
+
+
+def study(dataset, **arguments):
+    tg.manual_seed(0)
+    step = Linear()
+    trained = Trained(step, dataset, SimpleNamespace(data={"name": "digits"}), Path("run"))
+    found = find_study("bigan-codes").run(trained, **arguments)
+    return step, found
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return data.load("digits", limit=150)
+    return data.load("digits").limited(130)
 
 
-def nearest(known, labels, queries, answers):
-    squares = ((queries[:, None] - known[None]) ** 2).sum(2)
-    return np.mean(labels[squares.argmin(1)] == answers)
+def test_the_nearest_training_image_is_found_by_codes_and_by_pixels(digits):
+    """An unknown label (-1) is nobody's; errors are of test images, and of the codes that were drawn."""
+    hidden = digits.train_labels.copy()
+    hidden[:40:2] = -1
+    step, found = study(replace(digits, train_labels=hidden, partly_labelled=True))
+    known, test = digits.floats("train")[hidden >= 0], digits.floats("test")
+    seen, labels = hidden[hidden >= 0], digits.test_labels
+    (z,) = (z.numpy() for z in step.drawn)
+    assert len(z) == len(test)
+    expected = {
+        "mse": ((decoded(encoded(test)) - test) ** 2).mean(), "code_error": ((encoded(decoded(z)) - z) ** 2).mean(),
+        "nearest_neighbour": share(encoded(known), seen, encoded(test), labels),
+        "pixel_nearest_neighbour": share(known, seen, test, labels),
+    }  # fmt: skip
+    assert found.metrics == pytest.approx(expected, rel=1e-4) and set(found.metrics) <= set(NAMES)
+    assert expected["nearest_neighbour"] < expected["pixel_nearest_neighbour"] < 1
 
 
-def test_the_nearest_training_image_by_codes_and_by_pixels(digits):
-    numbers = found(digits).metrics
-    known, queries = (digits.floats(split).reshape(-1, 64) for split in ("train", "test"))
-    labels = digits.train_labels, digits.test_labels
-    by_codes = nearest(known @ DOWN, labels[0], queries @ DOWN, labels[1])
-    by_pixels = nearest(known, labels[0], queries, labels[1])
-    assert numbers["nearest_neighbour"] == pytest.approx(by_codes) and by_codes < by_pixels
-    assert numbers["pixel_nearest_neighbour"] == pytest.approx(by_pixels)
+def test_without_labels_of_all_classes_there_are_errors_alone(digits):
+    zeros = digits.picked(train=np.flatnonzero(digits.train_labels == 0))
+    for dataset in (zeros, replace(digits, train_labels=None, test_labels=None)):
+        assert set(study(dataset)[1].metrics) == {"mse", "code_error"}
 
 
-def test_what_comes_back_of_test_images_and_of_noise(digits):
-    numbers = found(digits).metrics
-    s = digits.floats("test").reshape(-1, 64)
-    assert numbers["mse"] == pytest.approx(((0.5 + s @ DOWN @ UP - s) ** 2).mean(), rel=1e-4)
-    tg.manual_seed(5)
-    z = tg.randn(len(s), LATENT).numpy()
-    around = (0.5 + z @ UP) @ DOWN
-    assert numbers["code_error"] == pytest.approx(((around - z) ** 2).mean(), rel=1e-4)
-    assert set(numbers) <= set(NAMES)
+def test_both_ways_around_are_shown(digits):
+    step, found = study(digits, shown=4)
+    x, z = digits.floats("test")[:4], step.drawn[0].numpy()[:4]
+    rows = {"s": x, "G(E(s))": decoded(encoded(x)), "G(z)": decoded(z), "G(E(G(z)))": decoded(encoded(decoded(z)))}
+    shown = found.pictures["codes"]
+    assert list(shown.titles) == list(rows)
+    for batch, row in zip(shown.batches, rows.values(), strict=True):
+        np.testing.assert_allclose(batch.numpy(), row, rtol=1e-4, atol=1e-5)
 
 
-def test_images_without_a_label_are_no_neighbours(digits):
-    some = digits.with_labels(30)
-    there = np.flatnonzero(some.train_labels >= 0)
-    known, queries = digits.floats("train").reshape(-1, 64)[there], digits.floats("test").reshape(-1, 64)
-    right = nearest(known @ DOWN, digits.train_labels[there], queries @ DOWN, digits.test_labels)
-    assert found(some).metrics["nearest_neighbour"] == pytest.approx(right)
-
-
-def test_without_labels_there_are_no_neighbours_to_count(digits):
-    bare = replace(digits, train_labels=None, test_labels=None, classes=())
-    assert set(found(bare).metrics) == {"mse", "code_error"}
-    assert set(found(digits.only("8")).metrics) == {"mse", "code_error"}  # nine classes of the test are not learned
-
-
-def test_the_picture_shows_images_and_noise_and_what_comes_back(digits):
-    rows = found(digits, shown=4).pictures["codes"]
-    assert rows.titles == ["s", "G(E(s))", "G(z)", "G(E(G(z)))"]
-    s, again, made, around = (batch.numpy() for batch in rows.batches)
-    through = lambda x: (0.5 + x.reshape(4, 64) @ DOWN @ UP).reshape(4, 1, 8, 8)
-    np.testing.assert_array_equal(s, digits.floats("test")[:4])
-    np.testing.assert_allclose(again, through(s), atol=1e-4)
-    np.testing.assert_allclose(around, through(made), atol=1e-4)
+def test_the_penalised_one_is_a_bigan_with_a_weight_and_few_numbers_of_a_code():
+    """And none of its options is lost on the way."""
+    defaults = find("bigan-penalised").defaults()
+    assert defaults["weight"] >= 100 and defaults["latent"] <= 12 < find("bigan").defaults()["latent"]
+    build = lambda name, **given: find(name).build(Given((1, 16, 16), tuple("0123456789"), 10), **given)
+    given = {"channels": (4, 6), "latent": 3, "hidden": 7, "weight": 2.5, "lr": 0.01}
+    step, plain = build("bigan-penalised", **given), build("bigan", **given)
+    assert (step.weight, step.code, step.discriminator_optimizer.param_groups[0]["lr"]) == (2.5, (3,), 0.01)
+    assert step.discriminator.logit.in_features == 7
+    assert [p.shape for n in step.networks().values() for p in n.parameters()] == [
+        p.shape for n in plain.networks().values() for p in n.parameters()]  # fmt: skip
+    real, fake = tg.randn(6, 1), tg.randn(6, 1)
+    expected = F.softplus(-real).mean() + F.softplus(fake).mean()
+    assert step.game.discriminator(real, fake).item() == pytest.approx(expected.item(), rel=1e-5)
