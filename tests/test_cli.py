@@ -15,6 +15,7 @@ import pytest
 from toys import Toy
 
 from tinygen import cli
+from tinygen.metrics.digits import scorable
 from tinygen.recipes import RECIPES, find, load_run, read_settings, samples
 
 TINY = ["--limit", "60", "--epochs", "2", "--batch-size", "16", "--preset", "tiny"]
@@ -67,14 +68,14 @@ def test_every_recipe_from_training_to_samples(recipe, capsys):
     else:
         assert "sample" not in out.replace("samples", "")
         assert recipe in refused(capsys, "sample", run)
-    assert (f"tinygen apply {run} picture.png" in out) == step.offers("apply")
+    assert (f"tinygen apply {run} picture.png" in out) == (step.offers("apply") or step.offers("scores"))
 
     capsys.readouterr()
     assert tinygen("evaluate", run, "-n", 200) == 0
     out = capsys.readouterr().out
     # 60 test images are too few for a distance of features
-    grey = len(shape) == 3 and shape[0] == 1  # no network knows colours
-    assert ("60 test images are too few, 64 are needed" in out) == (step.offers("sample") and grey)
+    known = scorable(shape)  # no network knows colours, or large images
+    assert ("60 test images are too few, 64 are needed" in out) == (step.offers("sample") and known)
     assert ("nothing to measure" in out) == (not (measures(step) or len(shape) == 1))
     if measures(step):
         assert "n = 60" in out
@@ -89,7 +90,7 @@ def test_every_recipe_from_training_to_samples(recipe, capsys):
 
 
 def measures(step):
-    return step.offers("measure") or bool(getattr(step, "penalty", None))
+    return step.offers("measure") or bool(getattr(step, "penalty", None) or step.figures)
 
 
 @pytest.mark.parametrize("kernels", ["reference", ""])
@@ -503,6 +504,95 @@ def test_what_cannot_be_applied_is_said_in_one_line(capsys):
     assert "gan: GANStep does not turn images into images" in refused(capsys, "apply", "gan", "a.png")
     assert "ring" in refused(capsys, "apply", "ring", "a.png")
     assert "must end in .png or .npy" in refused(capsys, "apply", "ae", "a.png", "--out", "x.txt")
+
+
+# ---------------------------------------------------------------------------------- where a picture is unlike the rest
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory):
+    """The folder of a run that finds anomalies in digits."""
+    from tinygen.recipes import start
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinygen.training.run.draw_curves", lambda *arguments: None)
+        folder = tmp_path_factory.mktemp("here") / "finder"
+        start("fully-convolutional-bigan", "digits", folder=folder, preset="tiny", limit=60, epochs=1).fit()
+    return folder
+
+
+def grey(name, size=(14, 9), seed=0):
+    from PIL import Image
+
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, size[::-1], np.uint8)).save(name)
+    return name
+
+
+def test_anomalies_of_a_picture_are_told_and_shown(finder, capsys):
+    from tinygen.recipes import marked
+
+    grey("mine/a.png")
+    assert tinygen("apply", finder, "mine/a.png") == 0
+    level = marked.threshold(finder, 0.01)
+    told = marked.marked_in(load_run(finder), Path("mine/a.png"), level)
+    assert capsys.readouterr().out == f"mine/a.png at 14x9 pixels, {told.what}: mine/a-finder.png\n"
+    assert told.what.endswith((": normal", ": anomalous")) and f"threshold {level.value:.4g}" in told.what
+    size = opened("mine/a-finder.png")[1]
+    assert size[0] > 900 > size[1]  # three pictures side by side
+    assert tinygen("apply", finder, "mine/a.png", "--out", "scores.npy") == 0
+    assert np.array_equal(np.load("scores.npy"), told.scores) and told.scores.shape == (1, 1, 9, 14)
+
+
+def test_a_rate_reaches_the_threshold_which_is_kept(finder, capsys):
+    import json
+
+    grey("a.png")
+    levels = []
+    for rate in (0.5, 0.02):
+        assert tinygen("apply", finder, "a.png", "--rate", rate) == 0
+        out = capsys.readouterr().out
+        assert f"of normal ones {rate:g}: " in out
+        levels.append(float(re.search(r"threshold (\S+);", out)[1]))
+    assert {"0.5", "0.02"} <= set(json.loads((finder / "threshold.json").read_text())["values"])
+    assert levels[0] < levels[1]
+
+
+def test_several_pictures_are_looked_at_with_one_threshold(finder, capsys):
+    files = [grey(f"mine/{name}.png", size, seed) for name, size, seed in (("a", (8, 8), 1), ("b", (31, 12), 2))]
+    assert tinygen("apply", finder, *files, "--out", "there") == 0
+    assert sorted(p.name for p in Path("there").iterdir()) == ["a-finder.png", "b-finder.png"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["mine/a.png at 8x8 pixels", "mine/b.png at 31x12 pixels"]
+    assert len({re.search("threshold (.*?);", line)[1] for line in lines}) == 1
+    assert tinygen("apply", finder, *files) == 0 and Path("mine/b-finder.png").exists()
+    words = refused(capsys, "apply", finder, *files, "--out", "all.png")
+    assert "--out all.png: 2 pictures need a folder" in words
+
+
+@pytest.mark.parametrize(("rate", "words"), [
+    ("0", "must be above 0, it is 0"), ("-1", "must be above 0, it is -1"), ("nan", "must be above 0, it is nan"),
+    ("x", "invalid positive number value"), ("1", "the rate of false alarms lies between 0 and 1, it is 1"),
+    ("2.5", "the rate of false alarms lies between 0 and 1, it is 2.5; 0.01 is usual"),
+])  # fmt: skip
+def test_a_rate_is_a_share_between_0_and_1(finder, rate, words, capsys):
+    grey("a.png")
+    assert words in refused(capsys, "apply", finder, "a.png", "--rate", rate)
+    assert not Path("a-finder.png").exists()
+
+
+def test_what_finds_no_anomalies_takes_no_rate(capsys):
+    tinygen("train", "autoencoder", *TINY, "--out", "ae")
+    picture("a.png")
+    capsys.readouterr()
+    assert "ae finds no anomalies; leave --rate 0.05 out" in refused(capsys, "apply", "ae", "a.png", "--rate", "0.05")
+    assert not Path("a-ae.png").exists() and not Path("ae/threshold.json").exists()
+
+
+def test_a_picture_in_colour_is_refused_where_grey_ones_were_learned(finder, capsys):
+    picture("red.png")
+    words = "red.png: the picture has 3 channels, the run takes 1; convert it to grey first"
+    assert words in refused(capsys, "apply", finder, "red.png")
 
 
 # ---------------------------------------------------------------------------------- options of a model's samples

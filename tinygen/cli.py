@@ -296,14 +296,12 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _apply(arguments: argparse.Namespace) -> None:
-    from tinygen.recipes import load_run, read_settings
-    from tinygen.recipes.settings import RunError, given_of, writing
-    from tinygen.recipes.tiles import made_of
+    from tinygen.recipes import load_run
+    from tinygen.recipes.marked import looked_at
+    from tinygen.recipes.settings import RunError, writing
     from tinygen.training import track
 
-    step, shape = load_run(arguments.run, arguments.device), given_of(read_settings(arguments.run)).shape
-    if not step.offers("apply"):
-        raise RunError(f"{arguments.run}: {type(step).__name__} does not turn images into images; see: tinygen list")
+    look = looked_at(load_run(arguments.run, arguments.device), arguments.run, arguments.rate)
     out, run = arguments.out, arguments.run.resolve().name
     folder = out if out and (len(arguments.files) > 1 or out.is_dir()) else None
     if folder and not folder.is_dir() and folder.suffix.lower() in (".png", ".npy"):
@@ -320,7 +318,7 @@ def _apply(arguments: argparse.Namespace) -> None:
             raise RunError(f"--out {target} is the picture itself; choose another name")
         if out:
             _check_own(target)
-        made = made_of(step, file, shape)
+        made = look(file)
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             made.save(target)

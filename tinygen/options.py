@@ -76,6 +76,8 @@ def sample(parser: argparse.ArgumentParser) -> None:
 def apply(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
     parser.add_argument("files", type=_path, nargs="+", metavar="FILE", help="pictures")
+    text = "share of normal pixels that a run that finds anomalies may mark (default 0.01)"
+    parser.add_argument("--rate", type=_positive(float), help=text)
     text = ".png or .npy file, or folder for several (default: <file>-<run>.png)"
     parser.add_argument("--out", type=_path, help=text)
 

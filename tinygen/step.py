@@ -110,9 +110,13 @@ class Step:
         """Images (N, C, H, W) from images (N, C, H, W)."""
         raise Unsupported(f"{type(self).__name__} does not turn images into images")
 
+    def scores(self, images: tg.Tensor) -> tg.Tensor:
+        """How unlike what was learned each pixel of images (N, C, H, W) is, (N, 1, H, W)."""
+        raise Unsupported(f"{type(self).__name__} finds no anomalies")
+
     @property
     def any_size(self) -> AnySize | None:
-        """What pictures `apply` takes; None where they must have the shape of the training's."""
+        """What pictures `apply` or `scores` takes; None where they must have the shape of the training's."""
         return None
 
     @property

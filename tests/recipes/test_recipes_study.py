@@ -35,6 +35,7 @@ from tinygen.recipes import (
     start,
     study,
 )
+from tinygen.recipes.reproduce import data_of_study
 from tinygen.recipes.run import build
 from tinygen.recipes.study import Film, Sheet, Trained
 from tinygen.step import Step
@@ -178,8 +179,27 @@ def test_a_study_on_a_data_set_receives_the_one_that_is_named_or_its_own():
     assert [one["name"] for one in kept] == ["mine"] and len(kept[0]["sha"]) > 8
     with pytest.raises(RunError, match="study of-data stands on no run; leave runs/x out"):
         run_study("of-data", "runs/x")
-    with pytest.raises(ValueError, match="a study on runs looks at their data: leave out data='digits'"):
-        study("of both", on=("vae",), data="digits")
+
+
+def test_a_study_on_runs_may_say_on_which_data_the_first_is_trained():
+    registered()
+
+    @study("of eights", on=("build-toy", "build-toy"), data="digits-only-8",
+           asks=lambda shape, classes, data: None if "-only-" in data else f"it looks at one class, not at {data}")
+    def of_eights(first, second):
+        return Findings({"eights": float(set(first.dataset.train_labels) == {8}),
+                         "same": float(first.folder == second.folder)}, {})
+
+    start("build-toy", **TINY).fit()  # on digits: it will not do
+    findings, folder, said = told("of-eights", tiny=True)
+    assert findings.metrics == {"eights": 1, "same": 1} and said.count("training one first") == 1
+    assert folder == Path("runs/build-toy-002/studies/of-eights")
+    start("build-toy", "digits-only-3", **TINY).fit()  # the newest that will do comes before the study's own data
+    assert told("of-eights", tiny=True)[0].metrics == {"eights": 0, "same": 1}
+    assert told("of-eights", tiny=True, data="digits-only-5")[0].metrics["eights"] == 0
+    with pytest.raises(RunError, match="study of-eights: it looks at one class, not at digits"):
+        run_study("of-eights", "runs/build-toy-001", tiny=True)
+    assert data_of_study("of-eights") == "digits-only-8"
 
 
 def test_data_beside_a_run_are_refused():

@@ -165,9 +165,9 @@ def test_tiles_are_the_whole(recipe, tile, runs):
     step, image, sizes = step_of(runs(recipe)), picture((61, 50)), []
     forward = step.apply
     with aside(step, 0):
-        whole = applied(step, image, 1000)
+        whole = applied(step.apply, step, image, 1000)
         step.apply = lambda x: sizes.append(x.shape[2:]) or forward(x)
-        tiled = applied(step, image, tile)
+        tiled = applied(step.apply, step, image, tile)
     assert len(sizes) == -(-61 // tile) * -(-50 // tile) if tile % step.any_size.multiple == 0 else len(sizes) > 4
     widest = tile + 2 * step.any_size.reach + 3 * step.any_size.multiple
     assert max(max(size) for size in sizes) <= widest  # none is computed of the whole
@@ -208,7 +208,8 @@ def test_a_tile_sees_as_far_as_the_whole_and_lies_as_it_is_halved(reach, multipl
     for size in ((13, 9), (8, 16), (1, 17), (12, 12)):
         image = numbers(size)
         expected = Looking(reach, multiple, scale).apply(tg.tensor(padded(image, multiple))).numpy()
-        made = applied(Looking(reach, multiple, scale), image, tile)
+        step = Looking(reach, multiple, scale)
+        made = applied(step.apply, step, image, tile)
         assert np.array_equal(made, expected[:, :, : scale * size[0], : scale * size[1]])
 
 
@@ -219,7 +220,7 @@ def test_what_fits_into_a_tile_or_looks_everywhere_is_computed_at_once():
         (Looking(2, 8, 1), 24, [(16, 24)]), (Looking(2, 1, 1), 19, [(12, 20), (12, 3)]),
         (Looking(2, 1, 1), 10, [(12, 12), (12, 12), (4, 12), (4, 12)]),
     ):  # fmt: skip
-        applied(step, image, tile)
+        applied(step.apply, step, image, tile)
         assert step.asked == asked
 
 

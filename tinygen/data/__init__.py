@@ -6,6 +6,7 @@
     data = load("mine.npz", channels=1)       # arrays; a folder of idx files; a .zip of images
     data = load("wall.jpg", size=64)          # crops of one picture
     data = load("ring")                       # points; "gratings", "omniglot", "brick", ...: see KNOWN
+    data = load("mnist-only-8")               # one class to learn from; "mnist-without-8": all others
     data = load("grass+gravel")               # two sets, unpaired; "digits+slanted": two halves, the second changed
     for x, y in data.batches(64, seed=0).epoch(0): ...
 
@@ -17,11 +18,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from . import corruptions, crops, drawn, points, unpaired, varied
+from . import corruptions, crops, drawn, one_class, points, unpaired, varied
 from .batches import Batches
 from .dataset import Dataset, check_size
 from .found import EXTENSIONS, is_special
@@ -29,8 +31,8 @@ from .overview import contact_sheet, summary
 from .pixels import DataError, as_float, check_channels
 
 __all__ = [
-    "KNOWN", "Batches", "DataError", "Dataset", "as_float", "contact_sheet", "load", "summary",
-    "corruptions", "crops", "drawn", "points", "unpaired", "varied",
+    "KNOWN", "OFFERED", "Batches", "DataError", "Dataset", "as_float", "contact_sheet", "load", "summary",
+    "corruptions", "crops", "drawn", "one_class", "points", "unpaired", "varied",
 ]  # fmt: skip
 
 KINDS: dict[str, Callable[[Dataset], Dataset]] = {
@@ -38,12 +40,14 @@ KINDS: dict[str, Callable[[Dataset], Dataset]] = {
     "two-hues": lambda dataset: varied.in_hues(dataset, varied.TWO_HUES),
     "three-hues": lambda dataset: varied.in_hues(dataset, varied.THREE_HUES),
 }  # fmt: skip
+ONE_CLASS: dict[str, Callable[[Dataset, str], Dataset]] = {"only": one_class.only, "without": one_class.without}
 VARIED = tuple(f"{kind}-{base}" for base in ("digits", "mnist") for kind in KINDS)
 SINGLE = ("digits", "mnist", "fashion-mnist", "mnist-5k", "omniglot", "emoji", *VARIED, "rendered-digits",
           *drawn.TEXTURES, *points.NAMES, *crops.NAMES)
 PAIRS = ("rendered-digits+digits", "rendered-digits+mnist",
          *(f"{base}+{change}" for base in ("digits", "mnist") for change in unpaired.CHANGES))
 KNOWN = (*SINGLE, *PAIRS)
+OFFERED = f"{', '.join(KNOWN)}; {one_class.OFFERED}"
 _ALIASES = {"fashion": "fashion-mnist", "fashionmnist": "fashion-mnist"}
 
 
@@ -52,7 +56,8 @@ def load(name_or_path: str | os.PathLike[str], *, size: int | None = None, chann
          labels: int | None = None) -> Dataset:
     """The data set of a name (`KNOWN`) or a path: image folder, .zip of images, .npz, idx files, or one picture.
 
-    "first+second" is an `Unpaired` of two of these, or of a name of `unpaired.CHANGES` in the second place.
+    "first+second" is an `Unpaired` of two of these, or of a name of `unpaired.CHANGES` in the second place;
+    "mnist-only-8" and "mnist-without-8" are a `OneClass`, which knows what is normal (one_class.py).
 
     size: pixels a side, at least 8 (shorter side to size, then the centre); channels: 1 grey, 3 colour; limit: at most
     so many training and so many test images, always the same ones. Each is as in the source when None, but for a
@@ -119,6 +124,11 @@ def _named(text: str, size: int | None) -> Dataset | None:
         dataset = _named(base, size)
         assert dataset is not None
         return KINDS[kind](dataset)
+    if one := one_class.parts(name):
+        base, kind, of_class = one
+        whole = _named(base, size)
+        assert whole is not None
+        return ONE_CLASS[kind](whole, of_class)
     if name == "rendered-digits":
         return drawn.rendered_digits(size or drawn.DIGIT_SIDE)
     if name in drawn.TEXTURES:
@@ -144,13 +154,13 @@ def place(name_or_path: str | os.PathLike[str]) -> str:
         first, second = text.split("+")
         return f"{place(first)}+{_change(second) or place(second)}"
     name = _plain(text)
-    is_name = isinstance(name_or_path, str) and name in SINGLE
+    is_name = isinstance(name_or_path, str) and (name in SINGLE or one_class.parts(name) is not None)
     return name if is_name else str(Path(text).expanduser().absolute())
 
 
 def _plain(text: str) -> str:
-    name = text.lower().replace("_", "-")
-    return _ALIASES.get(name, name)
+    name, *of_class = re.split("-(?=only-|without-)", text.lower().replace("_", "-"), maxsplit=1)
+    return "-".join([_ALIASES.get(name, name), *map(one_class.plain, of_class)])
 
 
 def _change(text: str) -> str | None:
@@ -185,10 +195,11 @@ def _from_path(path: Path, given: str | os.PathLike[str], size: int | None, chan
         return load_folder(path, size=size, channels=channels, limit=limit)
     if not path.exists():
         text = os.fspath(given)
-        near = difflib.get_close_matches(text.lower(), (*KNOWN, *_ALIASES), n=1, cutoff=0.5)
+        names = (*KNOWN, *_ALIASES, *one_class.NAMES)
+        near = difflib.get_close_matches(text.lower(), names, n=1, cutoff=0.5)
         guess = f" Did you mean {_ALIASES.get(near[0], near[0])!r}?" if near else ""
         raise DataError(f"no data set named {text!r}, and no file or folder at {path.absolute()}.{guess} "
-                        f"Known: {', '.join(KNOWN)}; or give the path of an image folder, a .zip of images, an .npz "
+                        f"Known: {OFFERED}; or give the path of an image folder, a .zip of images, an .npz "
                         f"file, a folder of idx files, or a picture to cut crops from")
     if is_special(path):
         raise DataError(f"{path}: neither a file nor a folder, such as a pipe; give one that can be read again")

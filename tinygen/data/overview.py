@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .dataset import Dataset
+from .one_class import OneClass
 from .pixels import DataError, as_float
 
 NAMED = 20  # classes in a warning
@@ -44,7 +45,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "blank": int((flat.max(axis=1) == flat.min(axis=1)).sum()),
         "test_in_train": sum(row.tobytes() in seen for row in dataset.test_images),
     }
-    figures["warnings"] = _warnings(figures)
+    figures["warnings"] = _warnings(figures, dataset)
     return figures
 
 
@@ -91,7 +92,7 @@ def _histogram(labels: np.ndarray | None, classes: tuple[str, ...]) -> dict[str,
     return {name: int(n) for name, n in zip(classes, counts, strict=True)}
 
 
-def _warnings(figures: dict[str, Any]) -> list[str]:
+def _warnings(figures: dict[str, Any], dataset: Dataset) -> list[str]:
     found = [f"not read: {figures['unread']}"] if figures["unread"] else []
     if figures["train"] < 100:
         found.append(f"only {figures['train']} training images: a generative model will mostly memorise them")
@@ -101,7 +102,9 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         found.append(f"the brightest pixel is {figures['max']:.3f} of 1: the images are nearly black")
     if figures["test_in_train"]:
         found.append(f"{figures['test_in_train']} of {figures['test']} test images are training images too")
-    empty = [name for name, n in (figures["train_histogram"] or {}).items() if n == 0]
+    normal = dataset.normal if isinstance(dataset, OneClass) else range(len(dataset.classes))
+    counts = figures["train_histogram"] or {}
+    empty = [dataset.classes[k] for k in normal if counts and counts[dataset.classes[k]] == 0]
     if empty:
         more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
         found.append(f"no training image of class {', '.join(empty[:NAMED])}{more}")

@@ -9,6 +9,7 @@ in. Nothing here knows of files, epochs or progress bars: that is `tinygen.train
 """
 
 from .autoencoder import AutoencoderStep
+from .bigan import AnomalyMapStep, BiGANStep
 from .classifier import ClassifierStep
 from .conditional_gan import ConditionalGANStep
 from .cyclegan import CycleGANStep
@@ -21,11 +22,14 @@ from .progressive_gan import ProgressiveGANStep
 from .refiner import RefinerStep
 from .restoration import RestorationStep
 from .semi_supervised_gan import SemiSupervisedGANStep
+from .texture_gan import TextureGANStep
 from .vae import VAEStep
 
 __all__ = [
+    "AnomalyMapStep",
     "AutoencoderStep",
     "Bernoulli",
+    "BiGANStep",
     "ClassifierStep",
     "ConditionalGANStep",
     "CycleGANStep",
@@ -38,5 +42,6 @@ __all__ = [
     "RefinerStep",
     "RestorationStep",
     "SemiSupervisedGANStep",
+    "TextureGANStep",
     "VAEStep",
 ]

@@ -27,7 +27,7 @@ def dcgan_weights(module: nn.Module) -> None:
         module.weight.data.normal_(0.0, 0.02)
         if module.bias is not None:
             module.bias.data.zero_()
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm2d) and module.affine:
         module.weight.data.normal_(1.0, 0.02)
         module.bias.data.zero_()
 

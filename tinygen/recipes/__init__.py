@@ -20,8 +20,8 @@ from .study import STUDIES, Findings, Study, find_study, run_study, study
 
 CHAPTERS = (
     "autoencoders", "codes", "classic", "vaes", "latent_spaces", "gans", "generated", "semi_supervised",
-    "image_to_image", "images_compared", "noise_spaces", "theory", "game_theory", "game_signals", "game_trials",
-    "classifiers",
+    "image_to_image", "images_compared", "anomalies", "anomalies_found", "endless_textures", "noise_spaces", "theory",
+    "game_theory", "game_signals", "game_trials", "classifiers",
 )  # fmt: skip
 for _chapter in CHAPTERS:
     import_module(f".{_chapter}", __name__)

@@ -16,7 +16,7 @@ import numpy as np
 import tinygen as tg
 from tinygen.data import Dataset
 from tinygen.data.corruptions import gaussian
-from tinygen.data.drawn import Textures, textures
+from tinygen.data.drawn import Textures, painted, textures
 from tinygen.data.selection import subset
 from tinygen.metrics import auroc, psnr
 from tinygen.studies import denoising
@@ -187,7 +187,8 @@ def _outliers(
     draw: np.random.Generator,
 ) -> tuple[dict[str, float], dict]:  # fmt: skip
     """AUROC of pixels with a defect for each score, and a picture: textures, the objective as a map, the defects."""
-    textured = dataset if isinstance(dataset, Textures) else textures("fibres", train=5 * count, test=count)
+    drawn = lambda: textures("fibres", train=5 * count, test=count, defect=painted)
+    textured = dataset if isinstance(dataset, Textures) else drawn()
     train = textured.floats("train")[:200, 0]
     test, masks = textured.floats("test")[:count, 0], np.asarray(textured.test_masks)[:count, 0]
     mean = train.mean()  # of all pixels: a patch that is too bright is an outlier, too

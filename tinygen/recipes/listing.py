@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from tinygen.data import KNOWN, load
+from tinygen.data import OFFERED, load
 from tinygen.metrics.names import NAMES
 from tinygen.training import duration
 
@@ -36,7 +36,7 @@ def overview() -> str:
         lines += [f"  {r.name:<{width}}  {r.summary}" for r in recipes]
         lines += [f"  {s.name:<{width}}  study: {s.summary}" for s in studies]
     lines.append("train: tinygen train NAME    study: tinygen study NAME    all of one: tinygen list NAME")
-    lines.append(f"data (--data): {', '.join(KNOWN)}, or a path: image folder, .npz, .zip, idx files, one picture")
+    lines.append(f"data (--data): {OFFERED}; or a path: image folder, .npz, .zip, idx files, one picture")
     return "\n".join(lines)
 
 
@@ -72,7 +72,8 @@ def _given(data: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
 def further(recipe: Recipe, folder: str, shape: Sequence[int], classes: Sequence[str], data: str) -> list[str]:
     """The commands that look at a run of a recipe on such data: what its Step offers, its figures, studies."""
     commands = [f"tinygen sample {folder} -n 64 --seed 1"] if recipe.kind.offers("sample") else []
-    commands += [f"tinygen apply {folder} picture.png"] if recipe.kind.offers("apply") else []
+    looks = recipe.kind.offers("apply") or recipe.kind.offers("scores")
+    commands += [f"tinygen apply {folder} picture.png"] if looks else []
     fitting = [one for one in STUDIES.values() if one.fits(recipe) and not one.refuses(shape, classes, data)]
     studies = [one.name for one in fitting if set(one.needs) <= set(recipe.arguments())]
     return [*commands, f"tinygen evaluate {folder}", *(f"tinygen study {name} {folder}" for name in studies)]

@@ -269,12 +269,13 @@ def _remembered(source: Mapping[str, Any]) -> tuple[Dataset, str | None]:
 
 def stand_on(
     base: str, source: Mapping[str, Any] | None, preset: str, display: Display | None, needs: Sequence[str] = (),
-    takes: Callable[[Settings], bool] = lambda settings: True,
+    takes: Callable[[Settings], bool] = lambda settings: True, data: str | None = None,
 ) -> Path:  # fmt: skip
     """The folder of the newest finished run of that recipe on those data, at that preset; else one of its family.
 
     `source`: name and options of the data, as config.json holds them; None: any. `needs`: arguments that a relative
-    must have; `takes(settings)`: whether a run will do. Where there is no such run, one is trained, and that is said.
+    must have; `takes(settings)`: whether a run will do. Where there is no such run, one is trained, and that is said:
+    of any data on `data`, or else on the recipe's own.
     """
     recipe, relatives = find(base), []
     for folder in runs():
@@ -295,7 +296,7 @@ def stand_on(
     options: dict[str, Any] = {option: source.get(option) for option in OPTIONS} if source else {}
     of_a_run = source is not None and "sha" in source  # whose data need not be where $TINYGEN_DATA says now
     with _environment("TINYGEN_DATA", _remembered(source)[1] if source and of_a_run else None):
-        run = start(base, source["name"] if source else None, display=display, preset=preset, **options)
+        run = start(base, source["name"] if source else data, display=display, preset=preset, **options)
     try:
         run.fit()
     except Interrupted as error:

@@ -142,16 +142,13 @@ def study(
     """Decorator: registers a function as a study and returns it unchanged.
 
     `on`: names of recipes, whose runs the function receives; `data`, instead: the data set it receives where none
-    is named. `needs`: arguments of a recipe without which its runs are refused. `tiny`: arguments that make it take
-    seconds. `least`: arguments and their smallest values; `above`: those that must be larger than a value.
+    is named. With both it receives runs alone, and where no run is named or there, one is trained on `data` in place
+    of the recipe's. `needs`: arguments of a recipe without which its runs are refused. `tiny`: arguments that make it
+    take seconds. `least`: arguments and their smallest values; `above`: those that must be larger than a value.
     `asks(shape, classes, name of the data)`: of a study on runs, why it cannot look at such data, or None; asked
     before one is trained. `exact`: a run of another recipe is refused, though it builds the same kind of Step. The
     docstring's first line says what is found; one line `name: meaning` follows for each argument.
-    Raises ValueError for both `on` and `data`: runs have data of their own.
     """
-    if on and data is not None:
-        raise ValueError(f"a study on runs looks at their data: leave out data={data!r}, or on={on}")
-
     def register(run: Callable) -> Callable:
         name = run.__name__.replace("_", "-")
         if name in STUDIES and STUDIES[name].chapter != run.__module__:
@@ -196,15 +193,16 @@ def run_study(
     if folder is not None:
         source = read_settings(Path(folder)).data
     folders: list[Path] = []
+    rules = chosen.needs, chosen.takes, chosen.data
     for i, base in enumerate(chosen.on):
         folders.append(Path(folder) if folder is not None and i == named  # type: ignore[arg-type]
-                       else stand_on(base, source, preset, display, chosen.needs, chosen.takes))  # fmt: skip
+                       else stand_on(base, source, preset, display, *rules))  # fmt: skip
         source = source or read_settings(folders[0]).data  # all of them on the same data
     given: list[Any] = []
     for one in folders:
         settings = read_settings(one)
         given.append(Trained(load_run(one), data_of(settings), settings, one))
-    if chosen.data is not None:
+    if chosen.data is not None and not chosen.on:
         given.append(load(data or chosen.data, limit=TINY_LIMIT if tiny else None))
         if isinstance(given[-1], Unpaired):
             raise RunError(f"study {name} looks at one data set, and {given[-1].name} is a pair; give one of them")

@@ -1,7 +1,7 @@
 """Pictures of the user's through a Step: at the size it was trained at, or at any, large ones in tiles.
 
     made_of(step, path, shape).save("out.png")
-    applied(step, picture)          # (1, C, H, W) float32 in [0, 1] to (1, C', scale H, scale W)
+    applied(step.apply, step, picture)      # (1, C, H, W) float32 in [0, 1] to (1, C', scale H, scale W)
 
 A side that is no multiple of what the network halves is mirrored at its end, and the result cut. A tile is computed
 with a margin as wide as the network looks, and the margin cut off: so the tiles are the whole, to rounding. A network
@@ -10,7 +10,7 @@ that looks everywhere gets the whole picture at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,34 +65,39 @@ def made_of(step: Step, path: Path, shape: Sequence[int]) -> Made:
     for a file that is no whole picture, RunError for a picture that the Step cannot take.
     """
     limits = step.any_size
-    if limits is None:
-        picture = read_picture(path, shape)
-    else:
-        pixels = read_whole(path)
-        planes = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)[None]
-        if planes.shape[1] < limits.channels:
-            planes = in_channels(planes, limits.channels)
-        picture = as_float(np.ascontiguousarray(planes))
+    picture = read_picture(path, shape) if limits is None else picture_for(limits, path)
     size = f"{picture.shape[3]}x{picture.shape[2]}"
     with aside(step, 0):
         if limits is None:
-            return Made(_computed(step, picture), size, picture)
+            return Made(_computed(step.apply, step, picture), size, picture)
         try:
-            return Made(applied(step, picture), size)
+            return Made(applied(step.apply, step, picture), size)
         except UserError as error:  # a hole that does not fit, too
             raise RunError(f"{path}: {error}") from error
 
 
-def applied(step: Any, picture: np.ndarray, tile: int = TILE) -> np.ndarray:
-    """What `step.apply` makes of one picture (1, C, H, W). Raises RunError for a picture that the Step cannot take."""
+def picture_for(limits: AnySize, path: Path) -> np.ndarray:
+    """The picture of a file as it is, (1, C, H, W) float32 in [0, 1]; a grey one in as many channels as are taken."""
+    pixels = read_whole(path)
+    planes = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)[None]
+    if planes.shape[1] < limits.channels:
+        planes = in_channels(planes, limits.channels)
+    return as_float(np.ascontiguousarray(planes))
+
+
+def applied(function: Callable, step: Any, picture: np.ndarray, tile: int = TILE) -> np.ndarray:
+    """What a function of a Step's, such as its `apply`, makes of one picture (1, C, H, W).
+
+    Raises RunError for a picture that the Step cannot take.
+    """
     limits, (_, channels, height, width) = step.any_size, picture.shape
     _check(limits, channels, height, width)
     ends = [(0, -side % limits.multiple) for side in (height, width)]
     whole = np.pad(picture, ((0, 0), (0, 0), *ends), mode="symmetric")
     if limits.reach is None or max(whole.shape[2:]) <= tile:
-        made = _computed(step, whole)
+        made = _computed(function, step, whole)
     else:
-        made = _in_tiles(step, whole, limits, tile)
+        made = _in_tiles(function, step, whole, limits, tile)
     return made[:, :, : limits.scale * height, : limits.scale * width]
 
 
@@ -105,14 +110,14 @@ def _check(limits: AnySize, channels: int, height: int, width: int) -> None:
                        "enlarge it first")  # fmt: skip
 
 
-def _in_tiles(step: Any, whole: np.ndarray, limits: AnySize, tile: int) -> np.ndarray:
+def _in_tiles(function: Callable, step: Any, whole: np.ndarray, limits: AnySize, tile: int) -> np.ndarray:
     step_of = lambda pixels: -(-pixels // limits.multiple) * limits.multiple  # windows lie as the whole is halved
     assert limits.reach is not None
     core, margin, scale = step_of(tile), step_of(limits.reach), limits.scale
     made: np.ndarray | None = None
     places = list(product(*(_windows(side, core, margin) for side in whole.shape[2:])))
     for (top, bottom, start, end), (left, right, first, last) in track(places, "tiles"):
-        piece = _computed(step, whole[:, :, start:end, first:last])
+        piece = _computed(function, step, whole[:, :, start:end, first:last])
         if made is None:
             made = np.empty((1, piece.shape[1], *(scale * side for side in whole.shape[2:])), np.float32)
         made[:, :, scale * top : scale * bottom, scale * left : scale * right] = piece[
@@ -129,5 +134,5 @@ def _windows(side: int, core: int, margin: int) -> Iterator[tuple[int, int, int,
         yield first, end, max(0, first - margin), min(side, end + margin)
 
 
-def _computed(step: Any, picture: np.ndarray) -> np.ndarray:
-    return step.apply(tg.tensor(np.ascontiguousarray(picture), device=step.device)).cpu().numpy()
+def _computed(function: Callable, step: Any, picture: np.ndarray) -> np.ndarray:
+    return function(tg.tensor(np.ascontiguousarray(picture), device=step.device)).cpu().numpy()
