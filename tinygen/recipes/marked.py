@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,9 +145,34 @@ def marked_in(step: Step, path: Path, level: Level) -> Marked:
     picture = picture_for(step.any_size, path)
     with aside(step, 0):
         try:
-            return Marked(picture, applied(step.scores, step, picture), level)
+            return Marked(picture, unmirrored(step, picture), level)
         except RunError as error:
             raise RunError(f"{path}: {error}") from error
+
+
+def unmirrored(step: Step, picture: np.ndarray) -> np.ndarray:
+    """The scores (1, 1, H, W) of one picture (1, C, H, W), of any size, without a pixel that is not the picture's.
+
+    Where a side is no multiple of a code's m pixels, `applied` mirrors its end, and a texture in the mirror is an
+    anomaly. So the side's last m pixels are scored in a cut that ends with the picture. Sides below m are mirrored.
+    """
+    assert step.any_size is not None
+    found = np.empty((1, 1, *picture.shape[2:]), np.float32)
+    rows, columns = (list(_cuts(side, step.any_size.multiple)) for side in picture.shape[2:])
+    for (top, bottom, row), (left, right, column) in product(rows, columns):
+        piece = applied(step.scores, step, picture[:, :, top:bottom, left:right])
+        found[:, :, row:bottom, column:right] = piece[:, :, row - top :, column - left :]
+    return found
+
+
+def _cuts(side: int, multiple: int) -> Iterator[tuple[int, int, int]]:
+    """(first, end, the first that counts) of cuts that cover a side; the last counts where two do."""
+    rest = side % multiple
+    if not rest or side < multiple:
+        yield 0, side, 0
+    else:
+        yield 0, side - rest, 0
+        yield rest, side, side - multiple
 
 
 def looked_at(step: Step, folder: Path, rate: float | None = None) -> Callable:
