@@ -31,7 +31,7 @@ from tinygen.recipes import CHAPTERS
 SOURCES = ("step", "networks", "models", "data.corruptions", "training.evaluate", "recipes.recipe", "recipes.scores",
            "recipes.study")  # fmt: skip
 PACKAGES = ("data", "training", "recipes")  # those in which some files are sources
-UNCHANGED = ("errors", "free_memory", "metrics", "studies")
+UNCHANGED = ("errors", "free_memory", "metrics", "observe", "studies")
 
 
 class NotOnTheList(LookupError):
