@@ -84,7 +84,7 @@ def test_the_discriminator_s_features_and_numbers(judge, size):
     NEAR(one.detach().numpy(), found)  # no batch norm
 
 
-@pytest.mark.parametrize("channels", [(3,), (3, 4), (3, 4, 5)])
+@pytest.mark.parametrize("channels", [(4,), (4, 5), (4, 5, 6)])
 def test_a_code_for_each_square_of_m_pixels(channels):
     encoder = MapCodeEncoder((3, 16, 24), channels, LATENT)
     m = 2 ** len(channels)

@@ -287,6 +287,12 @@ def test_a_run_that_finds_anomalies_looks_with_its_threshold_at_the_rate(fresh):
     assert not (fresh / FILE).read_bytes().startswith(b"[") and looked.level.rate == 0.2
 
 
+def test_a_run_is_not_loaded_once_more_for_its_threshold(fresh, monkeypatch):
+    step = load_run(fresh)
+    monkeypatch.setattr(marked, "load_run", None)
+    assert looked_at(step, fresh, 0.3) and json.loads((fresh / FILE).read_text())["values"].keys() == {"0.3"}
+
+
 def test_other_runs_make_pictures_and_know_no_rate(tmp_path):
     folder = tmp_path / "ae"
     start("autoencoder", folder=folder, preset="tiny", limit=40, epochs=1).fit()
@@ -294,8 +300,9 @@ def test_other_runs_make_pictures_and_know_no_rate(tmp_path):
     step = load_run(folder)
     made = looked_at(step, folder)(Path("a.png"))
     assert made.result.shape == (1, 1, 8, 8) and made.what == "and what becomes of it"
-    with pytest.raises(RunError, match=r"ae finds no anomalies; leave --rate 0\.05 out"):
-        looked_at(step, folder, 0.05)
+    for rate, told in ((0.05, r"0\.05"), (0.0, "0")):
+        with pytest.raises(RunError, match=f"ae finds no anomalies; leave --rate {told} out"):
+            looked_at(step, folder, rate)
     assert not (folder / FILE).exists()
 
 

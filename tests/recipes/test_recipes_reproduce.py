@@ -18,9 +18,10 @@ from tinygen.errors import UserError
 from tinygen.metrics.names import NAMES, Metric
 from tinygen.recipes import RECIPES, STUDIES, Findings, RunError, find, prepare, recipe, reproduce, score, start, study
 from tinygen.recipes.baselines import Baseline
-from tinygen.recipes.listing import describe_recipe, describe_study, overview, table
+from tinygen.recipes.listing import describe_recipe, describe_study, further, overview, table
 from tinygen.recipes.reproduce import curve, expected, kept, kept_of, range_of
 from tinygen.recipes.run import build
+from tinygen.step import Step
 
 
 @pytest.fixture
@@ -324,6 +325,20 @@ def test_what_can_be_done_with_a_run_is_listed(name):
         dataset.shape, dataset.classes, chosen.data)  # fmt: skip
     looks = [one.name for one in STUDIES.values() if takes(one) and has.issuperset(one.needs)]
     assert [x for x in lines if " study " in x] == [f"  tinygen study {one} runs/{name}-001" for one in looks]
+
+
+class Scoring(Step):
+    """It scores pixels, and turns no images into images."""
+
+    def scores(self, images):
+        return images[:, :1]
+
+
+def test_a_run_that_only_scores_pictures_takes_them_too():
+    @recipe("a toy that scores", lectures=(0,))
+    def scoring(given) -> Scoring: ...
+
+    assert further(find("scoring"), "run", (1, 8, 8), (), "digits")[0] == "tinygen apply run picture.png"
 
 
 def test_the_table_shows_the_headlines_of_the_names_in_their_order(monkeypatch):
